@@ -1,0 +1,486 @@
+"""Every setting of a run, as frozen dataclasses that read and write TOML and JSON.
+
+A `Config` never changes after construction; `replace` makes a changed copy. Angles are in degrees, lengths in world
+units (the object lives in a sphere of `Config.radius`), schedules in fractions of the run. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import ConfigError
+
+Range = tuple[float, float]
+
+
+def _check(section: str, key: str, value: object, ok: bool, expected: str) -> None:
+    if not ok:
+        raise ConfigError(f"config key '{section}.{key}': expected {expected}, got {value!r}")
+
+
+def _check_ranges(section: object, name: str, keys: tuple[str, ...], low: float, high: float) -> None:
+    for key in keys:
+        value: Range = getattr(section, key)
+        ok = low <= value[0] <= value[1] <= high
+        _check(name, key, value, ok, f"(low, high) with {low:g} <= low <= high <= {high:g}")
+
+
+def _check_numbers(
+    section: object, name: str, keys: tuple[str, ...], low: float, high: float = math.inf
+) -> None:
+    for key in keys:
+        value = getattr(section, key)
+        expected = f"a number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
+        _check(name, key, value, low <= value <= high and math.isfinite(value), expected)
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """Multiresolution hash grid."""
+
+    levels: int = 8
+    features: Literal[1, 2, 4, 8] = 2
+    log2_entries: int = 15
+    """Most entries a level, as a power of two; coarser levels are dense."""
+    base_resolution: int = 8
+    max_resolution: int = 96
+    interpolation: Literal["smoothstep", "linear"] = "smoothstep"
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "field.grid", ("levels",), 1, 32)
+        _check_numbers(self, "field.grid", ("log2_entries",), 4, 24)
+        _check_numbers(self, "field.grid", ("base_resolution",), 2)
+        _check_numbers(self, "field.grid", ("max_resolution",), self.base_resolution)
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """Hash grid, MLP and density activation: tau = density_scale * phi(s + density_bias + blob(x))."""
+
+    grid: GridConfig = field(default_factory=GridConfig)
+    hidden: int = 32
+    layers: int = 2
+    """Hidden layers, 1 to 3."""
+    density_activation: Literal["softplus", "exp"] = "softplus"
+    density_scale: float = 10.0
+    density_bias: float = 0.0
+    blob: Literal["linear", "gaussian", "none"] = "linear"
+    """linear: height (1 - r / width); gaussian: height exp(-r^2 / (2 width^2))."""
+    blob_height: float = 5.0
+    blob_width: float = 0.5
+    normals: Literal["analytic", "finite"] = "analytic"
+    finite_step: float = 0.01
+    """Half the stencil of finite-difference normals, in world units."""
+    half_table: bool = False
+    """Read the table in half precision; gradients still go to the float32 master."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "field", ("hidden",), 1, 256)
+        _check_numbers(self, "field", ("layers",), 1, 3)
+        _check_numbers(self, "field", ("density_scale", "blob_width", "finite_step"), 1e-6)
+
+
+@dataclass(frozen=True)
+class BackgroundConfig:
+    """random: one colour a view and step; solid: `color`; mlp: a small learned function of direction."""
+
+    kind: Literal["random", "solid", "mlp"] = "random"
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Used by solid, and by every kind when a finished result is shown."""
+    hidden: int = 16
+
+    def __post_init__(self) -> None:
+        ok = all(0.0 <= c <= 1.0 for c in self.color)
+        _check("background", "color", self.color, ok, "three numbers in [0, 1]")
+        _check_numbers(self, "background", ("hidden",), 1, 256)
+
+
+@dataclass(frozen=True)
+class OccupancyConfig:
+    """Which cells of the scene are marched through."""
+
+    resolution: int = 64
+    every: int = 8
+    """Steps between updates."""
+    warmup_steps: int = 64
+    """Until then an update looks at every cell; later at `fraction` of them."""
+    fraction: float = 0.25
+    decay: float = 0.9
+    threshold: float = 0.1
+    """Density (per unit length) below which a cell is skipped; the mean density if that is lower."""
+
+    def __post_init__(self) -> None:
+        ok = self.resolution in (16, 32, 64, 128, 256)
+        _check("occupancy", "resolution", self.resolution, ok, "16, 32, 64, 128 or 256")
+        _check_numbers(self, "occupancy", ("every",), 1)
+        _check_numbers(self, "occupancy", ("warmup_steps", "threshold"), 0)
+        _check_numbers(self, "occupancy", ("fraction", "decay"), 0, 1)
+
+
+@dataclass(frozen=True)
+class MarchConfig:
+    """Samples along a ray."""
+
+    step: float = 2.0 / 64
+    growth: float = 0.0
+    """Step length grows with distance: max(step, growth * t)."""
+    early_stop: float = 1e-4
+    """Transmittance below which the rest of a ray is ignored."""
+    jitter: bool = True
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "march", ("step",), 1e-4)
+        _check_numbers(self, "march", ("growth", "early_stop"), 0, 1)
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """The distribution of training cameras. fov: of the whole square image."""
+
+    views: int = 4
+    """Cameras a step."""
+    distance: Range = (2.8, 3.2)
+    fov: Range = (38.0, 42.0)
+    elevation: Range = (-30.0, 80.0)
+    elevation_mode: Literal["angle", "area", "mixed"] = "mixed"
+    """Uniform in angle, uniform in area, or half of each (the paper)."""
+    stratified: bool = True
+    """Spread the azimuths of one step evenly around the object."""
+    position_jitter: float = 0.0
+    """Half the side of a uniform cube."""
+    lookat_jitter: float = 0.0
+    """Standard deviation."""
+    up_jitter: float = 0.0
+    """Standard deviation."""
+    resolution: tuple[tuple[float, int], ...] = ((0.0, 64),)
+    """(fraction of the run from which it holds, pixels a side), in order."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "camera", ("views",), 1, 256)
+        _check_ranges(self, "camera", ("distance",), 1e-3, 1e3)
+        _check_ranges(self, "camera", ("fov",), 1.0, 170.0)
+        _check_ranges(self, "camera", ("elevation",), -90.0, 90.0)
+        _check_numbers(self, "camera", ("position_jitter", "lookat_jitter", "up_jitter"), 0)
+        starts = [start for start, _ in self.resolution]
+        ok = bool(starts) and starts == sorted(starts) and starts[0] == 0.0 and starts[-1] < 1.0
+        ok = ok and all(4 <= pixels <= 4096 for _, pixels in self.resolution)
+        expected = "rising (fraction, pixels) pairs from fraction 0, pixels in [4, 4096]"
+        _check("camera", "resolution", self.resolution, ok, expected)
+
+
+@dataclass(frozen=True)
+class LightConfig:
+    """A point light: direction ~ N(camera position, spread^2 I) normalised, distance uniform."""
+
+    distance: Range = (0.8, 1.5)
+    spread: float = 1.0
+    """Standard deviation, in units of the camera's distance (the paper's cameras are at about one)."""
+    ambient: Range = (0.1, 0.1)
+    """The diffuse strength is 1 - ambient."""
+
+    def __post_init__(self) -> None:
+        _check_ranges(self, "light", ("distance",), 1e-3, 1e3)
+        _check_ranges(self, "light", ("ambient",), 0.0, 1.0)
+        _check_numbers(self, "light", ("spread",), 0)
+
+
+@dataclass(frozen=True)
+class ShadingConfig:
+    """Odds of each look, drawn for every view. They are weights: they need not add up to one."""
+
+    albedo: float = 0.4
+    diffuse: float = 0.4
+    textureless: float = 0.2
+    ambient_only: float = 0.1
+    """Fraction of the run that is albedo only..."""
+    ramp: float = 0.1
+    """...and the fraction over which the other looks then come in."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "shading", ("albedo", "diffuse", "textureless"), 0)
+        total = self.albedo + self.diffuse + self.textureless
+        _check("shading", "albedo", self.albedo, total > 0, "albedo + diffuse + textureless > 0")
+        _check_numbers(self, "shading", ("ambient_only", "ramp"), 0, 1)
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Score distillation. scale is the paper's w: eps = (1 + w) eps_c - w eps_u (diffusers' scale is 1 + w)."""
+
+    scale: float = 10.0
+    t_min: float = 0.02
+    t_max: float = 0.98
+    t_min_end: float = 0.02
+    t_max_end: float = 0.5
+    """The range of t moves linearly from (t_min, t_max) to (t_min_end, t_max_end)..."""
+    t_until: float = 0.8
+    """...over this fraction of the run."""
+    weighting: Literal["sigma2", "uniform", "alpha_sigma", "sigma"] = "sigma2"
+    view_words: Literal["camera", "words", "none"] = "camera"
+    """How a prior hears the view: its finest conditioning, the paper's four words, or nothing."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "guidance", ("scale",), 0, 1e4)
+        _check_numbers(self, "guidance", ("t_min", "t_max", "t_min_end", "t_max_end", "t_until"), 0, 1)
+        _check("guidance", "t_max", self.t_max, self.t_min < self.t_max, "more than t_min")
+        ok = self.t_min_end < self.t_max_end
+        _check("guidance", "t_max_end", self.t_max_end, ok, "more than t_min_end")
+
+
+@dataclass(frozen=True)
+class RegularizerConfig:
+    """Weights beside the guidance, all as means over pixels. A term of weight 0 is not computed."""
+
+    orientation: Range = (1e-3, 1e-2)
+    """(start, end), linear over `orientation_until` of the run."""
+    orientation_until: float = 1.0 / 3.0
+    opacity: float = 5e-3
+    entropy: float = 0.0
+    total_variation: float = 0.0
+    """Of the opacity image."""
+
+    def __post_init__(self) -> None:
+        for value in self.orientation:
+            _check("regularizer", "orientation", self.orientation, value >= 0, "two numbers >= 0")
+        _check_numbers(self, "regularizer", ("orientation_until",), 0, 1)
+        _check_numbers(self, "regularizer", ("opacity", "entropy", "total_variation"), 0)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam with warm-up and a cosine to `final` of the learning rate."""
+
+    lr_grid: float = 1e-2
+    lr_mlp: float = 3e-3
+    lr_background: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-15
+    warmup_steps: int = 10
+    final: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "optimizer", ("lr_grid", "lr_mlp", "lr_background", "eps", "warmup_steps"), 0)
+        _check_numbers(self, "optimizer", ("final",), 0, 1)
+        ok = all(0.0 <= beta < 1.0 for beta in self.betas)
+        _check("optimizer", "betas", self.betas, ok, "two numbers in [0, 1)")
+
+
+@dataclass(frozen=True)
+class CoarseToFineConfig:
+    """Grid levels come in one by one; a Gaussian footprint damps fine ones."""
+
+    levels_start: int = 4
+    levels_until: float = 0.4
+    """Fraction of the run by which every level is in."""
+    footprint: Range = (0.0, 0.0)
+    """(start, end): standard deviation of the blur in world units, linear over `footprint_until`."""
+    footprint_until: float = 1.0 / 3.0
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "coarse_to_fine", ("levels_start",), 1)
+        _check_numbers(self, "coarse_to_fine", ("levels_until", "footprint_until"), 0, 1)
+        for value in self.footprint:
+            _check("coarse_to_fine", "footprint", self.footprint, value >= 0, "two numbers >= 0")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Length and housekeeping of a run."""
+
+    steps: int = 400
+    log_every: int = 10
+    """Steps between metrics lines, which are also when the guards look."""
+    preview_every: int = 50
+    checkpoint_every: int = 100
+    skip_limit: int = 10
+    """Consecutive non-finite steps after which the run rewinds to its last good state."""
+    rewind_limit: int = 3
+    collapse_limit: int = 5
+    """Consecutive looks at an empty or fully opaque scene after which it is re-seeded, once."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "train", ("steps", "log_every", "skip_limit", "collapse_limit"), 1)
+        _check_numbers(self, "train", ("preview_every", "checkpoint_every", "rewind_limit"), 0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run. Build one with `Config.default`, `Config.dreamfusion` or `Config.load`."""
+
+    radius: float = 1.0
+    """Radius of the sphere at the origin that holds the object."""
+    field: FieldConfig = field(default_factory=FieldConfig)
+    background: BackgroundConfig = field(default_factory=BackgroundConfig)
+    occupancy: OccupancyConfig = field(default_factory=OccupancyConfig)
+    march: MarchConfig = field(default_factory=MarchConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    light: LightConfig = field(default_factory=LightConfig)
+    shading: ShadingConfig = field(default_factory=ShadingConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    coarse_to_fine: CoarseToFineConfig = field(default_factory=CoarseToFineConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        ok = 1e-3 <= self.radius <= 1e3
+        if not ok:
+            raise ConfigError(f"config key 'radius': expected a number in [0.001, 1000], got {self.radius!r}")
+
+    @classmethod
+    def default(cls, device: str = "cpu") -> Config:
+        """dfast's own settings: about 400 steps on a CPU, 800 on a GPU ("cuda" or "cuda:1")."""
+        config = cls()
+        return config if device.startswith("cpu") else config.replace(train={"steps": 800})
+
+    @classmethod
+    def dreamfusion(cls) -> Config:
+        """The values of DreamFusion (Poole et al. 2022), with Adam in place of its Shampoo optimiser.
+
+        Lengths are the paper's too: a bounding sphere of 1.4 with cameras at 1 to 1.5.
+        """
+        return cls(
+            radius=1.4,
+            field=FieldConfig(
+                grid=GridConfig(levels=16, log2_entries=19, base_resolution=16, max_resolution=2048),
+                hidden=64, density_activation="exp", density_scale=1.0, density_bias=-1.0,
+                blob="gaussian", blob_height=5.0, blob_width=0.2,
+            ),
+            background=BackgroundConfig(kind="mlp", hidden=32),
+            march=MarchConfig(step=2.8 / 256),
+            camera=CameraConfig(
+                distance=(1.0, 1.5), fov=(41.0, 71.0), elevation=(-10.0, 90.0), elevation_mode="mixed",
+                position_jitter=0.1, lookat_jitter=0.2, up_jitter=0.02,
+            ),
+            light=LightConfig(distance=(0.8, 1.5), spread=1.0, ambient=(0.1, 0.1)),
+            shading=ShadingConfig(
+                albedo=0.25, diffuse=0.375, textureless=0.375, ambient_only=1000 / 15000, ramp=0.0
+            ),
+            guidance=GuidanceConfig(
+                scale=100.0, t_min=0.02, t_max=0.98, t_min_end=0.02, t_max_end=0.98, view_words="words"
+            ),
+            regularizer=RegularizerConfig(orientation=(1e-4, 1e-2), opacity=1e-3),
+            optimizer=OptimizerConfig(warmup_steps=3000, final=0.01),
+            coarse_to_fine=CoarseToFineConfig(levels_start=16, footprint=(0.1, 0.002)),
+            train=TrainConfig(steps=15000, preview_every=500, checkpoint_every=1000),
+        )  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Build from nested mappings; keys left out take their default. Raises ConfigError."""
+        return _build(cls, values, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dicts, lists, numbers and strings, in declaration order."""
+        return _plain(self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Config:
+        """Read a .toml or .json file. Raises ConfigError."""
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"config file '{path}': cannot be read ({error})") from error
+        except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+            kind = "JSON" if path.suffix == ".json" else "TOML"
+            raise ConfigError(f"config file '{path}': not valid {kind} ({error})") from error
+        return cls.from_dict(values)
+
+    def dumps(self, kind: Literal["toml", "json"] = "toml") -> str:
+        """The whole configuration as text."""
+        values = self.to_dict()
+        return json.dumps(values, indent=2) + "\n" if kind == "json" else _toml(values)
+
+    def save(self, path: str | Path) -> None:
+        """Write a .json file, or TOML under any other name."""
+        path = Path(path)
+        path.write_text(self.dumps("json" if path.suffix == ".json" else "toml"), encoding="utf-8")
+
+    def replace(self, **changes: Any) -> Config:
+        """A copy with some keys changed; sections take mappings of the keys to change.
+
+        >>> Config().replace(train={"steps": 10}, field={"grid": {"levels": 4}}).train.steps
+        10
+        """
+        return Config.from_dict(_merge(self.to_dict(), changes))
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        value = _plain(value) if dataclasses.is_dataclass(value) else value
+        nested = isinstance(value, Mapping) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if nested else value
+    return merged
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _build(cls: type[Any], values: object, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"config section '{where or 'top level'}': expected a table, got {values!r}")
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)[0]
+            prefix = f"{where}." if where else ""
+            raise ConfigError(f"config key '{prefix}{key}': unknown; did you mean '{prefix}{near}'?")
+    made = {}
+    for key, value in values.items():
+        path = f"{where}.{key}" if where else str(key)
+        section = dataclasses.is_dataclass(hints[key])
+        made[key] = _build(hints[key], value, path) if section else _coerce(hints[key], value, path)
+    return cls(**made)
+
+
+def _coerce(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the annotated type `hint`, which is a number, string, bool, Literal or tuple of these."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in arguments and not isinstance(value, bool):
+            return value
+        raise ConfigError(f"config key '{path}': expected one of {list(arguments)}, got {value!r}")
+    if origin is tuple:
+        if isinstance(value, (list, tuple)):
+            variadic = len(arguments) == 2 and arguments[1] is Ellipsis
+            hints = [arguments[0]] * len(value) if variadic else list(arguments)
+            if len(hints) == len(value):
+                return tuple(_coerce(h, v, path) for h, v in zip(hints, value, strict=True))
+        count = "a list" if arguments[-1] is Ellipsis else f"a list of {len(arguments)}"
+        raise ConfigError(f"config key '{path}': expected {count}, got {value!r}")
+    assert not isinstance(hint, types.UnionType), f"{path}: unions are not supported"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is float and number:
+        return float(value)
+    if hint is int and number and float(value).is_integer():
+        return int(value)
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
+    raise ConfigError(f"config key '{path}': expected {names[hint]}, got {value!r}")
+
+
+def _toml(values: Mapping[str, Any], where: str = "") -> str:
+    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items() if not isinstance(v, dict)]
+    text = (f"[{where}]\n" if where and lines else "") + "".join(f"{line}\n" for line in lines)
+    for key, value in values.items():
+        if isinstance(value, dict):
+            text += ("\n" if text else "") + _toml(value, f"{where}.{key}" if where else key)
+    return text

@@ -1,0 +1,47 @@
+"""Every error that dfast raises on purpose.
+
+Each message is one line that names the argument, what was expected and what was got, and where it helps the command or
+setting that mends it. The command line prints the message after ``dfast: error:`` and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class DfastError(ValueError):
+    """Base of dfast's own errors."""
+
+
+class ConfigError(DfastError):
+    """A configuration key or value, or an argument of `train`, that cannot be used."""
+
+
+class PromptError(DfastError):
+    """An empty prompt, or one with words that the prior does not know."""
+
+
+class PriorError(DfastError):
+    """A prior that is missing, damaged or unfit for the request."""
+
+
+class RunFolderError(DfastError):
+    """A run folder that cannot be written, belongs to another run or holds a damaged file."""
+
+
+class DeviceError(DfastError):
+    """A device that was asked for and is not there."""
+
+
+class NativeMissingError(DfastError):
+    """The native extension, or the part of it that the device needs, is not built."""
+
+
+class ExportError(DfastError):
+    """A result from which no mesh, image or film can be made."""
+
+
+class NonFiniteError(DfastError):
+    """Gradients stayed non-finite after the trainer skipped steps and rewound to its last good state."""
+
+
+class CollapsedError(DfastError):
+    """The scene became empty or fully opaque, and did so again after it was re-seeded."""
