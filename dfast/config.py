@@ -14,7 +14,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +67,7 @@ class GridConfig:
 class FieldConfig:
     """Hash grid, MLP and density activation: tau = density_scale * phi(s + density_bias + blob(x))."""
 
-    grid: GridConfig = field(default_factory=GridConfig)
+    grid: GridConfig = GridConfig()
     hidden: int = 32
     layers: int = 2
     """Hidden layers, 1 to 3."""
@@ -319,18 +319,18 @@ class Config:
 
     radius: float = 1.0
     """Radius of the sphere at the origin that holds the object."""
-    field: FieldConfig = field(default_factory=FieldConfig)
-    background: BackgroundConfig = field(default_factory=BackgroundConfig)
-    occupancy: OccupancyConfig = field(default_factory=OccupancyConfig)
-    march: MarchConfig = field(default_factory=MarchConfig)
-    camera: CameraConfig = field(default_factory=CameraConfig)
-    light: LightConfig = field(default_factory=LightConfig)
-    shading: ShadingConfig = field(default_factory=ShadingConfig)
-    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    coarse_to_fine: CoarseToFineConfig = field(default_factory=CoarseToFineConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    field: FieldConfig = FieldConfig()
+    background: BackgroundConfig = BackgroundConfig()
+    occupancy: OccupancyConfig = OccupancyConfig()
+    march: MarchConfig = MarchConfig()
+    camera: CameraConfig = CameraConfig()
+    light: LightConfig = LightConfig()
+    shading: ShadingConfig = ShadingConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    regularizer: RegularizerConfig = RegularizerConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    coarse_to_fine: CoarseToFineConfig = CoarseToFineConfig()
+    train: TrainConfig = TrainConfig()
 
     def __post_init__(self) -> None:
         ok = 1e-3 <= self.radius <= 1e3
