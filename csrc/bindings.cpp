@@ -1,0 +1,90 @@
+// The whole face of dfast._C. Each op is one row of the table at the end: its launcher's C++ signature becomes Python's,
+// with pointers as integers (0 for null), after (device, stream, threads). dfast/_native.py is the only caller.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <string>
+
+#include "math/common.h"
+#include "ops/hashgrid.h"
+
+namespace py = pybind11;
+using namespace dfast;
+
+namespace {
+
+template <typename A>
+struct Wire {
+  using type = A;
+  static A get(A value) { return value; }
+};
+template <typename P>
+struct Wire<P*> {
+  using type = std::uintptr_t;
+  static P* get(std::uintptr_t address) { return reinterpret_cast<P*>(address); }
+};
+
+template <typename... Args>
+void def_launcher(py::module_& m, const std::string& name, void (*launcher)(Launch, Args...)) {
+  m.def(name.c_str(), [launcher](int device, std::uintptr_t stream, int threads, typename Wire<Args>::type... args) {
+    py::gil_scoped_release release;
+    launcher(Launch{device, reinterpret_cast<void*>(stream), threads}, Wire<Args>::get(args)...);
+  });
+}
+
+bool cpu_supported() {
+#if (defined(__x86_64__) || defined(_M_X64)) && defined(__GNUC__)
+  if (std::string(DFAST_CPU_ARCH) == "x86-64-v3") {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  }
+#endif
+  return true;
+}
+
+}  // namespace
+
+#ifdef DFAST_WITH_CUDA
+constexpr bool kWithCuda = true;
+#define DFAST_CUDA_ROW(name, suffix, launcher) def_launcher(m, name "_cuda" suffix, &launcher)
+#else
+constexpr bool kWithCuda = false;
+#define DFAST_CUDA_ROW(name, suffix, launcher) (void)0
+#define DFAST_CUDA_ARCHS ""
+#endif
+
+// An op templated on its float type: <name>_{cpu,cuda}_{f32,f64}.
+#define DFAST_OP(name)                             \
+  def_launcher(m, #name "_cpu_f32", &cpu::name<float>);   \
+  def_launcher(m, #name "_cpu_f64", &cpu::name<double>);  \
+  DFAST_CUDA_ROW(#name, "_f32", cuda::name<float>);       \
+  DFAST_CUDA_ROW(#name, "_f64", cuda::name<double>)
+
+// An op with no float type: <name>_{cpu,cuda}.
+#define DFAST_PLAIN_OP(name)              \
+  def_launcher(m, #name "_cpu", &cpu::name);     \
+  DFAST_CUDA_ROW(#name, "", cuda::name)
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "dfast's native kernels; use them through dfast.ops";
+
+  py::dict build;
+  build["version"] = DFAST_VERSION;
+  build["cuda"] = kWithCuda;
+  build["cuda_archs"] = DFAST_CUDA_ARCHS;
+  build["compiler"] = __VERSION__;
+  build["cpu_arch"] = DFAST_CPU_ARCH;
+  m.attr("build") = build;
+  m.def("cpu_supported", &cpu_supported, "False if this processor lacks instructions the CPU kernels were built with.");
+
+  py::class_<HashGrid>(m, "HashGrid").def(py::init(&make_hash_grid), py::arg("features"), py::arg("smooth"),
+                                          py::arg("scales"), py::arg("resolutions"), py::arg("offsets"),
+                                          py::arg("dense"));
+
+  // ops/hashgrid.h
+  // DFAST_OP(hash_encode);
+  // DFAST_OP(hash_encode_grad);
+  // DFAST_OP(hash_jvp);
+  // DFAST_OP(hash_scatter);
+  // DFAST_OP(hash_hvp);
+}

@@ -1,0 +1,32 @@
+// Threads for the host launchers. Work is cut into chunks of a fixed size, so what a chunk computes never depends on
+// how many threads there are. Threads are started per call (about 20 us each): there is no pool to break under fork(),
+// and no second OpenMP runtime to fight with torch's.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace dfast::cpu {
+
+// Calls body(begin, end) over [0, count) in chunks of `chunk`; chunks run in any order, each exactly once.
+// `body` must not throw.
+template <typename Body>
+void parallel_chunks(int threads, std::int64_t count, std::int64_t chunk, const Body& body) {
+  if (count <= 0) return;
+  const std::int64_t chunks = (count + chunk - 1) / chunk;
+  const int workers = static_cast<int>(std::min<std::int64_t>(std::max(threads, 1), chunks));
+  std::atomic<std::int64_t> next{0};
+  const auto work = [&] {
+    for (std::int64_t i = next++; i < chunks; i = next++) body(i * chunk, std::min(count, (i + 1) * chunk));
+  };
+  std::vector<std::thread> helpers;
+  helpers.reserve(workers - 1);
+  for (int i = 1; i < workers; ++i) helpers.emplace_back(work);
+  work();
+  for (auto& helper : helpers) helper.join();
+}
+
+}  // namespace dfast::cpu

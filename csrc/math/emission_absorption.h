@@ -1,0 +1,31 @@
+// One step of the emission-absorption integral, and its adjoint.
+#pragma once
+#include <cmath>
+
+#include "math/common.h"
+
+namespace dfast {
+
+// alpha = 1 - exp(-tau dt), without cancellation for thin samples.
+template <class T>
+DFAST_HD T alpha_of(T tau, T dt) {
+  return -std::expm1(-tau * dt);
+}
+
+// w_i = T_i alpha_i and T_{i+1} = T_i - w_i, so that sum w + T = 1 holds by construction.
+template <class T>
+DFAST_HD T absorb(T* transmittance, T tau, T dt) {
+  const T weight = *transmittance * alpha_of(tau, dt);
+  *transmittance -= weight;
+  return weight;
+}
+
+// With g_i = dL/dw_i, dw_i/dtau_i = dt_i T_{i+1} and, for j > i, dw_j/dtau_i = -dt_i w_j (each later
+// weight carries the factor exp(-tau_i dt_i)). Hence
+//     dL/dtau_i = dt_i (g_i T_{i+1} - sum_{j>i} g_j w_j).
+template <class T>
+DFAST_HD T absorb_vjp(T g_i, T transmittance_after, T later, T dt) {
+  return dt * (g_i * transmittance_after - later);
+}
+
+}  // namespace dfast

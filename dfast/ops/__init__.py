@@ -1,0 +1,1 @@
+"""dfast's native operations as PyTorch custom ops: one module an op."""

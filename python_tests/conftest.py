@@ -1,0 +1,48 @@
+"""Fixtures shared by all tests: where and in which precision an op runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+def _cuda_ready() -> bool:
+    if not torch.cuda.is_available():
+        return False
+    from dfast import _native
+
+    return bool(_native.build_info()["cuda"])
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every device; the CUDA half is skipped without a GPU and a CUDA build."""
+    if request.param == "cuda" and not _cuda_ready():
+        pytest.skip("needs a CUDA device and a build of dfast with CUDA kernels")
+    return torch.device(request.param)
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["f32", "f64"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    """The float types that every op takes."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def needs_native() -> None:
+    """Skip when the extension was not built."""
+    from dfast import _native
+    from dfast.errors import NativeMissingError
+
+    try:
+        _native.library()
+    except NativeMissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A CPU generator with a fixed seed."""
+    return torch.Generator().manual_seed(0)
