@@ -1,7 +1,7 @@
 """Every setting of a run, as frozen dataclasses that read and write TOML and JSON.
 
 A `Config` never changes after construction; `replace` makes a changed copy. Angles are in degrees, lengths in world
-units (the object lives in a sphere of `Config.radius`), schedules in fractions of the run. Nothing here imports torch.
+units (the object lives in the unit sphere at the origin), schedules in fractions of the run. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -180,10 +180,10 @@ class CameraConfig:
 
 @dataclass(frozen=True)
 class LightConfig:
-    """A point light: direction ~ N(camera position, spread^2 I) normalised, distance uniform."""
+    """A point light: direction ~ N(camera position, spread^2 I) normalised, distance from the origin uniform."""
 
-    distance: Range = (0.8, 1.5)
-    spread: float = 1.0
+    distance: Range = (3.0, 4.0)
+    spread: float = 0.5
     """Standard deviation, in units of the camera's distance (the paper's cameras are at about one)."""
     ambient: Range = (0.1, 0.1)
     """The diffuse strength is 1 - ambient."""
@@ -317,8 +317,6 @@ class TrainConfig:
 class Config:
     """All settings of a run. Build one with `Config.default`, `Config.dreamfusion` or `Config.load`."""
 
-    radius: float = 1.0
-    """Radius of the sphere at the origin that holds the object."""
     field: FieldConfig = FieldConfig()
     background: BackgroundConfig = BackgroundConfig()
     occupancy: OccupancyConfig = OccupancyConfig()
@@ -332,11 +330,6 @@ class Config:
     coarse_to_fine: CoarseToFineConfig = CoarseToFineConfig()
     train: TrainConfig = TrainConfig()
 
-    def __post_init__(self) -> None:
-        ok = 1e-3 <= self.radius <= 1e3
-        if not ok:
-            raise ConfigError(f"config key 'radius': expected a number in [0.001, 1000], got {self.radius!r}")
-
     @classmethod
     def default(cls, device: str = "cpu") -> Config:
         """dfast's own settings: about 400 steps on a CPU, 800 on a GPU ("cuda" or "cuda:1")."""
@@ -347,22 +340,22 @@ class Config:
     def dreamfusion(cls) -> Config:
         """The values of DreamFusion (Poole et al. 2022), with Adam in place of its Shampoo optimiser.
 
-        Lengths are the paper's too: a bounding sphere of 1.4 with cameras at 1 to 1.5.
+        The paper's bounding sphere has radius 1.4 and dfast's 1, so its lengths are divided by 1.4.
         """
+        unit = 1.0 / 1.4
         return cls(
-            radius=1.4,
             field=FieldConfig(
                 grid=GridConfig(levels=16, log2_entries=19, base_resolution=16, max_resolution=2048),
-                hidden=64, density_activation="exp", density_scale=1.0, density_bias=-1.0,
-                blob="gaussian", blob_height=5.0, blob_width=0.2,
+                hidden=64, density_activation="exp", density_scale=1.4, density_bias=-1.0,
+                blob="gaussian", blob_height=5.0, blob_width=0.2 * unit,
             ),
             background=BackgroundConfig(kind="mlp", hidden=32),
-            march=MarchConfig(step=2.8 / 256),
+            march=MarchConfig(step=2.0 / 256),
             camera=CameraConfig(
-                distance=(1.0, 1.5), fov=(41.0, 71.0), elevation=(-10.0, 90.0), elevation_mode="mixed",
-                position_jitter=0.1, lookat_jitter=0.2, up_jitter=0.02,
+                distance=(1.0 * unit, 1.5 * unit), fov=(41.0, 71.0), elevation=(-10.0, 90.0),
+                position_jitter=0.1 * unit, lookat_jitter=0.2 * unit, up_jitter=0.02,
             ),
-            light=LightConfig(distance=(0.8, 1.5), spread=1.0, ambient=(0.1, 0.1)),
+            light=LightConfig(distance=(0.8 * unit, 1.5 * unit), spread=0.8, ambient=(0.1, 0.1)),
             shading=ShadingConfig(
                 albedo=0.25, diffuse=0.375, textureless=0.375, ambient_only=1000 / 15000, ramp=0.0
             ),

@@ -1,0 +1,65 @@
+"""Quantities that change over a run, as pure functions of progress in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .config import CoarseToFineConfig, GuidanceConfig, OptimizerConfig, ShadingConfig
+
+
+def ramp(progress: float, start: float, end: float, until: float) -> float:
+    """From `start` at 0 to `end` at `until`, linear, constant after. until = 0 means `end` throughout."""
+    amount = 1.0 if until <= 0.0 else min(max(progress / until, 0.0), 1.0)
+    return start + (end - start) * amount
+
+
+def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Factor on the base rates: linear warm-up to 1, then a cosine to `config.final` at the last step."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    span = max(steps - config.warmup_steps, 1)
+    amount = min((step - config.warmup_steps) / span, 1.0)
+    return config.final + (1.0 - config.final) * 0.5 * (1.0 + math.cos(math.pi * amount))
+
+
+def t_range(progress: float, config: GuidanceConfig) -> tuple[float, float]:
+    """(low, high) of the noise level as a fraction of the prior's timesteps."""
+    low = ramp(progress, config.t_min, config.t_min_end, config.t_until)
+    high = ramp(progress, config.t_max, config.t_max_end, config.t_until)
+    return low, max(high, low)
+
+
+def lit_probability(progress: float, config: ShadingConfig) -> float:
+    """How much of the diffuse and textureless odds applies: 0 while ambient only, then a ramp to 1."""
+    if progress < config.ambient_only:
+        return 0.0
+    return ramp(progress - config.ambient_only, 0.0, 1.0, config.ramp)
+
+
+def resolution(progress: float, schedule: tuple[tuple[float, int], ...]) -> int:
+    """Pixels a side: the last (fraction, pixels) entry whose fraction has been reached."""
+    return [pixels for start, pixels in schedule if start <= progress or start == 0.0][-1]
+
+
+def level_weights(
+    progress: float, resolutions: tuple[int, ...], radius: float, config: CoarseToFineConfig
+) -> Tensor | None:
+    """[L] weights in [0, 1] of the grid levels, float32 on the CPU; None when all are 1.
+
+    Levels come in one by one, each over its own stretch of progress. The footprint is a Gaussian blur of standard
+    deviation f world units: level l, whose cells measure c_l, is damped by exp(-0.5 (f / c_l)^2), which is mip-NeRF
+    360's factor with the frequency measured in cells.
+    """
+    count = len(resolutions)
+    active = ramp(progress, min(config.levels_start, count), count, config.levels_until)
+    footprint = ramp(progress, *config.footprint, config.footprint_until)
+    if active >= count and footprint == 0.0:
+        return None
+    weights = []
+    for level, cells in enumerate(resolutions):
+        in_cells = footprint * cells / (2.0 * radius)
+        weights.append(min(max(active - level, 0.0), 1.0) * math.exp(-0.5 * in_cells**2))
+    return torch.tensor(weights)
