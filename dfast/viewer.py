@@ -1,0 +1,138 @@
+"""Pictures of a result for people: a turntable film and a contact sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ExportError
+
+Image = NDArray[np.uint8]  # [H, W, 3]
+
+FILMS = (".gif", ".mp4")
+SHEET_VIEWS = ((0.0, 10.0), (90.0, 10.0), (180.0, 10.0), (45.0, 35.0), (0.0, 85.0))
+"""(azimuth, elevation) of a contact sheet's columns: front, side, back, three-quarter, top."""
+SHEET_ROWS = ("diffuse", "textureless", "normal")
+
+
+class Renders(Protocol):
+    """What a picture needs of a result."""
+
+    def render(self, **view: Any) -> Image:
+        """An image of the object: azimuth, elevation (degrees), resolution (pixels), shading."""
+
+
+def turntable(
+    result: Renders,
+    path: str | Path,
+    *,
+    frames: int = 48,
+    resolution: int = 192,
+    elevation: float = 15.0,
+    shading: str = "diffuse",
+    fps: int = 16,
+) -> Path:
+    """Write a film of one turn around the object: .gif (Pillow) or .mp4 (the `video` extra).
+
+    frames: 2 or more; elevation in degrees; resolution in pixels. Returns the path.
+    Raises ExportError for another ending, or for mp4 without PyAV.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FILMS:
+        raise ExportError(f"a turntable's path must end in .gif or .mp4, got {str(path)!r}")
+    if frames < 2:
+        raise ExportError(f"frames must be at least 2, got {frames}")
+    if path.suffix.lower() == ".mp4":
+        _need_av()
+    images = [
+        result.render(
+            azimuth=360.0 * k / frames, elevation=elevation, resolution=resolution, shading=shading
+        )
+        for k in range(frames)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".gif":
+        _write_gif(images, path, fps)
+    else:
+        _write_mp4(images, path, fps)
+    return path
+
+
+def contact_sheet(
+    result: Renders, path: str | Path | None = None, *, resolution: int = 160
+) -> Image:
+    """Front, side, back, three-quarter and top views (columns) as shaded colour, shape alone and
+    normals (rows), as one image [3 * resolution, 5 * resolution, 3]; written as PNG when a path is
+    given.
+    """
+    if resolution < 1:
+        raise ExportError(f"resolution must be at least 1, got {resolution}")
+    rows = [
+        np.concatenate(
+            [
+                result.render(azimuth=az, elevation=el, resolution=resolution, shading=shading)
+                for az, el in SHEET_VIEWS
+            ],
+            axis=1,
+        )
+        for shading in SHEET_ROWS
+    ]
+    sheet = np.concatenate(rows, axis=0)
+    if path is not None:
+        save_image(sheet, path)
+    return sheet
+
+
+def save_image(image: Image, path: str | Path) -> Path:
+    """Write an image [H, W, 3] in the format that the path's ending names (PNG, JPEG, ...)."""
+    from PIL import Image as Pillow
+
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ExportError(f"an image's path must end in .png, .jpg or .webp, got {str(path)!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.fromarray(image).save(path)
+    return path
+
+
+def _write_gif(images: list[Image], path: Path, fps: int) -> None:
+    from PIL import Image as Pillow
+
+    frames = [Pillow.fromarray(image) for image in images]
+    # one palette for the whole film, from a few of its frames side by side, so that colours do not
+    # flicker
+    few = np.concatenate(images[:: max(1, len(images) // 6)], axis=1)
+    palette = Pillow.fromarray(few).quantize(255, method=Pillow.Quantize.MEDIANCUT)
+    indexed = [f.quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
+    indexed[0].save(
+        path, save_all=True, append_images=indexed[1:], duration=round(1000 / fps), loop=0
+    )
+
+
+def _need_av() -> None:
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        raise ExportError(
+            'mp4 films need PyAV: pip install "dfast[video]" (or ask for a .gif)'
+        ) from None
+
+
+def _write_mp4(images: list[Image], path: Path, fps: int) -> None:
+    import av
+
+    height, width = (side // 2 * 2 for side in images[0].shape[:2])  # yuv420p wants even sides
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(image[:height, :width]), format="rgb24"
+            )
+            for packet in stream.encode(frame):
+                film.mux(packet)
+        for packet in stream.encode():
+            film.mux(packet)
