@@ -7,7 +7,10 @@
 #include <string>
 
 #include "math/common.h"
+#include "ops/composite.h"
 #include "ops/hashgrid.h"
+#include "ops/march.h"
+#include "ops/shade.h"
 
 namespace py = pybind11;
 using namespace dfast;
@@ -82,9 +85,17 @@ PYBIND11_MODULE(_C, m) {
                                           py::arg("dense"));
 
   // ops/hashgrid.h
-  // DFAST_OP(hash_encode);
-  // DFAST_OP(hash_encode_grad);
-  // DFAST_OP(hash_jvp);
-  // DFAST_OP(hash_scatter);
-  // DFAST_OP(hash_hvp);
+  DFAST_OP(hash_encode);
+  DFAST_OP(hash_encode_grad);
+  DFAST_OP(hash_jvp);
+  DFAST_OP(hash_scatter);
+  DFAST_OP(hash_hvp);
+
+  // ops/march.h, ops/composite.h, ops/shade.h
+  DFAST_OP(march_count);
+  DFAST_OP(march_write);
+  DFAST_OP(composite);
+  DFAST_OP(composite_backward);
+  DFAST_OP(shade);
+  DFAST_OP(shade_backward);
 }

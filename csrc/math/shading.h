@@ -19,8 +19,7 @@ DFAST_HD T normal_of(const T* g /* [3] */, T eps, T* n /* [3] */) {
   return inverse;
 }
 
-// dn/dg = -(I - n n^T) / q, symmetric (n n^T = g g^T / q^2; eps is in q, so the projector is not exact
-// for tiny g, and neither is the true derivative's).
+// dn/dg = -(I / q - g g^T / q^3) = -(I - n n^T) / q: symmetric, and exact with eps, since n n^T = g g^T / q^2.
 template <class T>
 DFAST_HD void normal_vjp(const T* n, T inverse, const T* d_n, T* d_g) {
   const T along = dot3(n, d_n);

@@ -105,4 +105,13 @@ DFAST_HD void composite_ray_backward(const CompositeBackwardParams<T>& p, int64_
   }
 }
 
+DFAST_LAUNCHERS(
+  template <class T>
+  void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
+                 int64_t rays, int channels, T early_stop, T* color, T* depth, T* opacity, T* weights);
+  template <class T>
+  void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
+                          const T* weights, const T* d_color, const T* d_depth, const T* d_opacity,
+                          const T* d_weights, int64_t rays, int channels, T early_stop, T* d_tau, T* d_rgb);)
+
 }  // namespace dfast

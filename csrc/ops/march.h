@@ -111,4 +111,15 @@ struct MarchWrite {
   }
 };
 
+DFAST_LAUNCHERS(
+  // counts[r]: how many samples ray r keeps.
+  template <class T>
+  void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
+                   int64_t rays, int resolution, T radius, T step, T growth, int32_t* counts /* [R] */);
+  // Fills slots offsets[r] .. offsets[r + 1] of every ray; offsets may cut a ray short.
+  template <class T>
+  void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
+                   int64_t rays, int resolution, T radius, T step, T growth, const int32_t* offsets /* [R + 1] */,
+                   T* t /* [M] */, T* dt /* [M] */, int32_t* ray /* [M] */);)
+
 }  // namespace dfast

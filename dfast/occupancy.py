@@ -1,0 +1,152 @@
+"""The occupancy grid: which cells of the scene may hold density, so that rays can skip the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def pack_bits(occupied: Tensor) -> Tensor:
+    """Pack cells [n, n, n] bool (x slowest; n a multiple of 4) into the bitfield uint8 [n**3 / 8] of the marcher.
+
+    The bitfield is a row of 4x4x4 bricks, x-major like the cells in them, eight bytes a brick, lowest bit first.
+    """
+    n = occupied.shape[0]
+    bricks = occupied.reshape(n // 4, 4, n // 4, 4, n // 4, 4).permute(0, 2, 4, 1, 3, 5)
+    # Eight 0/1 bytes to one: by pairs, nibbles, halves.
+    b = bricks.reshape(-1, 4, 2).to(torch.uint8)
+    b = (b[..., 0] | (b[..., 1] << 1)).view(-1, 2, 2)
+    b = b[..., 0] | (b[..., 1] << 2)
+    return b[:, 0] | (b[:, 1] << 4)
+
+
+def unpack_bits(bits: Tensor, resolution: int) -> Tensor:
+    """The inverse of :func:`pack_bits`: uint8 [resolution**3 / 8] to bool [resolution] * 3."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    cells = ((bits[:, None] >> shifts) & 1).bool()
+    n = resolution // 4
+    return cells.reshape(n, n, n, 4, 4, 4).permute(0, 3, 1, 4, 2, 5).reshape([resolution] * 3)
+
+
+class OccupancyGrid(nn.Module):
+    """A decaying maximum of the field's density in each cell, and the bitfield of cells worth marching through.
+
+    Cells that do not touch the scene's sphere are empty for good. The others count as occupied until they are visited
+    for the first time. Nothing here waits for the device.
+
+    Attributes:
+        density: float32 [resolution**3], x slowest; per unit length, -1 where never visited.
+        bits: uint8 [resolution**3 / 8], see :func:`pack_bits`.
+    """
+
+    density: Tensor
+    bits: Tensor
+    _cells: Tensor
+
+    def __init__(
+        self,
+        resolution: int = 64,
+        radius: float = 1.0,
+        decay: float = 0.95,
+        threshold: float = 0.5,
+        *,
+        device: torch.device | str | None = None,
+    ) -> None:
+        """Make a grid in which every cell is occupied.
+
+        Args:
+            resolution: cells a side, a multiple of 4.
+            radius: of the scene's sphere; the grid spans ``[-radius, radius]**3``.
+            decay: factor in (0, 1] on a cell's density at each visit.
+            threshold: density per unit length above which a cell is occupied; half the mean density of
+                the visited cells where that is lower, so that a thin field is not emptied at once.
+            device: where the buffers live.
+
+        Raises:
+            ValueError: on a bad resolution, radius, decay or threshold.
+        """
+        super().__init__()
+        if resolution < 4 or resolution % 4:
+            raise ValueError(f"resolution must be a positive multiple of 4, got {resolution}")
+        if not radius > 0:
+            raise ValueError(f"radius must be positive, got {radius}")
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay must be in (0, 1], got {decay}")
+        if not threshold >= 0:
+            raise ValueError(f"threshold must not be negative, got {threshold}")
+        self.resolution, self.radius, self.decay, self.threshold = (
+            resolution,
+            radius,
+            decay,
+            threshold,
+        )
+        inside = self._inside(device)
+        self.register_buffer("density", -inside.float())
+        self.register_buffer("bits", pack_bits(inside.view([resolution] * 3)))
+        self.register_buffer("_cells", inside.nonzero()[:, 0], persistent=False)
+
+    def _inside(self, device: torch.device | str | None) -> Tensor:
+        """Bool [resolution**3]: cells with a point in the sphere."""
+        n = self.resolution
+        low = torch.arange(n, device=device) * (2.0 / n) - 1.0
+        nearest = torch.maximum(low, -low - 2.0 / n).clamp(min=0)  # to the origin, along one axis
+        sq = nearest**2
+        return ((sq[:, None, None] + sq[:, None] + sq) <= 1.0 + 1e-6).reshape(-1)
+
+    @torch.no_grad()
+    def update(
+        self,
+        density_fn: Callable[[Tensor], Tensor],
+        generator: torch.Generator | None = None,
+        *,
+        fraction: float = 0.25,
+        warmup: bool = False,
+    ) -> None:
+        """Visit some cells: ``density = max(decay * density, density_fn(a random point of the cell))``.
+
+        The cells of the sphere are cut into equal runs of neighbours and one of each run is visited.
+
+        Args:
+            density_fn: world points [N, 3] to density per unit length [N].
+            generator: source of randomness, on any device (one on the grid's own device avoids a copy).
+            fraction: of the cells to visit, in (0, 1].
+            warmup: visit all cells.
+
+        Raises:
+            ValueError: if ``fraction`` is out of range or ``density_fn`` returns a wrong shape.
+        """
+        if not 0 < fraction <= 1:
+            raise ValueError(f"fraction must be in (0, 1], got {fraction}")
+        device = self.density.device
+        source = device if generator is None else generator.device
+        inside = self._cells.numel()
+        runs = inside if warmup else max(1, round(inside * fraction))
+        draw = torch.rand(runs, 4, generator=generator, device=source).to(device)
+        cells = self._cells
+        if runs < inside:
+            starts = torch.arange(runs + 1, device=device) * inside // runs
+            lengths = starts[1:] - starts[:-1]
+            pick = torch.minimum((draw[:, 3] * lengths).long(), lengths - 1)
+            cells = cells[starts[:-1] + pick]
+        n = self.resolution
+        corner = torch.stack([cells // (n * n), cells // n % n, cells % n], -1)
+        points = (corner + draw[:, :3]) * (2.0 * self.radius / n) - self.radius
+        found = density_fn(points)
+        if found.shape != (runs,):
+            raise ValueError(f"density_fn must return [{runs}], got {list(found.shape)}")
+        old = self.density[cells].clamp(min=0)
+        self.density[cells] = torch.maximum(old * self.decay, found.to(self.density))
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        visited = (self.density[self._cells] >= 0).sum().clamp(min=1)
+        mean = self.density.clamp(min=0).sum() / visited
+        limit = (0.5 * mean).clamp(max=self.threshold)
+        occupied = (self.density > limit) | (self.density < 0)
+        self.bits.copy_(pack_bits(occupied.view([self.resolution] * 3)))
+
+    def occupancy(self) -> Tensor:
+        """Fraction of the sphere's cells that are occupied, a scalar tensor on the grid's device."""
+        return unpack_bits(self.bits, self.resolution).sum() / self._cells.numel()

@@ -1,0 +1,153 @@
+"""Ray marching through an occupancy bitfield: where along each ray the field is evaluated."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dfast import _native
+
+
+class Samples(NamedTuple):
+    """Samples of R rays, ray after ray and front to back within a ray.
+
+    Attributes:
+        t: [M] distance along the ray.
+        dt: [M] length of the interval that the sample stands for; 0 in unused slots.
+        ray: [M] int32, the sample's ray; 0 in unused slots.
+        offsets: [R + 1] int32; ray r owns slots ``offsets[r]:offsets[r + 1]``.
+        total: [1] int64, samples that were wanted, more than M on overflow.
+        overflow: [1] bool, whether ``total`` exceeded the capacity.
+    """
+
+    t: Tensor
+    dt: Tensor
+    ray: Tensor
+    offsets: Tensor
+    total: Tensor
+    overflow: Tensor
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    bits: Tensor,
+    *,
+    resolution: int,
+    radius: float,
+    step: float,
+    growth: float = 0.0,
+    jitter: Tensor | None = None,
+    capacity: int | None = None,
+) -> Samples:
+    """Place samples where rays cross occupied cells inside the scene's sphere.
+
+    A ray is cut to the sphere and divided into intervals from its near end on, each ``max(step, a * growth)`` long
+    where it starts at distance ``a``, the last one cut at the far end. An interval's sample sits at ``a + jitter * dt``
+    and is kept when its cell is occupied: skipping empty space never moves a sample, and with every cell occupied the
+    ``dt`` of a ray add up to its chord. Nothing here is differentiable.
+
+    Args:
+        origins: [R, 3] float32 or float64, world.
+        directions: [R, 3], unit length (not checked).
+        bits: uint8 [resolution**3 / 8], as :func:`dfast.occupancy.pack_bits` makes it.
+        resolution: cells a side, a multiple of 4; the grid spans ``[-radius, radius]**3``.
+        radius: of the sphere at the origin, world units.
+        step: shortest interval, world units, at least ``1e-5 * radius``.
+        growth: interval length per distance, >= 0; 0 makes all intervals ``step`` long.
+        jitter: [R] in [0, 1), one number a ray; None puts samples in the middle of their intervals (0.5).
+        capacity: number of slots M. With None, M is the exact count, which costs one host synchronisation on CUDA.
+            Samples beyond the capacity are left out, rays from the end of the list first: ``overflow`` says so and
+            ``total`` how many slots would have been needed.
+
+    Raises:
+        ValueError: on a wrong shape, dtype, device or range.
+    """
+    if resolution < 4 or resolution % 4:
+        raise ValueError(f"resolution must be a positive multiple of 4, got {resolution}")
+    if not (radius > 0 and math.isfinite(radius)):
+        raise ValueError(f"radius must be positive and finite, got {radius}")
+    if not (step >= 1e-5 * radius and math.isfinite(step)):
+        raise ValueError(f"step must be finite and at least 1e-5 * radius, got {step}")
+    if not (growth >= 0 and math.isfinite(growth)):
+        raise ValueError(f"growth must be finite and not negative, got {growth}")
+    if capacity is not None and not 0 <= capacity < 2**31:
+        raise ValueError(f"capacity must be in [0, 2**31), got {capacity}")
+    origins = _native.contiguous("origins", origins.detach(), (None, 3), origins)
+    rays = origins.shape[0]
+    directions = _native.contiguous("directions", directions.detach(), (rays, 3), origins)
+    if jitter is not None:
+        jitter = _native.contiguous("jitter", jitter.detach(), (rays,), origins)
+    if bits.dtype != torch.uint8 or bits.shape != (resolution**3 // 8,):
+        raise ValueError(
+            f"bits must be uint8 [{resolution**3 // 8}] for resolution {resolution}, got {bits.dtype} "
+            f"{list(bits.shape)}"
+        )
+    if bits.device != origins.device:
+        raise ValueError(f"bits must be on {origins.device}, got {bits.device}")
+    return Samples(
+        *_march(origins, directions, bits, jitter, resolution, radius, step, growth, capacity)
+    )
+
+
+@torch.library.custom_op(
+    "dfast::march",
+    mutates_args=(),
+    schema="(Tensor origins, Tensor directions, Tensor bits, Tensor? jitter, int resolution, float radius, float step, "
+    "float growth, int? capacity) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _march(
+    origins: Tensor,
+    directions: Tensor,
+    bits: Tensor,
+    jitter: Tensor | None,
+    resolution: int,
+    radius: float,
+    step: float,
+    growth: float,
+    capacity: int | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    # Count, scan, write: the order of samples depends on no race.
+    bits = bits.contiguous()
+    if bits.data_ptr() % 8:  # the kernels read 64-bit bricks
+        bits = bits.clone()
+    rays = origins.shape[0]
+    setup = (origins, directions, jitter, bits, rays, resolution, radius, step, growth)
+    counts = origins.new_empty(rays, dtype=torch.int32)
+    _native.call("march_count", origins, *setup, counts)
+    ends = origins.new_zeros(rays + 1, dtype=torch.int64)
+    torch.cumsum(counts, 0, out=ends[1:])
+    total = ends[-1:].clone()
+    if capacity is None:
+        slots = int(total)  # the one synchronisation
+        if slots >= 2**31:
+            raise ValueError(
+                f"march wants {slots} samples, more than int32 can index; split the rays"
+            )
+        allocate = origins.new_empty
+    else:
+        slots = capacity
+        ends.clamp_(max=capacity)
+        allocate = origins.new_zeros
+    offsets = ends.to(torch.int32)
+    t, dt, ray = allocate(slots), allocate(slots), allocate(slots, dtype=torch.int32)
+    _native.call("march_write", origins, *setup, offsets, t, dt, ray)
+    return t, dt, ray, offsets, total, total > slots
+
+
+@_march.register_fake
+def _(  # type: ignore[no-untyped-def]
+    origins, directions, bits, jitter, resolution, radius, step, growth, capacity
+):
+    slots = torch.library.get_ctx().new_dynamic_size() if capacity is None else capacity
+    return (
+        origins.new_empty(slots),
+        origins.new_empty(slots),
+        origins.new_empty(slots, dtype=torch.int32),
+        origins.new_empty(origins.shape[0] + 1, dtype=torch.int32),
+        origins.new_empty(1, dtype=torch.int64),
+        origins.new_empty(1, dtype=torch.bool),
+    )

@@ -1,0 +1,174 @@
+"""Normals from the density gradient and Lambertian shading by a point light."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfast import _native
+
+
+def shade(
+    gradient: Tensor,
+    albedo: Tensor,
+    position: Tensor,
+    light_position: Tensor,
+    ambient: Tensor,
+    diffuse: Tensor,
+    textureless: Tensor,
+    view: Tensor,
+    *,
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor]:
+    """Shade samples: ``rgb = rho * (diffuse * max(0, n.l) + ambient)``.
+
+    ``n = -gradient / sqrt(|gradient|^2 + eps)`` points out of the object, ``l`` from the sample to its view's light, and
+    ``rho = albedo + textureless * (1 - albedo)``. ``ambient = 1, diffuse = 0`` shows the albedo.
+
+    Differentiable once in ``gradient`` and ``albedo``, through both results. Positions and lights get no gradient.
+
+    Args:
+        gradient: [M, 3] gradient of the density before its activation, float32 or float64.
+        albedo: [M, 3] in [0, 1].
+        position: [M, 3] world.
+        light_position: [B, 3] world, one point light a view.
+        ambient: [B] light from everywhere.
+        diffuse: [B] strength of the point light (it does not fall with distance).
+        textureless: [B] in [0, 1]; 1 makes the object white.
+        view: int32 [M], the sample's view, in [0, B). Checked on the CPU only.
+        eps: under the root of the normal's length, > 0; normals of gradients well above ``sqrt(eps)`` are unit vectors.
+
+    Returns:
+        rgb [M, 3], normal [M, 3].
+
+    Raises:
+        ValueError: on a wrong shape, dtype, device or range.
+    """
+    if not eps > 0:
+        raise ValueError(f"eps must be positive, got {eps}")
+    gradient = _native.contiguous("gradient", gradient, (None, 3), gradient)
+    samples = gradient.shape[0]
+    albedo = _native.contiguous("albedo", albedo, (samples, 3), gradient)
+    position = _native.contiguous("position", position.detach(), (samples, 3), gradient)
+    light = _native.contiguous("light_position", light_position.detach(), (None, 3), gradient)
+    views = light.shape[0]
+    ambient = _native.contiguous("ambient", ambient.detach(), (views,), gradient)
+    diffuse = _native.contiguous("diffuse", diffuse.detach(), (views,), gradient)
+    textureless = _native.contiguous("textureless", textureless.detach(), (views,), gradient)
+    if view.dtype != torch.int32 or view.shape != (samples,):
+        raise ValueError(f"view must be int32 [{samples}], got {view.dtype} {list(view.shape)}")
+    if view.device != gradient.device:
+        raise ValueError(f"view must be on {gradient.device}, got {view.device}")
+    result: tuple[Tensor, Tensor] = _shade(
+        gradient, albedo, position, light, ambient, diffuse, textureless, view.contiguous(), eps
+    )
+    return result
+
+
+@torch.library.custom_op(
+    "dfast::shade",
+    mutates_args=(),
+    schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position, Tensor ambient, Tensor diffuse,"
+    " Tensor textureless, Tensor view, float eps) -> (Tensor, Tensor)",
+)
+def _shade(
+    gradient: Tensor,
+    albedo: Tensor,
+    position: Tensor,
+    light_position: Tensor,
+    ambient: Tensor,
+    diffuse: Tensor,
+    textureless: Tensor,
+    view: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    views = light_position.shape[0]
+    if gradient.device.type == "cpu" and view.numel():
+        low, high = (int(v) for v in torch.aminmax(view))
+        if low < 0 or high >= views:
+            raise ValueError(f"view must be in [0, {views}), got values in [{low}, {high}]")
+    rgb, normal = torch.empty_like(albedo), torch.empty_like(gradient)
+    _native.call(
+        "shade", gradient, gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
+        gradient.shape[0], eps, rgb, normal,
+    )  # fmt: skip
+    return rgb, normal
+
+
+@_shade.register_fake
+def _(  # type: ignore[no-untyped-def]
+    gradient, albedo, position, light_position, ambient, diffuse, textureless, view, eps
+):
+    return torch.empty_like(albedo), torch.empty_like(gradient)
+
+
+@torch.library.custom_op(
+    "dfast::shade_backward",
+    mutates_args=(),
+    schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position, Tensor ambient, Tensor diffuse,"
+    " Tensor textureless, Tensor view, Tensor? d_rgb, Tensor? d_normal, float eps) -> (Tensor, Tensor)",
+)
+def _shade_backward(
+    gradient: Tensor,
+    albedo: Tensor,
+    position: Tensor,
+    light_position: Tensor,
+    ambient: Tensor,
+    diffuse: Tensor,
+    textureless: Tensor,
+    view: Tensor,
+    d_rgb: Tensor | None,
+    d_normal: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    d_rgb = None if d_rgb is None else d_rgb.contiguous()
+    d_normal = None if d_normal is None else d_normal.contiguous()
+    d_gradient, d_albedo = torch.empty_like(gradient), torch.empty_like(albedo)
+    _native.call(
+        "shade_backward", gradient, gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
+        d_rgb, d_normal, gradient.shape[0], eps, d_gradient, d_albedo,
+    )  # fmt: skip
+    return d_gradient, d_albedo
+
+
+@_shade_backward.register_fake
+def _(  # type: ignore[no-untyped-def]
+    gradient,
+    albedo,
+    position,
+    light_position,
+    ambient,
+    diffuse,
+    textureless,
+    view,
+    d_rgb,
+    d_normal,
+    eps,
+):
+    return torch.empty_like(gradient), torch.empty_like(albedo)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.eps = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, d_rgb: Tensor | None, d_normal: Tensor | None) -> tuple[Tensor | None, ...]:
+    d_gradient, d_albedo = _shade_backward(*ctx.saved_tensors, d_rgb, d_normal, ctx.eps)
+    return (
+        d_gradient,
+        d_albedo,
+        None,  # position
+        None,  # light_position
+        None,  # ambient
+        None,  # diffuse
+        None,  # textureless
+        None,  # view
+        None,  # eps
+    )
+
+
+_shade.register_autograd(_backward, setup_context=_setup_context)
