@@ -1,0 +1,192 @@
+"""Scenes of the procedural world: coloured parts with exact (or bounding) signed distances.
+
+A `Scene` is the ground truth behind a caption: where matter is, which part it belongs to, and the
+albedo of each part. Distances follow the usual closed forms (Quilez, "distance functions"). The same
+functions serve one scene on the CPU (truth) and thousands of scenes at once on a GPU (`PartTable`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import cos, radians, sin
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PALETTE: dict[str, tuple[float, float, float]] = {
+    "red": (0.85, 0.08, 0.08),
+    "orange": (1.00, 0.50, 0.02),
+    "yellow": (0.98, 0.88, 0.10),
+    "green": (0.10, 0.60, 0.15),
+    "cyan": (0.10, 0.80, 0.85),
+    "blue": (0.10, 0.20, 0.85),
+    "purple": (0.50, 0.12, 0.68),
+    "pink": (1.00, 0.52, 0.74),
+    "brown": (0.40, 0.22, 0.10),
+    "black": (0.06, 0.06, 0.06),
+    "white": (0.95, 0.95, 0.95),
+    "gray": (0.48, 0.48, 0.48),
+}
+"""Albedo of every colour word, display RGB in [0, 1]."""
+
+COLORS: tuple[str, ...] = tuple(PALETTE)
+KINDS: tuple[str, ...] = ("ellipsoid", "box", "cone", "torus", "capsule")
+MAX_PARTS = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """One primitive of a scene.
+
+    kind: "ellipsoid" (size = radii), "box" (half sizes), "cone" (bottom radius, top radius, half
+    height; a cylinder when both radii are equal), "torus" (ring radius, tube radius), "capsule"
+    (radius, half length of the core); axis z. color: a colour word, or a slot number that the caption
+    fills. rotation: degrees about x, then y, then z. rounding: radius of rounded edges.
+    """
+
+    kind: str
+    center: tuple[float, float, float]
+    size: tuple[float, float, float]
+    color: str | int = 0
+    rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rounding: float = 0.0
+
+
+class PartTable(NamedTuple):
+    """Parts as tensors: the last part axis K is padded with kind -1 (never the nearest)."""
+
+    kind: Tensor  # [..., K] int64
+    center: Tensor  # [..., K, 3]
+    rotation: Tensor  # [..., K, 3, 3] world -> part
+    size: Tensor  # [..., K, 3]
+    rounding: Tensor  # [..., K]
+
+    def to(self, device: torch.device | str) -> PartTable:
+        return PartTable(*(t.to(device) for t in self))
+
+    def select(self, index: Tensor) -> PartTable:
+        """Rows of a stacked table: [S, K, ...] and index [B] give [B, K, ...]."""
+        return PartTable(*(t[index] for t in self))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The object a caption names, inside the unit sphere, front towards +x, z up."""
+
+    caption: str
+    """Canonical caption, every colour stated."""
+    kind: str
+    """"single", "stack", "pair" or "composed"."""
+    shape: str
+    """Caption with its colour words removed: the name of the geometry."""
+    parts: tuple[Part, ...]
+    slots: tuple[str, ...]
+    """Colour words of the caption, in the caption's order."""
+    has_front: bool
+
+    @cached_property
+    def table(self) -> PartTable:
+        return part_table(self.parts, len(self.parts))
+
+    @property
+    def part_colors(self) -> tuple[str, ...]:
+        """Colour word of every part."""
+        return tuple(self.slots[p.color] if isinstance(p.color, int) else p.color for p in self.parts)
+
+    @property
+    def colors(self) -> Tensor:
+        """Albedo of every part, [K, 3]."""
+        return torch.tensor([PALETTE[c] for c in self.part_colors])
+
+    def sdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Signed distance [N] (negative inside) and nearest part [N] at world points x [N, 3]."""
+        table = PartTable(*(t.to(x.device) for t in self.table))
+        best = torch.full(x.shape[:1], torch.inf, dtype=x.dtype, device=x.device)
+        part = torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device)
+        for k, p in enumerate(self.parts):
+            local = (x - table.center[k].to(x)) @ table.rotation[k].to(x).T
+            size = table.size[k].to(x).unbind(-1)
+            d = _distance(KINDS.index(p.kind), local.unbind(-1), size) - p.rounding
+            part = torch.where(d < best, k, part)
+            best = torch.minimum(d, best)
+        return best, part
+
+    def occupancy(self, x: Tensor) -> Tensor:
+        """True inside the object, [N] at world points x [N, 3]."""
+        return self.sdf(x)[0] <= 0
+
+    def albedo(self, x: Tensor) -> Tensor:
+        """Albedo [N, 3] of the part nearest to world points x [N, 3]."""
+        return self.colors.to(x)[self.sdf(x)[1]]
+
+
+def part_table(parts: tuple[Part, ...], count: int) -> PartTable:
+    """Tensors of `parts`, padded to `count`."""
+    pad = count - len(parts)
+    return PartTable(
+        kind=torch.tensor([KINDS.index(p.kind) for p in parts] + [-1] * pad),
+        center=torch.tensor([p.center for p in parts] + [(0.0, 0.0, 0.0)] * pad),
+        rotation=torch.stack([_world_to_part(p.rotation) for p in parts] + [torch.eye(3)] * pad),
+        size=torch.tensor([p.size for p in parts] + [(1.0, 1.0, 1.0)] * pad),
+        rounding=torch.tensor([p.rounding for p in parts] + [0.0] * pad),
+    )
+
+
+def table_distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance [B, P] and nearest part [B, P] of points x [B, P, 3] to the parts of B scenes [B, K]."""
+    rows = PartTable(*(t[:, None] for t in table))  # [B, 1, K, ...] against points [B, P, 1]
+    offset = [x[..., None, i] - rows.center[..., i] for i in range(3)]
+    p = [sum(rows.rotation[..., i, j] * offset[j] for j in range(3)) for i in range(3)]
+    size = rows.size.unbind(-1)
+    d = torch.full_like(offset[0], 1e9)
+    for kind in range(len(KINDS)):
+        d = torch.where(rows.kind == kind, _distance(kind, p, size), d)
+    best = (d - rows.rounding).min(dim=-1)
+    return best.values, best.indices
+
+
+def _distance(kind: int, p: Sequence[Tensor], size: Sequence[Tensor]) -> Tensor:
+    """Signed distance of local points (x, y, z) to one primitive of size (a, b, c), broadcast."""
+    name = KINDS[kind]
+    x, y, z = p
+    a, b, c = size
+    if name == "ellipsoid":  # first-order bound, exact for a sphere
+        k0 = _length(x / a, y / b, z / c)
+        k1 = _length(x / (a * a), y / (b * b), z / (c * c))
+        return k0 * (k0 - 1) / k1.clamp_min(1e-6)
+    if name == "box":
+        qx, qy, qz = x.abs() - a, y.abs() - b, z.abs() - c
+        outside = _length(qx.clamp_min(0), qy.clamp_min(0), qz.clamp_min(0))
+        return outside + torch.maximum(qx, torch.maximum(qy, qz)).clamp_max(0)
+    radial = _length(x, y)
+    if name == "cone":
+        ca_r = radial - torch.minimum(radial, torch.where(z < 0, a, b))
+        ca_z = z.abs() - c
+        slope_r, slope_z = b - a, 2 * c
+        along = ((b - radial) * slope_r + (c - z) * slope_z) / (slope_r**2 + slope_z**2)
+        along = along.clamp(0, 1)
+        cb_r, cb_z = radial - b + slope_r * along, z - c + slope_z * along
+        inside = (cb_r < 0) & (ca_z < 0)
+        d = torch.minimum(ca_r**2 + ca_z**2, cb_r**2 + cb_z**2).sqrt()
+        return torch.where(inside, -d, d)
+    if name == "torus":
+        return _length(radial - a, z) - b
+    return _length(radial, z - torch.maximum(torch.minimum(z, b), -b)) - a  # capsule
+
+
+def _length(*components: Tensor) -> Tensor:
+    total = components[0] * components[0]
+    for v in components[1:]:
+        total = total + v * v
+    return total.sqrt()
+
+
+def _world_to_part(rotation: tuple[float, float, float]) -> Tensor:
+    ax, ay, az = (radians(v) for v in rotation)
+    rx = torch.tensor([[1, 0, 0], [0, cos(ax), -sin(ax)], [0, sin(ax), cos(ax)]])
+    ry = torch.tensor([[cos(ay), 0, sin(ay)], [0, 1, 0], [-sin(ay), 0, cos(ay)]])
+    rz = torch.tensor([[cos(az), -sin(az), 0], [sin(az), cos(az), 0], [0, 0, 1]])
+    return (rz @ ry @ rx).T.contiguous().float()
