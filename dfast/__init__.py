@@ -1,3 +1,75 @@
-"""Text to 3D by Score Distillation Sampling, on CPU and CUDA kernels of its own."""
+"""Text to 3D by Score Distillation Sampling, on CPU and CUDA kernels of its own.
+
+>>> import dfast
+>>> result = dfast.train("a red chair", out="runs/chair")  # doctest: +SKIP
+>>> mesh = result.mesh("chair.glb")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .config import Config
+from .errors import (
+    CollapsedError,
+    ConfigError,
+    DeviceError,
+    DfastError,
+    ExportError,
+    NativeMissingError,
+    NonFiniteError,
+    PriorError,
+    PromptError,
+    RunFolderError,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .loop import Event, train
+    from .result import Result
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CollapsedError",
+    "Config",
+    "ConfigError",
+    "DeviceError",
+    "DfastError",
+    "Event",
+    "ExportError",
+    "NativeMissingError",
+    "NonFiniteError",
+    "PriorError",
+    "PromptError",
+    "Result",
+    "RunFolderError",
+    "__version__",
+    "load",
+    "train",
+]
+
+
+def load(path: str | Path, device: str = "cpu") -> Result:
+    """The `Result` in a run folder or in a .safetensors file. Raises RunFolderError."""
+    from .result import Result
+
+    return Result.load(path, device)
+
+
+def __getattr__(name: str) -> Any:
+    """`train`, `Event` and `Result` import torch, so they are imported when first asked for."""
+    if name in ("train", "Event"):
+        from . import loop
+
+        return getattr(loop, name)
+    if name == "Result":
+        from .result import Result
+
+        return Result
+    raise AttributeError(f"module 'dfast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

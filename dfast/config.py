@@ -59,8 +59,8 @@ class GridConfig:
     def __post_init__(self) -> None:
         _check_numbers(self, "field.grid", ("levels",), 1, 32)
         _check_numbers(self, "field.grid", ("log2_entries",), 4, 24)
-        _check_numbers(self, "field.grid", ("base_resolution",), 2)
-        _check_numbers(self, "field.grid", ("max_resolution",), self.base_resolution)
+        _check_numbers(self, "field.grid", ("base_resolution",), 2, 65536)
+        _check_numbers(self, "field.grid", ("max_resolution",), self.base_resolution, 65536)
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class OccupancyConfig:
     """Until then an update looks at every cell; later at `fraction` of them."""
     fraction: float = 0.25
     decay: float = 0.9
-    threshold: float = 0.1
-    """Density (per unit length) below which a cell is skipped; the mean density if that is lower."""
+    threshold: float = 0.3
+    """Density (per unit length) below which a cell is skipped; half the mean density if that is lower."""
 
     def __post_init__(self) -> None:
         ok = self.resolution in (16, 32, 64, 128, 256)

@@ -45,7 +45,7 @@ def resolution(progress: float, schedule: tuple[tuple[float, int], ...]) -> int:
 
 
 def level_weights(
-    progress: float, resolutions: tuple[int, ...], radius: float, config: CoarseToFineConfig
+    progress: float, resolutions: tuple[int, ...], config: CoarseToFineConfig
 ) -> Tensor | None:
     """[L] weights in [0, 1] of the grid levels, float32 on the CPU; None when all are 1.
 
@@ -60,6 +60,6 @@ def level_weights(
         return None
     weights = []
     for level, cells in enumerate(resolutions):
-        in_cells = footprint * cells / (2.0 * radius)
+        in_cells = footprint * cells / 2.0  # the grid spans [-1, 1]
         weights.append(min(max(active - level, 0.0), 1.0) * math.exp(-0.5 * in_cells**2))
     return torch.tensor(weights)

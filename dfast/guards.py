@@ -1,0 +1,102 @@
+"""What keeps a run alive: skip, rewind, re-seed, and a named error when none of it helps.
+
+A step whose gradients are not finite is skipped on the device, without a synchronisation. Every `train.log_every` steps
+the trainer looks: many skips in a row rewind the run to its last good state, and a scene that stays empty or fully opaque
+is re-seeded once. Nothing is ever replaced by zeros in silence: `skipped` counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .config import TrainConfig
+from .errors import CollapsedError, NonFiniteError
+
+EMPTY, OPAQUE = 1e-3, 0.98
+"""Mean opacity inside the bounding sphere below, above which a scene counts as collapsed."""
+
+State = dict[str, Tensor]
+
+
+class Guard:
+    """Watches one optimiser. `state` and `restore` read and write what a rewind brings back."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        state: Callable[[], State],
+        restore: Callable[[State], None],
+        reseed: Callable[[], None],
+    ) -> None:
+        self.config = config
+        self.skipped = torch.zeros((), device=device)
+        """scalar: non-finite steps so far"""
+        self._streak = torch.zeros((), device=device)
+        self._state, self._restore, self._reseed = state, restore, reseed
+        self._good: State | None = None
+        self.rewinds = 0
+        self.collapsed_looks = 0
+        self.reseeded = False
+
+    def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
+        """Step a fused optimiser unless a gradient is not finite; returns the gradient norm, a scalar tensor."""
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.stack(torch._foreach_norm(grads)).norm()
+        bad = (~torch.isfinite(norm)).to(self.skipped.dtype)
+        optimizer.found_inf = bad  # type: ignore[attr-defined]  # fused optimisers skip on it (as GradScaler does)
+        optimizer.step()
+        self.skipped += bad
+        self._streak = (self._streak + bad) * bad
+        return norm
+
+    def look(self, fill: Tensor, parameters: list[Tensor]) -> None:
+        """Judge the run; fill: mean opacity inside the bounding sphere. Synchronises.
+
+        Raises NonFiniteError or CollapsedError when rewinding or re-seeding did not help.
+        """
+        finite = torch.isfinite(torch.stack(torch._foreach_norm(parameters))).all()
+        streak, opacity, sound = torch.stack([self._streak, fill, finite.float()]).tolist()
+        if streak >= self.config.skip_limit or not sound:
+            self._rewind()
+        elif streak == 0:
+            self._watch_opacity(opacity)
+            self._good = {key: value.clone() for key, value in self._state().items()}
+
+    def _rewind(self) -> None:
+        if self.rewinds >= self.config.rewind_limit or self._good is None:
+            raise NonFiniteError(
+                f"gradients are not finite: {int(self.skipped)} steps skipped and {self.rewinds} rewinds did not help; "
+                "lower optimizer.lr_grid and optimizer.lr_mlp, or check the prior"
+            )
+        self.rewinds += 1
+        self._streak.zero_()
+        self._restore(self._good)
+
+    def _watch_opacity(self, opacity: float) -> None:
+        collapsed = opacity < EMPTY or opacity > OPAQUE
+        self.collapsed_looks = self.collapsed_looks + 1 if collapsed else 0
+        if self.collapsed_looks < self.config.collapse_limit:
+            return
+        kind = "empty" if opacity < EMPTY else "fully opaque"
+        if self.reseeded:
+            raise CollapsedError(
+                f"the scene became {kind} again after it was re-seeded; try another seed, or "
+                + ("lower regularizer.opacity" if kind == "empty" else "raise regularizer.opacity")
+            )
+        self.reseeded, self.collapsed_looks = True, 0
+        self._reseed()
+
+    def state_dict(self) -> State:
+        counts = [self.rewinds, self.collapsed_looks, int(self.reseeded)]
+        return {"skipped": self.skipped, "streak": self._streak, "counts": torch.tensor(counts)}
+
+    def load_state_dict(self, state: State) -> None:
+        self.skipped.copy_(state["skipped"])
+        self._streak.copy_(state["streak"])
+        self.rewinds, self.collapsed_looks, reseeded = (int(v) for v in state["counts"])
+        self.reseeded = bool(reseeded)
+        self._good = {key: value.clone() for key, value in self._state().items()}

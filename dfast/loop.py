@@ -1,0 +1,195 @@
+"""From a prompt to a `Result`: checks at the door, then the trainer's steps with logs, previews and checkpoints."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from .config import Config
+from .errors import ConfigError, DeviceError, PromptError
+from .priors import Prior, load_prior
+from .result import Result
+from .run_folder import RunFolder, write_bytes
+from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a callback is told after every step."""
+
+    step: int
+    """Steps done, from 1 to `steps`."""
+    steps: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Numbers of this step, on every `train.log_every`-th step and the last; else empty."""
+    preview: Path | None = None
+    """A preview picture that was just written."""
+
+
+Callback = Callable[[Event], None]
+
+
+def train(
+    prompt: str,
+    *,
+    prior: str | Prior = "shapes",
+    out: str | Path | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    config: Config | None = None,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+) -> Result:
+    """Make a 3D object that matches `prompt`, by Score Distillation through a diffusion model.
+
+    prior: "shapes" (embedded, knows only its own small world) or any object with the `dfast.priors.Prior` protocol.
+    out: run folder for settings, metrics, previews, checkpoints and the result; None keeps nothing on disk.
+    steps: length of the run, if not the configuration's. seed: >= 0; on the CPU the same seed gives the same bytes.
+    device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there. config: None is `Config.default(device)`.
+    progress: show a bar. callbacks: called with an `Event` after each step. resume: go on from the checkpoint in `out`.
+
+    Ctrl-C finishes the step, saves a checkpoint and raises KeyboardInterrupt.
+    Raises ConfigError, PromptError, PriorError, RunFolderError, DeviceError before anything is written, and
+    NonFiniteError or CollapsedError when a run cannot be saved.
+    """
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
+    prompt = " ".join(prompt.split())
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ConfigError(f"seed: expected a whole number in [0, 2147483648), got {seed!r}")
+    if resume and out is None:
+        raise ConfigError("resume: expected a run folder in `out`, got None")
+    where = pick_device(device)
+    config = Config.default(where.type) if config is None else config
+    if steps is not None:
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
+        config = config.replace(train={"steps": steps})
+    model = load_prior(prior, where) if isinstance(prior, str) else prior
+    trainer = Trainer(config, model, prompt, seed, where)
+    folder = None
+    if out is not None:
+        from . import __version__
+
+        about = {"prompt": prompt, "seed": seed, "prior": model.name, "dfast": __version__}
+        folder = RunFolder(out, config, about, resume=resume)
+        if (state := folder.load_checkpoint()) is not None:
+            trainer.load_state_dict(state)
+    listeners = list(callbacks)
+    if progress:
+        from .progress import ProgressBar
+
+        listeners.insert(0, ProgressBar(config.train.steps, trainer.step))
+    return run(trainer, folder, listeners)
+
+
+def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback] = ()) -> Result:
+    """Step `trainer` to the end of its configuration, keeping `folder` up to date."""
+    plan = trainer.config.train
+    began, first = time.perf_counter(), trainer.step
+    with _gentle_interrupt() as interrupted:
+        while trainer.step < plan.steps and not interrupted.is_set():
+            values = trainer.train_step()
+            step, metrics, preview = trainer.step, {}, None
+            if step % plan.log_every == 0 or step == plan.steps:
+                seconds = (time.perf_counter() - began) / (step - first)
+                metrics = {k: float(v) for k, v in values.items()} | {"seconds_per_step": seconds}
+                if folder:
+                    folder.log({"step": step} | metrics)
+            if folder and plan.preview_every and step % plan.preview_every == 0:
+                preview = folder.preview_path(step)
+                write_bytes(preview, _png(result_of(trainer)))
+            if folder and (step == plan.steps or _due(step, plan.checkpoint_every)):
+                folder.save_checkpoint(trainer.state_dict(), step)
+            for callback in callbacks:
+                callback(Event(step, plan.steps, metrics, preview))
+        if interrupted.is_set():
+            if folder:
+                folder.save_checkpoint(trainer.state_dict(), trainer.step)
+            raise KeyboardInterrupt
+    trainer.finish()
+    result = result_of(trainer)
+    if folder:
+        result.save(folder.path)
+    return result
+
+
+def result_of(trainer: Trainer) -> Result:
+    """The object as it is now; it shares the trainer's tensors."""
+    return Result(
+        trainer.field,
+        trainer.occupancy,
+        trainer.config,
+        prompt=trainer.prompt,
+        seed=trainer.seed,
+        prior=trainer.prior.name,
+        steps=trainer.step,
+    )
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device to run on. Raises DeviceError when CUDA is asked for and absent."""
+    if device is None:
+        from ._native import build_info
+
+        ready = torch.cuda.is_available() and build_info()["cuda"]
+        return torch.device("cuda" if ready else "cpu")
+    try:
+        where = torch.device(device)
+    except RuntimeError:
+        where = torch.device("meta")
+    if where.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device: expected cpu, cuda or cuda:N, got {str(device)!r}")
+    if where.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (where.index or 0) >= count:
+            raise DeviceError(
+                f"device: '{where}' was asked for, but torch sees {count} CUDA devices; use device='cpu', or see `dfast doctor`"
+            )
+    return where
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _png(result: Result) -> bytes:
+    """Three views side by side, 128 pixels each."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    views = [result.render(azimuth=az, resolution=128) for az in (0.0, 120.0, 240.0)]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(views, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@contextmanager
+def _gentle_interrupt() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that a step is never cut in two; a second one stops at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def handle(*_: object) -> None:
+        flag.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,218 @@
+"""From a field to pictures: march, evaluate, shade, composite.
+
+`render_rays` works on flat rays [R] and `render` on cameras. Both are differentiable in the field's and the background's
+parameters; cameras and lights are constants.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .background import Background
+from .cameras import CameraBatch
+from .config import MarchConfig
+from .field import Field
+from .occupancy import OccupancyGrid
+from .ops.composite import composite
+from .ops.march import Samples, march
+from .ops.shade import shade
+from .shading import ShadingBatch
+
+RADIUS = 1.0
+"""Of the sphere at the origin that holds the object."""
+
+
+@dataclass(frozen=True)
+class RayRender:
+    """R rays and the M samples they were made of."""
+
+    color: Tensor
+    """[R,3] premultiplied, without background"""
+    opacity: Tensor
+    """[R]"""
+    depth: Tensor
+    """[R] sum of w t"""
+    normal: Tensor | None
+    """[R,3] sum of w n, world axes"""
+    samples: Samples
+    weights: Tensor
+    """[M]"""
+    normals: Tensor | None
+    """[M,3]"""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """B pictures, and what the regularisers need."""
+
+    image: Tensor
+    """[B,3,H,W] in [0, 1], background included"""
+    opacity: Tensor
+    """[B,1,H,W]"""
+    depth: Tensor
+    """[B,1,H,W] sum of w t"""
+    normal: Tensor | None
+    """[B,3,H,W] sum of w n, world axes"""
+    fill: Tensor
+    """scalar: mean opacity of the rays that meet the bounding sphere"""
+    directions: Tensor
+    """[R,3]"""
+    rays: RayRender
+
+
+def render_rays(
+    field: Field,
+    occupancy: OccupancyGrid,
+    origins: Tensor,
+    directions: Tensor,
+    view: Tensor,
+    shading: ShadingBatch,
+    config: MarchConfig,
+    *,
+    level_weights: Tensor | None = None,
+    jitter: Tensor | None = None,
+    capacity: int | None = None,
+    want_normals: bool = False,
+    normal_picture: bool = False,
+) -> RayRender:
+    """Render rays origins, directions [R,3] (unit) of views [R] int32, which index the lights of `shading`.
+
+    jitter: [R] in [0, 1) shifts each ray's samples by a fraction of a step, None by a half; capacity: see `march`.
+    Normals are computed if the shading is lit, if `want_normals` (for each sample) or for a `normal_picture`.
+    """
+    with torch.no_grad():
+        samples = march(
+            origins,
+            directions,
+            occupancy.bits,
+            resolution=occupancy.resolution,
+            radius=RADIUS,
+            step=config.step,
+            growth=config.growth,
+            jitter=jitter,
+            capacity=capacity,
+        )
+        ray = samples.ray
+        x = torch.addcmul(origins[ray], directions[ray], samples.t[:, None])
+    need = shading.lit or want_normals or normal_picture
+    tau, color, gradient = field(x, level_weights=level_weights, want_gradient=need)
+    normals = None
+    if gradient is not None:
+        light = (shading.light_position, shading.ambient, shading.diffuse, shading.textureless)
+        color, normals = shade(gradient, color, x, *light, view[ray])
+    channels = torch.cat([color, normals], -1) if normal_picture and normals is not None else color
+    out, depth, opacity, weights = composite(
+        tau, samples.dt, channels, samples.t, samples.offsets, early_stop=config.early_stop
+    )
+    normal = out[:, 3:] if normal_picture else None
+    return RayRender(out[:, :3], opacity, depth, normal, samples, weights, normals)
+
+
+def render(
+    field: Field,
+    occupancy: OccupancyGrid,
+    background: Background,
+    colors: Tensor,
+    cameras: CameraBatch,
+    shading: ShadingBatch,
+    resolution: int,
+    config: MarchConfig,
+    *,
+    level_weights: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    capacity: int | None = None,
+    want_normals: bool = False,
+    normal_picture: bool = False,
+) -> Rendered:
+    """Render B cameras at resolution x resolution pixels; colors [B,3] are the views' backgrounds.
+
+    generator: draws the ray jitter if the configuration asks for it; None puts samples at the middle of each step.
+    """
+    batch, pixels = len(cameras), resolution * resolution
+    origins, directions = cameras.rays(resolution)
+    view = torch.arange(batch, device=origins.device, dtype=torch.int32).repeat_interleave(pixels)
+    jitter = None
+    if generator is not None and config.jitter:
+        jitter = torch.rand(batch * pixels, generator=generator, device=origins.device)
+    rays = render_rays(
+        field,
+        occupancy,
+        origins,
+        directions,
+        view,
+        shading,
+        config,
+        level_weights=level_weights,
+        jitter=jitter,
+        capacity=capacity,
+        want_normals=want_normals,
+        normal_picture=normal_picture,
+    )
+    color = rays.color + (1.0 - rays.opacity)[:, None] * background(directions, colors)
+    with torch.no_grad():
+        along = (origins * directions).sum(-1)
+        meets = (origins.square().sum(-1) - along * along < RADIUS**2).to(color.dtype)
+        fill = (rays.opacity * meets).sum() / meets.sum().clamp(min=1.0)
+
+    def picture(values: Tensor) -> Tensor:
+        return values.reshape(batch, resolution, resolution, -1).permute(0, 3, 1, 2)
+
+    normal = None if rays.normal is None else picture(rays.normal)
+    return Rendered(
+        picture(color), picture(rays.opacity), picture(rays.depth), normal, fill, directions, rays
+    )
+
+
+class SampleBudget:
+    """How many samples to reserve for a step, learnt without stopping the GPU.
+
+    The first steps at a resolution count exactly, which costs one synchronisation each; after them the capacity is
+    fixed with slack. The wanted totals come back by asynchronous copies a few steps late: on overflow, which truncates
+    the last rays of that step, the capacity grows and `overflows` says how often it happened. On the CPU counting is free
+    and the budget is always exact (None).
+    """
+
+    EXACT_STEPS = 8
+    SLACK = 1.5
+
+    def __init__(self, device: torch.device) -> None:
+        self.asynchronous = device.type == "cuda"
+        self.overflows = 0
+        self._resolution = -1
+        self._seen = 0
+        self._largest = 0
+        self._pending: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+
+    def capacity(self, resolution: int) -> int | None:
+        """Capacity to march with at this resolution; None is exact."""
+        if not self.asynchronous:
+            return None
+        if resolution != self._resolution:
+            self._resolution, self._seen, self._largest = resolution, 0, 0
+            self._pending.clear()
+        self._poll()
+        if self._seen < self.EXACT_STEPS or not self._largest:
+            return None
+        return (int(self._largest * self.SLACK) // 16384 + 1) * 16384
+
+    def note(self, samples: Samples) -> None:
+        """Remember what the march wanted; the number is read once it has arrived."""
+        if not self.asynchronous:
+            return
+        both = torch.cat([samples.total.view(1), samples.overflow.view(1).long()])
+        host = torch.empty(2, dtype=torch.int64, pin_memory=True)
+        host.copy_(both, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self._pending.append((host, event))
+        self._seen += 1
+
+    def _poll(self) -> None:
+        while self._pending and self._pending[0][1].query():
+            total, overflow = self._pending.popleft()[0].tolist()
+            self._largest = max(total, self._largest * 99 // 100)  # forgets, as the scene empties
+            self.overflows += overflow

@@ -1,0 +1,161 @@
+"""The folder of one run, written so that a crash at any moment leaves it whole.
+
+    run.json                 what the run is: prompt, seed, prior, dfast's version
+    config.toml              every setting
+    metrics.jsonl            one line every `train.log_every` steps
+    previews/step_000050.png
+    checkpoint.safetensors   model, Adam, occupancy, random state: all that resuming needs
+    result.safetensors       the finished object, see `dfast.load`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .config import Config
+from .errors import RunFolderError
+
+CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
+FORMAT = "dfast checkpoint 1"
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write beside `path`, then move into place. Raises RunFolderError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RunFolderError(f"'{path}': cannot be written ({error.strerror or error})") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """A safetensors file, atomically."""
+    from safetensors.torch import save
+
+    # Equal content gives equal bytes: safetensors keeps the order of equal dtypes by name.
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in sorted(tensors.items())}
+    write_bytes(path, save(plain, metadata))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file. Raises RunFolderError when it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise RunFolderError(f"'{path}': no such file")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunFolderError(
+            f"'{path}': damaged or cut short ({error}); delete it, or restore it from a copy"
+        ) from error
+
+
+class RunFolder:
+    """The folder at `path`, made if need be, for the run that `about` and `config` describe.
+
+    resume: continue the run that is already there; without it such a folder is refused, and so is always one that holds
+    another run or other files. Raises RunFolderError, and touches nothing then.
+    """
+
+    def __init__(
+        self, path: str | Path, config: Config, about: dict[str, Any], *, resume: bool = False
+    ) -> None:
+        self.path, self.config, self.about = Path(path), config, about
+        self.has_run = self._inspect(resume)
+        if not self.has_run:
+            write_bytes(self.path / "config.toml", config.dumps().encode())
+            write_bytes(self.path / "run.json", (json.dumps(about, indent=2) + "\n").encode())
+
+    def _inspect(self, resume: bool) -> bool:
+        """Whether the run is already here; raises when the folder cannot be used."""
+        path = self.path
+        try:
+            if not path.exists():
+                return False
+            if not path.is_dir():
+                raise RunFolderError(f"out: expected a folder, got the file '{path}'")
+            if not (path / "run.json").exists():
+                if any(path.iterdir()):
+                    raise RunFolderError(
+                        f"out: '{path}' holds files that are not a dfast run; choose a new folder"
+                    )
+                return False
+            found = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunFolderError(f"out: '{path}' cannot be read ({error})") from error
+        for key in ("prompt", "seed", "prior"):
+            if found.get(key) != self.about.get(key):
+                raise RunFolderError(
+                    f"out: '{path}' holds another run ({key} {found.get(key)!r}, not {self.about.get(key)!r}); "
+                    "choose another folder"
+                )
+        if not resume:
+            raise RunFolderError(f"out: '{path}' already holds this run; resume it, or choose another folder")
+        if Config.load(path / "config.toml") != self.config:
+            raise RunFolderError(
+                f"out: '{path}' was begun with other settings; resume with its own config.toml, or choose another folder"
+            )
+        return True
+
+    def save_checkpoint(self, state: dict[str, Tensor], step: int) -> None:
+        """Replace the checkpoint."""
+        write_tensors(self.path / CHECKPOINT, state, {"format": FORMAT, "step": str(step)})
+
+    def load_checkpoint(self) -> dict[str, Tensor] | None:
+        """The last checkpoint, or None if there is none yet; metrics after it are dropped."""
+        if not self.has_run or not (self.path / CHECKPOINT).exists():
+            self._cut_metrics(0)
+            return None
+        tensors, metadata = read_tensors(self.path / CHECKPOINT)
+        if metadata.get("format") != FORMAT:
+            raise RunFolderError(f"'{self.path / CHECKPOINT}': expected {FORMAT!r}, got {metadata.get('format')!r}")
+        self._cut_metrics(int(metadata["step"]))
+        return tensors
+
+    def log(self, values: dict[str, float]) -> None:
+        """Append one line of metrics."""
+        try:
+            with (self.path / METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise RunFolderError(f"'{self.path / METRICS}': cannot be written ({error})") from error
+
+    def metrics(self) -> list[dict[str, float]]:
+        """All lines so far; a last line that a crash cut short is left out."""
+        path = self.path / METRICS
+        if not path.exists():
+            return []
+        lines = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def preview_path(self, step: int) -> Path:
+        return self.path / "previews" / f"step_{step:06d}.png"
+
+    def _cut_metrics(self, step: int) -> None:
+        if (self.path / METRICS).exists():
+            kept = [line for line in self.metrics() if line["step"] <= step]
+            write_bytes(self.path / METRICS, "".join(json.dumps(v) + "\n" for v in kept).encode())

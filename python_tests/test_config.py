@@ -1,0 +1,77 @@
+"""Settings: round trips, named errors, nothing imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dfast.config import Config
+from dfast.errors import ConfigError
+
+PRESETS = [Config.default("cpu"), Config.default("cuda:0"), Config.dreamfusion()]
+
+
+@pytest.mark.parametrize("config", PRESETS)
+def test_text_round_trips(config: Config, tmp_path: Path) -> None:
+    assert Config.from_dict(tomllib.loads(config.dumps())) == config
+    assert Config.from_dict(json.loads(config.dumps("json"))) == config
+    for name in ("c.toml", "c.json"):
+        config.save(tmp_path / name)
+        assert Config.load(tmp_path / name) == config
+
+
+def test_presets_differ_where_they_should() -> None:
+    assert Config.default("cuda").train.steps > Config.default("cpu").train.steps
+    paper = Config.dreamfusion()
+    assert (paper.guidance.scale, paper.train.steps, paper.camera.views) == (100.0, 15000, 4)
+
+
+def test_replace_changes_a_copy() -> None:
+    config = Config()
+    changed = config.replace(field={"grid": {"levels": 3}}, train={"steps": 7})
+    assert (changed.field.grid.levels, changed.train.steps) == (3, 7)
+    assert config == Config() and changed.field.hidden == config.field.hidden
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.train = changed.train  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"camera": {"viws": 3}}, "config key 'camera.viws': unknown; did you mean 'camera.views'?"),
+        ({"trian": {}}, "config key 'trian': unknown; did you mean 'train'?"),
+        ({"camera": 3}, "config section 'camera': expected a table, got 3"),
+        ({"camera": {"fov": [30]}}, "config key 'camera.fov': expected a list of 2, got [30]"),
+        ({"train": {"steps": 0}}, "config key 'train.steps': expected a number >= 1, got 0"),
+        ({"train": {"steps": 1.5}}, "config key 'train.steps': expected a whole number, got 1.5"),
+        ({"train": {"steps": True}}, "config key 'train.steps': expected a whole number, got True"),
+        ({"field": {"blob": "x"}}, "config key 'field.blob': expected one of"),
+        ({"guidance": {"t_min": 0.9, "t_max": 0.1}}, "config key 'guidance.t_max': expected more than"),
+        ({"camera": {"resolution": [[0.5, 64]]}}, "config key 'camera.resolution': expected rising"),
+        ({"camera": {"distance": [3, 2]}}, "config key 'camera.distance': expected (low, high)"),
+    ],
+)  # fmt: skip
+def test_bad_values_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config.from_dict(values)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("x = = 3")
+    for path in (tmp_path / "c.toml", tmp_path / "missing.toml"):
+        with pytest.raises(ConfigError, match=path.name):
+            Config.load(path)
+
+
+def test_import_stays_light() -> None:
+    code = "import dfast, sys; dfast.Config.default(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,152 @@
+"""Score Distillation against its known answers (MATH.md, groups 1 to 4), and regularisers (group 7)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from dfast import regularizers
+from dfast.sds import add_noise, eps_from_v, guided, inject, sample_timesteps, sds_gradient, weight
+
+F64 = torch.float64
+
+
+def _levels(*angles: float) -> tuple[Tensor, Tensor]:
+    angle = torch.tensor(angles, dtype=F64)
+    return torch.cos(angle), torch.sin(angle)
+
+
+def _images(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    x, target, noise = (torch.randn(n, 3, 4, 4, dtype=F64, generator=generator) for _ in range(3))
+    return x, target, noise
+
+
+def _column(v: Tensor) -> Tensor:
+    return v.view(-1, 1, 1, 1)
+
+
+def test_oracle_gradient_has_no_variance(generator: torch.Generator) -> None:
+    """Group 1: eps_hat - eps = (alpha/sigma)(x - x*); with w = sigma^2 the gradient is alpha sigma (x - x*)."""
+    alpha, sigma = _levels(0.1, 0.7, 1.5)
+    x, target, noise = _images(3, generator)
+    noisy = add_noise(x, noise, alpha, sigma)
+    predicted = (noisy - _column(alpha) * target) / _column(sigma)
+    assert_close(predicted - noise, _column(alpha / sigma) * (x - target))
+    gradient = sds_gradient(predicted, noise, weight(alpha, sigma, "sigma2"))
+    assert_close(gradient, _column(alpha * sigma) * (x - target))
+
+
+def test_gaussian_prior(generator: torch.Generator) -> None:
+    """Group 2: N(mu, s^2) gives alpha sigma (x - mu)/v - (alpha^2 s^2/v) eps, v = alpha^2 s^2 + sigma^2."""
+    alpha, sigma = _levels(0.3, 0.8, 1.2)
+    x, mu, noise = _images(3, generator)
+    s2 = 0.4**2
+    v = _column(alpha**2 * s2 + sigma**2)
+    noisy = add_noise(x, noise, alpha, sigma)
+    predicted = _column(sigma) * (noisy - _column(alpha) * mu) / v  # -sigma grad log p
+    expected = _column(alpha * sigma) * (x - mu) / v - _column(alpha**2 * s2) / v * noise
+    assert_close(sds_gradient(predicted, noise, torch.ones_like(alpha)), expected)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 7.5])
+def test_guided_fixed_point(scale: float, generator: torch.Generator) -> None:
+    """Group 3: two equal-variance Gaussians under guidance w settle at mu_c + w (mu_c - mu_u)."""
+    alpha, sigma = _levels(0.9)
+    _, mu_c, mu_u = _images(1, generator)
+    v = _column(alpha**2 * 0.3**2 + sigma**2)
+    x = mu_c + scale * (mu_c - mu_u)
+
+    def predict(noisy: Tensor, mu: Tensor) -> Tensor:
+        return _column(sigma) * (noisy - _column(alpha) * mu) / v
+
+    zero = torch.zeros_like(x)  # the mean over eps: everything is linear
+    noisy = add_noise(x, zero, alpha, sigma)
+    predicted = guided(predict(noisy, mu_c), predict(noisy, mu_u), scale)
+    assert_close(sds_gradient(predicted, zero, weight(alpha, sigma)), zero, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("k", "stable"), [(1.40, True), (1.46, True), (1.4616, False), (1.6, False)])
+def test_two_deltas_bifurcate(k: float, stable: bool) -> None:
+    """Group 4: between deltas at +-m the origin is stable iff k^2 E[sech^2(k eps)] < 1; critical k = 1.4608."""
+    m, n = 1.0, 4001
+    alpha = torch.tensor([k / math.hypot(k, 1.0)], dtype=F64)  # k = alpha m / sigma
+    sigma = torch.sqrt(1.0 - alpha**2)
+    eps = torch.linspace(-9.0, 9.0, n, dtype=F64).view(1, 1, 1, n)
+    density = torch.exp(-0.5 * eps**2) / math.sqrt(2 * math.pi) * (18.0 / (n - 1))
+    x = torch.full_like(eps, 1e-4)
+    noisy = add_noise(x, eps, alpha, sigma)
+    clean = m * torch.tanh(_column(alpha * m / sigma**2) * noisy)  # the posterior mean of x0
+    predicted = (noisy - _column(alpha) * clean) / _column(sigma)
+    pull = (sds_gradient(predicted, eps, weight(alpha, sigma)) * density).sum()
+    assert bool(pull > 0) is stable  # descent goes back to the origin
+    slope = (k**2 * density / torch.cosh(k * eps) ** 2).sum()
+    assert_close(pull / 1e-4, (alpha * sigma * (1.0 - slope))[0], rtol=1e-5, atol=1e-8)
+
+
+def test_guidance_convention_and_precision() -> None:
+    """(1 + w) eps_c - w eps_u equals diffusers' eps_u + s (eps_c - eps_u) at s = 1 + w, in float32."""
+    c, u = torch.randn(2, 3), torch.randn(2, 3)
+    assert_close(guided(c, u, 7.5), u + 8.5 * (c - u))
+    half = guided(c.half(), u.half(), 100.0)
+    assert half.dtype == torch.float32
+    assert_close(half, 101.0 * c.half().float() - 100.0 * u.half().float(), rtol=1e-5, atol=1e-4)
+
+
+def test_v_prediction(generator: torch.Generator) -> None:
+    alpha, sigma = _levels(0.2, 1.1, 1.5)
+    x, _, noise = _images(3, generator)
+    v = _column(alpha) * noise - _column(sigma) * x
+    assert_close(eps_from_v(v, add_noise(x, noise, alpha, sigma), alpha, sigma), noise)
+
+
+def test_inject_is_exact() -> None:
+    x = torch.ones(2, 3, 4, 4, requires_grad=True)
+    gradient = torch.randn(2, 3, 4, 4) * 1e-6
+    inject(x, gradient).backward()
+    assert torch.equal(x.grad, gradient)  # bit for bit, where 0.5 |x - (x - g)|^2 loses it
+
+
+def test_weights() -> None:
+    alpha, sigma = _levels(0.5, 1.0)
+    assert_close(weight(alpha, sigma, "sigma"), sigma)
+    assert_close(weight(alpha, sigma, "alpha_sigma"), alpha * sigma)
+    assert_close(weight(alpha, sigma, "uniform"), torch.ones(2, dtype=F64))
+    with pytest.raises(ValueError, match="kind: expected"):
+        weight(alpha, sigma, "cubic")
+
+
+def test_timesteps_fill_their_range(generator: torch.Generator) -> None:
+    t = sample_timesteps(500, 0.02, 0.98, 1000, generator)
+    assert t.dtype == torch.int64 and 20 <= t.min() < 25 and 975 < t.max() <= 980
+    assert sample_timesteps(3, 1.0, 1.0, 10, generator).tolist() == [9, 9, 9]
+
+
+def test_opacity_regulariser() -> None:
+    """Group 7: 0.1 at o = 0, 1.00499 at o = 1, gradient o / sqrt(o^2 + 0.01)."""
+    for o, expected in ((0.0, 0.1), (1.0, 1.0049876)):
+        opacity = torch.tensor([o], requires_grad=True)
+        value = regularizers.opacity(opacity)
+        value.backward()
+        assert float(value) == pytest.approx(expected, rel=1e-6)
+        assert float(opacity.grad) == pytest.approx(o / math.sqrt(o * o + 0.01), rel=1e-6)
+
+
+def test_orientation_punishes_only_normals_that_face_away() -> None:
+    weights = torch.tensor([0.5, 0.5], requires_grad=True)
+    normals = torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]], requires_grad=True)
+    directions = torch.tensor([[1.0, 0, 0], [1.0, 0, 0]])
+    loss = regularizers.orientation(weights, normals, directions, rays=2)
+    loss.backward()
+    assert float(loss) == pytest.approx(0.25)
+    assert weights.grad is None and normals.grad[1].abs().sum() == 0
+
+
+def test_entropy_and_total_variation() -> None:
+    assert float(regularizers.entropy(torch.tensor([0.5]))) == pytest.approx(1.0)
+    assert float(regularizers.entropy(torch.tensor([0.0, 1.0]))) < 0.02
+    steps = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
+    assert float(regularizers.total_variation(steps)) == pytest.approx(1.0)
