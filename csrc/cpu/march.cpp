@@ -29,6 +29,7 @@ void march_write(Launch launch, const T* origins, const T* directions, const T* 
       if (offsets[r] == offsets[r + 1]) continue;
       MarchWrite<T> writer{t, dt, ray, static_cast<int32_t>(r), offsets[r], offsets[r + 1]};
       march_ray(p, r, writer);
+      writer.finish();
     }
   });
 }

@@ -25,6 +25,7 @@ __global__ void write_kernel(MarchParams<T> p, const int32_t* offsets, T* t, T* 
   if (r >= p.rays || offsets[r] == offsets[r + 1]) return;
   MarchWrite<T> writer{t, dt, ray, static_cast<int32_t>(r), offsets[r], offsets[r + 1]};
   march_ray(p, r, writer);
+  writer.finish();
 }
 
 }  // namespace

@@ -2,9 +2,9 @@
 //
 // A ray is cut to the scene's sphere, [near, far], and divided into intervals from near on, each
 // dt = max(step, a * growth) long (a: where it starts), the last one cut at far. The sample of interval
-// [a, a + dt) lies at t = a + jitter * dt; it is kept when its cell's bit is set. Empty cells and empty
-// bricks are skipped by a DDA that only ever jumps over intervals whose sample is in the empty block, so
-// the result equals testing every interval, and sums of dt telescope to the chord where all is occupied.
+// [a, a + dt) lies at t = a + jitter * dt; it is kept when its cell's bit is set. A DDA steps from block to block (a
+// brick that is all empty or all occupied, else a cell) and treats all samples in a block alike, so the result equals
+// testing every interval, and the dt of a ray add up to its chord where all is occupied.
 #pragma once
 #include <cstdint>
 
@@ -25,75 +25,127 @@ struct MarchParams {
   T growth;              // interval length per distance, 0: constant steps
 };
 
-// Calls emit(t, dt) for each kept sample of ray r, in order along the ray; emit returns false to stop.
+// What a ray knows of the block its sample at t falls into: a brick that is all empty or all occupied, else a cell.
+template <class T>
+struct MarchBlock {
+  bool kept;  // whether its cells are occupied
+  T leave;    // every sample of the ray from t to here is in the block
+};
+
+// A ray in units of cells, and the bitfield it looks up.
+template <class T>
+struct MarchRay {
+  T near, far;    // in the sphere, world units
+  T jitter;       // of the samples in their intervals
+  T o[3], d[3];   // origin and direction in cells, from the grid's corner
+  T inverse[3];   // 1 / d, infinite (and unused) where parallel
+  T margin;       // > 30 ulp of a float coordinate in cells
+  const uint64_t* bits;
+  int resolution;
+
+  // False when the ray misses the sphere.
+  DFAST_HD bool start(const MarchParams<T>& p, int64_t r) {
+    const T* origin = p.origins + 3 * r;
+    const T* direction = p.directions + 3 * r;
+    if (!ray_sphere(origin, direction, p.radius, &near, &far)) return false;
+    const T cells = T(p.resolution) / (T(2) * p.radius);
+    for (int c = 0; c < 3; ++c) {
+      o[c] = (origin[c] + p.radius) * cells;
+      d[c] = direction[c] * cells;
+      inverse[c] = T(1) / d[c];
+    }
+    jitter = p.jitter ? p.jitter[r] : T(0.5);
+    margin = T(p.resolution) * T(1.0 / 262144);
+    bits = p.bits;
+    resolution = p.resolution;
+    return true;
+  }
+
+  DFAST_HD MarchBlock<T> block(T t) const {
+    const int x = clamp_cell(static_cast<int>(o[0] + t * d[0]), resolution);
+    const int y = clamp_cell(static_cast<int>(o[1] + t * d[1]), resolution);
+    const int z = clamp_cell(static_cast<int>(o[2] + t * d[2]), resolution);
+    const uint64_t brick = bits[brick_index(x, y, z, resolution >> 2)];
+    const int size = brick == 0 || ~brick == 0 ? 4 : 1;
+    const T ex = exit_distance(o[0], d[0], inverse[0], x, size, margin);
+    const T ey = exit_distance(o[1], d[1], inverse[1], y, size, margin);
+    const T ez = exit_distance(o[2], d[2], inverse[2], z, size, margin);
+    T leave = ex < ey ? ex : ey;
+    leave = ez < leave ? ez : leave;
+    return {((brick >> brick_bit(x, y, z)) & 1u) != 0, leave < far ? leave : far};
+  }
+
+  // The interval that starts at a: its length, cut at far, and its sample.
+  DFAST_HD T cut(T a, T length) const { return length < far - a ? length : far - a; }
+  DFAST_HD T sample(T a, T dt) const { return a + jitter * dt; }
+};
+
+// Constant steps (at most 2e5 in the sphere, the Python side sees to it): interval k starts at near + k * step, whatever was skipped before it.
 template <class T, class Emit>
-DFAST_HD void march_ray(const MarchParams<T>& p, int64_t r, Emit& emit) {
-  const T* origin = p.origins + 3 * r;
-  const T* direction = p.directions + 3 * r;
-  T near, far;
-  if (!ray_sphere(origin, direction, p.radius, &near, &far)) return;
+DFAST_HD void march_constant(const MarchRay<T>& ray, T step, Emit& emit) {
+  const T inverse_step = T(1) / step;
+  int intervals = static_cast<int>((ray.far - ray.near) * inverse_step);
+  while (ray.near + T(intervals) * step < ray.far) ++intervals;  // rounding, at most one or two turns
+  while (intervals > 0 && !(ray.near + T(intervals - 1) * step < ray.far)) --intervals;
 
-  const T jitter = p.jitter ? p.jitter[r] : T(0.5);
-  const T cells = T(p.resolution) / (T(2) * p.radius);
-  const T ox = (origin[0] + p.radius) * cells, dx = direction[0] * cells;
-  const T oy = (origin[1] + p.radius) * cells, dy = direction[1] * cells;
-  const T oz = (origin[2] + p.radius) * cells, dz = direction[2] * cells;
-  const T ix = T(1) / dx, iy = T(1) / dy, iz = T(1) / dz;  // infinite where parallel; not used there
-  const T inverse_step = T(1) / p.step;
-  const T margin = T(p.resolution) * T(1.0 / 262144);  // > 30 ulp of a float coordinate in cells
-  const int bricks = p.resolution >> 2;
-  const T growth_start = p.growth > T(0) ? p.step / p.growth : far;  // intervals grow from here on
-
-  int64_t k = 0;  // interval number while constant
-  T a = near;     // start of the interval
-  while (a < far) {
-    T length = a > growth_start ? a * p.growth : p.step;
-    const T dt = length < far - a ? length : far - a;
-    const T t = a + jitter * dt;
-    const int x = clamp_cell(static_cast<int>(ox + t * dx), p.resolution);
-    const int y = clamp_cell(static_cast<int>(oy + t * dy), p.resolution);
-    const int z = clamp_cell(static_cast<int>(oz + t * dz), p.resolution);
-    const uint64_t brick = p.bits[brick_index(x, y, z, bricks)];
-    const bool kept = (brick >> brick_bit(x, y, z)) & 1u;
-    if (kept && !emit(t, dt)) return;
-
-    T leave = t;  // nothing with a sample before here is of interest
-    if (!kept) {
-      const int size = brick ? 1 : 4;
-      const T ex = exit_distance(ox, dx, ix, x, size, margin);
-      const T ey = exit_distance(oy, dy, iy, y, size, margin);
-      const T ez = exit_distance(oz, dz, iz, z, size, margin);
-      leave = ex < ey ? ex : ey;
-      leave = ez < leave ? ez : leave;
-      leave = leave < far ? leave : far;
-    }
-    if (p.growth > T(0)) {
-      do {
-        a += length;
-        length = a > growth_start ? a * p.growth : p.step;
-      } while (a + jitter * length <= leave);
-    } else {
-      // The first interval whose sample lies beyond `leave`. Starts are always near + k * step, so they
-      // do not depend on what was skipped.
-      const T beyond = (leave - near) * inverse_step - jitter;
-      const int64_t next = beyond > T(0) ? static_cast<int64_t>(beyond) + 1 : 0;
-      k = next > k + 1 ? next : k + 1;
-      a = near + T(k) * p.step;
-    }
+  int k = 0;
+  while (k < intervals) {
+    const T a = ray.near + T(k) * step;
+    const MarchBlock<T> block = ray.block(ray.sample(a, ray.cut(a, step)));
+    const T beyond = (block.leave - ray.near) * inverse_step - ray.jitter;  // in intervals
+    int next = beyond > T(0) ? static_cast<int>(beyond) + 1 : 0;    // first with a sample beyond
+    next = next < intervals ? next : intervals;
+    next = next > k + 1 ? next : k + 1;
+    if (block.kept && !emit.run(ray, step, k, next)) return;
+    k = next;
   }
 }
 
-// emit for the counting pass.
+// Steps that grow with distance: starts follow a recurrence, walked through empty blocks too.
+template <class T, class Emit>
+DFAST_HD void march_growing(const MarchRay<T>& ray, T step, T growth, Emit& emit) {
+  const T constant_until = step / growth;
+  T a = ray.near;
+  while (a < ray.far) {
+    const MarchBlock<T> block = ray.block(ray.sample(a, ray.cut(a, a > constant_until ? a * growth : step)));
+    T length;
+    do {
+      length = a > constant_until ? a * growth : step;
+      const T dt = ray.cut(a, length);
+      if (block.kept && !emit.one(ray.sample(a, dt), dt)) return;
+      a += length;
+      length = a > constant_until ? a * growth : step;
+    } while (a < ray.far && ray.sample(a, length) <= block.leave);
+  }
+}
+
+// Hands the kept samples of ray r to `emit`, in order along the ray; emit returns false to stop.
+template <class T, class Emit>
+DFAST_HD void march_ray(const MarchParams<T>& p, int64_t r, Emit& emit) {
+  MarchRay<T> ray;
+  if (!ray.start(p, r)) return;
+  if (p.growth > T(0)) {
+    march_growing(ray, p.step, p.growth, emit);
+  } else {
+    march_constant(ray, p.step, emit);
+  }
+}
+
+// emit of the counting pass.
 template <class T>
 struct MarchCount {
   int32_t count = 0;
-  DFAST_HD bool operator()(T, T) {
+  DFAST_HD bool one(T, T) {
     ++count;
+    return true;
+  }
+  DFAST_HD bool run(const MarchRay<T>&, T, int begin, int end) {
+    count += end - begin;
     return true;
   }
 };
 
-// emit for the writing pass; stops at the end of the ray's slots.
+// emit of the writing pass; stops at the end of the ray's slots.
 template <class T>
 struct MarchWrite {
   T* t;          // [M]
@@ -102,12 +154,25 @@ struct MarchWrite {
   int32_t id;    // the ray
   int64_t slot;  // next slot
   int64_t end;   // offsets[id + 1]
-  DFAST_HD bool operator()(T t_i, T dt_i) {
-    if (slot >= end) return false;
+  DFAST_HD bool one(T t_i, T dt_i) {
     t[slot] = t_i;
     dt[slot] = dt_i;
     ray[slot] = id;
     return ++slot < end;
+  }
+  DFAST_HD bool run(const MarchRay<T>& r, T step, int k, int stop) {
+    stop = stop - k < end - slot ? stop : k + static_cast<int>(end - slot);
+    for (; k < stop; ++k) {
+      const T a = r.near + T(k) * step;
+      const T length = r.cut(a, step);
+      one(r.sample(a, length), length);
+    }
+    return slot < end;
+  }
+  // Both passes run the same body, but nothing obliges a compiler to round it alike twice: should a marginal sample have
+  // vanished, its slot holds an empty interval.
+  DFAST_HD void finish() {
+    while (slot < end) one(T(0), T(0));
   }
 };
 

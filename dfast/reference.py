@@ -1,0 +1,125 @@
+"""dfast's native operations in plain PyTorch: the specification to read, the oracle of the tests.
+
+Every function has the name, arguments and results of its twin in ``dfast.ops`` and runs on any device in any floating
+dtype. These are written to be read, not to be fast; their gradients come from autograd.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dfast.occupancy import unpack_bits
+from dfast.ops.march import Samples
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    bits: Tensor,
+    *,
+    resolution: int,
+    radius: float,
+    step: float,
+    growth: float = 0.0,
+    jitter: Tensor | None = None,
+    capacity: int | None = None,
+) -> Samples:
+    """:func:`dfast.ops.march.march` by brute force: test the cell of every interval's sample."""
+    if jitter is None:
+        jitter = torch.full_like(origins[:, 0], 0.5)
+    along = (origins * directions).sum(-1)
+    closest = (origins - along[:, None] * directions).square().sum(-1)
+    half = (radius**2 - closest).clamp(min=0).sqrt()
+    near, far = (-along - half).clamp(min=0), half - along
+    far = torch.where((half > 0) & (far > near), far, near)  # an empty range where it misses
+
+    occupied = unpack_bits(bits, resolution)
+    cells = resolution / (2 * radius)
+    columns = []  # (t, dt, kept) of interval k of every ray, each [R]
+    start, k = near, 0
+    while bool((start < far).any()):
+        length = (start * growth).clamp(min=step)
+        dt = torch.minimum(length, far - start)
+        t = start + jitter * dt
+        x, y, z = (
+            ((origins + radius) * cells + t[:, None] * (directions * cells))
+            .long()
+            .clamp(0, resolution - 1)
+            .unbind(-1)
+        )
+        columns.append((t, dt, (start < far) & occupied[x, y, z]))
+        k += 1
+        start = start + length if growth > 0 else near + k * step
+
+    offsets = torch.zeros(len(origins) + 1, dtype=torch.int64, device=origins.device)
+    if not columns:
+        empty = origins.new_empty(0)
+        t, dt, ray = empty, empty, empty.to(torch.int32)
+    else:
+        all_t, all_dt, kept = (torch.stack(column, 1) for column in zip(*columns, strict=True))
+        offsets[1:] = kept.sum(1).cumsum(0)
+        t, dt = all_t[kept], all_dt[kept]  # row by row, hence ray after ray
+        ray = kept.nonzero()[:, 0].to(torch.int32)
+    total = offsets[-1:].clone()
+    if capacity is not None:
+        missing = max(0, capacity - len(t))
+        t, dt, ray = (torch.cat([v[:capacity], v.new_zeros(missing)]) for v in (t, dt, ray))
+        offsets = offsets.clamp(max=capacity)
+    return Samples(t, dt, ray, offsets.to(torch.int32), total, total > len(t))
+
+
+def composite(
+    tau: Tensor,
+    dt: Tensor,
+    rgb: Tensor,
+    t: Tensor,
+    offsets: Tensor,
+    *,
+    early_stop: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """:func:`dfast.ops.composite.composite` on a padded table, one row a ray."""
+    start, count = offsets[:-1].long(), offsets.diff().long()
+    width = int(count.max()) if count.numel() else 0
+    columns = torch.arange(width, device=tau.device)
+    mask = columns < count[:, None]  # [R, K]
+    index = (start[:, None] + columns)[mask]
+
+    depth_of = torch.zeros(mask.shape, dtype=tau.dtype, device=tau.device)
+    depth_of = depth_of.masked_scatter(mask, (tau * dt)[index])  # optical depth of each sample
+    before = depth_of.cumsum(1) - depth_of
+    transmittance = torch.exp(-before)  # T_i
+    w = transmittance * -torch.expm1(-depth_of)
+    w = torch.where(mask & (transmittance >= early_stop), w, 0.0)
+
+    weights = torch.zeros_like(tau).index_put((index,), w[mask])
+    ray = torch.arange(len(start), device=tau.device)[:, None].expand(mask.shape)[mask]
+
+    def per_ray(values: Tensor) -> Tensor:
+        zeros = values.new_zeros(len(start), *values.shape[1:])
+        return zeros.index_add(0, ray, values[index])
+
+    color = per_ray(weights[:, None] * rgb)
+    return color, per_ray(weights * t), per_ray(weights), weights
+
+
+def shade(
+    gradient: Tensor,
+    albedo: Tensor,
+    position: Tensor,
+    light_position: Tensor,
+    ambient: Tensor,
+    diffuse: Tensor,
+    textureless: Tensor,
+    view: Tensor,
+    *,
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor]:
+    """:func:`dfast.ops.shade.shade`."""
+    v = view.long()
+    normal = -gradient / (gradient.square().sum(-1, keepdim=True) + eps).sqrt()
+    light = torch.nn.functional.normalize(light_position[v] - position, dim=-1, eps=1e-30)
+    lambert = (normal * light).sum(-1).clamp(min=0)
+    shading = diffuse[v] * lambert + ambient[v]
+    rho = torch.lerp(albedo, torch.ones_like(albedo), textureless[v][:, None])
+    return rho * shading[:, None], normal

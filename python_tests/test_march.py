@@ -1,0 +1,176 @@
+"""Marching: every sample that brute force keeps, no other, in the same order, on every device."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dfast import reference
+from dfast.occupancy import pack_bits
+from dfast.ops.march import _march, march
+
+pytestmark = pytest.mark.usefixtures("needs_native")
+
+RESOLUTION = 16
+
+
+def make_rays(count: int, dtype: torch.dtype, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rays from around distance 3 towards the unit ball's surroundings; some miss, some are axis-aligned."""
+    g = torch.Generator().manual_seed(seed)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=g), dim=-1) * 3
+    target = torch.randn(count, 3, generator=g) * 0.5
+    if count > 6:
+        origins[:3], target[:3] = torch.eye(3) * 3, 0.0
+        origins[3:6], target[3:6] = torch.eye(3) * -0.3, 1.0  # from inside
+    directions = torch.nn.functional.normalize(target.to(dtype) - origins.to(dtype), dim=-1)
+    return origins.to(dtype), directions
+
+
+def make_bits(density: float, seed: int = 0, resolution: int = RESOLUTION) -> torch.Tensor:
+    g = torch.Generator().manual_seed(seed)
+    occupied = torch.rand([resolution] * 3, generator=g) < density
+    occupied[:4, :8] = False  # empty bricks
+    occupied[8:12, 4:12] = True  # full bricks
+    return pack_bits(occupied)
+
+
+@pytest.mark.parametrize("growth", [0.0, 0.02])
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
+def test_equals_brute_force(device: torch.device, density: float, growth: float) -> None:
+    origins, directions = (v.to(device) for v in make_rays(300, torch.float64))
+    jitter = torch.rand(300, dtype=torch.float64).to(device)
+    bits = make_bits(density).to(device)
+    kwargs = {"resolution": RESOLUTION, "radius": 1.0, "step": 0.013, "growth": growth}
+    for j in (None, jitter):
+        got = march(origins, directions, bits, jitter=j, **kwargs)
+        want = reference.march(origins, directions, bits, jitter=j, **kwargs)
+        assert torch.equal(got.offsets, want.offsets)
+        assert torch.equal(got.ray, want.ray)
+        torch.testing.assert_close(got.t, want.t, rtol=0, atol=1e-12)
+        torch.testing.assert_close(got.dt, want.dt, rtol=0, atol=1e-12)
+        assert int(got.total) == len(got.t) and not bool(got.overflow)
+
+
+@pytest.mark.parametrize("step", [0.004, 0.05, 0.7])
+def test_float32_differs_from_brute_force_only_on_faces(device: torch.device, step: float) -> None:
+    """Rounding may put a sample that sits on a cell face on either side of it, and nothing else."""
+    origins, directions = (v.to(device) for v in make_rays(2000, torch.float32))
+    bits = make_bits(0.3, resolution=64).to(device)
+    got = march(origins, directions, bits, resolution=64, radius=1.0, step=step)
+    want = reference.march(origins, directions, bits, resolution=64, radius=1.0, step=step)
+    keys = []
+    for s in (got, want):
+        near = reference.march(
+            origins, directions, torch.full_like(bits, 255), resolution=64, radius=1.0, step=step
+        )
+        first = near.t[near.offsets[s.ray.long()].long()]
+        number = ((s.t - first) / step).round().long()
+        keys.append({(int(r), int(k)) for r, k in zip(s.ray, number, strict=True)})
+    marginal = keys[0] ^ keys[1]
+    assert len(marginal) <= 1e-3 * max(len(keys[1]), 2000)
+    for r, k in marginal:
+        t = float(first[(s.ray == r)][0]) + k * step if (s.ray == r).any() else None
+        if t is not None:
+            cell = (origins[r] + t * directions[r] + 1) * 32
+            assert float((cell - cell.round()).abs().min()) < 1e-3
+
+
+def test_full_grid_intervals_sum_to_the_chord(device: torch.device, dtype: torch.dtype) -> None:
+    origins, directions = (v.to(device) for v in make_rays(200, dtype))
+    bits = torch.full((RESOLUTION**3 // 8,), 255, dtype=torch.uint8, device=device)
+    for growth in (0.0, 0.03):
+        s = march(
+            origins, directions, bits, resolution=RESOLUTION, radius=1.0, step=0.01, growth=growth
+        )
+        got = torch.zeros_like(origins[:, 0]).index_add_(0, s.ray.long(), s.dt)
+        b = (origins * directions).sum(-1)
+        half = (1 - (origins - b[:, None] * directions).square().sum(-1)).clamp(min=0).sqrt()
+        chord = ((half - b) - (-b - half).clamp(min=0)).clamp(min=0)
+        torch.testing.assert_close(got, chord, rtol=0, atol=2e-4 if dtype == torch.float32 else 1e-9)
+        assert bool((s.dt > -1e-6).all())
+
+
+def test_capacity_and_overflow(device: torch.device) -> None:
+    origins, directions = (v.to(device) for v in make_rays(100, torch.float64))
+    kwargs = {"resolution": RESOLUTION, "radius": 1.0, "step": 0.02}
+    bits = make_bits(0.5).to(device)
+    exact = march(origins, directions, bits, **kwargs)
+    total = len(exact.t)
+
+    roomy = march(origins, directions, bits, capacity=total + 50, **kwargs)
+    assert len(roomy.t) == total + 50 and not bool(roomy.overflow)
+    assert torch.equal(roomy.t[:total], exact.t) and torch.equal(roomy.offsets, exact.offsets)
+    assert not roomy.dt[total:].any() and not roomy.ray[total:].any()
+
+    tight = march(origins, directions, bits, capacity=total // 2, **kwargs)
+    assert bool(tight.overflow) and int(tight.total) == total
+    assert int(tight.offsets[-1]) == total // 2 == len(tight.t)
+    assert torch.equal(tight.t, exact.t[: total // 2]) and torch.equal(tight.ray, exact.ray[: total // 2])
+    want = reference.march(origins, directions, bits, capacity=total // 2, **kwargs)
+    assert torch.equal(tight.offsets, want.offsets) and bool(want.overflow)
+
+    nothing = march(origins, directions, bits, capacity=0, **kwargs)
+    assert len(nothing.t) == 0 and bool(nothing.overflow) and not nothing.offsets.any()
+
+
+def test_empty_and_non_contiguous(device: torch.device, dtype: torch.dtype) -> None:
+    bits = make_bits(0.5).to(device)
+    kwargs = {"resolution": RESOLUTION, "radius": 1.0, "step": 0.05}
+    none = torch.empty(0, 3, device=device, dtype=dtype)
+    s = march(none, none, bits, **kwargs)
+    assert len(s.t) == 0 and s.offsets.tolist() == [0]
+
+    origins, directions = (v.to(device) for v in make_rays(40, dtype))
+    want = march(origins, directions, bits, **kwargs)
+    shifted = torch.cat([bits[:1], bits])[1:]  # not aligned to 8 bytes
+    got = march(origins.T.contiguous().T, directions.repeat(1, 2)[:, :3], shifted, **kwargs)
+    assert torch.equal(got.t, want.t) and torch.equal(got.ray, want.ray)
+
+
+def test_same_bytes_for_any_thread_count() -> None:
+    origins, directions = make_rays(3000, torch.float32)
+    bits = make_bits(0.4)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for n in (1, 2, 5):
+            torch.set_num_threads(n)
+            results.append(
+                march(origins, directions, bits, resolution=RESOLUTION, radius=1.0, step=0.01)
+            )
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resolution": 18}, "resolution must be a positive multiple of 4, got 18"),
+        ({"radius": 0.0}, "radius must be positive"),
+        ({"step": 0.0}, "step must be finite and at least"),
+        ({"step": math.nan}, "step must be finite"),
+        ({"growth": -1.0}, "growth must be"),
+        ({"capacity": -1}, "capacity must be"),
+        ({"resolution": 8}, r"bits must be uint8 \[64\]"),
+        ({"jitter": torch.zeros(3)}, r"jitter must have shape \[5\], got \[3\]"),
+        ({"directions": torch.zeros(5, 2)}, r"directions must have shape \[5, 3\], got \[5, 2\]"),
+    ],
+)
+def test_bad_input(change: dict, message: str) -> None:
+    origins, directions = make_rays(5, torch.float32)
+    kwargs = {"origins": origins, "directions": directions, "bits": make_bits(0.5)}
+    kwargs |= {"resolution": RESOLUTION, "radius": 1.0, "step": 0.05} | change
+    with pytest.raises(ValueError, match=message):
+        march(**kwargs)
+
+
+@pytest.mark.parametrize("capacity", [None, 500])
+def test_opcheck(device: torch.device, capacity: int | None) -> None:
+    origins, directions = (v.to(device) for v in make_rays(20, torch.float32))
+    jitter = torch.rand(20).to(device)
+    args = (origins, directions, make_bits(0.5).to(device), jitter, RESOLUTION, 1.0, 0.05, 0.0, capacity)
+    torch.library.opcheck(_march, args)
