@@ -3,7 +3,7 @@
 //   e[l F + f] = lw_l sum_c w_c(x) T[c, f],   c over the 8 corners of x's cell in level l
 //
 // The five ops differ only in what they contract with the corner weights w_c and their derivatives:
-//   hash_encode       e                                                    J's antiderivative
+//   hash_encode       e
 //   hash_encode_grad  g_d  = sum_lf a_lf de_lf/dx_d                        J^T a
 //   hash_jvp          edot = sum_d u_d de/dx_d                             J u
 //   hash_scatter      dT[c, f] += lw_l (w_c d0_lf + (u . grad w_c) a0_lf)  both orders, one pass
@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "math/half.h"
 #include "math/hashgrid.h"
 
 namespace dfast {
@@ -51,5 +52,71 @@ inline HashGrid make_hash_grid(int features, bool smooth, const std::vector<doub
   }
   return grid;
 }
+
+// One table row, read as one word where the hardware can: rows start at multiples of their own size.
+template <typename V, int F>
+struct alignas(sizeof(V) * F < 16 ? sizeof(V) * F : 16) HashRow {
+  V v[F];
+};
+
+// sum_c w_c T[c, :] over the eight rows of a cell. `table` points at the level's first row.
+template <int F, typename T, typename V>
+DFAST_HD void hash_gather(const HashRow<V, F>* table, const std::uint32_t row[8], const T w[8], T out[F]) {
+  for (int f = 0; f < F; ++f) out[f] = T(0);
+  for (int c = 0; c < 8; ++c) {
+    const HashRow<V, F> r = table[row[c]];
+    for (int f = 0; f < F; ++f) out[f] += w[c] * widen<T>(r.v[f]);
+  }
+}
+
+// s_c = sum_f a_f T[c, f]: what is left of the features once they are contracted with a.
+template <int F, typename T, typename V>
+DFAST_HD void hash_contract(const HashRow<V, F>* table, const std::uint32_t row[8], const T a[F], T s[8]) {
+  for (int c = 0; c < 8; ++c) {
+    const HashRow<V, F> r = table[row[c]];
+    s[c] = T(0);
+    for (int f = 0; f < F; ++f) s[c] += a[f] * widen<T>(r.v[f]);
+  }
+}
+
+// The launchers. N points, L levels, F features. `storage`, when not null, is read in place of `table`.
+DFAST_LAUNCHERS(
+    template <typename T>
+    void hash_encode(Launch launch, const HashGrid& grid, std::int64_t n,
+                     const T* x,           // [N, 3] in [0, 1]
+                     const T* table,       // [entries, F]
+                     const Half* storage,  // [entries, F], nullable; T = float only
+                     const T* weights,     // [L], nullable: all ones
+                     T* out);              // [N, L F]
+
+    template <typename T>
+    void hash_encode_grad(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table,
+                          const Half* storage, const T* weights,
+                          const T* a,  // [N, L F]
+                          T* out);     // [N, 3]
+
+    template <typename T>
+    void hash_jvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+                  const T* weights,
+                  const T* u,  // [N, 3]
+                  T* out);     // [N, L F]
+
+    template <typename T>
+    void hash_hvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+                  const T* weights,
+                  const T* a,  // [N, L F]
+                  const T* u,  // [N, 3]
+                  T* out);     // [N, 3]
+
+    template <typename T>
+    void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* weights,
+                      const T* d0,               // [N, L F], nullable with u given
+                      const T* u,                // [N, 3], nullable
+                      const T* a0,               // [N, L F], nullable with u
+                      std::int64_t entries,      // rows of the table
+                      T* out,                    // [entries, F], zeroed; added to
+                      std::int64_t* fixed,       // [entries, F], zeroed, nullable: CUDA's order-independent sums
+                      const double* fixed_unit);  // [1] on the device: the value of one count in `fixed`
+)
 
 }  // namespace dfast

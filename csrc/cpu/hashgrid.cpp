@@ -1,0 +1,299 @@
+// Hash grid on the host. Samples are taken in chunks, levels outside so that one level's rows stay in cache, and lanes of
+// kLanes samples inside: cells and weights are computed lane-parallel (gcc vectorises those loops), the table is then read
+// sample by sample, which beats gather instructions. Nothing depends on the number of threads: every output row belongs to
+// one chunk, and in the scatter each thread owns whole levels (or row ranges of one) and adds in sample order.
+#include "ops/hashgrid.h"
+
+#include <type_traits>
+
+#include "cpu/parallel.h"
+
+namespace dfast::cpu {
+namespace {
+
+constexpr int kLanes = 64;
+constexpr std::int64_t kChunk = 2048;  // samples; a multiple of kLanes
+
+// Cells of up to kLanes samples in one level. Unused lanes hold x = 0 and are computed but never read.
+template <typename T>
+struct alignas(64) Lanes {
+  T x[3][kLanes];
+  T w[3][kLanes];
+  T d[3][kLanes];
+  T dd[3][kLanes];
+  T u[3][kLanes];
+  std::uint32_t row[8][kLanes];
+  T corner[8][kLanes];  // w_c
+  T slope[8][kLanes];   // u . grad w_c
+
+  // Transposes `count` rows of a [*, 3] array.
+  static void load(const T* rows, int count, T (&out)[3][kLanes]) {
+    for (int i = 0; i < kLanes; ++i) {
+      for (int k = 0; k < 3; ++k) out[k][i] = i < count ? rows[3 * i + k] : T(0);
+    }
+  }
+
+  template <bool Dense, bool Smooth>
+  void locate_as(const HashLevel& level) {
+    const T scale = static_cast<T>(level.scale), top = static_cast<T>(level.resolution - 1);
+    const std::int32_t resolution = level.resolution;
+    const std::uint32_t mask = level.mask;
+#pragma GCC ivdep
+    for (int i = 0; i < kLanes; ++i) {
+      const HashAxis<T> ax = hash_axis<Smooth>(x[0][i], scale, top);
+      const HashAxis<T> ay = hash_axis<Smooth>(x[1][i], scale, top);
+      const HashAxis<T> az = hash_axis<Smooth>(x[2][i], scale, top);
+      w[0][i] = ax.w, w[1][i] = ay.w, w[2][i] = az.w;
+      d[0][i] = ax.d, d[1][i] = ay.d, d[2][i] = az.d;
+      dd[0][i] = ax.dd, dd[1][i] = ay.dd, dd[2][i] = az.dd;
+      std::uint32_t r[8];
+      hash_rows<Dense>(ax.low, ay.low, az.low, resolution, mask, r);
+#pragma GCC unroll 8
+      for (int c = 0; c < 8; ++c) row[c][i] = r[c];
+    }
+  }
+
+  void locate(const HashLevel& level, bool smooth) {
+    if (level.dense) return smooth ? locate_as<true, true>(level) : locate_as<true, false>(level);
+    return smooth ? locate_as<false, true>(level) : locate_as<false, false>(level);
+  }
+
+  void weigh(T scale) {
+#pragma GCC ivdep
+    for (int i = 0; i < kLanes; ++i) {
+      const T wi[3] = {w[0][i], w[1][i], w[2][i]};
+      T out[8];
+      corner_weights(wi, out);
+#pragma GCC unroll 8
+      for (int c = 0; c < 8; ++c) corner[c][i] = scale * out[c];
+    }
+  }
+
+  void tilt(T scale) {
+#pragma GCC ivdep
+    for (int i = 0; i < kLanes; ++i) {
+      const T wi[3] = {w[0][i], w[1][i], w[2][i]}, di[3] = {d[0][i], d[1][i], d[2][i]};
+      const T ui[3] = {u[0][i], u[1][i], u[2][i]};
+      T out[8];
+      corner_slopes(wi, di, ui, out);
+#pragma GCC unroll 8
+      for (int c = 0; c < 8; ++c) slope[c][i] = scale * out[c];
+    }
+  }
+};
+
+template <typename A>
+DFAST_HD void pick(const A (&lanes)[8][kLanes], int i, A out[8]) {
+#pragma GCC unroll 8
+  for (int c = 0; c < 8; ++c) out[c] = lanes[c][i];
+}
+
+template <typename T>
+T level_weight(const T* weights, int l) {
+  return weights ? weights[l] : T(1);
+}
+
+// Calls f(std::integral_constant<int, F>).
+template <typename Body>
+void with_features(int features, const Body& f) {
+  switch (features) {
+    case 1: return f(std::integral_constant<int, 1>{});
+    case 2: return f(std::integral_constant<int, 2>{});
+    case 4: return f(std::integral_constant<int, 4>{});
+    default: return f(std::integral_constant<int, 8>{});
+  }
+}
+
+// Calls f(rows) with the level's first row in the type that is stored.
+template <int F, typename T, typename Body>
+void with_rows(const T* table, const Half* storage, std::int64_t offset, const Body& f) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (storage) return f(reinterpret_cast<const HashRow<Half, F>*>(storage) + offset);
+  }
+  f(reinterpret_cast<const HashRow<T, F>*>(table) + offset);
+}
+
+// For every chunk, level and group of lanes: body(level index, level weight, first sample, count, lanes).
+// A level of weight 0 contributes exactly zero, so `masked` handles it without reading the table.
+template <typename T, typename Body, typename Masked>
+void for_lanes(const HashGrid& grid, std::int64_t begin, std::int64_t end, int first_level, int last_level, const T* x,
+               const T* u, const T* weights, const Body& body, const Masked& masked) {
+  Lanes<T> lanes;
+  for (int l = first_level; l < last_level; ++l) {
+    const T lw = level_weight(weights, l);
+    for (std::int64_t i = begin; i < end; i += kLanes) {
+      const int count = static_cast<int>(std::min<std::int64_t>(kLanes, end - i));
+      if (lw == T(0)) {
+        masked(l, i, count);
+        continue;
+      }
+      Lanes<T>::load(x + 3 * i, count, lanes.x);
+      if (u) Lanes<T>::load(u + 3 * i, count, lanes.u);
+      lanes.locate(grid.level[l], grid.smooth);
+      body(l, lw, i, count, lanes);
+    }
+  }
+}
+
+// e or J u: the two differ in the corner weights alone.
+template <typename T>
+void gather(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+            const T* weights, const T* u, T* out) {
+  with_features(grid.features, [&](auto features) {
+    constexpr int F = features;
+    const std::int64_t width = static_cast<std::int64_t>(grid.levels) * F;
+    const auto body = [&](int l, T lw, std::int64_t first, int count, Lanes<T>& lanes) {
+      u ? lanes.tilt(lw) : lanes.weigh(lw);
+      const auto& corners = u ? lanes.slope : lanes.corner;
+      with_rows<F>(table, storage, grid.level[l].offset, [&](const auto* rows) {
+        for (int i = 0; i < count; ++i) {
+          std::uint32_t row[8];
+          T c[8], e[F];
+          pick(lanes.row, i, row);
+          pick(corners, i, c);
+          hash_gather<F>(rows, row, c, e);
+          T* to = out + (first + i) * width + l * F;
+          for (int f = 0; f < F; ++f) to[f] = e[f];
+        }
+      });
+    };
+    const auto masked = [&](int l, std::int64_t first, int count) {
+      for (int i = 0; i < count; ++i) std::fill_n(out + (first + i) * width + l * F, F, T(0));
+    };
+    parallel_chunks(launch.threads, n, kChunk, [&](std::int64_t begin, std::int64_t end) {
+      for_lanes(grid, begin, end, 0, grid.levels, x, u, weights, body, masked);
+    });
+  });
+}
+
+// J^T a, or its derivative along u.
+template <typename T>
+void contract(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+              const T* weights, const T* a, const T* u, T* out) {
+  std::fill_n(out, 3 * n, T(0));
+  with_features(grid.features, [&](auto features) {
+    constexpr int F = features;
+    const std::int64_t width = static_cast<std::int64_t>(grid.levels) * F;
+    const auto body = [&](int l, T lw, std::int64_t first, int count, Lanes<T>& lanes) {
+      with_rows<F>(table, storage, grid.level[l].offset, [&](const auto* rows) {
+        for (int i = 0; i < count; ++i) {
+          std::uint32_t row[8];
+          T s[8];
+          pick(lanes.row, i, row);
+          hash_contract<F>(rows, row, a + (first + i) * width + l * F, s);
+#pragma GCC unroll 8
+          for (int c = 0; c < 8; ++c) lanes.corner[c][i] = s[c];
+        }
+      });
+      T* to = out + 3 * first;
+#pragma GCC ivdep
+      for (int i = 0; i < count; ++i) {
+        const T wi[3] = {lanes.w[0][i], lanes.w[1][i], lanes.w[2][i]};
+        const T di[3] = {lanes.d[0][i], lanes.d[1][i], lanes.d[2][i]};
+        T s[8], g[3] = {T(0), T(0), T(0)};
+        pick(lanes.corner, i, s);
+        if (u) {
+          const T ddi[3] = {lanes.dd[0][i], lanes.dd[1][i], lanes.dd[2][i]};
+          const T ui[3] = {lanes.u[0][i], lanes.u[1][i], lanes.u[2][i]};
+          add_hessian_product(s, wi, di, ddi, ui, lw, g);
+        } else {
+          add_gradient(s, wi, di, lw, g);
+        }
+        to[3 * i] += g[0], to[3 * i + 1] += g[1], to[3 * i + 2] += g[2];
+      }
+    };
+    parallel_chunks(launch.threads, n, kChunk, [&](std::int64_t begin, std::int64_t end) {
+      for_lanes(grid, begin, end, 0, grid.levels, x, u, weights, body, [](int, std::int64_t, int) {});
+    });
+  });
+}
+
+}  // namespace
+
+template <typename T>
+void hash_encode(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+                 const T* weights, T* out) {
+  gather<T>(launch, grid, n, x, table, storage, weights, nullptr, out);
+}
+
+template <typename T>
+void hash_jvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+              const T* weights, const T* u, T* out) {
+  gather<T>(launch, grid, n, x, table, storage, weights, u, out);
+}
+
+template <typename T>
+void hash_encode_grad(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table,
+                      const Half* storage, const T* weights, const T* a, T* out) {
+  contract<T>(launch, grid, n, x, table, storage, weights, a, nullptr, out);
+}
+
+template <typename T>
+void hash_hvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+              const T* weights, const T* a, const T* u, T* out) {
+  contract<T>(launch, grid, n, x, table, storage, weights, a, u, out);
+}
+
+// A thread owns a run of levels; with more threads than levels, a level's rows are split into ranges, each thread
+// skipping the rows of others. Every row still receives its terms in sample order. Samples whose terms are all zero
+// (no weight on the ray, most of an image's empty part) are skipped.
+template <typename T>
+void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* weights, const T* d0,
+                  const T* u, const T* a0, std::int64_t, T* out, std::int64_t*, const double*) {
+  const int groups = std::min(std::max(launch.threads, 1), grid.levels);
+  const int parts = std::max(1, launch.threads / grid.levels);
+  with_features(grid.features, [&](auto features) {
+    constexpr int F = features;
+    const std::int64_t width = static_cast<std::int64_t>(grid.levels) * F;
+    parallel_chunks(launch.threads, groups * parts, 1, [&](std::int64_t task, std::int64_t) {
+      const int group = static_cast<int>(task) / parts, part = static_cast<int>(task) % parts;
+      const auto body = [&](int l, T lw, std::int64_t first, int count, Lanes<T>& lanes) {
+        if (d0) lanes.weigh(lw);
+        if (u) lanes.tilt(lw);
+        const HashLevel& level = grid.level[l];
+        const std::uint64_t rows = level.dense ? static_cast<std::uint64_t>(level.resolution) * level.resolution *
+                                                     static_cast<std::uint64_t>(level.resolution)
+                                               : std::uint64_t(level.mask) + 1;
+        const std::uint64_t low = rows * part / parts, high = rows * (part + 1) / parts;
+        auto* to = reinterpret_cast<HashRow<T, F>*>(out) + level.offset;
+        for (int i = 0; i < count; ++i) {
+          const std::int64_t at = (first + i) * width + l * F;
+          T p[F], q[F];
+          bool any = false;
+          for (int f = 0; f < F; ++f) {
+            p[f] = d0 ? d0[at + f] : T(0), q[f] = u ? a0[at + f] : T(0);
+            any |= p[f] != T(0) || q[f] != T(0);
+          }
+          if (!any) continue;
+          for (int c = 0; c < 8; ++c) {
+            const std::uint32_t row = lanes.row[c][i];
+            if (parts > 1 && (row < low || row >= high)) continue;
+            const T w = d0 ? lanes.corner[c][i] : T(0), s = u ? lanes.slope[c][i] : T(0);
+            for (int f = 0; f < F; ++f) to[row].v[f] += w * p[f] + s * q[f];
+          }
+        }
+      };
+      const int first_level = grid.levels * group / groups, last_level = grid.levels * (group + 1) / groups;
+      for (std::int64_t begin = 0; begin < n; begin += kChunk) {
+        for_lanes(grid, begin, std::min(n, begin + kChunk), first_level, last_level, x, u, weights, body,
+                  [](int, std::int64_t, int) {});
+      }
+    });
+  });
+}
+
+#define DFAST_INSTANTIATE(T)                                                                                         \
+  template void hash_encode<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, T*); \
+  template void hash_jvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
+                            const T*, T*);                                                                           \
+  template void hash_encode_grad<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, \
+                                    const T*, T*);                                                                   \
+  template void hash_hvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
+                            const T*, const T*, T*);                                                                 \
+  template void hash_scatter<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const T*, const T*,        \
+                                const T*, std::int64_t, T*, std::int64_t*, const double*);
+DFAST_INSTANTIATE(float)
+DFAST_INSTANTIATE(double)
+#undef DFAST_INSTANTIATE
+
+}  // namespace dfast::cpu

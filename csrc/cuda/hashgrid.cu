@@ -1,0 +1,279 @@
+// Hash grid on the device, on the bodies of math/ and ops/.
+//
+// Gather and scatter: a thread owns one (sample, level); blocks are level-major (blockIdx.y), so at any time the reads of
+// the whole device fall into a few levels' rows, which L2 holds. They are bound by L2 sector traffic: eight rows of F
+// numbers a thread, each one vector load. J^T a sums over levels inside a thread (one sample a thread): no atomics, the
+// order is fixed. Scatter adds with vector atomics where the hardware has them (sm_90), or into 64-bit fixed point when
+// the caller wants sums that do not depend on the order.
+#include <type_traits>
+
+#include "cuda/launch.h"
+#include "ops/hashgrid.h"
+
+namespace dfast::cuda {
+namespace {
+
+constexpr int kBlock = 256;
+
+template <typename T>
+struct Cell {
+  std::uint32_t row[8];
+  T w[3], d[3], dd[3];
+};
+
+template <typename T>
+__device__ __forceinline__ Cell<T> locate(const HashLevel& level, bool smooth, const T* __restrict__ x) {
+  Cell<T> cell;
+  const T scale = static_cast<T>(level.scale), top = static_cast<T>(level.resolution - 1);
+  std::int32_t low[3];
+#pragma unroll
+  for (int k = 0; k < 3; ++k) {
+    const HashAxis<T> axis = smooth ? hash_axis<true>(x[k], scale, top) : hash_axis<false>(x[k], scale, top);
+    low[k] = axis.low, cell.w[k] = axis.w, cell.d[k] = axis.d, cell.dd[k] = axis.dd;
+  }
+  if (level.dense) {
+    hash_rows<true>(low[0], low[1], low[2], level.resolution, level.mask, cell.row);
+  } else {
+    hash_rows<false>(low[0], low[1], low[2], level.resolution, level.mask, cell.row);
+  }
+  return cell;
+}
+
+// e, or J u when u is given. Grid: (samples, levels).
+template <int F, typename T, typename V>
+__global__ void __launch_bounds__(kBlock)
+    gather_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const HashRow<V, F>* __restrict__ table,
+                  const T* __restrict__ weights, const T* __restrict__ u, T* __restrict__ out) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
+  const int l = blockIdx.y;
+  if (i >= n) return;
+  HashRow<T, F>* to = reinterpret_cast<HashRow<T, F>*>(out) + i * grid.levels + l;
+  HashRow<T, F> e = {};
+  const T lw = weights ? weights[l] : T(1);
+  if (lw != T(0)) {
+    const Cell<T> cell = locate(grid.level[l], grid.smooth, x + 3 * i);
+    T c[8];
+    if (u) {
+      const T ui[3] = {u[3 * i], u[3 * i + 1], u[3 * i + 2]};
+      corner_slopes(cell.w, cell.d, ui, c);
+    } else {
+      corner_weights(cell.w, c);
+    }
+    hash_gather<F>(table + grid.level[l].offset, cell.row, c, e.v);
+#pragma unroll
+    for (int f = 0; f < F; ++f) e.v[f] *= lw;
+  }
+  *to = e;
+}
+
+// J^T a, or its derivative along u when u is given. Grid: (samples).
+template <int F, typename T, typename V>
+__global__ void __launch_bounds__(kBlock)
+    contract_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
+                    const HashRow<V, F>* __restrict__ table, const T* __restrict__ weights, const T* __restrict__ a,
+                    const T* __restrict__ u, T* __restrict__ out) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
+  if (i >= n) return;
+  T g[3] = {T(0), T(0), T(0)};
+  for (int l = 0; l < grid.levels; ++l) {
+    const T lw = weights ? weights[l] : T(1);
+    if (lw == T(0)) continue;
+    const Cell<T> cell = locate(grid.level[l], grid.smooth, x + 3 * i);
+    const HashRow<T, F> al = reinterpret_cast<const HashRow<T, F>*>(a)[i * grid.levels + l];
+    T s[8];
+    hash_contract<F>(table + grid.level[l].offset, cell.row, al.v, s);
+    if (u) {
+      const T ui[3] = {u[3 * i], u[3 * i + 1], u[3 * i + 2]};
+      add_hessian_product(s, cell.w, cell.d, cell.dd, ui, lw, g);
+    } else {
+      add_gradient(s, cell.w, cell.d, lw, g);
+    }
+  }
+  for (int k = 0; k < 3; ++k) out[3 * i + k] = g[k];
+}
+
+template <int F, typename T>
+__device__ __forceinline__ void add_row(HashRow<T, F>* to, const HashRow<T, F>& value) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (std::is_same_v<T, float> && F == 2) {
+    atomicAdd(reinterpret_cast<float2*>(to), make_float2(value.v[0], value.v[1]));
+    return;
+  } else if constexpr (std::is_same_v<T, float> && F % 4 == 0) {
+#pragma unroll
+    for (int f = 0; f < F; f += 4) {
+      atomicAdd(reinterpret_cast<float4*>(to->v + f),
+                make_float4(value.v[f], value.v[f + 1], value.v[f + 2], value.v[f + 3]));
+    }
+    return;
+  }
+#endif
+#pragma unroll
+  for (int f = 0; f < F; ++f) atomicAdd(to->v + f, value.v[f]);
+}
+
+// Grid: (samples, levels). Samples whose terms are all zero add nothing.
+template <int F, typename T>
+__global__ void __launch_bounds__(kBlock)
+    scatter_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
+                   const T* __restrict__ d0, const T* __restrict__ u, const T* __restrict__ a0, T* __restrict__ out,
+                   std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
+  const int l = blockIdx.y;
+  if (i >= n) return;
+  const T lw = weights ? weights[l] : T(1);
+  if (lw == T(0)) return;
+  HashRow<T, F> p = {}, q = {};
+  if (d0) p = reinterpret_cast<const HashRow<T, F>*>(d0)[i * grid.levels + l];
+  if (u) q = reinterpret_cast<const HashRow<T, F>*>(a0)[i * grid.levels + l];
+  bool any = false;
+#pragma unroll
+  for (int f = 0; f < F; ++f) any |= p.v[f] != T(0) || q.v[f] != T(0);
+  if (!any) return;
+
+  const HashLevel& level = grid.level[l];
+  const Cell<T> cell = locate(level, grid.smooth, x + 3 * i);
+  T w[8], s[8] = {};
+  corner_weights(cell.w, w);
+  if (u) {
+    const T ui[3] = {u[3 * i], u[3 * i + 1], u[3 * i + 2]};
+    corner_slopes(cell.w, cell.d, ui, s);
+  }
+  const double per_unit = fixed ? 1.0 / *fixed_unit : 0.0;
+#pragma unroll
+  for (int c = 0; c < 8; ++c) {
+    HashRow<T, F> value;
+#pragma unroll
+    for (int f = 0; f < F; ++f) value.v[f] = lw * (w[c] * p.v[f] + s[c] * q.v[f]);
+    const std::int64_t row = level.offset + cell.row[c];
+    if (fixed) {
+#pragma unroll
+      for (int f = 0; f < F; ++f) {
+        const long long counts = __double2ll_rn(static_cast<double>(value.v[f]) * per_unit);
+        atomicAdd(reinterpret_cast<unsigned long long*>(fixed) + row * F + f, static_cast<unsigned long long>(counts));
+      }
+    } else {
+      add_row<F>(reinterpret_cast<HashRow<T, F>*>(out) + row, value);
+    }
+  }
+}
+
+// A unit that is not finite (some term was not) makes every sum NaN.
+template <typename T>
+__global__ void __launch_bounds__(kBlock)
+    from_fixed_kernel(std::int64_t count, const std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit,
+                      T* __restrict__ out) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
+  if (i >= count) return;
+  const double unit = *fixed_unit;
+  out[i] += static_cast<T>(static_cast<double>(fixed[i]) * (unit - unit == 0.0 ? unit : unit - unit));
+}
+
+// Calls f(std::integral_constant<int, F>).
+template <typename Body>
+void with_features(int features, const Body& f) {
+  switch (features) {
+    case 1: return f(std::integral_constant<int, 1>{});
+    case 2: return f(std::integral_constant<int, 2>{});
+    case 4: return f(std::integral_constant<int, 4>{});
+    default: return f(std::integral_constant<int, 8>{});
+  }
+}
+
+// Calls f(rows) with the table's rows in the type that is stored.
+template <int F, typename T, typename Body>
+void with_rows(const T* table, const Half* storage, const Body& f) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (storage) return f(reinterpret_cast<const HashRow<Half, F>*>(storage));
+  }
+  f(reinterpret_cast<const HashRow<T, F>*>(table));
+}
+
+template <typename T>
+void gather(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+            const T* weights, const T* u, T* out) {
+  if (n == 0) return;
+  const DeviceGuard guard(launch.device);
+  const dim3 blocks(blocks_for(n, kBlock), grid.levels);
+  with_features(grid.features, [&](auto features) {
+    constexpr int F = decltype(features)::value;
+    with_rows<F>(table, storage, [&](const auto* rows) {
+      gather_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(grid, n, x, rows, weights, u, out);
+    });
+  });
+  check(cudaGetLastError(), "hash grid gather");
+}
+
+template <typename T>
+void contract(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+              const T* weights, const T* a, const T* u, T* out) {
+  if (n == 0) return;
+  const DeviceGuard guard(launch.device);
+  with_features(grid.features, [&](auto features) {
+    constexpr int F = decltype(features)::value;
+    with_rows<F>(table, storage, [&](const auto* rows) {
+      contract_kernel<F><<<blocks_for(n, kBlock), kBlock, 0, stream_of(launch)>>>(grid, n, x, rows, weights, a, u, out);
+    });
+  });
+  check(cudaGetLastError(), "hash grid contraction");
+}
+
+}  // namespace
+
+template <typename T>
+void hash_encode(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+                 const T* weights, T* out) {
+  gather<T>(launch, grid, n, x, table, storage, weights, nullptr, out);
+}
+
+template <typename T>
+void hash_jvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+              const T* weights, const T* u, T* out) {
+  gather<T>(launch, grid, n, x, table, storage, weights, u, out);
+}
+
+template <typename T>
+void hash_encode_grad(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table,
+                      const Half* storage, const T* weights, const T* a, T* out) {
+  contract<T>(launch, grid, n, x, table, storage, weights, a, nullptr, out);
+}
+
+template <typename T>
+void hash_hvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
+              const T* weights, const T* a, const T* u, T* out) {
+  contract<T>(launch, grid, n, x, table, storage, weights, a, u, out);
+}
+
+template <typename T>
+void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* weights, const T* d0,
+                  const T* u, const T* a0, std::int64_t entries, T* out, std::int64_t* fixed,
+                  const double* fixed_unit) {
+  if (n == 0) return;
+  const DeviceGuard guard(launch.device);
+  const dim3 blocks(blocks_for(n, kBlock), grid.levels);
+  with_features(grid.features, [&](auto features) {
+    constexpr int F = decltype(features)::value;
+    scatter_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(grid, n, x, weights, d0, u, a0, out, fixed, fixed_unit);
+  });
+  check(cudaGetLastError(), "hash grid scatter");
+  if (fixed) {
+    const std::int64_t count = entries * grid.features;
+    from_fixed_kernel<<<blocks_for(count, kBlock), kBlock, 0, stream_of(launch)>>>(count, fixed, fixed_unit, out);
+    check(cudaGetLastError(), "hash grid fixed-point sums");
+  }
+}
+
+#define DFAST_INSTANTIATE(T)                                                                                         \
+  template void hash_encode<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, T*); \
+  template void hash_jvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
+                            const T*, T*);                                                                           \
+  template void hash_encode_grad<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, \
+                                    const T*, T*);                                                                   \
+  template void hash_hvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
+                            const T*, const T*, T*);                                                                 \
+  template void hash_scatter<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const T*, const T*,        \
+                                const T*, std::int64_t, T*, std::int64_t*, const double*);
+DFAST_INSTANTIATE(float)
+DFAST_INSTANTIATE(double)
+#undef DFAST_INSTANTIATE
+
+}  // namespace dfast::cuda

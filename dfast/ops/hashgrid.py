@@ -1,0 +1,403 @@
+"""Multiresolution hash encoding (Instant-NGP, arXiv 2201.05989), with its position gradient and second order.
+
+The encoding of level l is ``lw_l * sum_c w_c(x) T[c]`` over the 8 corners c of x's cell. :func:`hash_encode` returns
+it for all levels, :func:`hash_encode_grad` returns ``J(x)^T a`` with ``J = d hash_encode / dx``, which is what a
+normal needs; a loss on that result differentiates to the table and to ``a`` (and to x).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from functools import cache, cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dfast import _native
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """The shape of a hash grid.
+
+    Level l has ``scale_l = base_resolution * b^l - 1`` cells a side, b growing it to ``max_resolution`` at the last
+    level; a point sits at ``x * scale_l + 0.5``. Levels whose vertices fit in ``2^log2_entries`` rows are dense, the
+    others are hashed. All levels share one table [entries, features].
+
+    Raises:
+        ValueError: naming the field that is out of range.
+    """
+
+    levels: int = 8
+    """1..32"""
+    features: int = 2
+    """numbers a table row holds: 1, 2, 4 or 8"""
+    log2_entries: int = 15
+    """4..24, log2 of the most rows a level may have"""
+    base_resolution: int = 8
+    """vertices a side of the coarsest level, >= 2"""
+    max_resolution: int = 128
+    """vertices a side of the finest level, base_resolution..65536"""
+    interpolation: Literal["linear", "smoothstep"] = "linear"
+    """linear has a gradient that jumps at cell faces, smoothstep one that is continuous and zero there"""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("levels", 1, 32),
+            ("log2_entries", 4, 24),
+            ("base_resolution", 2, 65536),
+            ("max_resolution", self.base_resolution, 65536),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
+        if self.features not in (1, 2, 4, 8):
+            raise ValueError(f"features must be 1, 2, 4 or 8, got {self.features}")
+        if self.interpolation not in ("linear", "smoothstep"):
+            raise ValueError(
+                f"interpolation must be 'linear' or 'smoothstep', got {self.interpolation!r}"
+            )
+
+    @cached_property
+    def scales(self) -> tuple[float, ...]:
+        """Cells per unit of x, level by level."""
+        ratio = self.max_resolution / self.base_resolution
+        last = max(self.levels - 1, 1)
+        return tuple(self.base_resolution * ratio ** (l / last) - 1.0 for l in range(self.levels))
+
+    @cached_property
+    def resolutions(self) -> tuple[int, ...]:
+        """Vertices a side, level by level."""
+        return tuple(math.ceil(scale - 1e-9) + 1 for scale in self.scales)
+
+    @cached_property
+    def dense(self) -> tuple[bool, ...]:
+        """Whether a level is indexed directly instead of hashed."""
+        return tuple(r**3 <= 2**self.log2_entries for r in self.resolutions)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First row of each level, and the row past the last: levels + 1 numbers."""
+        rows = [0]
+        for resolution, dense in zip(self.resolutions, self.dense, strict=True):
+            rows.append(rows[-1] + (resolution**3 if dense else 2**self.log2_entries))
+        return tuple(rows)
+
+    @property
+    def entries(self) -> int:
+        """Rows of the table."""
+        return self.offsets[-1]
+
+    @property
+    def outputs(self) -> int:
+        """Width of the encoding, levels * features."""
+        return self.levels * self.features
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the interpolation is smoothstep."""
+        return self.interpolation == "smoothstep"
+
+
+def hash_encode(
+    x: Tensor,
+    table: Tensor,
+    spec: GridSpec,
+    level_weights: Tensor | None = None,
+    *,
+    storage: Tensor | None = None,
+) -> Tensor:
+    """Encode points.
+
+    Args:
+        x: [N, 3] in [0, 1], float32 or float64. Outside, the border cell is carried on; nothing is read out of range.
+        table: [spec.entries, spec.features], dtype of x.
+        spec: the grid.
+        level_weights: [levels] in [0, 1], dtype of x, or None for all ones. Not differentiable.
+        storage: half copy of ``table`` to read from; x must then be float32. The gradient goes to ``table``.
+
+    Returns:
+        [N, spec.outputs], levels outside, features inside. Differentiable twice in x and table.
+
+    Raises:
+        ValueError: on a wrong shape, dtype or device, naming the argument.
+    """
+    _check(x, table, spec, level_weights, storage)
+    return _encode(x, table, _pack(spec), level_weights, storage)
+
+
+def hash_encode_grad(
+    x: Tensor,
+    table: Tensor,
+    a: Tensor,
+    spec: GridSpec,
+    level_weights: Tensor | None = None,
+    *,
+    storage: Tensor | None = None,
+) -> Tensor:
+    """Return J(x)^T a with J = d hash_encode / dx.
+
+    Args:
+        x, table, spec, level_weights, storage: as for :func:`hash_encode`.
+        a: [N, spec.outputs], dtype of x.
+
+    Returns:
+        [N, 3], per unit of x. Differentiable once in x, table and a; with linear interpolation the derivative in x is
+        that of the interior of a cell.
+
+    Raises:
+        ValueError: on a wrong shape, dtype or device, naming the argument.
+        RuntimeError: when differentiated a second time.
+    """
+    _check(x, table, spec, level_weights, storage)
+    _native.contiguous("a", a, (x.shape[0], spec.outputs), x)
+    return _encode_grad(x, table, a, _pack(spec), level_weights, storage)
+
+
+def _check(
+    x: Tensor, table: Tensor, spec: GridSpec, level_weights: Tensor | None, storage: Tensor | None
+) -> None:
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x must be float32 or float64, got {x.dtype}")
+    _native.contiguous("x", x.detach(), (None, 3), x)
+    shape = (spec.entries, spec.features)
+    _native.contiguous("table", table.detach(), shape, x)
+    if level_weights is not None:
+        _native.contiguous("level_weights", level_weights.detach(), (spec.levels,), x)
+    if storage is None:
+        return
+    if x.dtype != torch.float32:
+        raise ValueError(f"storage needs float32 x, got {x.dtype}")
+    if storage.dtype != torch.float16 or tuple(storage.shape) != shape or storage.device != x.device:
+        raise ValueError(
+            f"storage must be float16 of shape {list(shape)} on {x.device}, got {storage.dtype} "
+            f"{list(storage.shape)} on {storage.device}"
+        )
+
+
+def _pack(spec: GridSpec) -> list[int]:
+    """The spec as the integers an op's schema can carry."""
+    return [*astuple(spec)[:5], int(spec.smooth)]
+
+
+@cache
+def _unpack(packed: tuple[int, ...]) -> tuple[GridSpec, Any]:
+    """The spec and its native twin."""
+    spec = GridSpec(*packed[:5], interpolation="smoothstep" if packed[5] else "linear")
+    native = _native.library().HashGrid(
+        features=spec.features,
+        smooth=spec.smooth,
+        scales=spec.scales,
+        resolutions=spec.resolutions,
+        offsets=spec.offsets,
+        dense=spec.dense,
+    )
+    return spec, native
+
+
+def _ready(tensor: Tensor | None) -> Tensor | None:
+    """Contiguous, and starting where a whole table row can be read at once."""
+    if tensor is None:
+        return None
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The ops. `grid` is _pack(spec); derivatives in math/hashgrid.h.
+
+_COMMON = "int[] grid, Tensor? level_weights, Tensor? storage"
+
+
+def _run(
+    name: str,
+    x: Tensor,
+    table: Tensor,
+    grid: Sequence[int],
+    level_weights: Tensor | None,
+    storage: Tensor | None,
+    *rest: Tensor,
+    width: int,
+) -> Tensor:
+    """Call a launcher that reads the table and writes [N, width]."""
+    out = x.new_empty(x.shape[0], width)
+    tensors = [_ready(t) for t in (x, None if storage is not None else table, storage)]
+    more = [_ready(t) for t in (level_weights, *rest)]
+    _native.call(name, x, _unpack(tuple(grid))[1], x.shape[0], *tensors, *more, out)
+    return out
+
+
+@torch.library.custom_op(
+    "dfast::hash_encode", mutates_args=(), schema=f"(Tensor x, Tensor table, {_COMMON}) -> Tensor"
+)
+def _encode(x, table, grid, level_weights, storage):  # type: ignore[no-untyped-def]
+    width = grid[0] * grid[1]
+    return _run("hash_encode", x, table, grid, level_weights, storage, width=width)
+
+
+@torch.library.custom_op(
+    "dfast::hash_encode_grad",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor table, Tensor a, {_COMMON}) -> Tensor",
+)
+def _encode_grad(x, table, a, grid, level_weights, storage):  # type: ignore[no-untyped-def]
+    return _run("hash_encode_grad", x, table, grid, level_weights, storage, a, width=3)
+
+
+@torch.library.custom_op(
+    "dfast::hash_jvp",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor table, Tensor u, {_COMMON}) -> Tensor",
+)
+def _jvp(x, table, u, grid, level_weights, storage):  # type: ignore[no-untyped-def]
+    width = grid[0] * grid[1]
+    return _run("hash_jvp", x, table, grid, level_weights, storage, u, width=width)
+
+
+@torch.library.custom_op(
+    "dfast::hash_hvp",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor table, Tensor a, Tensor u, {_COMMON}) -> Tensor",
+)
+def _hvp(x, table, a, u, grid, level_weights, storage):  # type: ignore[no-untyped-def]
+    return _run("hash_hvp", x, table, grid, level_weights, storage, a, u, width=3)
+
+
+@torch.library.custom_op(
+    "dfast::hash_scatter",
+    mutates_args=(),
+    schema="(Tensor x, Tensor? d0, Tensor? u, Tensor? a0, int[] grid, Tensor? level_weights) -> Tensor",
+)
+def _scatter(x, d0, u, a0, grid, level_weights):  # type: ignore[no-untyped-def]
+    """dT[c] += lw (w_c d0 + (u . grad w_c) a0) over samples and corners: [entries, F].
+
+    On the CPU each row is summed in sample order. On CUDA the order is that of the atomics, unless
+    torch.use_deterministic_algorithms is on: then sums are kept in 64-bit fixed point, whose unit is chosen from a
+    bound of the largest possible sum (2^-62 of it), so that order cannot matter; a non-finite term makes all NaN.
+    """
+    spec, native = _unpack(tuple(grid))
+    out = x.new_zeros(spec.entries, spec.features)
+    fixed = unit = None
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled() and x.shape[0]:
+        fixed = torch.zeros_like(out, dtype=torch.int64)
+        unit = _fixed_unit(spec, x.shape[0], d0, u, a0, level_weights)
+    tensors = [_ready(t) for t in (x, level_weights, d0, u, a0)]
+    _native.call("hash_scatter", x, native, x.shape[0], *tensors, spec.entries, out, fixed, unit)
+    return out
+
+
+def _fixed_unit(
+    spec: GridSpec,
+    samples: int,
+    d0: Tensor | None,
+    u: Tensor | None,
+    a0: Tensor | None,
+    level_weights: Tensor | None,
+) -> Tensor:
+    """[1] float64 on the device: value of one count, so that `samples` terms cannot pass 2^61 counts."""
+    bound: Any = 0.0
+    if d0 is not None:
+        bound = bound + d0.abs().amax().double()
+    if u is not None and a0 is not None:  # |u . grad w_c| summed over corners is at most 2 |w'| |u|_1
+        steepest = max(spec.scales) * (1.5 if spec.smooth else 1.0)
+        bound = bound + 6.0 * steepest * u.abs().amax().double() * a0.abs().amax().double()
+    if level_weights is not None:
+        bound = bound * level_weights.abs().amax().double()
+    return (bound * (samples * 2.0**-61)).clamp_min(2.0**-900).reshape(1)
+
+
+@torch.library.register_fake("dfast::hash_encode")
+def _(x, table, grid, level_weights, storage):  # type: ignore[no-untyped-def]
+    return x.new_empty(x.shape[0], grid[0] * grid[1])
+
+
+@torch.library.register_fake("dfast::hash_encode_grad")
+def _(x, table, a, grid, level_weights, storage):  # type: ignore[no-untyped-def]
+    return x.new_empty(x.shape[0], 3)
+
+
+@torch.library.register_fake("dfast::hash_jvp")
+def _(x, table, u, grid, level_weights, storage):  # type: ignore[no-untyped-def]
+    return x.new_empty(x.shape[0], grid[0] * grid[1])
+
+
+@torch.library.register_fake("dfast::hash_hvp")
+def _(x, table, a, u, grid, level_weights, storage):  # type: ignore[no-untyped-def]
+    return x.new_empty(x.shape[0], 3)
+
+
+@torch.library.register_fake("dfast::hash_scatter")
+def _(x, d0, u, a0, grid, level_weights):  # type: ignore[no-untyped-def]
+    spec, _ = _unpack(tuple(grid))
+    return x.new_empty(spec.entries, spec.features)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Autograd. e = J-free value, g = J^T a:
+#   e:   dx = J^T e', dT = scatter(d0 = e')
+#   g:   da = J u,    dT = scatter(u, a), dx = H u      with u the gradient of g
+#   scatter(d0), linear in d0, with V the gradient of its result:  d d0 = encode(x, V), dx = encode_grad(x, V, d0)
+
+
+def _encode_setup(ctx: Any, inputs: Any, output: Tensor) -> None:
+    x, table, ctx.grid, level_weights, storage = inputs
+    ctx.save_for_backward(x, table, level_weights, storage)
+
+
+def _encode_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, table, level_weights, storage = ctx.saved_tensors
+    dx = dtable = None
+    if ctx.needs_input_grad[0]:
+        dx = _encode_grad(x, table, grad, ctx.grid, level_weights, storage)
+    if ctx.needs_input_grad[1]:
+        dtable = _scatter(x, grad, None, None, ctx.grid, level_weights)
+    return dx, dtable, None, None, None  # grid, level_weights, storage
+
+
+def _encode_grad_setup(ctx: Any, inputs: Any, output: Tensor) -> None:
+    x, table, a, ctx.grid, level_weights, storage = inputs
+    ctx.save_for_backward(x, table, a, level_weights, storage)
+
+
+def _encode_grad_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
+    x, table, a, level_weights, storage = ctx.saved_tensors
+    dx = dtable = da = None
+    if ctx.needs_input_grad[0]:
+        dx = _hvp(x, table, a, u, ctx.grid, level_weights, storage)
+    if ctx.needs_input_grad[1]:
+        dtable = _scatter(x, None, u, a, ctx.grid, level_weights)
+    if ctx.needs_input_grad[2]:
+        da = _jvp(x, table, u, ctx.grid, level_weights, storage)
+    return dx, dtable, da, None, None, None  # grid, level_weights, storage
+
+
+def _scatter_setup(ctx: Any, inputs: Any, output: Tensor) -> None:
+    x, d0, u, _, ctx.grid, level_weights = inputs
+    ctx.second_order = u is not None
+    ctx.save_for_backward(x, d0, level_weights)
+
+
+def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    if ctx.second_order:
+        _no_third_order(ctx, grad)
+    x, d0, level_weights = ctx.saved_tensors
+    dx = dd0 = None
+    if ctx.needs_input_grad[0]:
+        dx = _encode_grad(x, grad, d0, ctx.grid, level_weights, None)
+    if ctx.needs_input_grad[1]:
+        dd0 = _encode(x, grad, ctx.grid, level_weights, None)
+    return dx, dd0, None, None, None, None  # u, a0, grid, level_weights
+
+
+def _no_third_order(ctx: Any, *grads: Tensor) -> None:
+    raise RuntimeError("dfast.ops.hashgrid.hash_encode_grad is differentiable once, not twice")
+
+
+_encode.register_autograd(_encode_backward, setup_context=_encode_setup)
+_encode_grad.register_autograd(_encode_grad_backward, setup_context=_encode_grad_setup)
+_scatter.register_autograd(_scatter_backward, setup_context=_scatter_setup)
+_jvp.register_autograd(_no_third_order)
+_hvp.register_autograd(_no_third_order)
