@@ -293,6 +293,16 @@ def _flatness(prediction: Prediction, truth: Truth, log_scale: float) -> float:
     return float(mine / (true * torch.tensor(log_scale).exp()))
 
 
+class Nothing:
+    """An empty field: what a run that failed is scored as."""
+
+    def density(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x))
+
+    def albedo(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
 def timed_training(prompt: str, *, seed: int, **options: Any) -> tuple[Any, float]:
     """Train one prompt with `dfast.train`: (result, seconds)."""
     from . import train

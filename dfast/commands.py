@@ -1,0 +1,263 @@
+"""What each `dfast` command does. Heavy modules are imported inside: `dfast --help` stays quick."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tomllib
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .config import Config
+from .errors import CollapsedError, ConfigError, NonFiniteError, RunFolderError
+
+if TYPE_CHECKING:
+    from .scorecard import Score
+
+
+def settings(options: Namespace) -> Config | None:
+    """The configuration that --config, --preset and --set name; None for the device's default."""
+    if options.config and options.preset:
+        raise ConfigError("--config and --preset: expected one of them, got both")
+    if not (options.config or options.preset or options.set):
+        return None
+    if options.config:
+        made = Config.load(options.config)
+    elif options.preset == "dreamfusion":
+        made = Config.dreamfusion()
+    else:
+        made = Config.default(_device_kind(options.device))
+    for change in options.set:
+        key, equals, value = change.partition("=")
+        if not equals or not re.fullmatch(r"\w+(\.\w+)*", key.strip()):
+            raise ConfigError(
+                f"--set: expected KEY=VALUE such as guidance.scale=20, got {change!r}"
+            )
+        try:
+            nested = tomllib.loads(f"{key} = {value}")
+        except tomllib.TOMLDecodeError:
+            nested = tomllib.loads(f"{key} = {json.dumps(value.strip())}")
+        made = made.replace(**nested)
+    return made
+
+
+def _device_kind(device: str | None) -> str:
+    if device is None:
+        from .loop import pick_device
+
+        return pick_device(None).type
+    return device
+
+
+def train(options: Namespace) -> int:
+    prompt, seed, prior, made = options.prompt, options.seed, options.prior, settings(options)
+    if options.resume and not options.out and not prompt:
+        raise ConfigError("--resume: expected the run folder in --out")
+    if prompt is None and not options.resume:
+        raise ConfigError('prompt: expected what to make, such as: dfast train "a red chair"')
+    out = Path(options.out or f"runs/{_slug(prompt)}")
+    if options.resume:
+        about = _read_run(out)
+        prompt = about["prompt"] if prompt is None else prompt
+        seed = about["seed"] if seed is None else seed
+        prior = about["prior"] if prior is None else prior
+        made = Config.load(out / "config.toml") if made is None else made
+
+    import dfast
+
+    try:
+        result = dfast.train(
+            prompt,
+            prior=prior or "shapes",
+            out=out,
+            steps=options.steps,
+            seed=seed or 0,
+            device=options.device,
+            config=made,
+            progress=not options.quiet,
+            resume=options.resume,
+        )
+    except KeyboardInterrupt:
+        saved = (out / "checkpoint.safetensors").exists()
+        hint = (
+            f"resume with: dfast train --resume --out {out}" if saved else "nothing was saved yet"
+        )
+        print(f"\ndfast: interrupted; {hint}", file=sys.stderr)
+        return 130
+    print(f"{out}/result.safetensors")
+    if not options.no_export:
+        result.mesh(out / "object.glb")
+        print(f"{out}/object.glb")
+        result.contact_sheet(out / "contact_sheet.png")
+        print(f"{out}/contact_sheet.png")
+        result.turntable(out / "turntable.gif")
+        print(f"{out}/turntable.gif")
+    return 0
+
+
+def _read_run(out: Path) -> dict[str, Any]:
+    try:
+        about = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        return {key: about[key] for key in ("prompt", "seed", "prior")}
+    except FileNotFoundError:
+        raise RunFolderError(
+            f"--resume: no dfast run in '{out}'; start one without --resume"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"--resume: '{out / 'run.json'}' cannot be read ({error})") from error
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
+
+
+def render(options: Namespace) -> int:
+    from .viewer import FILMS, save_image
+
+    result = _load(options)
+    look = {"resolution": options.resolution, "shading": options.shading}
+    if Path(options.out).suffix.lower() in FILMS:
+        result.turntable(options.out, frames=options.frames, elevation=options.elevation, **look)
+    elif options.sheet:
+        result.contact_sheet(options.out, resolution=options.resolution)
+    else:
+        image = result.render(azimuth=options.azimuth, elevation=options.elevation, **look)
+        save_image(image, options.out)
+    print(options.out)
+    return 0
+
+
+def export(options: Namespace) -> int:
+    mesh = _load(options).mesh(options.out, resolution=options.resolution, level=options.level)
+    print(f"{options.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    return 0
+
+
+def _load(options: Namespace) -> Any:
+    import dfast
+
+    from .loop import pick_device
+
+    return dfast.load(options.path, str(pick_device(options.device)))
+
+
+def evaluate(options: Namespace) -> int:
+    prompts = [*options.prompt, *_read_prompts(options.prompts)]
+    if bool(options.paths) == bool(prompts):
+        raise ConfigError(
+            "evaluate: expected run folders, or --prompt/--prompts to train and score"
+        )
+    if options.seeds < 1:
+        raise ConfigError(f"--seeds: expected a whole number >= 1, got {options.seeds}")
+
+    from . import scorecard
+    from .loop import pick_device
+
+    device = str(pick_device(options.device))
+    if options.paths:
+        scores = _score_runs(options.paths, device)
+    else:
+        scores = _train_and_score(prompts, device, options)
+    if options.json:
+        about = {"dfast": __version__, "device": device, "device_name": _device_name(device)}
+        text = json.dumps(scorecard.as_dict(scores, **about), indent=1) + "\n"
+        if options.json == "-":
+            print(text, end="")
+            return 0
+        try:
+            Path(options.json).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"--json: '{options.json}' cannot be written ({error.strerror})"
+            ) from error
+    print(scorecard.table(scores))
+    return 0
+
+
+def _read_prompts(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        lines = [
+            line.partition("#")[0].strip()
+            for line in Path(path).read_text(encoding="utf-8").splitlines()
+        ]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--prompts: '{path}' cannot be read ({error})") from error
+    if not any(lines):
+        raise ConfigError(f"--prompts: expected a sentence a line, got none in '{path}'")
+    return [line for line in lines if line]
+
+
+def _score_runs(paths: list[str], device: str) -> list[Score]:
+    import dfast
+
+    from .evaluate import score
+
+    scores = []
+    for path in paths:
+        result = dfast.load(path, device)
+        scores.append(score(result, seed=result.seed))
+    return scores
+
+
+def _train_and_score(prompts: list[str], device: str, options: Namespace) -> list[Score]:
+    """Every prompt with every seed; a run that ends in a named failure counts as an empty one."""
+    import torch
+
+    from .evaluate import Nothing, score, timed_training
+    from .priors import load_prior
+    from .shapes.grammar import parse
+
+    for prompt in prompts:
+        parse(prompt)  # complain before hours of work, not after
+    made = settings(options)
+    prior = load_prior(options.prior or "shapes", torch.device(device))
+    scores: list[Score] = []
+    for prompt in prompts:
+        for seed in range(options.seeds):
+            out = Path(options.out) / f"{_slug(prompt)}-{seed}" if options.out else None
+            try:
+                result, seconds = timed_training(
+                    prompt, seed=seed, prior=prior, out=out, steps=options.steps,
+                    device=device, config=made, progress=False,
+                )  # fmt: skip
+                scores.append(score(result, prompt, seed=seed, seconds=seconds))
+            except (CollapsedError, NonFiniteError) as error:
+                print(f"dfast: {prompt!r}, seed {seed}: {error}", file=sys.stderr)
+                scores.append(score(Nothing(), prompt, seed=seed))
+            s = scores[-1]
+            done = f"{len(scores)}/{len(prompts) * options.seeds}"
+            print(
+                f"{done} {prompt}, seed {seed}: IoU {s.iou:.2f}, "
+                f"rank {s.rank}, colors {s.colors:.2f} {' '.join(s.faults)}",
+                file=sys.stderr,
+            )
+    return scores
+
+
+def _device_name(device: str) -> str:
+    import platform
+
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
+
+
+def config(options: Namespace) -> int:
+    made = settings(options) or Config.default(_device_kind(options.device))
+    if options.steps is not None:
+        made = made.replace(train={"steps": options.steps})
+    print(made.dumps(), end="")
+    return 0
+
+
+def doctor(options: Namespace) -> int:
+    from .doctor import examine, ready, report
+
+    findings = examine()
+    print(report(findings))
+    return 0 if ready(findings) else 1
