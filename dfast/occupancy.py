@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 
 def pack_bits(occupied: Tensor) -> Tensor:
-    """Pack cells [n, n, n] bool (x slowest; n a multiple of 4) into the bitfield uint8 [n**3 / 8] of the marcher.
+    """Pack cells [n, n, n] bool, x slowest, into the marcher's bitfield uint8 [n**3 / 8].
 
-    The bitfield is a row of 4x4x4 bricks, x-major like the cells in them, eight bytes a brick, lowest bit first.
+    n is a multiple of 4. The bitfield is a row of 4x4x4 bricks, x-major like the cells in them,
+    eight bytes a brick, lowest bit first.
     """
     n = occupied.shape[0]
     bricks = occupied.reshape(n // 4, 4, n // 4, 4, n // 4, 4).permute(0, 2, 4, 1, 3, 5)
@@ -31,10 +32,10 @@ def unpack_bits(bits: Tensor, resolution: int) -> Tensor:
 
 
 class OccupancyGrid(nn.Module):
-    """A decaying maximum of the field's density in each cell, and the bitfield of cells worth marching through.
+    """A decaying maximum of the density in each cell, and the bitfield of cells to march through.
 
-    Cells that do not touch the scene's sphere are empty for good. The others count as occupied until they are visited
-    for the first time. Nothing here waits for the device.
+    Cells that do not touch the scene's sphere are empty for good. The others count as occupied
+    until they are visited for the first time. Nothing here waits for the device.
 
     Attributes:
         density: float32 [resolution**3], x slowest; per unit length, -1 where never visited.
@@ -60,8 +61,9 @@ class OccupancyGrid(nn.Module):
             resolution: cells a side, a multiple of 4.
             radius: of the scene's sphere; the grid spans ``[-radius, radius]**3``.
             decay: factor in (0, 1] on a cell's density at each visit.
-            threshold: density per unit length above which a cell is occupied; half the mean density of
-                the visited cells where that is lower, so that a thin field is not emptied at once.
+            threshold: density per unit length above which a cell is occupied; half the mean density
+                of the visited cells where that is lower, so that a thin field is not emptied at
+                once.
             device: where the buffers live.
 
         Raises:
@@ -104,13 +106,16 @@ class OccupancyGrid(nn.Module):
         fraction: float = 0.25,
         warmup: bool = False,
     ) -> None:
-        """Visit some cells: ``density = max(decay * density, density_fn(a random point of the cell))``.
+        """Visit some cells.
 
-        The cells of the sphere are cut into equal runs of neighbours and one of each run is visited.
+        ``density = max(decay * density, density_fn(a random point of the cell))``.
+        The cells of the sphere are cut into equal runs of neighbours and one of each run is
+        visited.
 
         Args:
             density_fn: world points [N, 3] to density per unit length [N].
-            generator: source of randomness, on any device (one on the grid's own device avoids a copy).
+            generator: source of randomness, on any device (one on the grid's own device avoids a
+                copy).
             fraction: of the cells to visit, in (0, 1].
             warmup: visit all cells.
 
@@ -148,5 +153,5 @@ class OccupancyGrid(nn.Module):
         self.bits.copy_(pack_bits(occupied.view([self.resolution] * 3)))
 
     def occupancy(self) -> Tensor:
-        """Fraction of the sphere's cells that are occupied, a scalar tensor on the grid's device."""
+        """Fraction of the sphere's cells that are occupied, a scalar on the grid's device."""
         return unpack_bits(self.bits, self.resolution).sum() / self._cells.numel()

@@ -1,7 +1,8 @@
 """dfast's native operations in plain PyTorch: the specification to read, the oracle of the tests.
 
-Every function has the name, arguments and results of its twin in ``dfast.ops`` and runs on any device in any floating
-dtype. These are written to be read, not to be fast; their gradients come from autograd.
+Every function has the name, arguments and results of its twin in ``dfast.ops`` and runs on any
+device in any floating dtype. These are written to be read, not to be fast; their gradients come
+from autograd.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dfast.occupancy import unpack_bits
+from dfast.ops.hashgrid import GridSpec
 from dfast.ops.march import Samples
 
 
@@ -123,3 +125,53 @@ def shade(
     shading = diffuse[v] * lambert + ambient[v]
     rho = torch.lerp(albedo, torch.ones_like(albedo), textureless[v][:, None])
     return rho * shading[:, None], normal
+
+
+def hash_encode(
+    x: Tensor,
+    table: Tensor,
+    spec: GridSpec,
+    level_weights: Tensor | None = None,
+    *,
+    storage: Tensor | None = None,
+) -> Tensor:
+    """:func:`dfast.ops.hashgrid.hash_encode`, level by level and corner by corner."""
+    if storage is not None:  # the values of storage, the gradient of table
+        table = storage.to(table.dtype) + (table - table.detach())
+    levels = []
+    for l in range(spec.levels):
+        scale, resolution = spec.scales[l], spec.resolutions[l]
+        position = x * scale + 0.5
+        low = position.detach().clamp(0, resolution - 1).floor()
+        upper = position - low  # weight of the upper vertex along each axis
+        if spec.smooth:
+            upper = upper * upper * (3 - 2 * upper)
+        value = torch.zeros_like(table[:1])
+        for corner in range(8):
+            bits = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2], device=x.device)
+            weight = torch.where(bits == 1, upper, 1 - upper).prod(-1, keepdim=True)
+            i, j, k = (low.long() + bits).clamp(max=resolution - 1).unbind(-1)
+            if spec.dense[l]:
+                row = i + resolution * (j + resolution * k)
+            else:
+                row = (i ^ j * 2654435761 ^ k * 805459861) & (2**spec.log2_entries - 1)
+            value = value + weight * table[spec.offsets[l] + row]
+        levels.append(value if level_weights is None else level_weights[l] * value)
+    return torch.cat(levels, -1)
+
+
+def hash_encode_grad(
+    x: Tensor,
+    table: Tensor,
+    a: Tensor,
+    spec: GridSpec,
+    level_weights: Tensor | None = None,
+    *,
+    storage: Tensor | None = None,
+) -> Tensor:
+    """:func:`dfast.ops.hashgrid.hash_encode_grad` by differentiating :func:`hash_encode`."""
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        e = hash_encode(x, table, spec, level_weights, storage=storage)
+        (gradient,) = torch.autograd.grad(e, x, a, create_graph=True)
+    return gradient

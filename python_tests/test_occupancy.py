@@ -55,7 +55,9 @@ def test_partial_updates_reach_every_cell_and_forget_slowly() -> None:
 
 def test_a_thin_uniform_field_stays_occupied() -> None:
     grid = OccupancyGrid(16, threshold=1.0)
-    grid.update(lambda x: torch.full_like(x[:, 0], 1e-3), torch.Generator().manual_seed(0), warmup=True)
+    grid.update(
+        lambda x: torch.full_like(x[:, 0], 1e-3), torch.Generator().manual_seed(0), warmup=True
+    )
     assert float(grid.occupancy()) == 1.0
 
 
@@ -65,7 +67,9 @@ def test_same_generator_same_grid_and_state_dict() -> None:
         g = torch.Generator().manual_seed(3)
         for _ in range(5):
             grid.update(ball(0.4), g)
-    assert torch.equal(grids[0].density, grids[1].density) and torch.equal(grids[0].bits, grids[1].bits)
+    assert torch.equal(grids[0].density, grids[1].density) and torch.equal(
+        grids[0].bits, grids[1].bits
+    )
     other = OccupancyGrid(16)
     other.load_state_dict(grids[0].state_dict())
     assert set(grids[0].state_dict()) == {"density", "bits"}

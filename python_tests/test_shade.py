@@ -112,4 +112,6 @@ def test_bad_input() -> None:
 
 def test_opcheck(device: torch.device) -> None:
     args = make(6, torch.float32, device)
-    torch.library.opcheck(_shade, (args[0].requires_grad_(), args[1].requires_grad_(), *args[2:], 1e-6))
+    torch.library.opcheck(
+        _shade, (args[0].requires_grad_(), args[1].requires_grad_(), *args[2:], 1e-6)
+    )

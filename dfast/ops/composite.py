@@ -21,19 +21,21 @@ def composite(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Composite the samples of each ray, front to back.
 
-    ``alpha_i = 1 - exp(-tau_i dt_i)``, ``T_i = prod_{j<i} (1 - alpha_j)``, ``w_i = T_i alpha_i``; samples whose ``T_i``
-    is below ``early_stop`` weigh nothing. The colour is premultiplied and without background, which the caller adds:
-    ``color + (1 - opacity)[:, None] * background``.
+    ``alpha_i = 1 - exp(-tau_i dt_i)``, ``T_i = prod_{j<i} (1 - alpha_j)``, ``w_i = T_i alpha_i``;
+    samples whose ``T_i`` is below ``early_stop`` weigh nothing. The colour is premultiplied and
+    without background, which the caller adds: ``color + (1 - opacity)[:, None] * background``.
 
-    Differentiable once in ``tau`` and ``rgb``, through all four results. ``dt`` and ``t`` get no gradient.
+    Differentiable once in ``tau`` and ``rgb``, through all four results. ``dt`` and ``t`` get no
+    gradient.
 
     Args:
         tau: [M] density per unit length, >= 0, float32 or float64.
         dt: [M] interval lengths.
         rgb: [M, C] values to composite, C >= 1.
         t: [M] distances.
-        offsets: int32 [R + 1], rising within [0, M]; ray r owns samples ``offsets[r]:offsets[r + 1]``. Samples outside
-            ``offsets[0]:offsets[R]`` belong to no ray: weight and gradients are zero. Checked on the CPU only.
+        offsets: int32 [R + 1], rising within [0, M]; ray r owns samples
+            ``offsets[r]:offsets[r + 1]``. Samples before and after all rays weigh nothing and get
+            no gradient. Checked on the CPU only.
         early_stop: transmittance in [0, 1) below which a ray ends.
 
     Returns:
@@ -78,7 +80,8 @@ def _composite(
     depth, opacity = tau.new_empty(rays), tau.new_empty(rays)
     weights = tau.new_zeros(tau.shape[0])
     _native.call(
-        "composite", tau, tau, dt, rgb, t, offsets, rays, channels, early_stop, color, depth, opacity, weights
+        "composite", tau,
+        tau, dt, rgb, t, offsets, rays, channels, early_stop, color, depth, opacity, weights,
     )  # fmt: skip
     return color, depth, opacity, weights
 
@@ -97,8 +100,9 @@ def _(tau, dt, rgb, t, offsets, early_stop):  # type: ignore[no-untyped-def]
 @torch.library.custom_op(
     "dfast::composite_backward",
     mutates_args=(),
-    schema="(Tensor tau, Tensor dt, Tensor rgb, Tensor t, Tensor offsets, Tensor weights, Tensor? d_color,"
-    " Tensor? d_depth, Tensor? d_opacity, Tensor? d_weights, float early_stop) -> (Tensor, Tensor)",
+    schema="(Tensor tau, Tensor dt, Tensor rgb, Tensor t, Tensor offsets, Tensor weights,"
+    " Tensor? d_color, Tensor? d_depth, Tensor? d_opacity, Tensor? d_weights, float early_stop)"
+    " -> (Tensor, Tensor)",
 )
 def _composite_backward(
     tau: Tensor,
@@ -119,7 +123,8 @@ def _composite_backward(
     ]
     d_tau, d_rgb = torch.zeros_like(tau), torch.zeros_like(rgb)
     _native.call(
-        "composite_backward", tau, tau, dt, rgb, t, offsets, weights, *grads, rays, channels, early_stop, d_tau, d_rgb
+        "composite_backward", tau,
+        tau, dt, rgb, t, offsets, weights, *grads, rays, channels, early_stop, d_tau, d_rgb,
     )  # fmt: skip
     return d_tau, d_rgb
 

@@ -45,10 +45,11 @@ def march(
 ) -> Samples:
     """Place samples where rays cross occupied cells inside the scene's sphere.
 
-    A ray is cut to the sphere and divided into intervals from its near end on, each ``max(step, a * growth)`` long
-    where it starts at distance ``a``, the last one cut at the far end. An interval's sample sits at ``a + jitter * dt``
-    and is kept when its cell is occupied: skipping empty space never moves a sample, and with every cell occupied the
-    ``dt`` of a ray add up to its chord. Nothing here is differentiable.
+    A ray is cut to the sphere and divided into intervals from its near end on. One that starts at
+    distance ``a`` is ``max(step, a * growth)`` long; the last is cut at the far end. An interval's
+    sample sits at ``a + jitter * dt`` and is kept when its cell is occupied: skipping empty space
+    never moves a sample, and with every cell occupied the ``dt`` of a ray add up to its chord.
+    Nothing here is differentiable.
 
     Args:
         origins: [R, 3] float32 or float64, world.
@@ -58,10 +59,12 @@ def march(
         radius: of the sphere at the origin, world units.
         step: shortest interval, world units, at least ``1e-5 * radius``.
         growth: interval length per distance, >= 0; 0 makes all intervals ``step`` long.
-        jitter: [R] in [0, 1), one number a ray; None puts samples in the middle of their intervals (0.5).
-        capacity: number of slots M. With None, M is the exact count, which costs one host synchronisation on CUDA.
-            Samples beyond the capacity are left out, rays from the end of the list first: ``overflow`` says so and
-            ``total`` how many slots would have been needed.
+        jitter: [R] in [0, 1), one number a ray; None puts samples in the middle of their intervals
+            (0.5).
+        capacity: number of slots M. With None, M is the exact count, which costs one host
+            synchronisation on CUDA. Samples beyond the capacity are left out, rays from the end of
+            the list first: ``overflow`` says so and ``total`` how many slots would have been
+            needed.
 
     Raises:
         ValueError: on a wrong shape, dtype, device or range.
@@ -83,8 +86,8 @@ def march(
         jitter = _native.contiguous("jitter", jitter.detach(), (rays,), origins)
     if bits.dtype != torch.uint8 or bits.shape != (resolution**3 // 8,):
         raise ValueError(
-            f"bits must be uint8 [{resolution**3 // 8}] for resolution {resolution}, got {bits.dtype} "
-            f"{list(bits.shape)}"
+            f"bits must be uint8 [{resolution**3 // 8}] for resolution {resolution}, "
+            f"got {bits.dtype} {list(bits.shape)}"
         )
     if bits.device != origins.device:
         raise ValueError(f"bits must be on {origins.device}, got {bits.device}")
@@ -96,8 +99,9 @@ def march(
 @torch.library.custom_op(
     "dfast::march",
     mutates_args=(),
-    schema="(Tensor origins, Tensor directions, Tensor bits, Tensor? jitter, int resolution, float radius, float step, "
-    "float growth, int? capacity) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    schema="(Tensor origins, Tensor directions, Tensor bits, Tensor? jitter, int resolution,"
+    " float radius, float step, float growth, int? capacity)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _march(
     origins: Tensor,

@@ -24,10 +24,12 @@ def shade(
 ) -> tuple[Tensor, Tensor]:
     """Shade samples: ``rgb = rho * (diffuse * max(0, n.l) + ambient)``.
 
-    ``n = -gradient / sqrt(|gradient|^2 + eps)`` points out of the object, ``l`` from the sample to its view's light, and
-    ``rho = albedo + textureless * (1 - albedo)``. ``ambient = 1, diffuse = 0`` shows the albedo.
+    ``n = -gradient / sqrt(|gradient|^2 + eps)`` points out of the object, ``l`` from the sample to
+    its view's light, and ``rho = albedo + textureless * (1 - albedo)``. ``ambient = 1, diffuse =
+    0`` shows the albedo.
 
-    Differentiable once in ``gradient`` and ``albedo``, through both results. Positions and lights get no gradient.
+    Differentiable once in ``gradient`` and ``albedo``, through both results. Positions and lights
+    get no gradient.
 
     Args:
         gradient: [M, 3] gradient of the density before its activation, float32 or float64.
@@ -38,7 +40,8 @@ def shade(
         diffuse: [B] strength of the point light (it does not fall with distance).
         textureless: [B] in [0, 1]; 1 makes the object white.
         view: int32 [M], the sample's view, in [0, B). Checked on the CPU only.
-        eps: under the root of the normal's length, > 0; normals of gradients well above ``sqrt(eps)`` are unit vectors.
+        eps: under the root of the normal's length, > 0; normals of gradients well above
+            ``sqrt(eps)`` are unit vectors.
 
     Returns:
         rgb [M, 3], normal [M, 3].
@@ -70,8 +73,9 @@ def shade(
 @torch.library.custom_op(
     "dfast::shade",
     mutates_args=(),
-    schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position, Tensor ambient, Tensor diffuse,"
-    " Tensor textureless, Tensor view, float eps) -> (Tensor, Tensor)",
+    schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position,"
+    " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor view, float eps)"
+    " -> (Tensor, Tensor)",
 )
 def _shade(
     gradient: Tensor,
@@ -91,7 +95,8 @@ def _shade(
             raise ValueError(f"view must be in [0, {views}), got values in [{low}, {high}]")
     rgb, normal = torch.empty_like(albedo), torch.empty_like(gradient)
     _native.call(
-        "shade", gradient, gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
+        "shade", gradient,
+        gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
         gradient.shape[0], eps, rgb, normal,
     )  # fmt: skip
     return rgb, normal
@@ -107,8 +112,10 @@ def _(  # type: ignore[no-untyped-def]
 @torch.library.custom_op(
     "dfast::shade_backward",
     mutates_args=(),
-    schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position, Tensor ambient, Tensor diffuse,"
-    " Tensor textureless, Tensor view, Tensor? d_rgb, Tensor? d_normal, float eps) -> (Tensor, Tensor)",
+    schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position,"
+    " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor view, Tensor? d_rgb,"
+    " Tensor? d_normal, float eps)"
+    " -> (Tensor, Tensor)",
 )
 def _shade_backward(
     gradient: Tensor,
@@ -127,7 +134,8 @@ def _shade_backward(
     d_normal = None if d_normal is None else d_normal.contiguous()
     d_gradient, d_albedo = torch.empty_like(gradient), torch.empty_like(albedo)
     _native.call(
-        "shade_backward", gradient, gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
+        "shade_backward", gradient,
+        gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
         d_rgb, d_normal, gradient.shape[0], eps, d_gradient, d_albedo,
     )  # fmt: skip
     return d_gradient, d_albedo
