@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resolution", type=int, default=256, help="pixels (default: %(default)s)")
     looks = ("diffuse", "albedo", "textureless", "normal")
     p.add_argument("--shading", choices=looks, default="diffuse", help="(default: %(default)s)")
-    p.add_argument("--frames", type=int, default=48, help="of a turntable (default: %(default)s)")
+    p.add_argument("--frames", type=int, default=36, help="of a turntable (default: %(default)s)")
     p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
 
     p = subs.add_parser("export", help="a mesh of a finished run")

@@ -29,8 +29,8 @@ def turntable(
     result: Renders,
     path: str | Path,
     *,
-    frames: int = 48,
-    resolution: int = 192,
+    frames: int = 36,
+    resolution: int = 144,
     elevation: float = 15.0,
     shading: str = "diffuse",
     fps: int = 16,
@@ -62,7 +62,7 @@ def turntable(
 
 
 def contact_sheet(
-    result: Renders, path: str | Path | None = None, *, resolution: int = 160
+    result: Renders, path: str | Path | None = None, *, resolution: int = 128
 ) -> Image:
     """Front, side, back, three-quarter and top views (columns) as shaded colour, shape alone and
     normals (rows), as one image [3 * resolution, 5 * resolution, 3]; written as PNG when a path is
