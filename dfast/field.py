@@ -97,13 +97,13 @@ class Field(nn.Module):
         """
         x = x.detach()
         analytic = want_gradient and self.config.normals == "analytic"
-        encoded = self._encode(x, level_weights)
-        hidden, masks = encoded, []
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        hidden, masks = self._encode(x, level_weights), []
+        *inner, last = zip(self.weights, self.biases, strict=True)
+        for weight, bias in inner:
             hidden = torch.relu(torch.addmm(bias, hidden, weight.t()))
             if analytic:
                 masks.append((hidden > 0).to(hidden.dtype))
-        out = torch.addmm(self.biases[-1], hidden, self.weights[-1].t())
+        out = torch.addmm(last[1], hidden, last[0].t())
         gradient = None
         if analytic:
             gradient = self._analytic_gradient(x, masks, level_weights)
@@ -141,9 +141,10 @@ class Field(nn.Module):
 
     def _logit(self, x: Tensor, level_weights: Tensor | None) -> Tensor:
         hidden = self._encode(x, level_weights)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        *inner, last = zip(self.weights, self.biases, strict=True)
+        for weight, bias in inner:
             hidden = torch.relu(torch.addmm(bias, hidden, weight.t()))
-        return hidden @ self.weights[-1][0] + self.biases[-1][0] + self.blob(x)
+        return hidden @ last[0][0] + last[1][0] + self.blob(x)
 
     def _density(self, logit: Tensor) -> Tensor:
         c = self.config
@@ -153,10 +154,11 @@ class Field(nn.Module):
 
     def _analytic_gradient(self, x: Tensor, masks: list[Tensor], level_weights: Tensor | None) -> Tensor:
         """J^T a0 + grad blob with a_k = (W_{k+1}^T a_{k+1}) * m_k from the last layer down."""
-        a = self.weights[-1][0] * masks[-1]
-        for weight, mask in zip(reversed(self.weights[1:-1]), reversed(masks[:-1]), strict=True):
+        first, *middle, last = self.weights
+        a = last[0] * masks[-1]
+        for weight, mask in zip(reversed(middle), reversed(masks[:-1]), strict=True):
             a = (a @ weight) * mask
-        a = a @ self.weights[0]
+        a = a @ first
         g = hash_encode_grad(_unit(x), self.table, a, self.spec, level_weights, storage=self.storage)
         return 0.5 * g + self.blob_gradient(x)  # d unit / dx = 1/2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,9 +131,8 @@ class Result:
         path = path if path.suffix == ".safetensors" else path / RESULT
         tensors = {f"field.{k}": v for k, v in self.field.state_dict().items()}
         tensors |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
-        about = {"prompt": self.prompt, "seed": self.seed, "prior": self.prior, "steps": self.steps}
-        metadata = {"format": FORMAT, "config": self.config.dumps("json"), "about": json.dumps(about)}
-        write_tensors(path, tensors, metadata)
+        run = {"prompt": self.prompt, "seed": self.seed, "prior": self.prior, "steps": self.steps}
+        write_tensors(path, tensors, {"format": FORMAT, "config": self.config.to_dict(), "run": run})
         return path
 
     @classmethod
@@ -142,11 +140,9 @@ class Result:
         """Read what `save` wrote: the file, or the folder it is in. Raises RunFolderError."""
         path = Path(path)
         path = path / RESULT if path.is_dir() else path
-        tensors, metadata = read_tensors(path)
-        if metadata.get("format") != FORMAT:
-            raise RunFolderError(f"'{path}': expected a {FORMAT!r} file, got {metadata.get('format', 'another format')!r}")
+        tensors, about = read_tensors(path, FORMAT)
         try:
-            config = Config.from_dict(json.loads(metadata["config"]))
+            config = Config.from_dict(about["config"])
             field = Field(config.field)
             occupancy = OccupancyGrid(
                 config.occupancy.resolution, decay=config.occupancy.decay, threshold=config.occupancy.threshold
@@ -155,9 +151,8 @@ class Result:
                 own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 module.load_state_dict(own)
             field.refresh_storage()
-            about = json.loads(metadata["about"])
-            return cls(field.to(device), occupancy.to(device), config, **about)
-        except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+            return cls(field.to(device), occupancy.to(device), config, **about["run"])
+        except (KeyError, TypeError, RuntimeError) as error:
             raise RunFolderError(f"'{path}': damaged ({str(error).splitlines()[0]})") from error
 
     def __repr__(self) -> str:

@@ -45,28 +45,35 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise RunFolderError(f"'{path}': cannot be written ({error.strerror or error})") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """A safetensors file, atomically."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
+    """A safetensors file, atomically; equal content gives equal bytes. `about`: JSON values."""
     from safetensors.torch import save
 
-    # Equal content gives equal bytes: safetensors keeps the order of equal dtypes by name.
-    plain = {k: v.detach().cpu().contiguous().clone() for k, v in sorted(tensors.items())}
-    write_bytes(path, save(plain, metadata))
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    # One metadata key: safetensors writes several in a random order.
+    write_bytes(path, save(plain, {"dfast": json.dumps(about)}))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file. Raises RunFolderError when it is missing or damaged."""
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, about) of a file that `write_tensors` wrote with about["format"] = kind.
+
+    Raises RunFolderError when it is missing, damaged or of another kind.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise RunFolderError(f"'{path}': no such file")
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            about = json.loads((file.metadata() or {}).get("dfast", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise RunFolderError(
             f"'{path}': damaged or cut short ({error}); delete it, or restore it from a copy"
         ) from error
+    if about.get("format") != kind:
+        raise RunFolderError(f"'{path}': expected a {kind!r} file, got {about.get('format', 'another format')!r}")
+    return tensors, about
 
 
 class RunFolder:
@@ -118,17 +125,15 @@ class RunFolder:
 
     def save_checkpoint(self, state: dict[str, Tensor], step: int) -> None:
         """Replace the checkpoint."""
-        write_tensors(self.path / CHECKPOINT, state, {"format": FORMAT, "step": str(step)})
+        write_tensors(self.path / CHECKPOINT, state, {"format": FORMAT, "step": step})
 
     def load_checkpoint(self) -> dict[str, Tensor] | None:
         """The last checkpoint, or None if there is none yet; metrics after it are dropped."""
         if not self.has_run or not (self.path / CHECKPOINT).exists():
             self._cut_metrics(0)
             return None
-        tensors, metadata = read_tensors(self.path / CHECKPOINT)
-        if metadata.get("format") != FORMAT:
-            raise RunFolderError(f"'{self.path / CHECKPOINT}': expected {FORMAT!r}, got {metadata.get('format')!r}")
-        self._cut_metrics(int(metadata["step"]))
+        tensors, about = read_tensors(self.path / CHECKPOINT, FORMAT)
+        self._cut_metrics(about["step"])
         return tensors
 
     def log(self, values: dict[str, float]) -> None:

@@ -131,7 +131,7 @@ def test_opacity_regulariser() -> None:
         opacity = torch.tensor([o], requires_grad=True)
         value = regularizers.opacity(opacity)
         value.backward()
-        assert float(value) == pytest.approx(expected, rel=1e-6)
+        assert float(value.detach()) == pytest.approx(expected, rel=1e-6)
         assert float(opacity.grad) == pytest.approx(o / math.sqrt(o * o + 0.01), rel=1e-6)
 
 

@@ -1,0 +1,182 @@
+"""The door, the run folder and the result: what a user meets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from oracle import OraclePrior
+
+import dfast
+from dfast.config import Config
+from dfast.errors import (
+    ConfigError,
+    DeviceError,
+    DfastError,
+    PriorError,
+    PromptError,
+    RunFolderError,
+)
+from dfast.loop import Event, train
+from dfast.result import Result
+
+pytestmark = pytest.mark.usefixtures("needs_native")
+
+TINY = Config().replace(
+    field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
+    occupancy={"resolution": 16},
+    march={"step": 0.1},
+    camera={"views": 2, "resolution": [[0.0, 12]]},
+    train={"steps": 4, "log_every": 2, "preview_every": 2, "checkpoint_every": 2},
+)
+
+
+def _train(prompt: str = "a ball", **options: Any) -> Result:
+    options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False} | options
+    return train(prompt, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"prompt": "  "}, PromptError, "prompt: expected a description"),
+        ({"steps": 0}, ConfigError, "steps: expected a whole number >= 1, got 0"),
+        ({"seed": -1}, ConfigError, "seed: expected a whole number in"),
+        ({"device": "warp"}, DeviceError, "device: expected cpu, cuda or cuda:N, got 'warp'"),
+        ({"device": "cuda:99"}, DeviceError, "device: 'cuda:99' was asked for, but torch sees"),
+        ({"prior": "nothing"}, PriorError, "prior: expected 'shapes' or an object"),
+        ({"resume": True}, ConfigError, "resume: expected a run folder"),
+    ],
+)
+def test_bad_arguments_are_named(
+    options: dict[str, Any], error: type[DfastError], message: str, tmp_path: Path
+) -> None:
+    if "resume" not in options:
+        options = options | {"out": tmp_path / "run"}
+    with pytest.raises(error) as caught:
+        _train(**options)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_folder_holds_everything(tmp_path: Path) -> None:
+    events: list[Event] = []
+    out = tmp_path / "deep" / "run"
+    _train("a  ball\n", out=out, callbacks=(events.append,))
+    names = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert names == {
+        "run.json", "config.toml", "metrics.jsonl", "checkpoint.safetensors", "result.safetensors",
+        "previews/step_000002.png", "previews/step_000004.png",
+    }  # fmt: skip
+    assert json.loads((out / "run.json").read_text())["prompt"] == "a ball"
+    assert Config.load(out / "config.toml") == TINY
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert {"gradient_norm", "opacity", "guidance", "seconds_per_step"} <= lines[0].keys()
+    assert [e.step for e in events] == [1, 2, 3, 4]
+    assert [bool(e.metrics) for e in events] == [False, True, False, True]
+    assert events[1].preview == out / "previews" / "step_000002.png"
+
+
+def _foreign(out: Path) -> None:
+    out.mkdir()
+    (out / "thesis.tex").write_text("precious")
+
+
+def _file(out: Path) -> None:
+    out.write_text("precious")
+
+
+def _other_prompt(out: Path) -> None:
+    _train("a cube", out=out)
+
+
+def _same_run(out: Path) -> None:
+    _train(out=out)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_foreign, "holds files that are not a dfast run"),
+        (_file, "expected a folder, got the file"),
+        (_other_prompt, "holds another run (prompt 'a cube', not 'a ball')"),
+        (_same_run, "already holds this run; resume it"),
+    ],
+)
+def test_folders_of_others_are_left_alone(make: Any, message: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(out)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(RunFolderError) as error:
+        _train(out=out)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
+    _train(out=tmp_path / "run")
+    with pytest.raises(RunFolderError, match="begun with other settings"):
+        _train(out=tmp_path / "run", steps=9, resume=True)
+
+
+def test_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be"):
+        _train(out=tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_truncated_files_are_named(keep: int, tmp_path: Path) -> None:
+    _train(out=tmp_path / "run")
+    for name in ("checkpoint.safetensors", "result.safetensors"):
+        path = tmp_path / "run" / name
+        path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(RunFolderError, match=r"checkpoint.safetensors.*damaged or cut short") as error:
+        _train(out=tmp_path / "run", resume=True)
+    assert "\n" not in str(error.value)
+    with pytest.raises(RunFolderError, match=r"result.safetensors.*damaged or cut short"):
+        dfast.load(tmp_path / "run")
+
+
+def test_result_round_trips(tmp_path: Path) -> None:
+    result = _train(out=tmp_path / "run")
+    path = result.save(tmp_path / "copy.safetensors")
+    x = torch.rand(50, 3) * 2 - 1
+    for loaded in (dfast.load(tmp_path / "run"), dfast.load(path)):
+        assert (loaded.prompt, loaded.seed, loaded.prior, loaded.steps) == ("a ball", 0, "oracle", 4)
+        assert torch.equal(loaded.density(x), result.density(x))
+        assert torch.equal(loaded.albedo(x), result.albedo(x))
+        assert np.array_equal(loaded.render(resolution=16), result.render(resolution=16))
+
+
+def test_result_renders_every_look() -> None:
+    result = _train()
+    for look in ("albedo", "diffuse", "textureless", "normal"):
+        picture = result.render(resolution=20, shading=look, background=(0.0, 0.0, 0.0))
+        assert picture.shape == (20, 20, 3) and picture.dtype == np.uint8
+        assert picture[10, 10].max() > 0 and picture[0, 0].max() == 0
+    with pytest.raises(ConfigError, match="shading: expected one of"):
+        result.render(shading="shiny")
+    with pytest.raises(ConfigError, match="resolution: expected 1 to 8192"):
+        result.render(resolution=0)
+
+
+def test_density_is_zero_outside_the_sphere() -> None:
+    result = _train()
+    x = torch.tensor([[0.0, 0.0, 0.0], [0.8, 0.8, 0.8], [5.0, 0.0, 0.0]])
+    density = result.density(x)
+    assert density[0] > 1.0 and density[1:].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"{}"])
+def test_loading_something_else_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(RunFolderError):
+        dfast.load(tmp_path / "x.safetensors")
+    with pytest.raises(RunFolderError, match="no such file"):
+        dfast.load(tmp_path / "missing")
