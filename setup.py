@@ -2,7 +2,7 @@
 
 Environment:
     DFAST_CUDA=AUTO|ON|OFF   CUDA kernels: when nvcc is found (default), always, never.
-    DFAST_CUDA_ARCHS=90      CMake's CUDA_ARCHITECTURES list; the default covers many GPUs and adds PTX.
+    DFAST_CUDA_ARCHS=90      CUDA_ARCHITECTURES list; the default covers many GPUs and adds PTX.
     DFAST_CPU_ARCH=native    value of -march for the CPU kernels ("" for the compiler's default).
     MAX_JOBS=2               how many compilers run at once.
 """

@@ -1,7 +1,8 @@
 """The only module that imports the compiled extension ``dfast._C``.
 
-An op calls :func:`call` with tensors; this module finds the launcher for their device and dtype, turns them into
-pointers, adds the stream and the thread count, and explains itself when the extension or its CUDA half is missing.
+An op calls :func:`call` with tensors; this module finds the launcher for their device and dtype,
+turns them into pointers, adds the stream and the thread count, and explains itself when the
+extension or its CUDA half is missing.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ _SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
 
 @cache
 def library() -> ModuleType:
-    """Return ``dfast._C``; raise :class:`NativeMissingError` with the mending command if it cannot be used."""
+    """Return ``dfast._C``.
+
+    Raises:
+        NativeMissingError: with the mending command, if it cannot be used here.
+    """
     try:
         from dfast import _C  # type: ignore[attr-defined]
     except ImportError as error:
         raise NativeMissingError(
-            f"dfast's compiled extension cannot be loaded ({error}); build it with `pip install .` in dfast's "
-            "source folder (`pip install -e .` for an editable install)"
+            f"dfast's compiled extension cannot be loaded ({error}); build it with "
+            "`pip install .` in dfast's source folder (`pip install -e .` for an editable install)"
         ) from error
     if not _C.cpu_supported():
         raise NativeMissingError(
-            f"dfast was built for {_C.build['cpu_arch']} processors and this one is older; rebuild it here with "
-            "`DFAST_CPU_ARCH=native pip install --force-reinstall --no-deps .`"
+            f"dfast was built for {_C.build['cpu_arch']} processors and this one is older; "
+            "rebuild it here with `DFAST_CPU_ARCH=native pip install --force-reinstall --no-deps .`"
         )
     return _C  # type: ignore[no-any-return]
 
@@ -54,7 +59,9 @@ def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: T
         ValueError: on a wrong shape, device or dtype, saying what was expected and what was got.
     """
     got = tuple(tensor.shape)
-    if len(got) != len(shape) or any(e is not None and e != g for e, g in zip(shape, got, strict=True)):
+    if len(got) != len(shape) or any(
+        e is not None and e != g for e, g in zip(shape, got, strict=True)
+    ):
         expected = ", ".join("*" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} must have shape [{expected}], got {list(got)}")
     if tensor.dtype != like.dtype:
@@ -70,8 +77,9 @@ def call(name: str, where: Tensor, *args: Any, typed: bool = True) -> None:
     Args:
         name: the launcher's name in csrc, without suffix.
         where: decides the device, and the float type unless ``typed`` is False.
-        args: in the launcher's order. Tensors become pointers (they must be contiguous and on that device; this frame
-            keeps them alive until the call returns), ``None`` becomes a null pointer, the rest is passed on.
+        args: in the launcher's order. Tensors become pointers (they must be contiguous and on that
+            device; this frame keeps them alive until the call returns), ``None`` becomes a null
+            pointer, the rest is passed on.
         typed: whether the launcher is templated on float32/float64.
 
     Raises:
@@ -84,8 +92,9 @@ def call(name: str, where: Tensor, *args: Any, typed: bool = True) -> None:
         raise TypeError(f"dfast ops run on cpu and cuda tensors, got one on {device}")
     if device.type == "cuda" and not native.build["cuda"]:
         raise NativeMissingError(
-            "dfast was built without CUDA kernels; with nvcc on PATH run `DFAST_CUDA=ON pip install --force-reinstall "
-            "--no-deps .` in dfast's source folder, or use CPU tensors"
+            "dfast was built without CUDA kernels; with nvcc on PATH run "
+            "`DFAST_CUDA=ON pip install --force-reinstall --no-deps .` in dfast's "
+            "source folder, or use CPU tensors"
         )
     if typed and where.dtype not in _SUFFIX:
         raise TypeError(f"dfast.{name} takes float32 or float64 tensors, got {where.dtype}")
@@ -105,6 +114,7 @@ def _wire(op: str, arg: Any, device: torch.device) -> Any:
         return arg
     if arg.device != device or not arg.is_contiguous():
         raise ValueError(
-            f"dfast.{op} needs contiguous tensors on {device}, got strides {arg.stride()} on {arg.device}"
+            f"dfast.{op} needs contiguous tensors on {device}, got strides {arg.stride()} "
+            f"on {arg.device}"
         )
     return arg.data_ptr()

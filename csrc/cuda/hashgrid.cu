@@ -10,6 +10,13 @@
 #include "cuda/launch.h"
 #include "ops/hashgrid.h"
 
+// float2 and float4 atomicAdd need sm_90 (and are not even declared below it).
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define DFAST_VECTOR_ATOMICS true
+#else
+#define DFAST_VECTOR_ATOMICS false
+#endif
+
 namespace dfast::cuda {
 namespace {
 
@@ -94,21 +101,19 @@ __global__ void __launch_bounds__(kBlock)
 
 template <int F, typename T>
 __device__ __forceinline__ void add_row(HashRow<T, F>* to, const HashRow<T, F>& value) {
-#if __CUDA_ARCH__ >= 900
-  if constexpr (std::is_same_v<T, float> && F == 2) {
+  constexpr bool kVector = std::is_same_v<T, float> && DFAST_VECTOR_ATOMICS;
+  if constexpr (kVector && F == 2) {
     atomicAdd(reinterpret_cast<float2*>(to), make_float2(value.v[0], value.v[1]));
-    return;
-  } else if constexpr (std::is_same_v<T, float> && F % 4 == 0) {
+  } else if constexpr (kVector && F % 4 == 0) {
 #pragma unroll
     for (int f = 0; f < F; f += 4) {
       atomicAdd(reinterpret_cast<float4*>(to->v + f),
                 make_float4(value.v[f], value.v[f + 1], value.v[f + 2], value.v[f + 3]));
     }
-    return;
-  }
-#endif
+  } else {
 #pragma unroll
-  for (int f = 0; f < F; ++f) atomicAdd(to->v + f, value.v[f]);
+    for (int f = 0; f < F; ++f) atomicAdd(to->v + f, value.v[f]);
+  }
 }
 
 // Grid: (samples, levels). Samples whose terms are all zero add nothing.

@@ -15,7 +15,7 @@ namespace dfast {
 
 struct HashLevel {
   double scale;             // grid position of x is x * scale + 0.5 (the half stays: a vertex never sits on x = 0)
-  std::int32_t resolution;  // vertices a side; the last index is resolution - 1
+  std::int32_t resolution;  // vertices a side; x in [0, 1] uses all of them
   bool dense;               // rows in x-fastest order instead of hashed
   std::uint32_t mask;       // hashed: rows - 1, rows being a power of two
   std::int64_t offset;      // first row in the table

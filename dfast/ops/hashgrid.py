@@ -1,8 +1,10 @@
-"""Multiresolution hash encoding (Instant-NGP, arXiv 2201.05989), with its position gradient and second order.
+"""Multiresolution hash encoding (Instant-NGP, arXiv 2201.05989), with its position gradient and
+second order.
 
-The encoding of level l is ``lw_l * sum_c w_c(x) T[c]`` over the 8 corners c of x's cell. :func:`hash_encode` returns
-it for all levels, :func:`hash_encode_grad` returns ``J(x)^T a`` with ``J = d hash_encode / dx``, which is what a
-normal needs; a loss on that result differentiates to the table and to ``a`` (and to x).
+The encoding of level l is ``lw_l * sum_c w_c(x) T[c]`` over the 8 corners c of x's cell.
+:func:`hash_encode` returns it for all levels, :func:`hash_encode_grad` returns ``J(x)^T a`` with
+``J = d hash_encode / dx``, which is what a normal needs; a loss on that result differentiates to
+the table and to ``a`` (and to x).
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from dfast import _native
 class GridSpec:
     """The shape of a hash grid.
 
-    Level l has ``scale_l = base_resolution * b^l - 1`` cells a side, b growing it to ``max_resolution`` at the last
-    level; a point sits at ``x * scale_l + 0.5``. Levels whose vertices fit in ``2^log2_entries`` rows are dense, the
-    others are hashed. All levels share one table [entries, features].
+    Level l has ``base_resolution * b^l`` cells a side, b growing that to ``max_resolution`` at the
+    last level. A point sits at ``x * scale_l + 0.5`` with scale one less than the cells, so that
+    the outer cells are half outside [0, 1] and no vertex of one level lies on a face of the cube.
+    Levels whose vertices fit in ``2^log2_entries`` rows are dense, the others are hashed. All
+    levels share one table [entries, features].
 
     Raises:
         ValueError: naming the field that is out of range.
@@ -38,11 +42,11 @@ class GridSpec:
     log2_entries: int = 15
     """4..24, log2 of the most rows a level may have"""
     base_resolution: int = 8
-    """vertices a side of the coarsest level, >= 2"""
+    """cells a side of the coarsest level, >= 2"""
     max_resolution: int = 128
-    """vertices a side of the finest level, base_resolution..65536"""
+    """cells a side of the finest level, base_resolution..65536"""
     interpolation: Literal["linear", "smoothstep"] = "linear"
-    """linear has a gradient that jumps at cell faces, smoothstep one that is continuous and zero there"""
+    """smoothstep has a continuous gradient, zero at cell faces; linear's jumps there"""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -63,15 +67,15 @@ class GridSpec:
 
     @cached_property
     def scales(self) -> tuple[float, ...]:
-        """Cells per unit of x, level by level."""
+        """Cells per unit of x, level by level: the grid position of x is x * scale + 0.5."""
         ratio = self.max_resolution / self.base_resolution
         last = max(self.levels - 1, 1)
         return tuple(self.base_resolution * ratio ** (l / last) - 1.0 for l in range(self.levels))
 
     @cached_property
     def resolutions(self) -> tuple[int, ...]:
-        """Vertices a side, level by level."""
-        return tuple(math.ceil(scale - 1e-9) + 1 for scale in self.scales)
+        """Vertices a side, level by level: one more than the cells that [0, 1] touches."""
+        return tuple(math.floor(scale + 0.5) + 2 for scale in self.scales)
 
     @cached_property
     def dense(self) -> tuple[bool, ...]:
@@ -113,11 +117,13 @@ def hash_encode(
     """Encode points.
 
     Args:
-        x: [N, 3] in [0, 1], float32 or float64. Outside, the border cell is carried on; nothing is read out of range.
+        x: [N, 3] in [0, 1], float32 or float64. Outside, the border cell is carried on; nothing is
+            read out of range.
         table: [spec.entries, spec.features], dtype of x.
         spec: the grid.
         level_weights: [levels] in [0, 1], dtype of x, or None for all ones. Not differentiable.
-        storage: half copy of ``table`` to read from; x must then be float32. The gradient goes to ``table``.
+        storage: half copy of ``table`` to read from; x must then be float32. The gradient goes to
+            ``table``.
 
     Returns:
         [N, spec.outputs], levels outside, features inside. Differentiable twice in x and table.
@@ -145,8 +151,8 @@ def hash_encode_grad(
         a: [N, spec.outputs], dtype of x.
 
     Returns:
-        [N, 3], per unit of x. Differentiable once in x, table and a; with linear interpolation the derivative in x is
-        that of the interior of a cell.
+        [N, 3], per unit of x. Differentiable once in x, table and a; with linear interpolation the
+        derivative in x is that of the interior of a cell.
 
     Raises:
         ValueError: on a wrong shape, dtype or device, naming the argument.
@@ -171,7 +177,11 @@ def _check(
         return
     if x.dtype != torch.float32:
         raise ValueError(f"storage needs float32 x, got {x.dtype}")
-    if storage.dtype != torch.float16 or tuple(storage.shape) != shape or storage.device != x.device:
+    if (
+        storage.dtype != torch.float16
+        or tuple(storage.shape) != shape
+        or storage.device != x.device
+    ):
         raise ValueError(
             f"storage must be float16 of shape {list(shape)} on {x.device}, got {storage.dtype} "
             f"{list(storage.shape)} on {storage.device}"
@@ -206,7 +216,7 @@ def _ready(tensor: Tensor | None) -> Tensor | None:
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The ops. `grid` is _pack(spec); derivatives in math/hashgrid.h.
 
 _COMMON = "int[] grid, Tensor? level_weights, Tensor? storage"
@@ -269,14 +279,16 @@ def _hvp(x, table, a, u, grid, level_weights, storage):  # type: ignore[no-untyp
 @torch.library.custom_op(
     "dfast::hash_scatter",
     mutates_args=(),
-    schema="(Tensor x, Tensor? d0, Tensor? u, Tensor? a0, int[] grid, Tensor? level_weights) -> Tensor",
+    schema="(Tensor x, Tensor? d0, Tensor? u, Tensor? a0, int[] grid, Tensor? level_weights)"
+    " -> Tensor",
 )
 def _scatter(x, d0, u, a0, grid, level_weights):  # type: ignore[no-untyped-def]
     """dT[c] += lw (w_c d0 + (u . grad w_c) a0) over samples and corners: [entries, F].
 
     On the CPU each row is summed in sample order. On CUDA the order is that of the atomics, unless
-    torch.use_deterministic_algorithms is on: then sums are kept in 64-bit fixed point, whose unit is chosen from a
-    bound of the largest possible sum (2^-62 of it), so that order cannot matter; a non-finite term makes all NaN.
+    torch.use_deterministic_algorithms is on: then sums are kept in 64-bit fixed point, whose unit
+    is chosen from a bound of the largest possible sum (2^-61 of it), so that order cannot matter; a
+    non-finite term makes all NaN.
     """
     spec, native = _unpack(tuple(grid))
     out = x.new_zeros(spec.entries, spec.features)
@@ -297,11 +309,12 @@ def _fixed_unit(
     a0: Tensor | None,
     level_weights: Tensor | None,
 ) -> Tensor:
-    """[1] float64 on the device: value of one count, so that `samples` terms cannot pass 2^61 counts."""
+    """[1] float64: the value of one count, so that all terms together stay below 2^61 counts."""
     bound: Any = 0.0
     if d0 is not None:
         bound = bound + d0.abs().amax().double()
-    if u is not None and a0 is not None:  # |u . grad w_c| summed over corners is at most 2 |w'| |u|_1
+    if u is not None and a0 is not None:
+        # |u . grad w_c| summed over corners is at most 2 |w'| |u|_1 <= 6 |w'| |u|_max
         steepest = max(spec.scales) * (1.5 if spec.smooth else 1.0)
         bound = bound + 6.0 * steepest * u.abs().amax().double() * a0.abs().amax().double()
     if level_weights is not None:
@@ -335,11 +348,11 @@ def _(x, d0, u, a0, grid, level_weights):  # type: ignore[no-untyped-def]
     return x.new_empty(spec.entries, spec.features)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Autograd. e = J-free value, g = J^T a:
+# --------------------------------------------------------------------------------------------------
+# Autograd. e = encode, g = encode_grad = J^T a:
 #   e:   dx = J^T e', dT = scatter(d0 = e')
 #   g:   da = J u,    dT = scatter(u, a), dx = H u      with u the gradient of g
-#   scatter(d0), linear in d0, with V the gradient of its result:  d d0 = encode(x, V), dx = encode_grad(x, V, d0)
+#   scatter(d0), V the gradient of it:  d d0 = encode(x, V), dx = encode_grad(x, V, d0)
 
 
 def _encode_setup(ctx: Any, inputs: Any, output: Tensor) -> None:
