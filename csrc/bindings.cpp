@@ -1,5 +1,6 @@
-// The whole face of dfast._C. Each op is one row of the table at the end: its launcher's C++ signature becomes Python's,
-// with pointers as integers (0 for null), after (device, stream, threads). dfast/_native.py is the only caller.
+// The whole face of dfast._C. Each op is one row of the table at the end: its launcher's C++ signature becomes
+// Python's, with pointers as integers (0 for null), after (device, stream, threads). dfast/_native.py is the only
+// caller.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -57,15 +58,15 @@ constexpr bool kWithCuda = false;
 #endif
 
 // An op templated on its float type: <name>_{cpu,cuda}_{f32,f64}.
-#define DFAST_OP(name)                             \
-  def_launcher(m, #name "_cpu_f32", &cpu::name<float>);   \
-  def_launcher(m, #name "_cpu_f64", &cpu::name<double>);  \
-  DFAST_CUDA_ROW(#name, "_f32", cuda::name<float>);       \
+#define DFAST_OP(name)                                   \
+  def_launcher(m, #name "_cpu_f32", &cpu::name<float>);  \
+  def_launcher(m, #name "_cpu_f64", &cpu::name<double>); \
+  DFAST_CUDA_ROW(#name, "_f32", cuda::name<float>);      \
   DFAST_CUDA_ROW(#name, "_f64", cuda::name<double>)
 
 // An op with no float type: <name>_{cpu,cuda}.
-#define DFAST_PLAIN_OP(name)              \
-  def_launcher(m, #name "_cpu", &cpu::name);     \
+#define DFAST_PLAIN_OP(name)                 \
+  def_launcher(m, #name "_cpu", &cpu::name); \
   DFAST_CUDA_ROW(#name, "", cuda::name)
 
 PYBIND11_MODULE(_C, m) {
@@ -80,9 +81,9 @@ PYBIND11_MODULE(_C, m) {
   m.attr("build") = build;
   m.def("cpu_supported", &cpu_supported, "False if this processor lacks instructions the CPU kernels were built with.");
 
-  py::class_<HashGrid>(m, "HashGrid").def(py::init(&make_hash_grid), py::arg("features"), py::arg("smooth"),
-                                          py::arg("scales"), py::arg("resolutions"), py::arg("offsets"),
-                                          py::arg("dense"));
+  py::class_<HashGrid>(m, "HashGrid")
+      .def(py::init(&make_hash_grid), py::arg("features"), py::arg("smooth"), py::arg("scales"), py::arg("resolutions"),
+           py::arg("offsets"), py::arg("dense"));
 
   // ops/hashgrid.h
   DFAST_OP(hash_encode);

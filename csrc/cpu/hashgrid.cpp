@@ -1,7 +1,8 @@
-// Hash grid on the host. Samples are taken in chunks, levels outside so that one level's rows stay in cache, and lanes of
-// kLanes samples inside: cells and weights are computed lane-parallel (gcc vectorises those loops), the table is then read
-// sample by sample, which beats gather instructions. Nothing depends on the number of threads: every output row belongs to
-// one chunk, and in the scatter each thread owns whole levels (or row ranges of one) and adds in sample order.
+// Hash grid on the host. Samples are taken in chunks, levels outside so that one level's rows stay in cache, and lanes
+// of kLanes samples inside: cells and weights are computed lane-parallel (gcc vectorises those loops), the table is
+// then read sample by sample, which beats gather instructions. Nothing depends on the number of threads: every output
+// row belongs to one chunk, and in the scatter each task owns whole levels (or row ranges of one) and adds in sample
+// order.
 #include "ops/hashgrid.h"
 
 #include <type_traits>
@@ -97,10 +98,14 @@ T level_weight(const T* weights, int l) {
 template <typename Body>
 void with_features(int features, const Body& f) {
   switch (features) {
-    case 1: return f(std::integral_constant<int, 1>{});
-    case 2: return f(std::integral_constant<int, 2>{});
-    case 4: return f(std::integral_constant<int, 4>{});
-    default: return f(std::integral_constant<int, 8>{});
+    case 1:
+      return f(std::integral_constant<int, 1>{});
+    case 2:
+      return f(std::integral_constant<int, 2>{});
+    case 4:
+      return f(std::integral_constant<int, 4>{});
+    default:
+      return f(std::integral_constant<int, 8>{});
   }
 }
 
@@ -234,13 +239,13 @@ void hash_hvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, c
   contract<T>(launch, grid, n, x, table, storage, weights, a, u, out);
 }
 
-// A thread owns a run of levels; with more threads than levels, a level's rows are split into ranges, each thread
-// skipping the rows of others. Every row still receives its terms in sample order. Samples whose terms are all zero
-// (no weight on the ray, most of an image's empty part) are skipped.
+// A task owns a run of levels, two tasks a thread to even out the load; with more threads than levels, a level's rows
+// are split into ranges, each task skipping the rows of others. Every row still receives its terms in sample order.
+// Samples whose terms are all zero (no weight on the ray, most of an image's empty part) are skipped.
 template <typename T>
 void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* weights, const T* d0,
                   const T* u, const T* a0, std::int64_t, T* out, std::int64_t*, const double*) {
-  const int groups = std::min(std::max(launch.threads, 1), grid.levels);
+  const int groups = std::min(2 * std::max(launch.threads, 1), grid.levels);
   const int parts = std::max(1, launch.threads / grid.levels);
   with_features(grid.features, [&](auto features) {
     constexpr int F = features;
@@ -282,14 +287,14 @@ void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* 
   });
 }
 
-#define DFAST_INSTANTIATE(T)                                                                                         \
+#define DFAST_INSTANTIATE(T)                                                                                          \
   template void hash_encode<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, T*); \
   template void hash_jvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, T*);                                                                           \
+                            const T*, T*);                                                                            \
   template void hash_encode_grad<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, \
-                                    const T*, T*);                                                                   \
+                                    const T*, T*);                                                                    \
   template void hash_hvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, const T*, T*);                                                                 \
+                            const T*, const T*, T*);                                                                  \
   template void hash_scatter<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const T*, const T*,        \
                                 const T*, std::int64_t, T*, std::int64_t*, const double*);
 DFAST_INSTANTIATE(float)

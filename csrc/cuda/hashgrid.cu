@@ -1,10 +1,10 @@
 // Hash grid on the device, on the bodies of math/ and ops/.
 //
-// Gather and scatter: a thread owns one (sample, level); blocks are level-major (blockIdx.y), so at any time the reads of
-// the whole device fall into a few levels' rows, which L2 holds. They are bound by L2 sector traffic: eight rows of F
-// numbers a thread, each one vector load. J^T a sums over levels inside a thread (one sample a thread): no atomics, the
-// order is fixed. Scatter adds with vector atomics where the hardware has them (sm_90), or into 64-bit fixed point when
-// the caller wants sums that do not depend on the order.
+// Gather and scatter: a thread owns one (sample, level); blocks are level-major (blockIdx.y), so at any time the reads
+// of the whole device fall into a few levels' rows, which L2 holds. They are bound by L2 sector traffic: eight rows of
+// F numbers a thread, each one vector load. J^T a sums over levels inside a thread (one sample a thread): no atomics,
+// the order is fixed. Scatter adds with vector atomics where the hardware has them (sm_90), or into 64-bit fixed point
+// when the caller wants sums that do not depend on the order.
 #include <type_traits>
 
 #include "cuda/launch.h"
@@ -177,10 +177,14 @@ __global__ void __launch_bounds__(kBlock)
 template <typename Body>
 void with_features(int features, const Body& f) {
   switch (features) {
-    case 1: return f(std::integral_constant<int, 1>{});
-    case 2: return f(std::integral_constant<int, 2>{});
-    case 4: return f(std::integral_constant<int, 4>{});
-    default: return f(std::integral_constant<int, 8>{});
+    case 1:
+      return f(std::integral_constant<int, 1>{});
+    case 2:
+      return f(std::integral_constant<int, 2>{});
+    case 4:
+      return f(std::integral_constant<int, 4>{});
+    default:
+      return f(std::integral_constant<int, 8>{});
   }
 }
 
@@ -267,14 +271,14 @@ void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* 
   }
 }
 
-#define DFAST_INSTANTIATE(T)                                                                                         \
+#define DFAST_INSTANTIATE(T)                                                                                          \
   template void hash_encode<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, T*); \
   template void hash_jvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, T*);                                                                           \
+                            const T*, T*);                                                                            \
   template void hash_encode_grad<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, \
-                                    const T*, T*);                                                                   \
+                                    const T*, T*);                                                                    \
   template void hash_hvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, const T*, T*);                                                                 \
+                            const T*, const T*, T*);                                                                  \
   template void hash_scatter<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const T*, const T*,        \
                                 const T*, std::int64_t, T*, std::int64_t*, const double*);
 DFAST_INSTANTIATE(float)

@@ -40,8 +40,6 @@ class DeviceGuard {
 
 inline cudaStream_t stream_of(const Launch& launch) { return static_cast<cudaStream_t>(launch.stream); }
 
-inline unsigned blocks_for(std::int64_t count, int block) {
-  return static_cast<unsigned>((count + block - 1) / block);
-}
+inline unsigned blocks_for(std::int64_t count, int block) { return static_cast<unsigned>((count + block - 1) / block); }
 
 }  // namespace dfast::cuda

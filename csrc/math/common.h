@@ -10,9 +10,13 @@
 #endif
 
 // Declares launchers once for both back ends: cpu::f in csrc/cpu/<op>.cpp and cuda::f in csrc/cuda/<op>.cu.
-#define DFAST_LAUNCHERS(...)        \
-  namespace cpu { __VA_ARGS__ }     \
-  namespace cuda { __VA_ARGS__ }
+#define DFAST_LAUNCHERS(...) \
+  namespace cpu {            \
+  __VA_ARGS__                \
+  }                          \
+  namespace cuda {           \
+  __VA_ARGS__                \
+  }
 
 namespace dfast {
 

@@ -43,10 +43,16 @@ DFAST_HD float to_float(Half h) {
 
 // Reads a stored number in the arithmetic type.
 template <typename T>
-DFAST_HD T widen(float value) { return static_cast<T>(value); }
+DFAST_HD T widen(float value) {
+  return static_cast<T>(value);
+}
 template <typename T>
-DFAST_HD T widen(double value) { return static_cast<T>(value); }
+DFAST_HD T widen(double value) {
+  return static_cast<T>(value);
+}
 template <typename T>
-DFAST_HD T widen(Half value) { return static_cast<T>(to_float(value)); }
+DFAST_HD T widen(Half value) {
+  return static_cast<T>(to_float(value));
+}
 
 }  // namespace dfast

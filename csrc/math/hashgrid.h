@@ -83,7 +83,7 @@ template <typename T>
 DFAST_HD void corner_slopes(const T w[3], const T d[3], const T u[3], T out[8]) {
   const T x1 = w[0], x0 = T(1) - x1, y1 = w[1], y0 = T(1) - y1, z1 = w[2], z0 = T(1) - z1;
   const T dx = u[0] * d[0], dy = u[1] * d[1], dz = u[2] * d[2];
-  const T p0 = x0 * y0 * dz, p1 = x1 * y0 * dz, p2 = x0 * y1 * dz, p3 = x1 * y1 * dz;                  // along z
+  const T p0 = x0 * y0 * dz, p1 = x1 * y0 * dz, p2 = x0 * y1 * dz, p3 = x1 * y1 * dz;                       // along z
   const T q0 = -dx * y0 - x0 * dy, q1 = dx * y0 - x1 * dy, q2 = x0 * dy - dx * y1, q3 = dx * y1 + x1 * dy;  // x, y
   out[0] = q0 * z0 - p0, out[1] = q1 * z0 - p1, out[2] = q2 * z0 - p2, out[3] = q3 * z0 - p3;
   out[4] = q0 * z1 + p0, out[5] = q1 * z1 + p1, out[6] = q2 * z1 + p2, out[7] = q3 * z1 + p3;
@@ -108,8 +108,8 @@ DFAST_HD void add_gradient(const T s[8], const T w[3], const T d[3], T scale, T 
   out[2] += scale * d[2] * slope[2];
 }
 
-// Adds scale * H u, H the Hessian of sum_c w_c s_c in x. Its diagonal is w_k'' slope_k (zero for linear weights); off it
-// stand w_k' w_m' times the mixed difference, interpolated along the third axis.
+// Adds scale * H u, H the Hessian of sum_c w_c s_c in x. Its diagonal is w_k'' slope_k (zero for linear weights); off
+// it stand w_k' w_m' times the mixed difference, interpolated along the third axis.
 template <typename T>
 DFAST_HD void add_hessian_product(const T s[8], const T w[3], const T d[3], const T dd[3], const T u[3], T scale,
                                   T out[3]) {

@@ -23,9 +23,9 @@ constexpr int kMaxLevels = 32;
 
 // Everything a launcher needs to know of a grid; passed to kernels by value.
 struct HashGrid {
-  int levels = 0;                 // L, 1..32
-  int features = 0;               // F: 1, 2, 4 or 8
-  bool smooth = false;            // smoothstep instead of linear weights
+  int levels = 0;       // L, 1..32
+  int features = 0;     // F: 1, 2, 4 or 8
+  bool smooth = false;  // smoothstep instead of linear weights
   HashLevel level[kMaxLevels] = {};
 };
 
@@ -79,6 +79,7 @@ DFAST_HD void hash_contract(const HashRow<V, F>* table, const std::uint32_t row[
   }
 }
 
+// clang-format off
 // The launchers. N points, L levels, F features. `storage`, when not null, is read in place of `table`.
 DFAST_LAUNCHERS(
     template <typename T>
@@ -118,5 +119,6 @@ DFAST_LAUNCHERS(
                       std::int64_t* fixed,       // [entries, F], zeroed, nullable: CUDA's order-independent sums
                       const double* fixed_unit);  // [1] on the device: the value of one count in `fixed`
 )
+// clang-format on
 
 }  // namespace dfast
