@@ -1,7 +1,8 @@
 """The two seeded generators of a run, and draws that spread evenly over a batch.
 
-Cameras, lights, looks and timesteps are drawn on the host, so that they are the same on every device and the loop can
-branch on them without a synchronisation. Noise and ray jitter are drawn where the tensors live.
+Cameras, lights, looks and timesteps are drawn on the host, so that they are the same on every
+device and the loop can branch on them without a synchronisation. Noise and ray jitter are drawn
+where the tensors live.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is seen where the object is not: a solid colour, a random one a view, or a small function of direction."""
+"""What is seen where the object is not: a solid or random colour, or a function of direction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .config import BackgroundConfig
 
 
 class Background(nn.Module):
-    """Colour of each ray. Only "mlp" has parameters: two layers on the direction and its squares."""
+    """Colour of each ray. Only "mlp" has parameters, two layers on products of the direction."""
 
     def __init__(self, config: BackgroundConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -19,21 +19,22 @@ class Background(nn.Module):
         self.register_buffer("color", torch.tensor(config.color), persistent=False)
         self.color: Tensor
         if config.kind == "mlp":
-            self.weights = nn.ParameterList([torch.empty(config.hidden, 9), torch.empty(3, config.hidden)])
-            self.biases = nn.ParameterList([torch.zeros(config.hidden), torch.zeros(3)])
+            hidden = config.hidden
+            self.weights = nn.ParameterList([torch.empty(hidden, 9), torch.empty(3, hidden)])
+            self.biases = nn.ParameterList([torch.zeros(hidden), torch.zeros(3)])
             with torch.no_grad():
                 for weight in self.weights:
-                    bound = math.sqrt(6.0 / weight.shape[1])
-                    weight.copy_((2.0 * torch.rand(weight.shape, generator=generator) - 1.0) * bound)
+                    draw = 2.0 * torch.rand(weight.shape, generator=generator) - 1.0
+                    weight.copy_(draw * math.sqrt(6.0 / weight.shape[1]))
 
     def sample_colors(self, n: int, generator: torch.Generator) -> Tensor:
-        """[n,3] one colour a view on the generator's device: random if that is the kind, else the solid one."""
+        """[n,3] one colour a view, on the generator's device; the solid one unless random."""
         if self.config.kind == "random":
             return torch.rand(n, 3, generator=generator, device=generator.device)
         return torch.tensor(self.config.color, device=generator.device).expand(n, 3)
 
     def forward(self, directions: Tensor, colors: Tensor) -> Tensor:
-        """[R,3] in [0, 1] for unit directions [R,3], R a multiple of the B views that colors [B,3] belong to."""
+        """[R,3] in [0, 1] for unit directions [R,3]; colors [B,3] of the views, R / B rays each."""
         if self.config.kind != "mlp":
             return colors.repeat_interleave(directions.shape[0] // max(colors.shape[0], 1), 0)
         x, y, z = directions.unbind(-1)

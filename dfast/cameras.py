@@ -1,8 +1,8 @@
 """Where the pictures are taken from.
 
-World: right-handed, z up. Azimuth 0 looks at the object's front from +x and grows counterclockwise seen from above;
-elevation 0 is the horizon. Camera axes are the columns of `rotation`: right, up, backward (the camera looks along minus
-the third). All angles are in degrees.
+World: right-handed, z up. Azimuth 0 looks at the object's front from +x and grows counterclockwise
+seen from above; elevation 0 is the horizon. Camera axes are the columns of `rotation`: right, up,
+backward (the camera looks along minus the third). All angles are in degrees.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .config import CameraConfig
 
 @dataclass(frozen=True)
 class CameraBatch:
-    """B pinhole cameras with square images. Azimuth, elevation and distance are those of the origin."""
+    """B pinhole cameras with square images; azimuth, elevation and distance are the origin's."""
 
     origin: Tensor
     """[B,3]"""
@@ -42,12 +42,13 @@ class CameraBatch:
         return CameraBatch(*(v.to(device, non_blocking=True) for v in values))
 
     def rays(self, resolution: int) -> tuple[Tensor, Tensor]:
-        """Origins and unit directions, [R,3] each with R = B * resolution^2 row-major, row 0 the top.
+        """Origins and unit directions [R,3] of the rays through the pixel centres.
 
-        Rays pass through pixel centres.
+        R = B * resolution^2, row-major, row 0 the top.
         """
         device, dtype = self.origin.device, self.origin.dtype
-        centres = (torch.arange(resolution, device=device, dtype=dtype) + 0.5) * (2.0 / resolution) - 1.0
+        index = torch.arange(resolution, device=device, dtype=dtype)
+        centres = (index + 0.5) * (2.0 / resolution) - 1.0
         up, right = torch.meshgrid(-centres, centres, indexing="ij")
         local = torch.stack([right, up, torch.zeros_like(up)], -1).reshape(1, -1, 3)
         slope = torch.tan(torch.deg2rad(self.fov) / 2).view(-1, 1, 1)
@@ -61,12 +62,12 @@ class CameraBatch:
 def position(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> Tensor:
     """[...,3] world points from spherical coordinates in degrees."""
     az, el = torch.deg2rad(azimuth), torch.deg2rad(elevation)
-    flat = torch.stack([torch.cos(el) * torch.cos(az), torch.cos(el) * torch.sin(az), torch.sin(el)], -1)
-    return distance[..., None] * flat
+    x, y = torch.cos(el) * torch.cos(az), torch.cos(el) * torch.sin(az)
+    return distance[..., None] * torch.stack([x, y, torch.sin(el)], -1)
 
 
 def look_at(origin: Tensor, target: Tensor, up: Tensor, fov: Tensor) -> CameraBatch:
-    """Cameras at `origin` [B,3] that look at `target` [B,3]; up [B,3] need not be orthogonal, fov [B]."""
+    """Cameras at `origin` [B,3] that look at `target` [B,3]; `up` [B,3] may lean, fov [B]."""
     back = normalize(origin - target, dim=-1)
     right = torch.linalg.cross(up, back)
     # Straight up or down `up` says nothing; take the limit of azimuth 0, where right is +y.
@@ -74,7 +75,8 @@ def look_at(origin: Tensor, target: Tensor, up: Tensor, fov: Tensor) -> CameraBa
     right = normalize(torch.where(steep, torch.linalg.cross(_front_up(back), back), right), dim=-1)
     rotation = torch.stack([right, torch.linalg.cross(back, right), back], -1)
     distance = origin.norm(dim=-1)
-    elevation = torch.rad2deg(torch.asin((origin[:, 2] / distance.clamp(min=1e-12)).clamp(-1.0, 1.0)))
+    height = (origin[:, 2] / distance.clamp(min=1e-12)).clamp(-1.0, 1.0)
+    elevation = torch.rad2deg(torch.asin(height))
     azimuth = torch.rad2deg(torch.atan2(origin[:, 1], origin[:, 0])) % 360.0
     return CameraBatch(origin, rotation, fov, azimuth, elevation, distance)
 
@@ -99,23 +101,25 @@ def orbit(
 
 
 def spherical(azimuth: Tensor, elevation: float, distance: float, fov: float) -> CameraBatch:
-    """Cameras at azimuths [B] that look at the origin; azimuth and elevation are kept as given, so a camera
-    straight overhead still has a heading."""
+    """Cameras at azimuths [B] that look at the origin; azimuth and elevation are kept as given, so
+    a camera straight overhead still has a heading."""
     n = azimuth.shape[0]
     elevations, distances = torch.full((n,), elevation), torch.full((n,), distance)
     camera = aimed(azimuth, elevations, distances, torch.full((n,), fov))
-    return CameraBatch(camera.origin, camera.rotation, camera.fov, azimuth % 360.0, elevations, distances)
+    return CameraBatch(
+        camera.origin, camera.rotation, camera.fov, azimuth % 360.0, elevations, distances
+    )
 
 
 def aimed(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: Tensor) -> CameraBatch:
-    """At the origin from spherical coordinates, with the up vector that is right at the poles too."""
+    """Cameras from spherical coordinates [B] that look at the origin, upright at the poles too."""
     up = position(azimuth, elevation + 90.0, torch.ones_like(distance))
     origin = position(azimuth, elevation, distance)
     return look_at(origin, torch.zeros_like(origin), up, fov)
 
 
 def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> CameraBatch:
-    """n training cameras on the generator's device. With `stratified`, one azimuth in each n-th of the circle.
+    """n training cameras on the generator's device, one azimuth in each n-th if stratified.
 
     "mixed" draws each elevation uniform in angle or uniform in area with even odds (the paper).
     """
@@ -139,7 +143,7 @@ def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> 
 
 
 def view_words(azimuth: float, elevation: float) -> str:
-    """The paper's four: "overhead view" above 60 degrees, else front (within 45 of 0), back or side."""
+    """The paper's four: "overhead view" above 60 degrees, else "front", "side" or "back view"."""
     if elevation > 60.0:
         return "overhead view"
     heading = (azimuth + 180.0) % 360.0 - 180.0

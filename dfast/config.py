@@ -1,7 +1,8 @@
 """Every setting of a run, as frozen dataclasses that read and write TOML and JSON.
 
-A `Config` never changes after construction; `replace` makes a changed copy. Angles are in degrees, lengths in world
-units (the object lives in the unit sphere at the origin), schedules in fractions of the run. Nothing here imports torch.
+A `Config` never changes after construction; `replace` makes a changed copy. Angles are in degrees,
+lengths in world units (the object lives in the unit sphere at the origin), schedules in fractions
+of the run. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def _check(section: str, key: str, value: object, ok: bool, expected: str) -> No
         raise ConfigError(f"config key '{section}.{key}': expected {expected}, got {value!r}")
 
 
-def _check_ranges(section: object, name: str, keys: tuple[str, ...], low: float, high: float) -> None:
+def _check_ranges(
+    section: object, name: str, keys: tuple[str, ...], low: float, high: float
+) -> None:
     for key in keys:
         value: Range = getattr(section, key)
         ok = low <= value[0] <= value[1] <= high
@@ -40,7 +43,9 @@ def _check_numbers(
 ) -> None:
     for key in keys:
         value = getattr(section, key)
-        expected = f"a number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
+        expected = (
+            f"a number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
+        )
         _check(name, key, value, low <= value <= high and math.isfinite(value), expected)
 
 
@@ -65,7 +70,7 @@ class GridConfig:
 
 @dataclass(frozen=True)
 class FieldConfig:
-    """Hash grid, MLP and density activation: tau = density_scale * phi(s + density_bias + blob(x))."""
+    """Hash grid, MLP and density tau = density_scale * phi(s + density_bias + blob(x))."""
 
     grid: GridConfig = GridConfig()
     hidden: int = 32
@@ -92,7 +97,7 @@ class FieldConfig:
 
 @dataclass(frozen=True)
 class BackgroundConfig:
-    """random: one colour a view and step; solid: `color`; mlp: a small learned function of direction."""
+    """random: a colour for each view; solid: `color`; mlp: a learned function of direction."""
 
     kind: Literal["random", "solid", "mlp"] = "random"
     color: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -117,7 +122,7 @@ class OccupancyConfig:
     fraction: float = 0.25
     decay: float = 0.9
     threshold: float = 0.3
-    """Density (per unit length) below which a cell is skipped; half the mean density if that is lower."""
+    """Density below which a cell is skipped; half the mean density if that is lower."""
 
     def __post_init__(self) -> None:
         ok = self.resolution in (16, 32, 64, 128, 256)
@@ -180,11 +185,12 @@ class CameraConfig:
 
 @dataclass(frozen=True)
 class LightConfig:
-    """A point light: direction ~ N(camera position, spread^2 I) normalised, distance from the origin uniform."""
+    """A point light: its direction is N(camera position, spread^2 I) normalised."""
 
     distance: Range = (3.0, 4.0)
+    """From the origin."""
     spread: float = 0.5
-    """Standard deviation, in units of the camera's distance (the paper's cameras are at about one)."""
+    """In units of the camera's distance."""
     ambient: Range = (0.1, 0.1)
     """The diffuse strength is 1 - ambient."""
 
@@ -215,9 +221,10 @@ class ShadingConfig:
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """Score distillation. scale is the paper's w: eps = (1 + w) eps_c - w eps_u (diffusers' scale is 1 + w)."""
+    """Score distillation."""
 
     scale: float = 10.0
+    """The paper's w: eps = (1 + w) eps_c - w eps_u; diffusers' scale is 1 + w."""
     t_min: float = 0.02
     t_max: float = 0.98
     t_min_end: float = 0.02
@@ -231,7 +238,9 @@ class GuidanceConfig:
 
     def __post_init__(self) -> None:
         _check_numbers(self, "guidance", ("scale",), 0, 1e4)
-        _check_numbers(self, "guidance", ("t_min", "t_max", "t_min_end", "t_max_end", "t_until"), 0, 1)
+        _check_numbers(
+            self, "guidance", ("t_min", "t_max", "t_min_end", "t_max_end", "t_until"), 0, 1
+        )
         _check("guidance", "t_max", self.t_max, self.t_min < self.t_max, "more than t_min")
         ok = self.t_min_end < self.t_max_end
         _check("guidance", "t_max_end", self.t_max_end, ok, "more than t_min_end")
@@ -269,7 +278,9 @@ class OptimizerConfig:
     final: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "optimizer", ("lr_grid", "lr_mlp", "lr_background", "eps", "warmup_steps"), 0)
+        _check_numbers(
+            self, "optimizer", ("lr_grid", "lr_mlp", "lr_background", "eps", "warmup_steps"), 0
+        )
         _check_numbers(self, "optimizer", ("final",), 0, 1)
         ok = all(0.0 <= beta < 1.0 for beta in self.betas)
         _check("optimizer", "betas", self.betas, ok, "two numbers in [0, 1)")
@@ -283,7 +294,7 @@ class CoarseToFineConfig:
     levels_until: float = 0.4
     """Fraction of the run by which every level is in."""
     footprint: Range = (0.0, 0.0)
-    """(start, end): standard deviation of the blur in world units, linear over `footprint_until`."""
+    """(start, end): standard deviation of the blur, world units, over `footprint_until`."""
     footprint_until: float = 1.0 / 3.0
 
     def __post_init__(self) -> None:
@@ -315,7 +326,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run. Build one with `Config.default`, `Config.dreamfusion` or `Config.load`."""
+    """All settings of a run, from `Config.default`, `Config.dreamfusion` or `Config.load`."""
 
     field: FieldConfig = FieldConfig()
     background: BackgroundConfig = BackgroundConfig()
@@ -338,35 +349,55 @@ class Config:
 
     @classmethod
     def dreamfusion(cls) -> Config:
-        """The values of DreamFusion (Poole et al. 2022), with Adam in place of its Shampoo optimiser.
+        """The values of DreamFusion (Poole et al. 2022), with Adam in place of Shampoo.
 
         The paper's bounding sphere has radius 1.4 and dfast's 1, so its lengths are divided by 1.4.
         """
         unit = 1.0 / 1.4
         return cls(
             field=FieldConfig(
-                grid=GridConfig(levels=16, log2_entries=19, base_resolution=16, max_resolution=2048),
-                hidden=64, density_activation="exp", density_scale=1.4, density_bias=-1.0,
-                blob="gaussian", blob_height=5.0, blob_width=0.2 * unit,
+                grid=GridConfig(
+                    levels=16, log2_entries=19, base_resolution=16, max_resolution=2048
+                ),
+                hidden=64,
+                density_activation="exp",
+                density_scale=1.4,
+                density_bias=-1.0,
+                blob="gaussian",
+                blob_height=5.0,
+                blob_width=0.2 * unit,
             ),
             background=BackgroundConfig(kind="mlp", hidden=32),
             march=MarchConfig(step=2.0 / 256),
             camera=CameraConfig(
-                distance=(1.0 * unit, 1.5 * unit), fov=(41.0, 71.0), elevation=(-10.0, 90.0),
-                position_jitter=0.1 * unit, lookat_jitter=0.2 * unit, up_jitter=0.02,
+                distance=(1.0 * unit, 1.5 * unit),
+                fov=(41.0, 71.0),
+                elevation=(-10.0, 90.0),
+                position_jitter=0.1 * unit,
+                lookat_jitter=0.2 * unit,
+                up_jitter=0.02,
             ),
             light=LightConfig(distance=(0.8 * unit, 1.5 * unit), spread=0.8, ambient=(0.1, 0.1)),
             shading=ShadingConfig(
-                albedo=0.25, diffuse=0.375, textureless=0.375, ambient_only=1000 / 15000, ramp=0.0
+                albedo=0.25,
+                diffuse=0.375,
+                textureless=0.375,
+                ambient_only=1000 / 15000,
+                ramp=0.0,
             ),
             guidance=GuidanceConfig(
-                scale=100.0, t_min=0.02, t_max=0.98, t_min_end=0.02, t_max_end=0.98, view_words="words"
+                scale=100.0,
+                t_min=0.02,
+                t_max=0.98,
+                t_min_end=0.02,
+                t_max_end=0.98,
+                view_words="words",
             ),
             regularizer=RegularizerConfig(orientation=(1e-4, 1e-2), opacity=1e-3),
             optimizer=OptimizerConfig(warmup_steps=3000, final=0.01),
             coarse_to_fine=CoarseToFineConfig(levels_start=16, footprint=(0.1, 0.002)),
             train=TrainConfig(steps=15000, preview_every=500, checkpoint_every=1000),
-        )  # fmt: skip
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -427,14 +458,18 @@ def _plain(value: Any) -> Any:
 
 def _build(cls: type[Any], values: object, where: str) -> Any:
     if not isinstance(values, Mapping):
-        raise ConfigError(f"config section '{where or 'top level'}': expected a table, got {values!r}")
+        raise ConfigError(
+            f"config section '{where or 'top level'}': expected a table, got {values!r}"
+        )
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     for key in values:
         if key not in names:
             near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)[0]
             prefix = f"{where}." if where else ""
-            raise ConfigError(f"config key '{prefix}{key}': unknown; did you mean '{prefix}{near}'?")
+            raise ConfigError(
+                f"config key '{prefix}{key}': unknown; did you mean '{prefix}{near}'?"
+            )
     made = {}
     for key, value in values.items():
         path = f"{where}.{key}" if where else str(key)
@@ -444,7 +479,7 @@ def _build(cls: type[Any], values: object, where: str) -> Any:
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotated type `hint`, which is a number, string, bool, Literal or tuple of these."""
+    """`value` as the annotated type: a number, string, bool, Literal or tuple of these."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in arguments and not isinstance(value, bool):

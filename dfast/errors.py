@@ -1,7 +1,8 @@
 """Every error that dfast raises on purpose.
 
-Each message is one line that names the argument, what was expected and what was got, and where it helps the command or
-setting that mends it. The command line prints the message after ``dfast: error:`` and exits with 2.
+Each message is one line that names the argument, what was expected and what was got, and where it
+helps the command or setting that mends it. The command line prints the message after ``dfast:
+error:`` and exits with 2.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class ExportError(DfastError):
 
 
 class NonFiniteError(DfastError):
-    """Gradients stayed non-finite after the trainer skipped steps and rewound to its last good state."""
+    """Gradients stayed non-finite after skipped steps and rewinds to the last good state."""
 
 
 class CollapsedError(DfastError):

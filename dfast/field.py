@@ -1,9 +1,10 @@
 """The object: a hash grid and a small MLP from a world point to density and albedo.
 
-tau = density_scale * phi(s + bias + blob(x)), s the first of the MLP's four outputs, phi softplus or exp; albedo is the
-sigmoid of the other three. phi' > 0 cancels in the normal, n = -grad tau / |grad tau|, so what the shading needs is
-g = grad_x (s + blob), and nothing overflows. g comes from a hand-written backward pass (MATH.md) whose ReLU masks are
-constants; ordinary autograd through it is then the exact second order, with no graph of a graph.
+tau = density_scale * phi(s + bias + blob(x)), s the first of the MLP's four outputs, phi softplus
+or exp; albedo is the sigmoid of the other three. phi' > 0 cancels in the normal, n = -grad tau /
+|grad tau|, so what the shading needs is g = grad_x (s + blob), and nothing overflows. g comes from
+a hand-written backward pass (MATH.md) whose ReLU masks are constants; ordinary autograd through it
+is then the exact second order, with no graph of a graph.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from .config import FieldConfig
 from .ops.hashgrid import GridSpec, hash_encode, hash_encode_grad
@@ -48,7 +50,8 @@ def grid_spec(config: FieldConfig) -> GridSpec:
 class Field(nn.Module):
     """Parameters: table [entries, F], weights[i] [out, in], biases[i] [out].
 
-    Points are world points in the unit sphere; outside the cube [-1, 1]^3 the table is read at its border.
+    Points are world points in the unit sphere; outside the cube [-1, 1]^3 the table is read at its
+    border.
     """
 
     def __init__(self, config: FieldConfig, generator: torch.Generator | None = None) -> None:
@@ -73,7 +76,7 @@ class Field(nn.Module):
 
         draw(self.table, 1e-4)
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            draw(weight, math.sqrt(6.0 / weight.shape[1]))  # He et al. 2015: keeps the variance under ReLU
+            draw(weight, math.sqrt(6.0 / weight.shape[1]))  # He et al. 2015
             bias.zero_()
         self.refresh_storage()
 
@@ -92,21 +95,21 @@ class Field(nn.Module):
     ) -> FieldSample:
         """Density, albedo and, if asked for, the gradient at x [N,3].
 
-        level_weights: [L] in [0, 1] or None for all ones. Differentiable once more in every parameter, gradient
-        included; x itself is taken as constant.
+        level_weights: [L] in [0, 1] or None for all ones. Differentiable once more in every
+        parameter, gradient included; x itself is taken as constant.
         """
         x = x.detach()
         analytic = want_gradient and self.config.normals == "analytic"
-        hidden, masks = self._encode(x, level_weights), []
+        hidden, active = self._encode(x, level_weights), []
         *inner, last = zip(self.weights, self.biases, strict=True)
         for weight, bias in inner:
             hidden = torch.relu(torch.addmm(bias, hidden, weight.t()))
             if analytic:
-                masks.append((hidden > 0).to(hidden.dtype))
+                active.append(hidden.detach())
         out = torch.addmm(last[1], hidden, last[0].t())
         gradient = None
         if analytic:
-            gradient = self._analytic_gradient(x, masks, level_weights)
+            gradient = self._analytic_gradient(x, active, level_weights)
         elif want_gradient:
             gradient = self._finite_gradient(x, level_weights)
         tau = self._density(out[:, 0] + self.blob(x))
@@ -149,17 +152,22 @@ class Field(nn.Module):
     def _density(self, logit: Tensor) -> Tensor:
         c = self.config
         s = logit + c.density_bias
-        phi = torch.exp(s.clamp(max=EXP_LIMIT)) if c.density_activation == "exp" else nn.functional.softplus(s)
-        return c.density_scale * phi
+        if c.density_activation == "exp":
+            return c.density_scale * torch.exp(s.clamp(max=EXP_LIMIT))
+        return c.density_scale * softplus(s)
 
-    def _analytic_gradient(self, x: Tensor, masks: list[Tensor], level_weights: Tensor | None) -> Tensor:
+    def _analytic_gradient(
+        self, x: Tensor, active: list[Tensor], level_weights: Tensor | None
+    ) -> Tensor:
         """J^T a0 + grad blob with a_k = (W_{k+1}^T a_{k+1}) * m_k from the last layer down."""
         first, *middle, last = self.weights
-        a = last[0] * masks[-1]
-        for weight, mask in zip(reversed(middle), reversed(masks[:-1]), strict=True):
-            a = (a @ weight) * mask
+        a = _masked(last[0].expand_as(active[-1]), active[-1])
+        for weight, hidden in zip(reversed(middle), reversed(active[:-1]), strict=True):
+            a = _masked(a @ weight, hidden)
         a = a @ first
-        g = hash_encode_grad(_unit(x), self.table, a, self.spec, level_weights, storage=self.storage)
+        g = hash_encode_grad(
+            _unit(x), self.table, a, self.spec, level_weights, storage=self.storage
+        )
         return 0.5 * g + self.blob_gradient(x)  # d unit / dx = 1/2
 
     def _finite_gradient(self, x: Tensor, level_weights: Tensor | None) -> Tensor:
@@ -169,6 +177,12 @@ class Field(nn.Module):
         stencil = torch.cat([x + sign * step for step in steps for sign in (1.0, -1.0)])
         values = self._logit(stencil, level_weights).view(3, 2, -1)
         return ((values[:, 0] - values[:, 1]) / (2.0 * h)).t()
+
+
+def _masked(a: Tensor, hidden: Tensor) -> Tensor:
+    """a * [hidden > 0] in one pass, without a mask in memory; differentiable in a."""
+    out: Tensor = torch.ops.aten.threshold_backward(a, hidden, 0)
+    return out
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """What keeps a run alive: skip, rewind, re-seed, and a named error when none of it helps.
 
-A step whose gradients are not finite is skipped on the device, without a synchronisation. Every `train.log_every` steps
-the trainer looks: many skips in a row rewind the run to its last good state, and a scene that stays empty or fully opaque
-is re-seeded once. Nothing is ever replaced by zeros in silence: `skipped` counts.
+A step whose gradients are not finite is skipped on the device, without a synchronisation. Every
+`train.log_every` steps the trainer looks: many skips in a row rewind the run to its last good
+state, and a scene that stays empty or fully opaque is re-seeded once. Nothing is ever replaced by
+zeros in silence: `skipped` counts.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ class Guard:
         self.reseeded = False
 
     def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
-        """Step a fused optimiser unless a gradient is not finite; returns the gradient norm, a scalar tensor."""
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        """Step a fused optimiser unless a gradient is not finite; returns the gradients' norm."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        grads = [p.grad for p in parameters if p.grad is not None]
         norm = torch.stack(torch._foreach_norm(grads)).norm()
         bad = (~torch.isfinite(norm)).to(self.skipped.dtype)
-        optimizer.found_inf = bad  # type: ignore[attr-defined]  # fused optimisers skip on it (as GradScaler does)
+        # Fused optimisers skip on the device when this is 1, as GradScaler has them do.
+        optimizer.found_inf = bad  # type: ignore[attr-defined]
         optimizer.step()
         self.skipped += bad
         self._streak = (self._streak + bad) * bad
@@ -69,8 +72,8 @@ class Guard:
     def _rewind(self) -> None:
         if self.rewinds >= self.config.rewind_limit or self._good is None:
             raise NonFiniteError(
-                f"gradients are not finite: {int(self.skipped)} steps skipped and {self.rewinds} rewinds did not help; "
-                "lower optimizer.lr_grid and optimizer.lr_mlp, or check the prior"
+                f"gradients are not finite: {int(self.skipped)} steps skipped and {self.rewinds} "
+                "rewinds did not help; lower optimizer.lr_grid and lr_mlp, or check the prior"
             )
         self.rewinds += 1
         self._streak.zero_()

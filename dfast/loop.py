@@ -1,4 +1,4 @@
-"""From a prompt to a `Result`: checks at the door, then the trainer's steps with logs, previews and checkpoints."""
+"""From a prompt to a `Result`: checks at the door, then steps, logs, previews, checkpoints."""
 
 from __future__ import annotations
 
@@ -51,15 +51,20 @@ def train(
 ) -> Result:
     """Make a 3D object that matches `prompt`, by Score Distillation through a diffusion model.
 
-    prior: "shapes" (embedded, knows only its own small world) or any object with the `dfast.priors.Prior` protocol.
-    out: run folder for settings, metrics, previews, checkpoints and the result; None keeps nothing on disk.
-    steps: length of the run, if not the configuration's. seed: >= 0; on the CPU the same seed gives the same bytes.
-    device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there. config: None is `Config.default(device)`.
-    progress: show a bar. callbacks: called with an `Event` after each step. resume: go on from the checkpoint in `out`.
+    prior: "shapes" (embedded, knows only its own small world) or any object with the
+    `dfast.priors.Prior` protocol.
+    out: run folder for settings, metrics, previews, checkpoints and the result; None keeps nothing
+    on disk.
+    steps: length of the run, if not the configuration's. seed: >= 0; on the CPU the same seed gives
+    the same bytes.
+    device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there. config: None is
+    `Config.default(device)`.
+    progress: show a bar. callbacks: called with an `Event` after each step. resume: go on from the
+    checkpoint in `out`.
 
     Ctrl-C finishes the step, saves a checkpoint and raises KeyboardInterrupt.
-    Raises ConfigError, PromptError, PriorError, RunFolderError, DeviceError before anything is written, and
-    NonFiniteError or CollapsedError when a run cannot be saved.
+    Raises ConfigError, PromptError, PriorError, RunFolderError, DeviceError before anything is
+    written, and NonFiniteError or CollapsedError when a run cannot be saved.
     """
     if not isinstance(prompt, str) or not prompt.strip():
         raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
@@ -153,7 +158,8 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (where.index or 0) >= count:
             raise DeviceError(
-                f"device: '{where}' was asked for, but torch sees {count} CUDA devices; use device='cpu', or see `dfast doctor`"
+                f"device: '{where}' was asked for, but torch sees {count} CUDA devices; "
+                "use device='cpu', or see `dfast doctor`"
             )
     return where
 

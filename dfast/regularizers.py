@@ -7,9 +7,11 @@ from torch import Tensor
 
 
 def orientation(weights: Tensor, normals: Tensor, directions: Tensor, rays: int) -> Tensor:
-    """Penalty on visible normals that face away (Ref-NeRF): sum_i stop(w_i) max(0, n_i . v)^2 / rays.
+    """Penalty on visible normals that face away (Ref-NeRF): sum_i stop(w_i) max(0, n_i . v)^2 /
+    rays.
 
-    weights [M], normals [M,3], directions [M,3] of each sample's ray (from the camera). No gradient to the weights.
+    weights [M], normals [M,3], directions [M,3] of each sample's ray (from the camera). No gradient
+    to the weights.
     """
     facing_away = (normals * directions).sum(-1).clamp(min=0.0)
     return (weights.detach() * facing_away * facing_away).sum() / max(rays, 1)
@@ -21,7 +23,9 @@ def opacity(opacity: Tensor) -> Tensor:
 
 
 def entropy(opacity: Tensor, margin: float = 1e-3) -> Tensor:
-    """Mean binary entropy of the opacity in bits, in [0, 1]: pushes each ray towards empty or solid."""
+    """Mean binary entropy of the opacity in bits, in [0, 1]: pushes each ray towards empty or
+    solid.
+    """
     o = opacity.clamp(margin, 1.0 - margin)
     return -(o * torch.log2(o) + (1.0 - o) * torch.log2(1.0 - o)).mean()
 

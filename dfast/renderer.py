@@ -1,7 +1,7 @@
 """From a field to pictures: march, evaluate, shade, composite.
 
-`render_rays` works on flat rays [R] and `render` on cameras. Both are differentiable in the field's and the background's
-parameters; cameras and lights are constants.
+`render_rays` works on flat rays [R] and `render` on cameras. Both are differentiable in the field's
+and the background's parameters; cameras and lights are constants.
 """
 
 from __future__ import annotations
@@ -79,10 +79,12 @@ def render_rays(
     want_normals: bool = False,
     normal_picture: bool = False,
 ) -> RayRender:
-    """Render rays origins, directions [R,3] (unit) of views [R] int32, which index the lights of `shading`.
+    """Render rays origins, directions [R,3] (unit) of views [R] int32, which index the lights of
+    `shading`.
 
-    jitter: [R] in [0, 1) shifts each ray's samples by a fraction of a step, None by a half; capacity: see `march`.
-    Normals are computed if the shading is lit, if `want_normals` (for each sample) or for a `normal_picture`.
+    jitter: [R] in [0, 1) shifts each ray's samples by a fraction of a step, None by a half;
+    capacity: see `march`. Normals are computed if the shading is lit, if `want_normals` (for each
+    sample) or for a `normal_picture`.
     """
     with torch.no_grad():
         samples = march(
@@ -130,7 +132,8 @@ def render(
 ) -> Rendered:
     """Render B cameras at resolution x resolution pixels; colors [B,3] are the views' backgrounds.
 
-    generator: draws the ray jitter if the configuration asks for it; None puts samples at the middle of each step.
+    generator: draws the ray jitter if the configuration asks for it; None puts samples at the
+    middle of each step.
     """
     batch, pixels = len(cameras), resolution * resolution
     origins, directions = cameras.rays(resolution)
@@ -170,10 +173,11 @@ def render(
 class SampleBudget:
     """How many samples to reserve for a step, learnt without stopping the GPU.
 
-    The first steps at a resolution count exactly, which costs one synchronisation each; after them the capacity is
-    fixed with slack. The wanted totals come back by asynchronous copies a few steps late: on overflow, which truncates
-    the last rays of that step, the capacity grows and `overflows` says how often it happened. On the CPU counting is free
-    and the budget is always exact (None).
+    The first steps at a resolution count exactly, which costs one synchronisation each; after them
+    the capacity is fixed with slack. The wanted totals come back by asynchronous copies a few steps
+    late: on overflow, which truncates the last rays of that step, the capacity grows and
+    `overflows` says how often it happened. On the CPU counting is free and the budget is always
+    exact (None).
     """
 
     EXACT_STEPS = 8

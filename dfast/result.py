@@ -32,7 +32,14 @@ class Result:
     """A trained object in the unit sphere: azimuth 0 is its front (+x), z is up."""
 
     def __init__(
-        self, field: Field, occupancy: OccupancyGrid, config: Config, prompt: str, seed: int, prior: str, steps: int
+        self,
+        field: Field,
+        occupancy: OccupancyGrid,
+        config: Config,
+        prompt: str,
+        seed: int,
+        prior: str,
+        steps: int,
     ) -> None:
         self.field, self.occupancy, self.config = field, occupancy, config
         self.prompt, self.seed, self.prior, self.steps = prompt, seed, prior, steps
@@ -67,16 +74,20 @@ class Result:
     ) -> NDArray[np.uint8]:
         """A picture [H, W, 3] with H = W = resolution.
 
-        shading: "albedo", "diffuse", "textureless" or "normal"; angles in degrees; background: RGB in [0, 1], white by
-        default. Raises ConfigError on a bad resolution or shading.
+        shading: "albedo", "diffuse", "textureless" or "normal"; angles in degrees; background: RGB
+        in [0, 1], white by default. Raises ConfigError on a bad resolution or shading.
         """
         if not 1 <= resolution <= 8192:
             raise ConfigError(f"resolution: expected 1 to 8192 pixels, got {resolution}")
         if shading not in (*LOOKS, "normal"):
-            raise ConfigError(f"shading: expected one of {', '.join(LOOKS)}, normal, got {shading!r}")
+            raise ConfigError(
+                f"shading: expected one of {', '.join(LOOKS)}, normal, got {shading!r}"
+            )
         cameras = spherical(torch.tensor([azimuth]), elevation, distance, fov).to(self.device)
         image, opacity = self._picture(cameras, resolution, shading)
-        behind = image.new_tensor(self.config.background.color if background is None else background)
+        behind = image.new_tensor(
+            self.config.background.color if background is None else background
+        )
         image = image + (1.0 - opacity) * behind
         pixels = image.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
         return pixels.view(resolution, resolution, 3).cpu().numpy()
@@ -94,7 +105,9 @@ class Result:
         view = torch.arange(len(cameras), device=self.device, dtype=torch.int32)
         view = view.repeat_interleave(resolution * resolution)
         colors, opacities = [], []
-        for o, d, v in zip(origins.split(CHUNK), directions.split(CHUNK), view.split(CHUNK), strict=True):
+        for o, d, v in zip(
+            origins.split(CHUNK), directions.split(CHUNK), view.split(CHUNK), strict=True
+        ):
             rays = render_rays(
                 self.field, self.occupancy, o, d, v, shading, self.config.march,
                 level_weights=self._levels, normal_picture=look == "normal",
@@ -105,7 +118,9 @@ class Result:
         return torch.cat(colors), torch.cat(opacities)
 
     def mesh(self, path: str | Path | None = None, **options: Any) -> Mesh:
-        """The surface with vertex colours, written too if `path` is given; see `dfast.export.extract_mesh`."""
+        """The surface with vertex colours, written too if `path` is given; see
+        `dfast.export.extract_mesh`.
+        """
         from .export import extract_mesh
 
         mesh = extract_mesh(self, **options)
@@ -120,19 +135,25 @@ class Result:
         return turntable(self, path, **options)
 
     def contact_sheet(self, path: str | Path | None = None, **options: Any) -> NDArray[np.uint8]:
-        """Views around the object in one image, written too if `path` is given; see `dfast.viewer.contact_sheet`."""
+        """Views around the object in one image, written too if `path` is given; see
+        `dfast.viewer.contact_sheet`.
+        """
         from .viewer import contact_sheet
 
         return contact_sheet(self, path, **options)
 
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file: `path` itself if it ends in .safetensors, else result.safetensors in it."""
+        """Write one safetensors file: `path` itself if it ends in .safetensors, else
+        result.safetensors in it.
+        """
         path = Path(path)
         path = path if path.suffix == ".safetensors" else path / RESULT
         tensors = {f"field.{k}": v for k, v in self.field.state_dict().items()}
         tensors |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
         run = {"prompt": self.prompt, "seed": self.seed, "prior": self.prior, "steps": self.steps}
-        write_tensors(path, tensors, {"format": FORMAT, "config": self.config.to_dict(), "run": run})
+        write_tensors(
+            path, tensors, {"format": FORMAT, "config": self.config.to_dict(), "run": run}
+        )
         return path
 
     @classmethod
@@ -145,10 +166,14 @@ class Result:
             config = Config.from_dict(about["config"])
             field = Field(config.field)
             occupancy = OccupancyGrid(
-                config.occupancy.resolution, decay=config.occupancy.decay, threshold=config.occupancy.threshold
+                config.occupancy.resolution,
+                decay=config.occupancy.decay,
+                threshold=config.occupancy.threshold,
             )
             for prefix, module in (("field.", field), ("occupancy.", occupancy)):
-                own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                own = {
+                    k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+                }
                 module.load_state_dict(own)
             field.refresh_storage()
             return cls(field.to(device), occupancy.to(device), config, **about["run"])
@@ -156,4 +181,6 @@ class Result:
             raise RunFolderError(f"'{path}': damaged ({str(error).splitlines()[0]})") from error
 
     def __repr__(self) -> str:
-        return f"Result({self.prompt!r}, prior={self.prior!r}, seed={self.seed}, steps={self.steps})"
+        return (
+            f"Result({self.prompt!r}, prior={self.prior!r}, seed={self.seed}, steps={self.steps})"
+        )

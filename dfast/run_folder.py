@@ -1,11 +1,11 @@
 """The folder of one run, written so that a crash at any moment leaves it whole.
 
-    run.json                 what the run is: prompt, seed, prior, dfast's version
-    config.toml              every setting
-    metrics.jsonl            one line every `train.log_every` steps
-    previews/step_000050.png
-    checkpoint.safetensors   model, Adam, occupancy, random state: all that resuming needs
-    result.safetensors       the finished object, see `dfast.load`
+run.json                 what the run is: prompt, seed, prior, dfast's version
+config.toml              every setting
+metrics.jsonl            one line every `train.log_every` steps
+previews/step_000050.png
+checkpoint.safetensors   model, Adam, occupancy, random state: all that resuming needs
+result.safetensors       the finished object, see `dfast.load`
 """
 
 from __future__ import annotations
@@ -72,15 +72,18 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
             f"'{path}': damaged or cut short ({error}); delete it, or restore it from a copy"
         ) from error
     if about.get("format") != kind:
-        raise RunFolderError(f"'{path}': expected a {kind!r} file, got {about.get('format', 'another format')!r}")
+        raise RunFolderError(
+            f"'{path}': expected a {kind!r} file, got {about.get('format', 'another format')!r}"
+        )
     return tensors, about
 
 
 class RunFolder:
     """The folder at `path`, made if need be, for the run that `about` and `config` describe.
 
-    resume: continue the run that is already there; without it such a folder is refused, and so is always one that holds
-    another run or other files. Raises RunFolderError, and touches nothing then.
+    resume: continue the run that is already there; without it such a folder is refused, and so is
+    always one that holds another run or other files. Raises RunFolderError, and touches nothing
+    then.
     """
 
     def __init__(
@@ -112,14 +115,17 @@ class RunFolder:
         for key in ("prompt", "seed", "prior"):
             if found.get(key) != self.about.get(key):
                 raise RunFolderError(
-                    f"out: '{path}' holds another run ({key} {found.get(key)!r}, not {self.about.get(key)!r}); "
-                    "choose another folder"
+                    f"out: '{path}' holds another run ({key} {found.get(key)!r}, not "
+                    f"{self.about.get(key)!r}); choose another folder"
                 )
         if not resume:
-            raise RunFolderError(f"out: '{path}' already holds this run; resume it, or choose another folder")
+            raise RunFolderError(
+                f"out: '{path}' already holds this run; resume it, or choose another folder"
+            )
         if Config.load(path / "config.toml") != self.config:
             raise RunFolderError(
-                f"out: '{path}' was begun with other settings; resume with its own config.toml, or choose another folder"
+                f"out: '{path}' was begun with other settings; resume with its own config.toml, "
+                "or choose another folder"
             )
         return True
 

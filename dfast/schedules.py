@@ -11,13 +11,17 @@ from .config import CoarseToFineConfig, GuidanceConfig, OptimizerConfig, Shading
 
 
 def ramp(progress: float, start: float, end: float, until: float) -> float:
-    """From `start` at 0 to `end` at `until`, linear, constant after. until = 0 means `end` throughout."""
+    """From `start` at 0 to `end` at `until`, linear, constant after. until = 0 means `end`
+    throughout.
+    """
     amount = 1.0 if until <= 0.0 else min(max(progress / until, 0.0), 1.0)
     return start + (end - start) * amount
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Factor on the base rates: linear warm-up to 1, then a cosine to `config.final` at the last step."""
+    """Factor on the base rates: linear warm-up to 1, then a cosine to `config.final` at the last
+    step.
+    """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     span = max(steps - config.warmup_steps, 1)
@@ -33,7 +37,7 @@ def t_range(progress: float, config: GuidanceConfig) -> tuple[float, float]:
 
 
 def lit_probability(progress: float, config: ShadingConfig) -> float:
-    """How much of the diffuse and textureless odds applies: 0 while ambient only, then a ramp to 1."""
+    """Share of the diffuse and textureless odds that applies: 0 at first, then a ramp to 1."""
     if progress < config.ambient_only:
         return 0.0
     return ramp(progress - config.ambient_only, 0.0, 1.0, config.ramp)
@@ -49,9 +53,10 @@ def level_weights(
 ) -> Tensor | None:
     """[L] weights in [0, 1] of the grid levels, float32 on the CPU; None when all are 1.
 
-    Levels come in one by one, each over its own stretch of progress. The footprint is a Gaussian blur of standard
-    deviation f world units: level l, whose cells measure c_l, is damped by exp(-0.5 (f / c_l)^2), which is mip-NeRF
-    360's factor with the frequency measured in cells.
+    Levels come in one by one, each over its own stretch of progress. The footprint is a Gaussian
+    blur of standard
+    deviation f world units: level l, whose cells measure c_l, is damped by exp(-0.5 (f / c_l)^2),
+    which is mip-NeRF 360's factor with the frequency measured in cells.
     """
     count = len(resolutions)
     active = ramp(progress, min(config.levels_start, count), count, config.levels_until)

@@ -1,7 +1,8 @@
 """Score Distillation Sampling as pure functions.
 
-z_t = alpha_t x + sigma_t eps with alpha^2 + sigma^2 = 1; x lives in model space [-1, 1]. The gradient that reaches the
-image is w(t) (eps_hat(z_t) - eps), and nothing flows through the diffusion model. See Poole et al. 2022, section 3.
+z_t = alpha_t x + sigma_t eps with alpha^2 + sigma^2 = 1; x lives in model space [-1, 1]. The
+gradient that reaches the image is w(t) (eps_hat(z_t) - eps), and nothing flows through the
+diffusion model. See Poole et al. 2022, section 3.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def add_noise(x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
 
 
 def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance in the paper's convention: (1 + w) eps_c - w eps_u, in float32 at least.
+    """Classifier-free guidance in the paper's convention: (1 + w) eps_c - w eps_u, in float32 at
+    least.
 
     `scale` is w; diffusers' guidance_scale is 1 + w. w = 0 is the conditional prediction alone.
     """
@@ -40,7 +42,9 @@ def eps_from_v(v: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor
 
 
 def weight(alpha: Tensor, sigma: Tensor, kind: str = "sigma2") -> Tensor:
-    """w(t) from alpha, sigma of any one shape: "sigma2" (the paper), "sigma", "alpha_sigma" or "uniform"."""
+    """w(t) from alpha, sigma of any one shape: "sigma2" (the paper), "sigma", "alpha_sigma" or
+    "uniform".
+    """
     if kind == "sigma2":
         return sigma * sigma
     if kind == "sigma":

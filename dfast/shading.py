@@ -1,7 +1,7 @@
 """How each picture is lit: albedo, diffuse or textureless, and from where.
 
-c = rho (diffuse max(0, n . l) + ambient), l the direction to a point light (`dfast.ops.shade`). Albedo is ambient 1 and
-diffuse 0; textureless replaces rho by white.
+c = rho (diffuse max(0, n . l) + ambient), l the direction to a point light (`dfast.ops.shade`).
+Albedo is ambient 1 and diffuse 0; textureless replaces rho by white.
 """
 
 from __future__ import annotations
@@ -33,11 +33,18 @@ class ShadingBatch:
     textureless: Tensor
     """[B] 1 where the albedo is replaced by white, else 0"""
     lit: bool
-    """Whether any picture needs normals; known on the host, so that asking costs no synchronisation."""
+    """Whether any picture needs normals; known on the host, so that asking costs no
+    synchronisation.
+    """
 
     def to(self, device: torch.device | str) -> ShadingBatch:
-        values = (self.light_position, self.ambient, self.diffuse, self.textureless)
-        return ShadingBatch(*(v.to(device, non_blocking=True) for v in values), lit=self.lit)
+        return ShadingBatch(
+            light_position=self.light_position.to(device, non_blocking=True),
+            ambient=self.ambient.to(device, non_blocking=True),
+            diffuse=self.diffuse.to(device, non_blocking=True),
+            textureless=self.textureless.to(device, non_blocking=True),
+            lit=self.lit,
+        )
 
 
 def sample_shading(
@@ -47,7 +54,9 @@ def sample_shading(
     progress: float,
     generator: torch.Generator,
 ) -> ShadingBatch:
-    """A look and a light for each camera; cameras and result live on the generator's device, the host."""
+    """A look and a light for each camera; cameras and result live on the generator's device, the
+    host.
+    """
     n, device = len(cameras), generator.device
     odds = torch.tensor([shading.albedo, shading.diffuse, shading.textureless], device=device)
     odds = odds / odds.sum()
@@ -70,7 +79,9 @@ def sample_shading(
 
 
 def fixed_shading(look: str, cameras: CameraBatch, ambient: float = 0.3) -> ShadingBatch:
-    """One look for all, lit from above and to the left of each camera. Raises ValueError on an unknown look."""
+    """One look for all, lit from above and to the left of each camera. Raises ValueError on an
+    unknown look.
+    """
     if look not in LOOKS:
         raise ValueError(f"shading: expected one of {', '.join(LOOKS)}, got {look!r}")
     n, device = len(cameras), cameras.origin.device

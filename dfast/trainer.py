@@ -26,13 +26,22 @@ Metrics = dict[str, Tensor | float]
 
 
 class Trainer:
-    """Everything a run needs. Everything that changes is in `state_dict`: loading it continues the run.
+    """Everything a run needs. Everything that changes is in `state_dict`: loading it continues the
+    run.
 
     On the CPU the same seed gives the same bytes, interrupted or not.
     """
 
-    def __init__(self, config: Config, prior: Prior, prompt: str, seed: int, device: torch.device) -> None:
-        self.config, self.prior, self.prompt, self.seed, self.device = config, prior, prompt, seed, device
+    def __init__(
+        self, config: Config, prior: Prior, prompt: str, seed: int, device: torch.device
+    ) -> None:
+        self.config, self.prior, self.prompt, self.seed, self.device = (
+            config,
+            prior,
+            prompt,
+            seed,
+            device,
+        )
         self.step = 0
         self.rng = Generators.seeded(seed, device)
         self.field = Field(config.field, self.rng.host).to(device)
@@ -47,7 +56,9 @@ class Trainer:
         if behind := list(self.background.parameters()):
             groups.append({"params": behind, "rate": o.lr_background})
         self.optimizer = torch.optim.Adam(groups, lr=1.0, betas=o.betas, eps=o.eps, fused=True)
-        self.guard = Guard(config.train, device, self._model_state, self._load_model_state, self._reseed)
+        self.guard = Guard(
+            config.train, device, self._model_state, self._load_model_state, self._reseed
+        )
         self.budget = SampleBudget(device)
         self.alpha, self.sigma = prior.alphas(device)
         self.condition = prior.embed(prompt, views=config.guidance.view_words)
@@ -66,9 +77,9 @@ class Trainer:
         cameras, shading = cameras.to(self.device), shading.to(self.device)
 
         pictures = render(
-            self.field, self.occupancy, self.background, colors, cameras, shading, size, config.march,
-            level_weights=levels, generator=rng.device, capacity=self.budget.capacity(size),
-            want_normals=config.regularizer.orientation[1] > 0,
+            self.field, self.occupancy, self.background, colors, cameras, shading, size,
+            config.march, level_weights=levels, generator=rng.device,
+            capacity=self.budget.capacity(size), want_normals=config.regularizer.orientation[1] > 0,
         )  # fmt: skip
         self.budget.note(pictures.rays.samples)
         x = self._model_space(pictures.image)
@@ -146,7 +157,9 @@ class Trainer:
         return loss
 
     def finish(self) -> None:
-        """Bring every occupancy cell up to date with the trained field, drawing from no run generator."""
+        """Bring every occupancy cell up to date with the trained field, drawing from no run
+        generator.
+        """
         self.occupancy = self._new_occupancy()
         levels = level_weights(1.0, self.field.spec.resolutions, self.config.coarse_to_fine)
         levels = None if levels is None else levels.to(self.device)

@@ -1,4 +1,6 @@
-"""Priors whose answer is known exactly: what the diffusion model would say if the data were one picture a camera."""
+"""Priors whose answer is known exactly: what the diffusion model would say if the data were one
+picture a camera.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ def cosine_schedule(count: int = 100) -> tuple[Tensor, Tensor]:
 
 
 def ellipsoid(cameras: CameraBatch, resolution: int, samples: int = 3) -> Tensor:
-    """[B,3,H,W] in [0, 1]: an ellipsoid whose colour varies with position, on white, anti-aliased."""
+    """[B,3,H,W] in [0, 1]: an ellipsoid of varied colour on white, anti-aliased."""
     size = resolution * samples
     origins, directions = cameras.rays(size)
     scale = origins.new_tensor(AXES)

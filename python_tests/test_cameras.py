@@ -17,7 +17,9 @@ def test_front_camera_axes() -> None:
     assert_close(right, torch.tensor([0.0, 1.0, 0.0]))  # image right is +y
     assert_close(up, torch.tensor([0.0, 0.0, 1.0]))
     assert_close(back, torch.tensor([1.0, 0.0, 0.0]))
-    assert_close(cameras.origin[1], torch.tensor([0.0, 2.0, 0.0]), atol=1e-6, rtol=0)  # 90 degrees: +y
+    assert_close(
+        cameras.origin[1], torch.tensor([0.0, 2.0, 0.0]), atol=1e-6, rtol=0
+    )  # 90 degrees: +y
 
 
 def test_rays_are_row_major_from_the_top_left() -> None:
@@ -40,7 +42,9 @@ def test_poles_keep_their_heading(elevation: float) -> None:
     assert_close(cameras.rotation @ cameras.rotation.transpose(1, 2), eye, atol=1e-5, rtol=0)
     assert_close(torch.linalg.det(cameras.rotation), torch.ones(2))
     assert_close(cameras.rotation[0, :, 0], torch.tensor([0.0, 1.0, 0.0]), atol=1e-5, rtol=0)
-    above = look_at(cameras.origin[:1], torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]), torch.ones(1))
+    above = look_at(
+        cameras.origin[:1], torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]), torch.ones(1)
+    )
     assert torch.isfinite(above.rotation).all()
 
 
@@ -84,10 +88,17 @@ def test_same_seed_same_cameras() -> None:
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "words"),
     [
-        (0, 0, "front view"), (45, 60, "front view"), (315, 0, "front view"), (46, 0, "side view"),
-        (270, 10, "side view"), (135, 0, "back view"), (180, 0, "back view"), (-180, 0, "back view"),
-        (0, 61, "overhead view"), (725, 0, "front view"),
+        (0, 0, "front view"),
+        (45, 60, "front view"),
+        (315, 0, "front view"),
+        (46, 0, "side view"),
+        (270, 10, "side view"),
+        (135, 0, "back view"),
+        (180, 0, "back view"),
+        (-180, 0, "back view"),
+        (0, 61, "overhead view"),
+        (725, 0, "front view"),
     ],
-)  # fmt: skip
+)
 def test_view_words_of_the_paper(azimuth: float, elevation: float, words: str) -> None:
     assert view_words(azimuth, elevation) == words

@@ -45,7 +45,10 @@ def test_replace_changes_a_copy() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"camera": {"viws": 3}}, "config key 'camera.viws': unknown; did you mean 'camera.views'?"),
+        (
+            {"camera": {"viws": 3}},
+            "config key 'camera.viws': unknown; did you mean 'camera.views'?",
+        ),
         ({"trian": {}}, "config key 'trian': unknown; did you mean 'train'?"),
         ({"camera": 3}, "config section 'camera': expected a table, got 3"),
         ({"camera": {"fov": [30]}}, "config key 'camera.fov': expected a list of 2, got [30]"),
@@ -53,11 +56,17 @@ def test_replace_changes_a_copy() -> None:
         ({"train": {"steps": 1.5}}, "config key 'train.steps': expected a whole number, got 1.5"),
         ({"train": {"steps": True}}, "config key 'train.steps': expected a whole number, got True"),
         ({"field": {"blob": "x"}}, "config key 'field.blob': expected one of"),
-        ({"guidance": {"t_min": 0.9, "t_max": 0.1}}, "config key 'guidance.t_max': expected more than"),
-        ({"camera": {"resolution": [[0.5, 64]]}}, "config key 'camera.resolution': expected rising"),
+        (
+            {"guidance": {"t_min": 0.9, "t_max": 0.1}},
+            "config key 'guidance.t_max': expected more than",
+        ),
+        (
+            {"camera": {"resolution": [[0.5, 64]]}},
+            "config key 'camera.resolution': expected rising",
+        ),
         ({"camera": {"distance": [3, 2]}}, "config key 'camera.distance': expected (low, high)"),
     ],
-)  # fmt: skip
+)
 def test_bad_values_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         Config.from_dict(values)

@@ -21,7 +21,9 @@ SMALL = FieldConfig(
 )
 
 
-def _field(config: FieldConfig, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Field:
+def _field(
+    config: FieldConfig, generator: torch.Generator, dtype: torch.dtype = torch.float64
+) -> Field:
     field = Field(config, generator).to(dtype)
     with torch.no_grad():  # large enough to matter
         field.table.copy_(torch.randn(field.table.shape, generator=generator))
@@ -49,7 +51,9 @@ def test_gradient_is_that_of_the_logit(layers: int, blob: str, generator: torch.
 
 @pytest.mark.parametrize("interpolation", ["smoothstep", "linear"])
 @pytest.mark.parametrize("activation", ["softplus", "exp"])
-def test_second_order_is_exact(activation: str, interpolation: str, generator: torch.Generator) -> None:
+def test_second_order_is_exact(
+    activation: str, interpolation: str, generator: torch.Generator
+) -> None:
     grid = replace(SMALL.grid, interpolation=interpolation)  # type: ignore[arg-type]
     config = replace(SMALL, grid=grid, density_activation=activation)  # type: ignore[arg-type]
     field, x = _field(config, generator), _points(4, generator)
@@ -115,4 +119,6 @@ def test_empty_input_and_seeded_start(generator: torch.Generator) -> None:
     field = Field(SMALL, torch.Generator().manual_seed(3))
     assert field(torch.zeros(0, 3), want_gradient=True).gradient.shape == (0, 3)
     again = Field(SMALL, torch.Generator().manual_seed(3))
-    assert all(torch.equal(a, b) for a, b in zip(field.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(field.parameters(), again.parameters(), strict=True)
+    )

@@ -54,9 +54,12 @@ def _lit(cameras: object, light: Tensor, textureless: float) -> ShadingBatch:
 def test_ball_has_its_size_and_colour() -> None:
     pictures = _render(_ball(color=2.0))
     assert pictures.image.shape == (2, 3, 32, 32) and pictures.opacity.shape == (2, 1, 32, 32)
-    # A ball of radius r at distance 3 covers a disc of tan(asin(r / 3)) of the image's tan(20 degrees).
+    # A ball of radius r at distance 3 covers a disc of tan(asin(r / 3)) of the image's tan(20
+    # degrees).
     half = math.tan(math.asin(0.6 / 3.0)) / math.tan(math.radians(20.0))
-    assert float(pictures.opacity.detach().mean()) == pytest.approx(math.pi * half * half / 4.0, rel=0.03)
+    assert float(pictures.opacity.detach().mean()) == pytest.approx(
+        math.pi * half * half / 4.0, rel=0.03
+    )
     middle = pictures.image[:, :, 16, 16]
     assert_close(middle, torch.full((2, 3), 1.0 / (1.0 + math.exp(-2.0))), atol=2e-3, rtol=0)
     assert_close(pictures.depth[:, 0, 16, 16], torch.full((2,), 2.4), atol=0.02, rtol=0)
@@ -69,7 +72,9 @@ def test_background_fills_the_rest() -> None:
 
 
 def test_frontally_lit_ball_has_its_mean_shade() -> None:
-    """Group 6: lit from the eye, a white sphere's disc has the mean 0.1 + 0.9 * 2/3 (far camera, far light)."""
+    """Group 6: lit from the eye, a white sphere's disc has the mean 0.1 + 0.9 * 2/3 (far camera,
+    far light).
+    """
     cameras = orbit(1, elevation=20.0, distance=60.0, fov=1.6)
     shading = _lit(cameras, 50.0 * cameras.origin, textureless=1.0)
     pictures = _render(_ball(-3.0), shading, cameras=cameras, march=MarchConfig(step=0.01))
@@ -93,7 +98,9 @@ def test_fill_counts_only_rays_through_the_sphere() -> None:
 
 def test_gradients_reach_every_parameter() -> None:
     cameras = orbit(2)
-    field = Field(replace(BALL, blob_height=5.0, density_scale=10.0), torch.Generator().manual_seed(1))
+    field = Field(
+        replace(BALL, blob_height=5.0, density_scale=10.0), torch.Generator().manual_seed(1)
+    )
     pictures = _render(field, _lit(cameras, cameras.origin, 0.0), cameras=cameras)
     (pictures.image.square().mean() + pictures.rays.normals.square().mean()).backward()
     for name, parameter in field.named_parameters():

@@ -36,7 +36,12 @@ TINY = Config().replace(
 
 
 def _train(prompt: str = "a ball", **options: Any) -> Result:
-    options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False} | options
+    options = {
+        "prior": OraclePrior(12),
+        "device": "cpu",
+        "config": TINY,
+        "progress": False,
+    } | options
     return train(prompt, **options)
 
 
@@ -136,7 +141,9 @@ def test_truncated_files_are_named(keep: int, tmp_path: Path) -> None:
     for name in ("checkpoint.safetensors", "result.safetensors"):
         path = tmp_path / "run" / name
         path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(RunFolderError, match=r"checkpoint.safetensors.*damaged or cut short") as error:
+    with pytest.raises(
+        RunFolderError, match=r"checkpoint.safetensors.*damaged or cut short"
+    ) as error:
         _train(out=tmp_path / "run", resume=True)
     assert "\n" not in str(error.value)
     with pytest.raises(RunFolderError, match=r"result.safetensors.*damaged or cut short"):
@@ -148,7 +155,12 @@ def test_result_round_trips(tmp_path: Path) -> None:
     path = result.save(tmp_path / "copy.safetensors")
     x = torch.rand(50, 3) * 2 - 1
     for loaded in (dfast.load(tmp_path / "run"), dfast.load(path)):
-        assert (loaded.prompt, loaded.seed, loaded.prior, loaded.steps) == ("a ball", 0, "oracle", 4)
+        assert (loaded.prompt, loaded.seed, loaded.prior, loaded.steps) == (
+            "a ball",
+            0,
+            "oracle",
+            4,
+        )
         assert torch.equal(loaded.density(x), result.density(x))
         assert torch.equal(loaded.albedo(x), result.albedo(x))
         assert np.array_equal(loaded.render(resolution=16), result.render(resolution=16))

@@ -1,4 +1,6 @@
-"""Score Distillation against its known answers (MATH.md, groups 1 to 4), and regularisers (group 7)."""
+"""Score Distillation against its known answers (MATH.md, groups 1 to 4), and regularisers (group
+7).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def _column(v: Tensor) -> Tensor:
 
 
 def test_oracle_gradient_has_no_variance(generator: torch.Generator) -> None:
-    """Group 1: eps_hat - eps = (alpha/sigma)(x - x*); with w = sigma^2 the gradient is alpha sigma (x - x*)."""
+    """Group 1: eps_hat - eps = (alpha/sigma)(x - x*); with w = sigma^2 the gradient is alpha sigma
+    (x - x*).
+    """
     alpha, sigma = _levels(0.1, 0.7, 1.5)
     x, target, noise = _images(3, generator)
     noisy = add_noise(x, noise, alpha, sigma)
@@ -41,7 +45,9 @@ def test_oracle_gradient_has_no_variance(generator: torch.Generator) -> None:
 
 
 def test_gaussian_prior(generator: torch.Generator) -> None:
-    """Group 2: N(mu, s^2) gives alpha sigma (x - mu)/v - (alpha^2 s^2/v) eps, v = alpha^2 s^2 + sigma^2."""
+    """Group 2: N(mu, s^2) gives alpha sigma (x - mu)/v - (alpha^2 s^2/v) eps, v = alpha^2 s^2 +
+    sigma^2.
+    """
     alpha, sigma = _levels(0.3, 0.8, 1.2)
     x, mu, noise = _images(3, generator)
     s2 = 0.4**2
@@ -69,9 +75,13 @@ def test_guided_fixed_point(scale: float, generator: torch.Generator) -> None:
     assert_close(sds_gradient(predicted, zero, weight(alpha, sigma)), zero, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize(("k", "stable"), [(1.40, True), (1.46, True), (1.4616, False), (1.6, False)])
+@pytest.mark.parametrize(
+    ("k", "stable"), [(1.40, True), (1.46, True), (1.4616, False), (1.6, False)]
+)
 def test_two_deltas_bifurcate(k: float, stable: bool) -> None:
-    """Group 4: between deltas at +-m the origin is stable iff k^2 E[sech^2(k eps)] < 1; critical k = 1.4608."""
+    """Group 4: between deltas at +-m the origin is stable iff k^2 E[sech^2(k eps)] < 1; critical k
+    = 1.4608.
+    """
     m, n = 1.0, 4001
     alpha = torch.tensor([k / math.hypot(k, 1.0)], dtype=F64)  # k = alpha m / sigma
     sigma = torch.sqrt(1.0 - alpha**2)
@@ -88,7 +98,7 @@ def test_two_deltas_bifurcate(k: float, stable: bool) -> None:
 
 
 def test_guidance_convention_and_precision() -> None:
-    """(1 + w) eps_c - w eps_u equals diffusers' eps_u + s (eps_c - eps_u) at s = 1 + w, in float32."""
+    """(1 + w) eps_c - w eps_u is diffusers' eps_u + s (eps_c - eps_u) at s = 1 + w, in fp32."""
     c, u = torch.randn(2, 3), torch.randn(2, 3)
     assert_close(guided(c, u, 7.5), u + 8.5 * (c - u))
     half = guided(c.half(), u.half(), 100.0)
@@ -141,7 +151,7 @@ def test_orientation_punishes_only_normals_that_face_away() -> None:
     directions = torch.tensor([[1.0, 0, 0], [1.0, 0, 0]])
     loss = regularizers.orientation(weights, normals, directions, rays=2)
     loss.backward()
-    assert float(loss) == pytest.approx(0.25)
+    assert float(loss.detach()) == pytest.approx(0.25)
     assert weights.grad is None and normals.grad[1].abs().sum() == 0
 
 

@@ -1,4 +1,6 @@
-"""Runs from end to end on priors whose answer is known: reconstruction, determinism, resuming, guards."""
+"""Runs from end to end on priors whose answer is known: reconstruction, determinism, resuming,
+guards.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def _white(cameras: CameraBatch, size: int) -> torch.Tensor:
 
 
 def test_oracle_reaches_30_db_on_held_out_views() -> None:
-    """MATH.md, group 1: with a per-camera oracle SDS is a weighted reconstruction, here of an ellipsoid."""
+    """MATH.md, group 1: with a per-camera oracle SDS is a weighted reconstruction, here of an
+    ellipsoid.
+    """
     config = ALBEDO.replace(train={"steps": 150})
     trainer = Trainer(config, OraclePrior(32), "an ellipsoid", 0, CPU)
     for _ in range(config.train.steps):
@@ -59,10 +63,26 @@ def test_oracle_reaches_30_db_on_held_out_views() -> None:
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        train("x", prior=OraclePrior(12), out=tmp_path / name, seed=3, device="cpu", config=TINY, progress=False)
+        train(
+            "x",
+            prior=OraclePrior(12),
+            out=tmp_path / name,
+            seed=3,
+            device="cpu",
+            config=TINY,
+            progress=False,
+        )
     for file in ("result.safetensors", "checkpoint.safetensors", "previews/step_000012.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-    train("x", prior=OraclePrior(12), out=tmp_path / "c", seed=4, device="cpu", config=TINY, progress=False)
+    train(
+        "x",
+        prior=OraclePrior(12),
+        out=tmp_path / "c",
+        seed=4,
+        device="cpu",
+        config=TINY,
+        progress=False,
+    )
     result = "result.safetensors"
     assert (tmp_path / "a" / result).read_bytes() != (tmp_path / "c" / result).read_bytes()
 
@@ -70,10 +90,8 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [1, 5, 7])
 def test_interrupted_and_resumed_equals_uninterrupted(stop: int, tmp_path: Path) -> None:
     def go(name: str, resume: bool = False, callbacks: tuple = ()) -> dfast.Result:
-        return train(
-            "x", prior=OraclePrior(12), out=tmp_path / name, device="cpu", config=TINY, progress=False,
-            resume=resume, callbacks=callbacks,
-        )  # fmt: skip
+        options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False}
+        return train("x", out=tmp_path / name, resume=resume, callbacks=callbacks, **options)
 
     def interrupt(event: Event) -> None:
         if event.step == stop:
@@ -102,7 +120,13 @@ def test_crash_resumes_from_the_last_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power cut"):
         train("x", out=tmp_path / "parts", callbacks=(crash,), **options)
     seen: list[int] = []
-    train("x", out=tmp_path / "parts", resume=True, callbacks=(lambda e: seen.append(e.step),), **options)
+    train(
+        "x",
+        out=tmp_path / "parts",
+        resume=True,
+        callbacks=(lambda e: seen.append(e.step),),
+        **options,
+    )
     assert seen == [*range(6, 13)]
     result = "result.safetensors"
     assert (tmp_path / "whole" / result).read_bytes() == (tmp_path / "parts" / result).read_bytes()

@@ -11,7 +11,9 @@ __all__ = ["Condition", "Prior", "load_prior"]
 
 
 def load_prior(name: str, device: torch.device) -> Prior:
-    """The prior called `name` on `device`. Raises PriorError when there is none, or its files are missing."""
+    """The prior called `name` on `device`. Raises PriorError when there is none, or its files are
+    missing.
+    """
     if name == "shapes":
         from .shapes import ShapesPrior
 

@@ -17,7 +17,8 @@ Condition = Any
 class Prior(Protocol):
     """A text-conditioned diffusion model of images in model space [-1, 1].
 
-    Methods that cannot serve a request raise `dfast.errors.PriorError` or `PromptError`, each with one line.
+    Methods that cannot serve a request raise `dfast.errors.PriorError` or `PromptError`, each with
+    one line.
     """
 
     name: str
@@ -32,8 +33,8 @@ class Prior(Protocol):
     def embed(self, prompt: str, *, views: str = "camera") -> Condition:
         """All the text work of a run, done once.
 
-        views: how the camera will be told: "camera" (the finest this prior knows), "words" (the paper's four) or
-        "none".
+        views: how the camera will be told: "camera" (the finest this prior knows), "words" (the
+        paper's four) or "none".
         """
         ...
 
@@ -49,7 +50,8 @@ class Prior(Protocol):
     ) -> Tensor:
         """The guided noise eps_hat [B,3,H,W] float32, with no graph.
 
-        noisy [B,3,H,W] float32 = alpha x + sigma eps; t [B] int64; cameras: B views or None; textureless [B] bool: the
-        picture shows the shape in white; guidance: the paper's w, see `dfast.sds.guided`.
+        noisy [B,3,H,W] float32 = alpha x + sigma eps; t [B] int64; cameras: B views or None;
+        textureless [B] bool: the picture shows the shape in white; guidance: the paper's w, see
+        `dfast.sds.guided`.
         """
         ...
