@@ -10,6 +10,7 @@ Environment:
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pybind11
@@ -38,10 +39,14 @@ class CMakeBuild(build_ext):
                 settings[name] = os.environ[name]
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
         options = [f"-D{name}={value}" for name, value in settings.items()]
+        # Tools installed beside this Python are found even if its environment is not activated.
+        path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+        environment = {**os.environ, "PATH": path}
         # --fresh: a cache from another isolated build names tools that no longer exist.
         configure = ["cmake", "--fresh", "-G", "Ninja", "-S", str(ROOT), "-B", str(work)]
-        subprocess.run([*configure, *options], check=True)
-        subprocess.run(["cmake", "--build", str(work), "--parallel", jobs], check=True)
+        subprocess.run([*configure, *options], check=True, env=environment)
+        build = ["cmake", "--build", str(work), "--parallel", jobs]
+        subprocess.run(build, check=True, env=environment)
 
 
 setup(ext_modules=[Extension("dfast._C", sources=[])], cmdclass={"build_ext": CMakeBuild})
