@@ -8,6 +8,7 @@ extension or its CUDA half is missing.
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -27,18 +28,18 @@ def library() -> ModuleType:
         NativeMissingError: with the mending command, if it cannot be used here.
     """
     try:
-        from dfast import _C  # type: ignore[attr-defined]
+        native = import_module("dfast._C")
     except ImportError as error:
         raise NativeMissingError(
             f"dfast's compiled extension cannot be loaded ({error}); build it with "
             "`pip install .` in dfast's source folder (`pip install -e .` for an editable install)"
         ) from error
-    if not _C.cpu_supported():
+    if not native.cpu_supported():
         raise NativeMissingError(
-            f"dfast was built for {_C.build['cpu_arch']} processors and this one is older; "
+            f"dfast was built for {native.build['cpu_arch']} processors and this one is older; "
             "rebuild it here with `DFAST_CPU_ARCH=native pip install --force-reinstall --no-deps .`"
         )
-    return _C  # type: ignore[no-any-return]
+    return native
 
 
 def build_info() -> dict[str, Any]:

@@ -196,7 +196,9 @@ def _pack(spec: GridSpec) -> list[int]:
 @cache
 def _unpack(packed: tuple[int, ...]) -> tuple[GridSpec, Any]:
     """The spec and its native twin."""
-    spec = GridSpec(*packed[:5], interpolation="smoothstep" if packed[5] else "linear")
+    levels, features, log2_entries, base, finest, smooth = packed
+    kind: Literal["linear", "smoothstep"] = "smoothstep" if smooth else "linear"
+    spec = GridSpec(levels, features, log2_entries, base, finest, kind)
     native = _native.library().HashGrid(
         features=spec.features,
         smooth=spec.smooth,
