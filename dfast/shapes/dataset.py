@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dfast.cameras import CameraBatch, aimed, position
 from dfast.shapes import grammar, tracer
-from dfast.shapes.model import TEXT_LENGTH, camera_features
+from dfast.shapes.model import TEXT_LENGTH, camera_features, ray_map
 from dfast.shapes.objects import OBJECTS, PRIMITIVES
 from dfast.shapes.world import COLORS, MAX_PARTS, PALETTE, PartTable, Scene, part_table, table_distance
 
@@ -31,8 +31,8 @@ SHARE = {"single": 0.22, "stack": 0.25, "pair": 0.18, "composed": 0.35}
 class Views:
     """What of the camera a caption tells: the paper's view words, the camera vector, or nothing."""
 
-    words: float = 0.5
-    camera: float = 0.75
+    words: float = 0.6
+    camera: float = 0.6
     empty_caption: float = 0.1
 
 
@@ -40,6 +40,7 @@ class Batch(NamedTuple):
     image: Tensor  # [B, 3, 64, 64] in [0, 1]
     tokens: Tensor  # [B, TEXT_LENGTH]
     camera: Tensor  # [B, CAMERA_FEATURES]
+    rays: Tensor  # [B, 3, 64, 64], model.ray_map
     geometry: Tensor  # [B] index into Geometries.scenes
     colors: Tensor  # [B, SLOTS] colour index of each slot; len(COLORS) = textureless or unused
     view: Tensor  # [B] index into VIEW_WORDS
@@ -187,10 +188,13 @@ class Pool:
         tokens = g.caption_tokens(geometry, colors)
         tokens = g.add_view(tokens, geometry, view, chance(views.words))
         tokens = torch.where(chance(views.empty_caption)[:, None], 0, tokens)
-        camera = camera_features(azimuth, elevation, self.distance[chosen], self.fov[chosen])
-        camera = torch.where(chance(views.camera)[:, None], camera, 0.0)
+        distance, fov = self.distance[chosen], self.fov[chosen]
+        rays = ray_map(aimed(azimuth, elevation, distance, fov))
+        told = chance(views.camera)
+        camera = torch.where(told[:, None], camera_features(azimuth, elevation, distance, fov), 0.0)
+        rays = torch.where(told[:, None, None, None], rays, 0.0)
         visible = visible_pixels(buffer.part, g.slot[geometry], g.slots[geometry])
-        return Batch(image, tokens, camera, geometry, colors, view, visible)
+        return Batch(image, tokens, camera, rays, geometry, colors, view, visible)
 
 
 def view_index(azimuth: Tensor, elevation: Tensor) -> Tensor:

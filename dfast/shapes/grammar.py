@@ -11,7 +11,7 @@ what the embedded prior was trained on.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 
 from dfast.errors import PromptError
 from dfast.shapes.objects import OBJECTS, PRIMITIVES, pair, primitive, stack
@@ -131,7 +131,7 @@ def _read_solids(words: list[str]) -> Scene | None:
     return Scene(single(name, color), "single", name, (part,), (color,), False)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _two_solids(kind: str, a: tuple[str, str], b: tuple[str, str]) -> Scene:
     if kind == "stack":
         caption, shape, parts = stacked(*a, *b), f"{a[0]} on top of {b[0]}", stack(a[0], b[0])

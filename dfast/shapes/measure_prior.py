@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfast.shapes.dataset import VIEW_WORDS, Batch, Geometries, Pool, Views
-from dfast.shapes.model import TEXT_LENGTH
+from dfast.shapes.model import build_tokenizer
 from dfast.shapes.objects import PRIMITIVES
 from dfast.shapes.world import COLORS
 
@@ -74,8 +75,6 @@ class Labels:
 
 
 def train_classifier(pool: Pool, labels: Labels, seconds: float, batch_size: int = 512) -> Classifier:
-    import time
-
     device = pool.geometries.device
     model = Classifier(len(labels.scenes)).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
@@ -113,19 +112,20 @@ def train_classifier(pool: Pool, labels: Labels, seconds: float, batch_size: int
 
 @torch.no_grad()
 def sample(
-    unet: Any, text_encoder: Any, scheduler: Any, tokens: Tensor, camera: Tensor, guidance: float,
-    steps: int, generator: torch.Generator,
+    unet: Any, text_encoder: Any, scheduler: Any, batch: Batch, guidance: float, steps: int,
+    generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
     """Images [B, 3, 64, 64] in [0, 1]; guidance is the paper's w, (1 + w) cond - w uncond."""
     scheduler.set_timesteps(steps)
-    both = torch.cat([tokens, torch.zeros_like(tokens)])
-    text = text_encoder(both).last_hidden_state
-    z = torch.randn(len(tokens), 3, 64, 64, device=tokens.device, generator=generator)
+    text = text_encoder(torch.cat([batch.tokens, torch.zeros_like(batch.tokens)])).last_hidden_state
+    camera, rays = batch.camera.repeat(2, 1), batch.rays.repeat(2, 1, 1, 1)
+    z = torch.randn(batch.image.shape, device=batch.image.device, generator=generator)
     for t in scheduler.timesteps:
         with torch.autocast("cuda", torch.bfloat16, enabled=z.is_cuda):
-            v = unet(torch.cat([z, z]), t, text, class_labels=torch.cat([camera, camera])).sample
+            v = unet(torch.cat([z.repeat(2, 1, 1, 1), rays], 1), t, text, class_labels=camera).sample
         cond, uncond = v.float().chunk(2)
-        z = scheduler.step((1 + guidance) * cond - guidance * uncond, t, z).prev_sample
+        guided = (1 + guidance) * cond - guidance * uncond
+        z = scheduler.step(guided, t, z, use_clipped_model_output=True).prev_sample
     return (z / 2 + 0.5).clamp(0, 1)
 
 
@@ -172,10 +172,10 @@ def measure(
     rows = rows[torch.randperm(len(rows), device=g.device, generator=pool.generator)[:count]]
     views = Views(words=float(words), camera=float(not words), empty_caption=0.0)
     batch = pool.batch(len(rows), chosen=rows, textureless=0.0, views=views, held_out=held_out)
-    image = torch.cat([
-        sample(*pipeline, t, c, guidance, steps, pool.generator)
-        for t, c in zip(batch.tokens.split(500), batch.camera.split(500), strict=True)
-    ])  # fmt: skip
+    parts = zip(*(field.split(500) for field in batch), strict=True)
+    image = torch.cat(
+        [sample(*pipeline, Batch(*p), guidance, steps, pool.generator) for p in parts]
+    )
     azimuth = pool.azimuth[rows]
     got = _accuracies(model, labels, image, batch, azimuth)
     true = _accuracies(model, labels, batch.image, batch, azimuth)
@@ -219,17 +219,16 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="also write a sheet of samples")
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seconds", type=float, default=80, help="classifier training time")
+    parser.add_argument("--wait", action="store_true", help="train the classifier, then wait for weights")
     args = parser.parse_args()
-    from transformers import AutoTokenizer
-
     device = torch.device("cuda")
-    tokenizer = AutoTokenizer.from_pretrained(args.weights / "tokenizer")
-    assert tokenizer.model_max_length == TEXT_LENGTH
-    geometries = Geometries(tokenizer, device)
+    geometries = Geometries(build_tokenizer(), device)
     labels = Labels(geometries)
     pool = Pool(geometries, 60_000, 4242, compiled=True)
     model = train_classifier(pool, labels, args.seconds)
     small = Pool(geometries, 6000, 999, compiled=True, elevation=ELEVATIONS)
+    while args.wait and not (args.weights / "scheduler").exists():
+        time.sleep(1)
     pipeline = load_pipeline(args.weights, device)
     results = []
     for held_out, words, guidance in (
@@ -246,7 +245,7 @@ def main() -> None:
         from PIL import Image
 
         batch = small.batch(96, textureless=0.0, views=Views(0.0, 1.0, 0.0))
-        image = sample(*pipeline, batch.tokens, batch.camera, 2.0, 40, small.generator)
+        image = sample(*pipeline, batch, 2.0, 40, small.generator)
         sheet = torch.cat([batch.image, image], 3).view(8, 12, 3, 64, 128).permute(0, 3, 1, 4, 2)
         pixels = (sheet.reshape(8 * 64, 12 * 128, 3) * 255).byte().cpu().numpy()
         Image.fromarray(pixels).save(args.picture)

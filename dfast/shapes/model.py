@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfast.cameras import CameraBatch
 from dfast.shapes.grammar import VOCABULARY
 
 IMAGE_SIZE = 64
@@ -35,13 +36,25 @@ def camera_features(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: T
     return torch.stack([torch.ones_like(a), *waves, 4 * (size - 0.9)], dim=-1)
 
 
+def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
+    """Where each pixel's ray passes the origin: world points [B, 3, resolution, resolution].
+
+    Given beside the noisy image, this tells the UNet at every pixel which side of the object it looks
+    at. From the camera vector alone it learns silhouettes but not left from right, since nothing in a
+    convolution knows where it is; all zero means "not told".
+    """
+    origins, directions = cameras.rays(resolution)
+    closest = origins - (origins * directions).sum(-1, keepdim=True) * directions
+    return closest.view(-1, resolution, resolution, 3).permute(0, 3, 1, 2)
+
+
 def build_unet() -> Any:
-    """The denoiser: 64x64 RGB, v-prediction, text by cross-attention, camera added to the time."""
+    """The denoiser: 64x64 RGB and ray map in, v out; text by cross-attention, camera added to the time."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=IMAGE_SIZE,
-        in_channels=3,
+        in_channels=6,
         out_channels=3,
         block_out_channels=(32, 64, 128, 128),
         layers_per_block=1,

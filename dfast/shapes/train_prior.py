@@ -38,9 +38,10 @@ class Denoiser(nn.Module):
         self.unet = build_unet()
         self.text_encoder = build_text_encoder(vocabulary)
 
-    def forward(self, noisy: Tensor, t: Tensor, tokens: Tensor, camera: Tensor) -> Tensor:
-        text = self.text_encoder(tokens).last_hidden_state
-        return self.unet(noisy, t, text, class_labels=camera, return_dict=False)[0]
+    def forward(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        text = self.text_encoder(batch.tokens).last_hidden_state
+        seen = torch.cat([noisy, batch.rays], 1).contiguous(memory_format=torch.channels_last)
+        return self.unet(seen, t, text, class_labels=batch.camera, return_dict=False)[0]
 
 
 def flatten_gradients(module: nn.Module) -> Tensor:
@@ -55,15 +56,20 @@ def flatten_gradients(module: nn.Module) -> Tensor:
 
 
 def noisy_batch(batch: Batch, alphas_bar: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """(z_t, t, v) of a batch at uniform random times; v = alpha eps - sigma x0."""
+    """(z_t, t, v) of a batch at random times; v = alpha eps - sigma x0.
+
+    Half of the times are uniform, half in the noisiest quarter: there the caption and the camera, not
+    the image, must say what is seen, and there score distillation begins.
+    """
     x0 = batch.image * 2 - 1
     n = x0.shape[0]
-    t = torch.randint(len(alphas_bar), (n,), device=x0.device, generator=generator)
+    u = torch.rand(n, device=x0.device, generator=generator)
+    u[::2] = 0.75 + 0.25 * u[::2]
+    t = (u * len(alphas_bar)).long().clamp_max(len(alphas_bar) - 1)
     noise = torch.randn(x0.shape, device=x0.device, generator=generator)
     alpha = alphas_bar[t].sqrt().view(-1, 1, 1, 1)
     sigma = (1 - alphas_bar[t]).sqrt().view(-1, 1, 1, 1)
-    z = (alpha * x0 + sigma * noise).contiguous(memory_format=torch.channels_last)
-    return z, t, alpha * noise - sigma * x0
+    return alpha * x0 + sigma * noise, t, alpha * noise - sigma * x0
 
 
 def train(
@@ -103,7 +109,7 @@ def train(
         batch = images.batch(batch_size)
         z, t, v = noisy_batch(batch, alphas_bar, generator)
         with torch.autocast("cuda", torch.bfloat16):
-            out_v = model(z, t, batch.tokens, batch.camera)
+            out_v = model(z, t, batch)
         loss = (out_v.float() - v).square().mean()
         gradient.zero_()
         loss.backward()
@@ -211,7 +217,11 @@ class _Checkpoint:
                 (file,) = (folder / part).glob("*.safetensors")
                 weights = load_file(file)
                 for name, p in getattr(self.model, part).named_parameters():
-                    p.copy_(weights[name])
+                    if name == "conv_in.weight":  # a folder without ray maps lacks their channels
+                        p.zero_()
+                        p[:, : weights[name].shape[1]] = weights[name]
+                    else:
+                        p.copy_(weights[name])
             for a, p in zip(self.average, self.model.parameters(), strict=True):
                 a.copy_(p)
 
