@@ -1,0 +1,130 @@
+"""The embedded prior: the small diffusion model of the procedural world that ships with dfast.
+
+It reads sentences of `dfast.shapes.grammar` only, and hears the camera in three ways: "camera" (the
+camera vector and ray map, its finest conditioning), "words" (the paper's four view words in the
+caption) or "none". A textureless picture is asked for as "a plain chair", the words it had in training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..cameras import CameraBatch
+from ..errors import PriorError
+from ..sds import eps_from_v, guided
+from ..shapes.dataset import VIEW_WORDS, view_index
+from ..shapes.grammar import PLAIN, parse
+from ..shapes.model import IMAGE_SIZE, TEXT_LENGTH, camera_features, ray_map
+from ..shapes.world import COLORS
+
+WEIGHTS = Path(__file__).parent.parent / "shapes" / "weights"
+
+
+class ShapesCondition(NamedTuple):
+    """Encoded captions: rows are looks (coloured, plain) times views (untold, then VIEW_WORDS)."""
+
+    text: Tensor  # [2, 1 + len(VIEW_WORDS), TEXT_LENGTH, D]
+    empty: Tensor  # [1, TEXT_LENGTH, D]
+    views: str
+
+
+class ShapesPrior:
+    """`dfast.priors.Prior` of the procedural world; see that protocol for the methods."""
+
+    name = "shapes"
+    image_size = IMAGE_SIZE
+
+    def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
+        unet, self.text_encoder, self.tokenizer, self.scheduler = _load(folder)
+        self.device = device
+        # Half precision and channels-last are what GPUs are fast at; on CPUs float32 is.
+        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        self.unet = unet.to(device, self.dtype, memory_format=layout).eval().requires_grad_(False)
+
+    def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        bar = self.scheduler.alphas_cumprod.to(device, torch.float32)
+        return bar.sqrt(), (1 - bar).sqrt()
+
+    @torch.no_grad()
+    def embed(self, prompt: str, *, views: str = "camera") -> ShapesCondition:
+        caption = parse(prompt).caption
+        looks = (caption, plain(caption))
+        endings = ("", *(f" {word} view" for word in VIEW_WORDS))
+        captions = [look + ending for look in looks for ending in endings]
+        text = self._encode([*captions, ""]).to(self.device, self.dtype)
+        rows = text[:-1].view(len(looks), len(endings), TEXT_LENGTH, -1)
+        return ShapesCondition(rows, text[-1:], views)
+
+    def _encode(self, captions: list[str]) -> Tensor:
+        options = {"padding": "max_length", "max_length": TEXT_LENGTH, "return_tensors": "pt"}
+        ids = self.tokenizer(captions, **options).input_ids
+        return self.text_encoder(ids).last_hidden_state
+
+    @torch.no_grad()
+    def predict_noise(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: ShapesCondition,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+        guidance: float,
+    ) -> Tensor:
+        batch = noisy.shape[0]
+        view = torch.zeros(batch, dtype=torch.int64, device=noisy.device)
+        camera, rays = noisy.new_zeros(batch, 14), torch.zeros_like(noisy)
+        if cameras is not None and condition.views != "none":
+            view = 1 + view_index(cameras.azimuth, cameras.elevation)
+            if condition.views == "camera":
+                camera = camera_features(
+                    cameras.azimuth, cameras.elevation, cameras.distance, cameras.fov
+                )
+                rays = ray_map(cameras)
+        text = condition.text[textureless.long(), view]
+        text = torch.cat([text, condition.empty.expand(batch, -1, -1)])
+        seen = torch.cat([noisy, rays], 1).repeat(2, 1, 1, 1).to(self.dtype)
+        v = self.unet(
+            seen, t.repeat(2), text, class_labels=camera.repeat(2, 1).to(self.dtype),
+            return_dict=False,
+        )[0].float()  # fmt: skip
+        alpha, sigma = (table[t] for table in self.alphas(noisy.device))
+        conditional, unconditional = v.chunk(2)
+        return eps_from_v(guided(conditional, unconditional, guidance), noisy, alpha, sigma)
+
+
+def plain(caption: str) -> str:
+    """The caption of a textureless picture: every colour word replaced by "plain"."""
+    words = caption.replace("an ", "a ").split()
+    return " ".join(PLAIN if w in COLORS else w for w in words)
+
+
+def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
+    """(unet, text encoder, tokenizer, scheduler) of a pipeline folder."""
+    missing = [p for p in ("unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()]
+    if missing:
+        raise PriorError(
+            f"prior: the embedded weights are incomplete ({folder / missing[0]} is missing); "
+            "install dfast again with `pip install --force-reinstall --no-deps .`"
+        )
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from transformers import AutoTokenizer, CLIPTextModel
+
+    from ._quiet import quiet
+
+    with quiet():
+        try:
+            return (
+                UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),
+                CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True).float(),
+                AutoTokenizer.from_pretrained(folder / "tokenizer"),
+                DDIMScheduler.from_pretrained(folder / "scheduler"),
+            )
+        except Exception as error:  # truncated or foreign files fail in many ways
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise PriorError(f"prior: cannot load {folder} ({reason})") from error
