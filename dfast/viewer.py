@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,9 @@ SHEET_ROWS = ("diffuse", "textureless", "normal")
 class Renders(Protocol):
     """What a picture needs of a result."""
 
-    def render(self, **view: Any) -> Image:
-        """An image of the object: azimuth, elevation (degrees), resolution (pixels), shading."""
+    @property
+    def render(self) -> Callable[..., Image]:
+        """Called with azimuth, elevation (degrees), resolution (pixels), shading: an image."""
 
 
 def turntable(

@@ -7,10 +7,9 @@ namespace dfast::cpu {
 constexpr int64_t kRays = 512;  // a chunk
 
 template <class T>
-void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-               int64_t rays, int channels, T early_stop, T* color, T* depth, T* opacity, T* weights) {
-  const CompositeParams<T> p{tau,        dt,    rgb,   t,       offsets, rays, channels,
-                             early_stop, color, depth, opacity, weights};
+void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets, int64_t rays,
+               int channels, T early_stop, T* color, T* depth, T* opacity, T* weights) {
+  const CompositeParams<T> p{tau, dt, rgb, t, offsets, rays, channels, early_stop, color, depth, opacity, weights};
   parallel_chunks(launch.threads, rays, kRays, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) composite_ray(p, r);
   });
@@ -27,11 +26,11 @@ void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, 
   });
 }
 
-#define INSTANTIATE(T)                                                                                               \
-  template void composite(Launch, const T*, const T*, const T*, const T*, const int32_t*, int64_t, int, T, T*, T*,  \
-                          T*, T*);                                                                                   \
-  template void composite_backward(Launch, const T*, const T*, const T*, const T*, const int32_t*, const T*,        \
-                                   const T*, const T*, const T*, const T*, int64_t, int, T, T*, T*);
+#define INSTANTIATE(T)                                                                                                 \
+  template void composite(Launch, const T*, const T*, const T*, const T*, const int32_t*, int64_t, int, T, T*, T*, T*, \
+                          T*);                                                                                         \
+  template void composite_backward(Launch, const T*, const T*, const T*, const T*, const int32_t*, const T*, const T*, \
+                                   const T*, const T*, const T*, int64_t, int, T, T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

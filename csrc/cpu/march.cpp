@@ -34,7 +34,7 @@ void march_write(Launch launch, const T* origins, const T* directions, const T* 
   });
 }
 
-#define INSTANTIATE(T)                                                                                                \
+#define INSTANTIATE(T)                                                                                               \
   template void march_count(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int32_t*); \
   template void march_write(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T,            \
                             const int32_t*, T*, T*, int32_t*);

@@ -25,10 +25,9 @@ __global__ void backward_kernel(CompositeBackwardParams<T> p) {
 }  // namespace
 
 template <class T>
-void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-               int64_t rays, int channels, T early_stop, T* color, T* depth, T* opacity, T* weights) {
-  const CompositeParams<T> p{tau,        dt,    rgb,   t,       offsets, rays, channels,
-                             early_stop, color, depth, opacity, weights};
+void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets, int64_t rays,
+               int channels, T early_stop, T* color, T* depth, T* opacity, T* weights) {
+  const CompositeParams<T> p{tau, dt, rgb, t, offsets, rays, channels, early_stop, color, depth, opacity, weights};
   if (rays == 0) return;
   const DeviceGuard guard(launch.device);
   forward_kernel<<<blocks_for(rays, kBlock), kBlock, 0, stream_of(launch)>>>(p);
@@ -47,11 +46,11 @@ void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, 
   check(cudaGetLastError(), "composite_backward");
 }
 
-#define INSTANTIATE(T)                                                                                               \
-  template void composite(Launch, const T*, const T*, const T*, const T*, const int32_t*, int64_t, int, T, T*, T*,  \
-                          T*, T*);                                                                                   \
-  template void composite_backward(Launch, const T*, const T*, const T*, const T*, const int32_t*, const T*,        \
-                                   const T*, const T*, const T*, const T*, int64_t, int, T, T*, T*);
+#define INSTANTIATE(T)                                                                                                 \
+  template void composite(Launch, const T*, const T*, const T*, const T*, const int32_t*, int64_t, int, T, T*, T*, T*, \
+                          T*);                                                                                         \
+  template void composite_backward(Launch, const T*, const T*, const T*, const T*, const int32_t*, const T*, const T*, \
+                                   const T*, const T*, const T*, int64_t, int, T, T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

@@ -8,8 +8,8 @@ namespace {
 
 constexpr int kBlock = 128;
 
-// One thread a ray, both passes. Neighbouring rays of an image walk neighbouring bricks, so the bitfield (32 KiB at 64^3)
-// stays in L1; what bounds it is divergence between rays of different length.
+// One thread a ray, both passes. Neighbouring rays of an image walk neighbouring bricks, so the bitfield (32 KiB at
+// 64^3) stays in L1; what bounds it is divergence between rays of different length.
 template <class T>
 __global__ void count_kernel(MarchParams<T> p, int32_t* counts) {
   const int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -51,7 +51,7 @@ void march_write(Launch launch, const T* origins, const T* directions, const T* 
   check(cudaGetLastError(), "march_write");
 }
 
-#define INSTANTIATE(T)                                                                                                \
+#define INSTANTIATE(T)                                                                                               \
   template void march_count(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int32_t*); \
   template void march_write(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T,            \
                             const int32_t*, T*, T*, int32_t*);

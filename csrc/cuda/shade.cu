@@ -27,8 +27,8 @@ template <class T>
 void shade(Launch launch, const T* gradient, const T* albedo, const T* position, const T* light_position,
            const T* ambient, const T* diffuse, const T* textureless, const int32_t* view, int64_t samples, T eps,
            T* rgb, T* normal) {
-  const ShadeParams<T> p{gradient,    albedo, position, light_position, ambient, diffuse,
-                         textureless, view,   samples,  eps,            rgb,     normal};
+  const ShadeParams<T> p{gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
+                         samples,  eps,    rgb,      normal};
   if (samples == 0) return;
   const DeviceGuard guard(launch.device);
   forward_kernel<<<blocks_for(samples, kBlock), kBlock, 0, stream_of(launch)>>>(p);
@@ -39,8 +39,8 @@ template <class T>
 void shade_backward(Launch launch, const T* gradient, const T* albedo, const T* position, const T* light_position,
                     const T* ambient, const T* diffuse, const T* textureless, const int32_t* view, const T* d_rgb,
                     const T* d_normal, int64_t samples, T eps, T* d_gradient, T* d_albedo) {
-  const ShadeBackwardParams<T> p{gradient, albedo,   position, light_position, ambient, diffuse,    textureless, view,
-                                 d_rgb,    d_normal, samples,  eps,            d_gradient, d_albedo};
+  const ShadeBackwardParams<T> p{gradient, albedo, position, light_position, ambient, diffuse,    textureless,
+                                 view,     d_rgb,  d_normal, samples,        eps,     d_gradient, d_albedo};
   if (samples == 0) return;
   const DeviceGuard guard(launch.device);
   backward_kernel<<<blocks_for(samples, kBlock), kBlock, 0, stream_of(launch)>>>(p);

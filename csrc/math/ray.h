@@ -33,9 +33,7 @@ DFAST_HD int64_t brick_index(int x, int y, int z, int bricks) {
 }
 DFAST_HD int brick_bit(int x, int y, int z) { return ((x & 3) << 4) | ((y & 3) << 2) | (z & 3); }
 
-DFAST_HD int clamp_cell(int i, int resolution) {
-  return i < 0 ? 0 : (i >= resolution ? resolution - 1 : i);
-}
+DFAST_HD int clamp_cell(int i, int resolution) { return i < 0 ? 0 : (i >= resolution ? resolution - 1 : i); }
 
 // Distance along one axis at which the ray leaves the block of `size` cells that holds cell `i`
 // (size a power of two). o and d are in cells. The face is drawn in by `margin` cells so that rounding

@@ -68,8 +68,8 @@ struct CompositeBackwardParams {
   int64_t rays;            // R
   int channels;            // C
   T early_stop;
-  T* d_tau;                // [M]    zeroed by the caller
-  T* d_rgb;                // [M, C] zeroed by the caller
+  T* d_tau;  // [M]    zeroed by the caller
+  T* d_rgb;  // [M, C] zeroed by the caller
 };
 
 // dL/dw_i = d_color . c_i + d_depth t_i + d_opacity + d_weights_i. One pass down the ray rebuilds T_{i+1}
@@ -105,13 +105,13 @@ DFAST_HD void composite_ray_backward(const CompositeBackwardParams<T>& p, int64_
   }
 }
 
-DFAST_LAUNCHERS(
-  template <class T>
-  void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-                 int64_t rays, int channels, T early_stop, T* color, T* depth, T* opacity, T* weights);
-  template <class T>
-  void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-                          const T* weights, const T* d_color, const T* d_depth, const T* d_opacity,
-                          const T* d_weights, int64_t rays, int channels, T early_stop, T* d_tau, T* d_rgb);)
+DFAST_LAUNCHERS(template <class T> void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t,
+                                                  const int32_t* offsets, int64_t rays, int channels, T early_stop,
+                                                  T* color, T* depth, T* opacity, T* weights);
+                template <class T>
+                void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t,
+                                        const int32_t* offsets, const T* weights, const T* d_color, const T* d_depth,
+                                        const T* d_opacity, const T* d_weights, int64_t rays, int channels,
+                                        T early_stop, T* d_tau, T* d_rgb);)
 
 }  // namespace dfast

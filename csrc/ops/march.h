@@ -35,11 +35,11 @@ struct MarchBlock {
 // A ray in units of cells, and the bitfield it looks up.
 template <class T>
 struct MarchRay {
-  T near, far;    // in the sphere, world units
-  T jitter;       // of the samples in their intervals
-  T o[3], d[3];   // origin and direction in cells, from the grid's corner
-  T inverse[3];   // 1 / d, infinite (and unused) where parallel
-  T margin;       // > 30 ulp of a float coordinate in cells
+  T near, far;   // in the sphere, world units
+  T jitter;      // of the samples in their intervals
+  T o[3], d[3];  // origin and direction in cells, from the grid's corner
+  T inverse[3];  // 1 / d, infinite (and unused) where parallel
+  T margin;      // > 30 ulp of a float coordinate in cells
   const uint64_t* bits;
   int resolution;
 
@@ -80,7 +80,8 @@ struct MarchRay {
   DFAST_HD T sample(T a, T dt) const { return a + jitter * dt; }
 };
 
-// Constant steps (at most 2e5 in the sphere, the Python side sees to it): interval k starts at near + k * step, whatever was skipped before it.
+// Constant steps (at most 2e5 in the sphere, the Python side sees to it): interval k starts at near + k * step,
+// whatever was skipped before it.
 template <class T, class Emit>
 DFAST_HD void march_constant(const MarchRay<T>& ray, T step, Emit& emit) {
   const T inverse_step = T(1) / step;
@@ -93,7 +94,7 @@ DFAST_HD void march_constant(const MarchRay<T>& ray, T step, Emit& emit) {
     const T a = ray.near + T(k) * step;
     const MarchBlock<T> block = ray.block(ray.sample(a, ray.cut(a, step)));
     const T beyond = (block.leave - ray.near) * inverse_step - ray.jitter;  // in intervals
-    int next = beyond > T(0) ? static_cast<int>(beyond) + 1 : 0;    // first with a sample beyond
+    int next = beyond > T(0) ? static_cast<int>(beyond) + 1 : 0;            // first with a sample beyond
     next = next < intervals ? next : intervals;
     next = next > k + 1 ? next : k + 1;
     if (block.kept && !emit.run(ray, step, k, next)) return;
@@ -169,22 +170,22 @@ struct MarchWrite {
     }
     return slot < end;
   }
-  // Both passes run the same body, but nothing obliges a compiler to round it alike twice: should a marginal sample have
-  // vanished, its slot holds an empty interval.
+  // Both passes run the same body, but nothing obliges a compiler to round it alike twice: should a marginal sample
+  // have vanished, its slot holds an empty interval.
   DFAST_HD void finish() {
     while (slot < end) one(T(0), T(0));
   }
 };
 
 DFAST_LAUNCHERS(
-  // counts[r]: how many samples ray r keeps.
-  template <class T>
-  void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                   int64_t rays, int resolution, T radius, T step, T growth, int32_t* counts /* [R] */);
-  // Fills slots offsets[r] .. offsets[r + 1] of every ray; offsets may cut a ray short.
-  template <class T>
-  void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                   int64_t rays, int resolution, T radius, T step, T growth, const int32_t* offsets /* [R + 1] */,
-                   T* t /* [M] */, T* dt /* [M] */, int32_t* ray /* [M] */);)
+    // counts[r]: how many samples ray r keeps.
+    template <class T>
+    void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
+                     int64_t rays, int resolution, T radius, T step, T growth, int32_t* counts /* [R] */);
+    // Fills slots offsets[r] .. offsets[r + 1] of every ray; offsets may cut a ray short.
+    template <class T>
+    void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
+                     int64_t rays, int resolution, T radius, T step, T growth, const int32_t* offsets /* [R + 1] */,
+                     T* t /* [M] */, T* dt /* [M] */, int32_t* ray /* [M] */);)
 
 }  // namespace dfast

@@ -52,8 +52,8 @@ struct ShadeBackwardParams {
   const T* d_normal;        // [M, 3] or null: zero
   int64_t samples;          // M
   T eps;
-  T* d_gradient;            // [M, 3]
-  T* d_albedo;              // [M, 3]
+  T* d_gradient;  // [M, 3]
+  T* d_albedo;    // [M, 3]
 };
 
 // With light = l_d max(0, n.l) + l_a:  d rho = d_rgb light,  d light = d_rgb . rho,
@@ -79,14 +79,14 @@ DFAST_HD void shade_sample_backward(const ShadeBackwardParams<T>& p, int64_t i) 
   normal_vjp(n, inverse, d_n, p.d_gradient + 3 * i);
 }
 
-DFAST_LAUNCHERS(
-  template <class T>
-  void shade(Launch launch, const T* gradient, const T* albedo, const T* position, const T* light_position,
-             const T* ambient, const T* diffuse, const T* textureless, const int32_t* view, int64_t samples, T eps,
-             T* rgb, T* normal);
-  template <class T>
-  void shade_backward(Launch launch, const T* gradient, const T* albedo, const T* position, const T* light_position,
-                      const T* ambient, const T* diffuse, const T* textureless, const int32_t* view, const T* d_rgb,
-                      const T* d_normal, int64_t samples, T eps, T* d_gradient, T* d_albedo);)
+DFAST_LAUNCHERS(template <class T>
+                void shade(Launch launch, const T* gradient, const T* albedo, const T* position,
+                           const T* light_position, const T* ambient, const T* diffuse, const T* textureless,
+                           const int32_t* view, int64_t samples, T eps, T* rgb, T* normal);
+                template <class T>
+                void shade_backward(Launch launch, const T* gradient, const T* albedo, const T* position,
+                                    const T* light_position, const T* ambient, const T* diffuse, const T* textureless,
+                                    const int32_t* view, const T* d_rgb, const T* d_normal, int64_t samples, T eps,
+                                    T* d_gradient, T* d_albedo);)
 
 }  // namespace dfast

@@ -2,7 +2,8 @@
 
 It reads sentences of `dfast.shapes.grammar` only, and hears the camera in three ways: "camera" (the
 camera vector and ray map, its finest conditioning), "words" (the paper's four view words in the
-caption) or "none". A textureless picture is asked for as "a plain chair", the words it had in training.
+caption) or "none". A textureless picture is asked for as "a plain chair", the words it had in
+training.
 """
 
 from __future__ import annotations
@@ -106,7 +107,9 @@ def plain(caption: str) -> str:
 
 def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
     """(unet, text encoder, tokenizer, scheduler) of a pipeline folder."""
-    missing = [p for p in ("unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()]
+    missing = [
+        p for p in ("unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()
+    ]
     if missing:
         raise PriorError(
             f"prior: the embedded weights are incomplete ({folder / missing[0]} is missing); "
@@ -121,7 +124,9 @@ def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
         try:
             return (
                 UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),
-                CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True).float(),
+                CLIPTextModel.from_pretrained(
+                    folder / "text_encoder", use_safetensors=True
+                ).float(),
                 AutoTokenizer.from_pretrained(folder / "tokenizer"),
                 DDIMScheduler.from_pretrained(folder / "scheduler"),
             )

@@ -1,8 +1,8 @@
 """Training images of the procedural world, made on the training device as fast as they are used.
 
-A pool of G-buffers (every geometry from random cameras) is traced once; every batch then draws views
-from the pool and paints them with random colours, lights and backgrounds, and writes the caption that
-says so. One traced view thus appears in every colour, and no image is seen twice.
+A pool of G-buffers (every geometry from random cameras) is traced once; every batch then draws
+views from the pool and paints them with random colours, lights and backgrounds, and writes the
+caption that says so. One traced view thus appears in every colour, and no image is seen twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from dfast.cameras import CameraBatch, aimed, position
 from dfast.shapes import grammar, tracer
 from dfast.shapes.model import TEXT_LENGTH, camera_features, ray_map
 from dfast.shapes.objects import OBJECTS, PRIMITIVES
-from dfast.shapes.world import COLORS, MAX_PARTS, PALETTE, PartTable, Scene, part_table, table_distance
+from dfast.shapes.world import (
+    COLORS,
+    MAX_PARTS,
+    PALETTE,
+    PartTable,
+    Scene,
+    part_table,
+    table_distance,
+)
 
 SLOTS = 2
 VIEW_WORDS = ("front", "side", "back", "overhead")
@@ -81,7 +89,7 @@ class Geometries:
         self.textureless = white
 
     def caption_tokens(self, geometry: Tensor, colors: Tensor) -> Tensor:
-        """Token ids [B, TEXT_LENGTH] of the canonical captions in the given slot colours [B, SLOTS]."""
+        """Token ids [B, TEXT_LENGTH] of the canonical captions in slot colours [B, SLOTS]."""
         tokens = self.tokens[geometry]
         for s in range(SLOTS):
             color = colors[:, s, None]
@@ -90,7 +98,7 @@ class Geometries:
         return tokens
 
     def add_view(self, tokens: Tensor, geometry: Tensor, view: Tensor, told: Tensor) -> Tensor:
-        """Append "front view" (or side, back, overhead) to the captions whose `told` [B] is true."""
+        """Append "front view" (side, back, overhead) to the captions whose `told` [B] is true."""
         position = torch.arange(TEXT_LENGTH, device=tokens.device)
         end = self.length[geometry, None]
         word = self.view_token[view][:, None]
@@ -117,8 +125,8 @@ class Pool:
     """G-buffers of random geometries from random cameras, all on one device."""
 
     def __init__(
-        self, geometries: Geometries, count: int, seed: int, *, chunk: int = 250, compiled: bool = False,
-        elevation: tuple[float, float] = (-35.0, 88.0),
+        self, geometries: Geometries, count: int, seed: int, *, chunk: int = 250,
+        compiled: bool = False, elevation: tuple[float, float] = (-35.0, 88.0),
     ) -> None:  # fmt: skip
         self.geometries, device = geometries, geometries.device
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -156,10 +164,10 @@ class Pool:
         )
 
     def batch(
-        self, size: int, *, views: Views | None = None, held_out: bool = False, textureless: float = 0.12,
-        albedo_only: float = 0.28, chosen: Tensor | None = None,
+        self, size: int, *, views: Views | None = None, held_out: bool = False,
+        textureless: float = 0.12, albedo_only: float = 0.28, chosen: Tensor | None = None,
     ) -> Batch:  # fmt: skip
-        """A batch of painted views with their captions; chosen [size]: these pool rows instead of random."""
+        """Painted views with their captions; chosen [size]: these pool rows instead of random."""
         g, device, generator = self.geometries, self.geometries.device, self.generator
         views = views or Views()
 

@@ -4,8 +4,8 @@
     solid  := [a|an|the] [colour] (sphere | cube | cylinder | cone | torus | capsule)
     object := [colour] object-word ["with a" colour part-word]
 
-`parse` accepts common synonyms and missing colours, and always returns the canonical caption, which is
-what the embedded prior was trained on.
+`parse` accepts common synonyms and missing colours, and always returns the canonical caption, which
+is what the embedded prior was trained on.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ HELD_OUT: frozenset[tuple[str, str]] = frozenset({
     ("duck", "pink"), ("mushroom", "blue"), ("tree", "white"), ("airplane", "orange"),
     ("lamp", "pink"),
 })  # fmt: skip
-"""(noun, colour) pairs that the prior never saw in training, so that generalisation can be measured."""
+"""(noun, colour) pairs that training leaves out, so that generalisation can be measured."""
 
 _ON = ("on top of", "on")
 _ARTICLES = frozenset({"a", "an", "the"})
 _RELATIONS = ("on", "top", "of", "next", "to", "with")
 _PART_WORDS = ("hat", "roof")
 VOCABULARY: tuple[str, ...] = (
-    *_ARTICLES.difference({"the"}), *_RELATIONS, *_PART_WORDS, *COLORS, PLAIN, *PRIMITIVES, *OBJECTS,
-    "front", "side", "back", "overhead", "view",
+    *_ARTICLES.difference({"the"}), *_RELATIONS, *_PART_WORDS, *COLORS, PLAIN, *PRIMITIVES,
+    *OBJECTS, "front", "side", "back", "overhead", "view",
 )  # fmt: skip
 EXAMPLES = '"a red chair", "a green cone on top of a yellow cube", "a snowman with a purple hat"'
 
@@ -50,8 +50,8 @@ EXAMPLES = '"a red chair", "a green cone on top of a yellow cube", "a snowman wi
 def parse(prompt: str) -> Scene:
     """The scene that a sentence names.
 
-    Raises PromptError when the prompt is empty, has a word outside the vocabulary, or is not a sentence
-    of the grammar; the message lists what is known.
+    Raises PromptError when the prompt is empty, has a word outside the vocabulary, or is not a
+    sentence of the grammar; the message lists what is known.
     """
     words = [SYNONYMS.get(w, w) for w in re.findall(r"[a-z]+", prompt.lower())]
     if not words:
@@ -60,8 +60,8 @@ def parse(prompt: str) -> Scene:
     unknown = [w for w in words if w not in known]
     if unknown:
         raise PromptError(
-            f'prompt: the embedded prior does not know the word "{unknown[0]}"; it knows the colours '
-            f"{', '.join(COLORS)}, the solids {', '.join(PRIMITIVES)}, the objects "
+            f'prompt: the embedded prior does not know the word "{unknown[0]}"; it knows '
+            f"the colours {', '.join(COLORS)}, the solids {', '.join(PRIMITIVES)}, the objects "
             f'{", ".join(OBJECTS)}, and "on top of", "next to", "with a ... hat/roof". '
             "Open-vocabulary prompts need real text-to-image weights (another prior)"
         )
@@ -156,7 +156,9 @@ def _read_object(words: list[str]) -> Scene | None:
     return object_scene(name, color, part_color)
 
 
-def object_scene(name: str, color: str | None = None, part_color: str | None = None) -> Scene | None:
+def object_scene(
+    name: str, color: str | None = None, part_color: str | None = None
+) -> Scene | None:
     """A composed object in the given colours (None: its default)."""
     kind = OBJECTS[name]
     slots = list(kind.defaults)

@@ -1,8 +1,10 @@
-"""Measure the embedded prior: `python -m dfast.shapes.measure_prior --weights FOLDER --out FILE.json`.
+"""Measure the embedded prior.
 
-An attribute classifier is trained on true renders only, then asked what it sees in images sampled from
-the prior: shape, colours, order of parts, view. It is never used in training. Its own accuracy on
-true renders of the same views is reported beside, since it bounds what can be measured.
+    python -m dfast.shapes.measure_prior --weights FOLDER --out FILE.json
+
+An attribute classifier is trained on true renders only, then asked what it sees in images sampled
+from the prior: shape, colours, order of parts, view. It is never used in training. Its own accuracy
+on true renders of the same views is reported beside, since it bounds what can be measured.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from dfast.shapes.objects import PRIMITIVES
 from dfast.shapes.world import COLORS
 
 ELEVATIONS = (-10.0, 50.0)
-"""Views in which every attribute can be seen; whole objects from straight above cannot be told apart."""
+"""Views in which every attribute can be seen; from straight above objects look alike."""
 LEAST_PIXELS = 240
 """Least visible pixels (of 128 x 128) of every coloured part of a measured view."""
 
@@ -74,9 +76,12 @@ class Labels:
         return geometry, colors
 
 
-def train_classifier(pool: Pool, labels: Labels, seconds: float, batch_size: int = 512) -> Classifier:
+def train_classifier(
+    pool: Pool, labels: Labels, seconds: float, batch_size: int = 512
+) -> Classifier:
     device = pool.geometries.device
-    model = Classifier(len(labels.scenes)).to(device).to(memory_format=torch.channels_last)
+    model = Classifier(len(labels.scenes)).to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
     begin, step, progress = time.time(), 0, 0.0
     while progress < 1:
@@ -122,7 +127,9 @@ def sample(
     z = torch.randn(batch.image.shape, device=batch.image.device, generator=generator)
     for t in scheduler.timesteps:
         with torch.autocast("cuda", torch.bfloat16, enabled=z.is_cuda):
-            v = unet(torch.cat([z.repeat(2, 1, 1, 1), rays], 1), t, text, class_labels=camera).sample
+            v = unet(
+                torch.cat([z.repeat(2, 1, 1, 1), rays], 1), t, text, class_labels=camera
+            ).sample
         cond, uncond = v.float().chunk(2)
         guided = (1 + guidance) * cond - guidance * uncond
         z = scheduler.step(guided, t, z, use_clipped_model_output=True).prev_sample
@@ -155,7 +162,7 @@ def measure(
     model: Classifier, labels: Labels, pool: Pool, pipeline: tuple[Any, Any, Any], *, count: int,
     held_out: bool, guidance: float, words: bool, steps: int = 40,
 ) -> dict[str, Any]:  # fmt: skip
-    """Accuracies over `count` samples; words: the view is told by the paper's words, not the camera."""
+    """Accuracies over `count` samples; words: the paper's words tell the view, not the camera."""
     g = pool.geometries
     seen = torch.arange(len(pool.geometry), device=g.device)
     probe = pool.batch(len(seen), chosen=seen, textureless=0.0) if len(seen) <= 6000 else None
@@ -182,7 +189,8 @@ def measure(
     stack = torch.tensor([s.kind == "stack" for s in labels.scenes], device=g.device)
     is_stack = stack[batch.geometry]
     same = torch.tensor(
-        [s.kind == "stack" and len(set(_solids(s.shape))) == 1 for s in labels.scenes], device=g.device
+        [s.kind == "stack" and len(set(_solids(s.shape))) == 1 for s in labels.scenes],
+        device=g.device,
     )[batch.geometry]
     order = torch.where(same, got["color"], got["shape"])
     classes: dict[str, list[float]] = {}
@@ -193,7 +201,9 @@ def measure(
         "samples": len(rows), "held_out": held_out, "guidance": guidance,
         "view_told_by": "words" if words else "camera",
         **{k: round(float(v.float().mean()), 4) for k, v in got.items()},
-        "order_of_stack": round(float(order[is_stack].float().mean()), 4) if is_stack.any() else None,
+        "order_of_stack": (
+            round(float(order[is_stack].float().mean()), 4) if is_stack.any() else None
+        ),
         "classifier_on_truth": {k: round(float(v.float().mean()), 4) for k, v in true.items()},
         "by_class": {k: [round(sum(v) / len(v), 3), len(v)] for k, v in sorted(classes.items())},
     }  # fmt: skip
@@ -219,7 +229,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="also write a sheet of samples")
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seconds", type=float, default=80, help="classifier training time")
-    parser.add_argument("--wait", action="store_true", help="train the classifier, then wait for weights")
+    parser.add_argument(
+        "--wait", action="store_true", help="train the classifier, then wait for weights"
+    )
     args = parser.parse_args()
     device = torch.device("cuda")
     geometries = Geometries(build_tokenizer(), device)

@@ -26,8 +26,8 @@ UNKNOWN = "<unk>"
 def camera_features(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: Tensor) -> Tensor:
     """What the UNet is told of the camera, [B, CAMERA_FEATURES]; all zero means "not told".
 
-    azimuth, elevation, fov [B] in degrees, distance [B] in scene radii. Harmonics of the heading up to
-    the fourth make neighbouring views distinct; the last feature is the apparent size.
+    azimuth, elevation, fov [B] in degrees, distance [B] in scene radii. Harmonics of the heading up
+    to the fourth make neighbouring views distinct; the last feature is the apparent size.
     """
     a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
     waves = [f(k * a) for k in (1, 2, 3, 4) for f in (torch.sin, torch.cos)]
@@ -39,9 +39,9 @@ def camera_features(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: T
 def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
     """Where each pixel's ray passes the origin: world points [B, 3, resolution, resolution].
 
-    Given beside the noisy image, this tells the UNet at every pixel which side of the object it looks
-    at. From the camera vector alone it learns silhouettes but not left from right, since nothing in a
-    convolution knows where it is; all zero means "not told".
+    Given beside the noisy image, this tells the UNet at every pixel which side of the object it
+    looks at. From the camera vector alone it learns silhouettes but not left from right, since
+    nothing in a convolution knows where it is; all zero means "not told".
     """
     origins, directions = cameras.rays(resolution)
     closest = origins - (origins * directions).sum(-1, keepdim=True) * directions
@@ -49,7 +49,7 @@ def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
 
 
 def build_unet() -> Any:
-    """The denoiser: 64x64 RGB and ray map in, v out; text by cross-attention, camera added to the time."""
+    """64x64 RGB and ray map in, v out; text by cross-attention, the camera added to the time."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(

@@ -1,7 +1,8 @@
 """The objects of the procedural world, each a few parts inside the unit sphere, front towards +x.
 
 Every entry of `OBJECTS` is a composed object: its parts, the words of its colour slots, and the
-default colour of each slot. `primitive` gives the six simple solids that stacks and pairs are made of.
+default colour of each slot. `primitive` gives the six simple solids that stacks and pairs are made
+of.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Sphere tracing of procedural scenes, in batches: geometry once, then any colours and lights.
 
-`trace` finds, for every pixel, which part is seen and its normal (a G-buffer); `shade` turns G-buffers
-into images under given colours, light and background. Splitting the two lets one traced view be shown
-in every colour and under every light, which is how the embedded prior's training images are made.
+`trace` finds, for every pixel, which part is seen and its normal (a G-buffer); `shade` turns
+G-buffers into images under given colours, light and background. Splitting the two lets one traced
+view be shown in every colour and under every light, which is how the embedded prior's training
+images are made.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Distance = Callable[[PartTable, Tensor], tuple[Tensor, Tensor]]
 
 
 class GBuffer(NamedTuple):
-    """What the camera sees: part [B, H, W] uint8 (EMPTY: nothing), normal [B, H, W, 3] int8 (x127)."""
+    """What cameras see: part [B, H, W] uint8 (EMPTY: nothing), normal [B, H, W, 3] int8 (x127)."""
 
     part: Tensor
     normal: Tensor
@@ -86,8 +87,8 @@ def shade(
     """Images [B, 3, H/d, W/d] in [0, 1] of G-buffers [B, H, W].
 
     colors [B, K, 3]: albedo of each part; light [B, 3]: unit vector towards the light; ambient [B]:
-    the ambient share, the rest is diffuse (1: albedo only); background [B, 3]. Anti-aliased by averaging
-    downsample x downsample pixels.
+    the ambient share, the rest is diffuse (1: albedo only); background [B, 3]. Anti-aliased by
+    averaging downsample x downsample pixels.
     """
     batch, height, width = buffer.part.shape
     mask = buffer.part != EMPTY

@@ -58,8 +58,8 @@ def flatten_gradients(module: nn.Module) -> Tensor:
 def noisy_batch(batch: Batch, alphas_bar: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
     """(z_t, t, v) of a batch at random times; v = alpha eps - sigma x0.
 
-    Half of the times are uniform, half in the noisiest quarter: there the caption and the camera, not
-    the image, must say what is seen, and there score distillation begins.
+    Half of the times are uniform, half in the noisiest quarter: there the caption and the camera,
+    not the image, must say what is seen, and there score distillation begins.
     """
     x0 = batch.image * 2 - 1
     n = x0.shape[0]
@@ -75,7 +75,7 @@ def noisy_batch(batch: Batch, alphas_bar: Tensor, generator: torch.Generator) ->
 def train(
     out: Path, seconds: float, batch_size: int, pool: int, rate: float, init: Path | None, seed: int
 ) -> None:
-    """Train for `seconds` of wall time (set-up excluded) and save the averaged weights under out."""
+    """Train for `seconds` of wall time, set-up excluded; save the averaged weights under out."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     torch.cuda.set_device(device)
@@ -85,7 +85,8 @@ def train(
     torch.manual_seed(seed)  # the same initial weights on every rank
     tokenizer, scheduler = build_tokenizer(), build_scheduler()
     alphas_bar = scheduler.alphas_cumprod.to(device)
-    model = Denoiser(len(tokenizer)).to(device).to(memory_format=torch.channels_last)
+    model = Denoiser(len(tokenizer)).to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = [p.detach().clone() for p in model.parameters()]
     gradient = flatten_gradients(model)
     optimizer = torch.optim.AdamW(
@@ -126,7 +127,7 @@ def train(
     total = torch.zeros((), device=device)
     if rank == 0:
         print(f"ready after {time.time() - started:.0f} s", flush=True)
-    parameters = list(model.parameters())
+    parameters: list[Tensor] = list(model.parameters())
     while True:
         share = torch.tensor((time.time() - begin) / seconds, device=device)
         if world > 1 and step % 10 == 0:
@@ -146,9 +147,7 @@ def train(
         if step % log == 0 and rank == 0:
             rate_now = log * batch_size * world / (time.time() - last)
             mean = float(total) / log
-            print(
-                f"step {step} loss {mean:.5f} {rate_now:.0f} images/s {progress:.0%}", flush=True
-            )
+            print(f"step {step} loss {mean:.5f} {rate_now:.0f} images/s {progress:.0%}", flush=True)
             total.zero_()
             last = time.time()
         if rank == 0 and time.time() - saved > 60:
@@ -160,7 +159,8 @@ def train(
         images_seen = step * batch_size * world
         record = {
             "steps": step, "images": images_seen, "seconds": seconds, "gpus": world, "rate": rate,
-            "batch": batch_size * world, "gpu": torch.cuda.get_device_name(device), "pool": pool * world,
+            "batch": batch_size * world, "pool": pool * world,
+            "gpu": torch.cuda.get_device_name(device),
             "started_from": None if init is None else "an earlier run's averaged weights",
         }  # fmt: skip
         (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")

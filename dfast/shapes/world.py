@@ -1,8 +1,9 @@
 """Scenes of the procedural world: coloured parts with exact (or bounding) signed distances.
 
 A `Scene` is the ground truth behind a caption: where matter is, which part it belongs to, and the
-albedo of each part. Distances follow the usual closed forms (Quilez, "distance functions"). The same
-functions serve one scene on the CPU (truth) and thousands of scenes at once on a GPU (`PartTable`).
+albedo of each part. Distances follow the usual closed forms (Quilez, "distance functions"). The
+same functions serve one scene on the CPU (truth) and thousands of scenes at once on a GPU
+(`PartTable`).
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Part:
 
     kind: "ellipsoid" (size = radii), "box" (half sizes), "cone" (bottom radius, top radius, half
     height; a cylinder when both radii are equal), "torus" (ring radius, tube radius), "capsule"
-    (radius, half length of the core); axis z. color: a colour word, or a slot number that the caption
-    fills. rotation: degrees about x, then y, then z. rounding: radius of rounded edges.
+    (radius, half length of the core); axis z. color: a colour word, or a slot number that the
+    caption fills. rotation: degrees about x, then y, then z. rounding: radius of rounded edges.
     """
 
     kind: str
@@ -94,7 +95,9 @@ class Scene:
     @property
     def part_colors(self) -> tuple[str, ...]:
         """Colour word of every part."""
-        return tuple(self.slots[p.color] if isinstance(p.color, int) else p.color for p in self.parts)
+        return tuple(
+            self.slots[p.color] if isinstance(p.color, int) else p.color for p in self.parts
+        )
 
     @property
     def colors(self) -> Tensor:
@@ -136,10 +139,10 @@ def part_table(parts: tuple[Part, ...], count: int) -> PartTable:
 
 
 def table_distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance [B, P] and nearest part [B, P] of points x [B, P, 3] to the parts of B scenes [B, K]."""
+    """Distance and nearest part [B, P] of points x [B, P, 3] to the parts of B scenes [B, K]."""
     rows = PartTable(*(t[:, None] for t in table))  # [B, 1, K, ...] against points [B, P, 1]
     offset = [x[..., None, i] - rows.center[..., i] for i in range(3)]
-    p = [sum(rows.rotation[..., i, j] * offset[j] for j in range(3)) for i in range(3)]
+    p = [_dot(rows.rotation[..., i, :].unbind(-1), offset) for i in range(3)]
     size = rows.size.unbind(-1)
     d = torch.full_like(offset[0], 1e9)
     for kind in range(len(KINDS)):
@@ -175,6 +178,10 @@ def _distance(kind: int, p: Sequence[Tensor], size: Sequence[Tensor]) -> Tensor:
     if name == "torus":
         return _length(radial - a, z) - b
     return _length(radial, z - torch.maximum(torch.minimum(z, b), -b)) - a  # capsule
+
+
+def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _length(*components: Tensor) -> Tensor:
