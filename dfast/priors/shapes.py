@@ -21,6 +21,7 @@ from ..shapes.dataset import VIEW_WORDS, view_index
 from ..shapes.grammar import PLAIN, parse
 from ..shapes.model import IMAGE_SIZE, TEXT_LENGTH, camera_features, ray_map
 from ..shapes.world import COLORS
+from ._quiet import quiet
 
 WEIGHTS = Path(__file__).parent.parent / "shapes" / "weights"
 
@@ -45,7 +46,9 @@ class ShapesPrior:
         # Half precision and channels-last are what GPUs are fast at; on CPUs float32 is.
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-        self.unet = unet.to(device, self.dtype, memory_format=layout).eval().requires_grad_(False)
+        with quiet():
+            unet = unet.to(device, self.dtype, memory_format=layout)
+        self.unet = unet.eval().requires_grad_(False)
 
     def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
         bar = self.scheduler.alphas_cumprod.to(device, torch.float32)
@@ -101,8 +104,8 @@ class ShapesPrior:
 
 def plain(caption: str) -> str:
     """The caption of a textureless picture: every colour word replaced by "plain"."""
-    words = caption.replace("an ", "a ").split()
-    return " ".join(PLAIN if w in COLORS else w for w in words)
+    words = {"an": "a"} | dict.fromkeys(COLORS, PLAIN)
+    return " ".join(words.get(w, w) for w in caption.split())
 
 
 def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
@@ -117,8 +120,6 @@ def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
         )
     from diffusers import DDIMScheduler, UNet2DConditionModel
     from transformers import AutoTokenizer, CLIPTextModel
-
-    from ._quiet import quiet
 
     with quiet():
         try:
