@@ -211,7 +211,7 @@ class SampleBudget:
         host = torch.empty(2, dtype=torch.int64, pin_memory=True)
         host.copy_(both, non_blocking=True)
         event = torch.cuda.Event()
-        event.record()
+        event.record(torch.cuda.current_stream(both.device))
         self._pending.append((host, event))
         self._seen += 1
 

@@ -72,8 +72,9 @@ class Trainer:
 
         cameras = sample_cameras(config.camera, n, rng.host)
         shading = sample_shading(config.shading, config.light, cameras, now, rng.host)
-        colors = self.background.sample_colors(n, rng.host).to(self.device)
-        t = sample_timesteps(n, *t_range(now, guidance), len(self.alpha), rng.host).to(self.device)
+        colors = self._move(self.background.sample_colors(n, rng.host))
+        t = sample_timesteps(n, *t_range(now, guidance), len(self.alpha), rng.host)
+        t = self._move(t)
         cameras, shading = cameras.to(self.device), shading.to(self.device)
 
         pictures = render(
@@ -121,7 +122,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         levels = level_weights(now, self.field.spec.resolutions, config.coarse_to_fine)
-        levels = None if levels is None else levels.to(self.device)
+        levels = None if levels is None else self._move(levels)
         if self.step % config.occupancy.every == 0:
             self.occupancy.update(
                 lambda x: self.field.density(x, levels),
@@ -130,6 +131,10 @@ class Trainer:
                 warmup=self.step < config.occupancy.warmup_steps,
             )
         return levels
+
+    def _move(self, values: Tensor) -> Tensor:
+        """From the host to the device, without waiting for what runs there."""
+        return values.to(self.device, non_blocking=True)
 
     def _model_space(self, image: Tensor) -> Tensor:
         """[B,3,H,W] in [0, 1] to the prior's size and [-1, 1]."""

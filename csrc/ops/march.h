@@ -114,7 +114,7 @@ DFAST_HD void march_growing(const MarchRay<T>& ray, T step, T growth, Emit& emit
       length = a > constant_until ? a * growth : step;
       const T dt = ray.cut(a, length);
       if (block.kept && !emit.one(ray.sample(a, dt), dt)) return;
-      a += length;
+      a = a + length > a ? a + length : ray.far;  // far away a short step can be less than a's rounding
       length = a > constant_until ? a * growth : step;
     } while (a < ray.far && ray.sample(a, length) <= block.leave);
   }

@@ -49,10 +49,11 @@ class ShapesPrior:
         with quiet():
             unet = unet.to(device, self.dtype, memory_format=layout)
         self.unet = unet.eval().requires_grad_(False)
+        bar = self.scheduler.alphas_cumprod.to(device, torch.float32)
+        self.alpha, self.sigma = bar.sqrt(), (1 - bar).sqrt()
 
     def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        bar = self.scheduler.alphas_cumprod.to(device, torch.float32)
-        return bar.sqrt(), (1 - bar).sqrt()
+        return self.alpha.to(device), self.sigma.to(device)
 
     @torch.no_grad()
     def embed(self, prompt: str, *, views: str = "camera") -> ShapesCondition:
