@@ -1,13 +1,15 @@
 """The score of a result against the procedural world: shape, identity, colours, front, faults.
 
 - iou: best over yaw, scale, translation and level set; ellipsoid_iou is what the best-fitting
-ellipsoid would have got. - rank: place of the caption's own geometry among every geometry of the
-grammar, by aligned IoU (1 is first). - albedo: share of the truth's surface where the colour one
-would see is within 0.3 (Euclidean RGB) of the truth's.
-  colors: share of the parts (those with at least 4 % of the surface) whose median colour is nearest
-  to the right word.
+  ellipsoid would have got.
+- rank: place of the caption's own geometry among every geometry of the grammar, by aligned IoU (1
+  is first).
+- albedo: share of the truth's surface where the colour one would see is within 0.3 (Euclidean RGB)
+  of the truth's. colors: share of the parts (those with at least 4 % of the surface) whose median
+  colour is nearest to the right word.
 - front: for objects that have one, whether the best heading over all 360 degrees is within 30
-degrees of the front. - empty, opaque, hazy, collapsed: faults, see `faults`.
+  degrees of the front.
+- empty, opaque, hazy, collapsed: faults, see `faults`.
 """
 
 from __future__ import annotations
