@@ -1,4 +1,4 @@
-"""The main job with the embedded prior, cut short: all files are written, equal seeds, equal bytes."""
+"""The main job with the embedded prior, cut short: every file appears, equal seeds, equal bytes."""
 
 from __future__ import annotations
 
