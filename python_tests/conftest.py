@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic tests on a GPU
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
-def _cuda_ready() -> bool:
+def cuda_ready() -> bool:
+    """Whether a CUDA device and CUDA kernels are there."""
     if not torch.cuda.is_available():
         return False
     from dfast import _native
@@ -19,7 +23,7 @@ def _cuda_ready() -> bool:
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """Every device; the CUDA half is skipped without a GPU and a CUDA build."""
-    if request.param == "cuda" and not _cuda_ready():
+    if request.param == "cuda" and not cuda_ready():
         pytest.skip("needs a CUDA device and a build of dfast with CUDA kernels")
     return torch.device(request.param)
 
