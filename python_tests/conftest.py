@@ -11,8 +11,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
-def cuda_ready() -> bool:
-    """Whether a CUDA device and CUDA kernels are there."""
+def _cuda_ready() -> bool:
     if not torch.cuda.is_available():
         return False
     from dfast import _native
@@ -23,7 +22,7 @@ def cuda_ready() -> bool:
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """Every device; the CUDA half is skipped without a GPU and a CUDA build."""
-    if request.param == "cuda" and not cuda_ready():
+    if request.param == "cuda" and not _cuda_ready():
         pytest.skip("needs a CUDA device and a build of dfast with CUDA kernels")
     return torch.device(request.param)
 
@@ -44,6 +43,13 @@ def needs_native() -> None:
         _native.library()
     except NativeMissingError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def needs_cuda() -> None:
+    """Skip without a CUDA device or CUDA kernels."""
+    if not _cuda_ready():
+        pytest.skip("needs a CUDA device and a build of dfast with CUDA kernels")
 
 
 @pytest.fixture

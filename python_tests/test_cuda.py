@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import cuda_ready
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -21,12 +20,7 @@ from dfast.renderer import Rendered, SampleBudget, render
 from dfast.shading import fixed_shading
 from dfast.trainer import Trainer
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(
-        not cuda_ready(), reason="needs a CUDA device and a build of dfast with CUDA kernels"
-    ),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("needs_cuda")]
 
 TINY = Config().replace(
     field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 16},

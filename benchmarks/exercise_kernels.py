@@ -1,0 +1,88 @@
+"""Run every CUDA kernel of dfast once, at sizes small enough for compute-sanitizer.
+
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer python benchmarks/exercise_kernels.py
+
+Without torch's caching allocator each tensor is its own allocation, so that an access one element
+past its end is seen. Sizes are not multiples of a block, and marching leaves slots past the total.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dfast.ops import hashgrid
+from dfast.ops.composite import composite
+from dfast.ops.hashgrid import GridSpec
+from dfast.ops.march import march
+from dfast.ops.shade import shade
+
+CUDA = torch.device("cuda")
+generator = torch.Generator().manual_seed(0)
+
+
+def rand(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Uniform in [0, 1), made on the host: the fewer kernels run, the less there is to check."""
+    return torch.rand(*shape, generator=generator, dtype=dtype).to(CUDA)
+
+
+def exercise_hash_grid(features: int, interpolation: str, dtype: torch.dtype) -> None:
+    """Value, gradient, both backward passes and the fixed-point sums, at the border of the cube."""
+    spec = GridSpec(3, features, 6, 3, 9, interpolation)  # type: ignore[arg-type]
+    grid, n = hashgrid._pack(spec), 301
+    x, table = rand(n, 3, dtype=dtype), rand(spec.entries, features, dtype=dtype)
+    x[0], x[1], x[2] = 0.0, 1.0, torch.nan
+    a, u = rand(n, spec.outputs, dtype=dtype), rand(n, 3, dtype=dtype)
+    weights = torch.tensor([1.0, 0.5, 0.0], dtype=dtype).to(CUDA)
+    stored = [None, table.half()] if dtype == torch.float32 else [None]
+    for storage in stored:
+        hashgrid._encode(x, table, grid, weights, storage)
+        hashgrid._encode_grad(x, table, a, grid, None, storage)
+        hashgrid._jvp(x, table, u, grid, None, storage)
+        hashgrid._hvp(x, table, a, u, grid, weights, storage)
+    for deterministic in (False, True):
+        torch.use_deterministic_algorithms(deterministic)
+        hashgrid._scatter(x, a, None, None, grid, None)
+        hashgrid._scatter(x, a, u, a, grid, weights)
+    torch.use_deterministic_algorithms(False)
+
+
+def exercise_rendering(dtype: torch.dtype, growth: float, capacity: int | None) -> None:
+    """March, shade and composite with their backward passes."""
+    rays, resolution = 77, 8
+    origins = torch.nn.functional.normalize(torch.randn(rays, 3, generator=generator), dim=-1)
+    aim = 0.3 * torch.randn(rays, 3, generator=generator) - 3.0 * origins
+    directions = torch.nn.functional.normalize(aim, dim=-1)
+    origins, directions = (v.to(CUDA, dtype) for v in (3.0 * origins, directions))
+    bits = torch.randint(256, (resolution**3 // 8,), generator=generator).to(torch.uint8).to(CUDA)
+    samples = march(
+        origins, directions, bits, resolution=resolution, radius=1.0, step=0.07, growth=growth,
+        jitter=rand(rays, dtype=dtype), capacity=capacity,
+    )  # fmt: skip
+    m, views = len(samples.t), 2
+    light, one = rand(views, 3, dtype=dtype), rand(views, dtype=dtype)
+    view = torch.randint(views, (m,), generator=generator, dtype=torch.int32).to(CUDA)
+    gradient = rand(m, 3, dtype=dtype).requires_grad_()
+    albedo = rand(m, 3, dtype=dtype).requires_grad_()
+    tau = (5.0 * rand(m, dtype=dtype)).requires_grad_()
+    position = rand(m, 3, dtype=dtype)
+    rgb, normal = shade(gradient, albedo, position, light, one, one, one, view)
+    for channels in (rgb, torch.cat([rgb, normal], -1)):
+        outputs = composite(tau, samples.dt, channels, samples.t, samples.offsets, early_stop=0.01)
+        torch.autograd.grad([v.sum() for v in outputs], (tau, gradient), retain_graph=True)
+
+
+def main() -> None:
+    for dtype in (torch.float32, torch.float64):
+        for features in (1, 2, 4, 8):
+            for interpolation in ("linear", "smoothstep"):
+                exercise_hash_grid(features, interpolation, dtype)
+        for growth in (0.0, 0.02):
+            for capacity in (None, 5000, 100):  # exact, with slots to spare, too few
+                exercise_rendering(dtype, growth, capacity)
+    torch.cuda.synchronize()
+    print("every kernel ran")
+
+
+if __name__ == "__main__":
+    main()
