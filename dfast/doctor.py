@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 REQUIRED = ("numpy", "safetensors", "diffusers", "transformers", "pillow", "tqdm", "trimesh")
-OPTIONAL = {"av": ("mp4 turntables (gif works without)", 'pip install "dfast[video]"')}
+OPTIONAL = {"av": ("mp4 turntables (gif works without)", "pip install av")}
 
 
 @dataclass(frozen=True)

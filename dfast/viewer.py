@@ -118,9 +118,7 @@ def _need_av() -> None:
     try:
         import av  # noqa: F401
     except ImportError:
-        raise ExportError(
-            'mp4 films need PyAV: pip install "dfast[video]" (or ask for a .gif)'
-        ) from None
+        raise ExportError("mp4 films need PyAV: pip install av (or ask for a .gif)") from None
 
 
 def _write_mp4(images: list[Image], path: Path, fps: int) -> None:
