@@ -60,6 +60,7 @@ class Trainer:
             config.train, device, self._model_state, self._load_model_state, self._reseed
         )
         self.budget = SampleBudget(device)
+        self._resizers: dict[int, Tensor] = {}
         self.alpha, self.sigma = prior.alphas(device)
         self.condition = prior.embed(prompt, views=config.guidance.view_words)
 
@@ -140,8 +141,20 @@ class Trainer:
         """[B,3,H,W] in [0, 1] to the prior's size and [-1, 1]."""
         size = self.prior.image_size
         if image.shape[-1] != size:
-            image = interpolate(image, (size, size), mode="bilinear", antialias=True)
+            along = self._resize_matrix(image.shape[-1], size)
+            image = along @ image @ along.t()
         return 2.0 * image - 1.0
+
+    def _resize_matrix(self, size: int, to: int) -> Tensor:
+        """[to,size], antialiased bilinear. Two products have a deterministic gradient on every
+        device.
+        """
+        if size not in self._resizers:
+            eye = torch.eye(size)[None, None]
+            self._resizers[size] = self._move(
+                interpolate(eye, (to, size), mode="bilinear", antialias=True)[0, 0]
+            )
+        return self._resizers[size]
 
     def _regularize(self, pictures: Rendered, now: float) -> Tensor | float:
         config, rays = self.config.regularizer, pictures.rays

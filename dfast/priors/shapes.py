@@ -44,7 +44,7 @@ class ShapesPrior:
         unet, self.text_encoder, self.tokenizer, self.scheduler = _load(folder)
         self.device = device
         # Half precision and channels-last are what GPUs are fast at; on CPUs float32 is.
-        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
         layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         with quiet():
             unet = unet.to(device, self.dtype, memory_format=layout)

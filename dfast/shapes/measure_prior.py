@@ -160,9 +160,13 @@ def caption_class(scene: Any) -> str:
 
 def measure(
     model: Classifier, labels: Labels, pool: Pool, pipeline: tuple[Any, Any, Any], *, count: int,
-    held_out: bool, guidance: float, words: bool, steps: int = 40,
+    held_out: bool, guidance: float, told: str, steps: int = 40,
 ) -> dict[str, Any]:  # fmt: skip
-    """Accuracies over `count` samples; words: the paper's words tell the view, not the camera."""
+    """Accuracies over `count` samples.
+
+    told: how the view is said, by the "camera" (all captions), by the paper's "words" or by "both"
+    (only objects that have a front).
+    """
     g = pool.geometries
     seen = torch.arange(len(pool.geometry), device=g.device)
     probe = pool.batch(len(seen), chosen=seen, textureless=0.0) if len(seen) <= 6000 else None
@@ -171,13 +175,13 @@ def measure(
     fits = (pool.elevation > ELEVATIONS[0]) & (pool.elevation < ELEVATIONS[1])
     fits &= probe.visible >= LEAST_PIXELS
     fits &= ~labels.pair[pool.geometry] | (heading.abs() > 0.4)
-    if words:
+    if told != "camera":
         fits &= torch.tensor([s.has_front for s in labels.scenes], device=g.device)[pool.geometry]
         edge = ((pool.azimuth.abs() % 90) - 45).abs()  # degrees from a border between two words
         fits &= edge > 10
     rows = seen[fits]
     rows = rows[torch.randperm(len(rows), device=g.device, generator=pool.generator)[:count]]
-    views = Views(words=float(words), camera=float(not words), empty_caption=0.0)
+    views = Views(float(told != "camera"), float(told != "words"), empty_caption=0.0)
     batch = pool.batch(len(rows), chosen=rows, textureless=0.0, views=views, held_out=held_out)
     parts = zip(*(field.split(500) for field in batch), strict=True)
     image = torch.cat(
@@ -199,7 +203,7 @@ def measure(
         classes.setdefault(caption_class(labels.scenes[row]), []).append(float(ok))
     return {
         "samples": len(rows), "held_out": held_out, "guidance": guidance,
-        "view_told_by": "words" if words else "camera",
+        "view_told_by": told,
         **{k: round(float(v.float().mean()), 4) for k, v in got.items()},
         "order_of_stack": (
             round(float(order[is_stack].float().mean()), 4) if is_stack.any() else None
@@ -243,12 +247,13 @@ def main() -> None:
         time.sleep(1)
     pipeline = load_pipeline(args.weights, device)
     results = []
-    for held_out, words, guidance in (
-        (False, False, 2.0), (True, False, 2.0), (False, True, 2.0), (False, False, 7.5),
+    for held_out, told, guidance in (
+        (False, "camera", 2.0), (True, "camera", 2.0), (False, "both", 2.0), (False, "words", 2.0),
+        (False, "words", 5.0), (False, "camera", 10.0),
     ):  # fmt: skip
         row = measure(
             model, labels, small, pipeline, count=args.count, held_out=held_out, guidance=guidance,
-            words=words,
+            told=told,
         )  # fmt: skip
         results.append(row)
         print(json.dumps(row), flush=True)
