@@ -343,7 +343,7 @@ class Config:
 
     @classmethod
     def default(cls, device: str = "cpu") -> Config:
-        """dfast's own settings: 300 steps of 4 views on a CPU, 600 of 8 on a GPU ("cuda", "cuda:1")."""
+        """dfast's settings: 300 steps of 4 views on a CPU, 600 of 8 on a GPU ("cuda", "cuda:1")."""
         config = cls()
         if device.startswith("cpu"):
             return config
