@@ -154,4 +154,5 @@ class OccupancyGrid(nn.Module):
 
     def occupancy(self) -> Tensor:
         """Fraction of the sphere's cells that are occupied, a scalar on the grid's device."""
-        return unpack_bits(self.bits, self.resolution).sum() / self._cells.numel()
+        occupied = unpack_bits(self.bits, self.resolution).sum()
+        return torch.true_divide(occupied.double(), self._cells.numel()).float()
