@@ -46,7 +46,7 @@ def test_resolution_schedule() -> None:
 
 
 def test_levels_come_in_one_by_one() -> None:
-    config = CoarseToFineConfig(levels_start=2, levels_until=0.5)
+    config = CoarseToFineConfig(levels_start=2, levels_until=0.5, footprint=(0.0, 0.0))
     start = level_weights(0.0, (8, 16, 32, 64), config)
     half = level_weights(0.375, (8, 16, 32, 64), config)
     assert start is not None and half is not None
