@@ -26,7 +26,8 @@ from .errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .loop import Event, train
+    from .events import Event
+    from .loop import train
     from .result import Result
 
 __version__ = "0.1.0"
@@ -60,10 +61,14 @@ def load(path: str | Path, device: str = "cpu") -> Result:
 
 def __getattr__(name: str) -> Any:
     """`train`, `Event` and `Result` import torch, so they are imported when first asked for."""
-    if name in ("train", "Event"):
-        from . import loop
+    if name == "train":
+        from .loop import train
 
-        return getattr(loop, name)
+        return train
+    if name == "Event":
+        from .events import Event
+
+        return Event
     if name == "Result":
         from .result import Result
 

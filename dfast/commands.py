@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from ._files import replacing
 from .config import Config
 from .errors import CollapsedError, ConfigError, NonFiniteError, RunFolderError
 
@@ -168,7 +169,8 @@ def evaluate(options: Namespace) -> int:
             print(text, end="")
             return 0
         try:
-            Path(options.json).write_text(text, encoding="utf-8")
+            with replacing(Path(options.json)) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError(
                 f"--json: '{options.json}' cannot be written ({error.strerror})"

@@ -7,18 +7,16 @@ of the run. Nothing here imports torch.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import json
 import math
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ._files import replacing
+from ._settings import build, merge, plain, toml
 from .errors import ConfigError
 
 Range = tuple[float, float]
@@ -406,11 +404,11 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Build from nested mappings; keys left out take their default. Raises ConfigError."""
-        return _build(cls, values, "")
+        return build(cls, values, "")
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dicts, lists, numbers and strings, in declaration order."""
-        return _plain(self)
+        return plain(self)
 
     @classmethod
     def load(cls, path: str | Path) -> Config:
@@ -429,12 +427,14 @@ class Config:
     def dumps(self, kind: Literal["toml", "json"] = "toml") -> str:
         """The whole configuration as text."""
         values = self.to_dict()
-        return json.dumps(values, indent=2) + "\n" if kind == "json" else _toml(values)
+        return json.dumps(values, indent=2) + "\n" if kind == "json" else toml(values)
 
     def save(self, path: str | Path) -> None:
         """Write a .json file, or TOML under any other name."""
         path = Path(path)
-        path.write_text(self.dumps("json" if path.suffix == ".json" else "toml"), encoding="utf-8")
+        with replacing(path) as temporary:
+            kind: Literal["toml", "json"] = "json" if path.suffix == ".json" else "toml"
+            temporary.write_text(self.dumps(kind), encoding="utf-8")
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some keys changed; sections take mappings of the keys to change.
@@ -442,77 +442,4 @@ class Config:
         >>> Config().replace(train={"steps": 10}, field={"grid": {"levels": 4}}).train.steps
         10
         """
-        return Config.from_dict(_merge(self.to_dict(), changes))
-
-
-def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        value = _plain(value) if dataclasses.is_dataclass(value) else value
-        nested = isinstance(value, Mapping) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if nested else value
-    return merged
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
-
-
-def _build(cls: type[Any], values: object, where: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigError(
-            f"config section '{where or 'top level'}': expected a table, got {values!r}"
-        )
-    hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    for key in values:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)[0]
-            prefix = f"{where}." if where else ""
-            raise ConfigError(
-                f"config key '{prefix}{key}': unknown; did you mean '{prefix}{near}'?"
-            )
-    made = {}
-    for key, value in values.items():
-        path = f"{where}.{key}" if where else str(key)
-        section = dataclasses.is_dataclass(hints[key])
-        made[key] = _build(hints[key], value, path) if section else _coerce(hints[key], value, path)
-    return cls(**made)
-
-
-def _coerce(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotated type: a number, string, bool, Literal or tuple of these."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value in arguments and not isinstance(value, bool):
-            return value
-        raise ConfigError(f"config key '{path}': expected one of {list(arguments)}, got {value!r}")
-    if origin is tuple:
-        if isinstance(value, (list, tuple)):
-            variadic = len(arguments) == 2 and arguments[1] is Ellipsis
-            hints = [arguments[0]] * len(value) if variadic else list(arguments)
-            if len(hints) == len(value):
-                return tuple(_coerce(h, v, path) for h, v in zip(hints, value, strict=True))
-        count = "a list" if arguments[-1] is Ellipsis else f"a list of {len(arguments)}"
-        raise ConfigError(f"config key '{path}': expected {count}, got {value!r}")
-    assert not isinstance(hint, types.UnionType), f"{path}: unions are not supported"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and number:
-        return float(value)
-    if hint is int and number and float(value).is_integer():
-        return int(value)
-    if hint in (bool, str) and isinstance(value, hint):
-        return value
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
-    raise ConfigError(f"config key '{path}': expected {names[hint]}, got {value!r}")
-
-
-def _toml(values: Mapping[str, Any], where: str = "") -> str:
-    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items() if not isinstance(v, dict)]
-    text = (f"[{where}]\n" if where and lines else "") + "".join(f"{line}\n" for line in lines)
-    for key, value in values.items():
-        if isinstance(value, dict):
-            text += ("\n" if text else "") + _toml(value, f"{where}.{key}" if where else key)
-    return text
+        return Config.from_dict(merge(self.to_dict(), changes))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ._files import replacing
 from .errors import ExportError
 from .surface import Floats, closed_surface, drop_specks
 from .volume import Solid, density_grid, device_of, query, silhouette_level
@@ -57,11 +58,11 @@ class Mesh:
         suffix = path.suffix.lower()
         if suffix not in FORMATS:
             raise ExportError(f"path must end in one of {', '.join(FORMATS)}, got {str(path)!r}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == ".glb":
-            path.write_bytes(glb_bytes(self))
-        else:
-            self.to_trimesh().export(path)
+        with replacing(path) as temporary:
+            if suffix == ".glb":
+                temporary.write_bytes(glb_bytes(self))
+            else:
+                self.to_trimesh().export(temporary)
         return path
 
     def to_trimesh(self) -> trimesh.Trimesh:

@@ -5,35 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from .config import Config
 from .errors import ConfigError, DeviceError, PromptError
+from .events import Callback, Event
 from .priors import Prior, load_prior
 from .result import Result
 from .run_folder import RunFolder, write_bytes
 from .trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a callback is told after every step."""
-
-    step: int
-    """Steps done, from 1 to `steps`."""
-    steps: int
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Numbers of this step, on every `train.log_every`-th step and the last; else empty."""
-    preview: Path | None = None
-    """A preview picture that was just written."""
-
-
-Callback = Callable[[Event], None]
 
 
 def train(

@@ -11,14 +11,13 @@ result.safetensors       the finished object, see `dfast.load`
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ._files import replacing
 from .config import Config
 from .errors import RunFolderError
 
@@ -27,20 +26,10 @@ FORMAT = "dfast checkpoint 1"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write beside `path`, then move into place. Raises RunFolderError."""
+    """Write `path` atomically. Raises RunFolderError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise RunFolderError(f"'{path}': cannot be written ({error.strerror or error})") from error
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._files import replacing
 from .errors import ExportError
 
 Image = NDArray[np.uint8]  # [H, W, 3]
@@ -55,11 +56,9 @@ def turntable(
         )
         for k in range(frames)
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".gif":
-        _write_gif(images, path, fps)
-    else:
-        _write_mp4(images, path, fps)
+    write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
+    with replacing(path) as temporary:
+        write(images, temporary, fps)
     return path
 
 
@@ -95,8 +94,8 @@ def save_image(image: Image, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ExportError(f"an image's path must end in .png, .jpg or .webp, got {str(path)!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(image).save(path)
+    with replacing(path) as temporary:
+        Pillow.fromarray(image).save(temporary)
     return path
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 import dfast
 from dfast import commands, doctor, errors
 from dfast.cli import main, parser
-from dfast.loop import Event
+from dfast.events import Event
 from dfast.progress import ProgressBar
 from dfast.viewer import save_image
 

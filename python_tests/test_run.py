@@ -21,7 +21,8 @@ from dfast.errors import (
     PromptError,
     RunFolderError,
 )
-from dfast.loop import Event, train
+from dfast.events import Event
+from dfast.loop import train
 from dfast.result import Result
 
 pytestmark = pytest.mark.usefixtures("needs_native")

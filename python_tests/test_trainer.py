@@ -14,7 +14,8 @@ import dfast
 from dfast.cameras import CameraBatch, spherical
 from dfast.config import Config
 from dfast.errors import CollapsedError, NonFiniteError, RunFolderError
-from dfast.loop import Event, result_of, train
+from dfast.events import Event
+from dfast.loop import result_of, train
 from dfast.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("needs_native")
