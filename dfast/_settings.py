@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -70,6 +71,8 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:
         raise ConfigError(f"config key '{path}': expected {count}, got {value!r}")
     assert not isinstance(hint, types.UnionType), f"{path}: unions are not supported"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and not math.isfinite(value):
+        raise ConfigError(f"config key '{path}': expected a finite number, got {value!r}")
     if hint is float and number:
         return float(value)
     if hint is int and number and float(value).is_integer():

@@ -7,6 +7,7 @@ of the run. Nothing here imports torch.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import tomllib
@@ -127,7 +128,7 @@ class OccupancyConfig:
         _check("occupancy", "resolution", self.resolution, ok, "16, 32, 64, 128 or 256")
         _check_numbers(self, "occupancy", ("every",), 1)
         _check_numbers(self, "occupancy", ("warmup_steps", "threshold"), 0)
-        _check_numbers(self, "occupancy", ("fraction", "decay"), 0, 1)
+        _check_numbers(self, "occupancy", ("fraction", "decay"), 1e-3, 1)
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class MarchConfig:
 
     def __post_init__(self) -> None:
         _check_numbers(self, "march", ("step",), 1e-4)
-        _check_numbers(self, "march", ("growth", "early_stop"), 0, 1)
+        _check_numbers(self, "march", ("growth",), 0, 1)
+        _check_numbers(self, "march", ("early_stop",), 0, 0.99)
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,17 @@ class Config:
     optimizer: OptimizerConfig = OptimizerConfig()
     coarse_to_fine: CoarseToFineConfig = CoarseToFineConfig()
     train: TrainConfig = TrainConfig()
+
+    def __post_init__(self) -> None:
+        """Check the types and choices of sections that were built directly."""
+        for section in dataclasses.fields(self):
+            made = getattr(self, section.name)
+            if not isinstance(made, type(section.default)):
+                expected = type(section.default).__name__
+                raise ConfigError(
+                    f"config section '{section.name}': expected {expected}, got {made!r}"
+                )
+            build(type(made), plain(made), section.name)
 
     @classmethod
     def default(cls, device: str = "cpu") -> Config:

@@ -9,6 +9,7 @@ zeros in silence: `skipped` counts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -56,25 +57,32 @@ class Guard:
         self._streak = (self._streak + bad) * bad
         return norm
 
-    def look(self, fill: Tensor, parameters: list[Tensor]) -> None:
+    def look(self, fill: Tensor, parameters: list[Tensor], *, last: bool = False) -> None:
         """Judge the run; fill: mean opacity inside the bounding sphere. Synchronises.
 
-        Raises NonFiniteError or CollapsedError when rewinding or re-seeding did not help.
+        Raises NonFiniteError or CollapsedError when rewinding or re-seeding did not help, and at
+        the last step when the run ends badly, since nothing can help then.
         """
         finite = torch.isfinite(torch.stack(torch._foreach_norm(parameters))).all()
         streak, opacity, sound = torch.stack([self._streak, fill, finite.float()]).tolist()
+        if last:
+            self._judge_the_end(streak, opacity, bool(sound))
         if streak >= self.config.skip_limit or not sound:
             self._rewind()
         elif streak == 0:
             self._watch_opacity(opacity)
             self._good = {key: value.clone() for key, value in self._state().items()}
 
+    def _judge_the_end(self, streak: float, opacity: float, sound: bool) -> None:
+        if not sound or streak >= min(self.config.skip_limit, self.config.steps):
+            self._fail_non_finite()
+        if opacity < EMPTY or opacity > OPAQUE:
+            self._fail_collapsed(opacity, "ended {}")
+
     def _rewind(self) -> None:
         if self.rewinds >= self.config.rewind_limit or self._good is None:
-            raise NonFiniteError(
-                f"gradients are not finite: {int(self.skipped)} steps skipped and {self.rewinds} "
-                "rewinds did not help; lower optimizer.lr_grid and lr_mlp, or check the prior"
-            )
+            self._fail_non_finite()
+        assert self._good is not None
         self.rewinds += 1
         self._streak.zero_()
         self._restore(self._good)
@@ -84,14 +92,23 @@ class Guard:
         self.collapsed_looks = self.collapsed_looks + 1 if collapsed else 0
         if self.collapsed_looks < self.config.collapse_limit:
             return
-        kind = "empty" if opacity < EMPTY else "fully opaque"
         if self.reseeded:
-            raise CollapsedError(
-                f"the scene became {kind} again after it was re-seeded; try another seed, or "
-                + ("lower regularizer.opacity" if kind == "empty" else "raise regularizer.opacity")
-            )
+            self._fail_collapsed(opacity, "became {} again after it was re-seeded")
         self.reseeded, self.collapsed_looks = True, 0
         self._reseed()
+
+    def _fail_non_finite(self) -> NoReturn:
+        raise NonFiniteError(
+            f"gradients are not finite: {int(self.skipped)} steps skipped and {self.rewinds} "
+            "rewinds did not help; lower optimizer.lr_grid and lr_mlp, or check the prior"
+        )
+
+    def _fail_collapsed(self, opacity: float, how: str) -> NoReturn:
+        empty = opacity < EMPTY
+        raise CollapsedError(
+            f"the scene {how.format('empty' if empty else 'fully opaque')}; try another seed, or "
+            f"{'lower' if empty else 'raise'} regularizer.opacity"
+        )
 
     def state_dict(self) -> State:
         counts = [self.rewinds, self.collapsed_looks, int(self.reseeded)]

@@ -148,8 +148,9 @@ class OccupancyGrid(nn.Module):
     def _rebuild(self) -> None:
         visited = (self.density[self._cells] >= 0).sum().clamp(min=1)
         mean = self.density.clamp(min=0).sum() / visited
-        limit = (0.5 * mean).clamp(max=self.threshold)
-        occupied = (self.density > limit) | (self.density < 0)
+        limit = torch.fmin(0.5 * mean, torch.full_like(mean, self.threshold))
+        # Never visited (-1) is occupied, and so is NaN: the render must show it, not skip it.
+        occupied = (self.density > limit) | (self.density < 0) | self.density.isnan()
         self.bits.copy_(pack_bits(occupied.view([self.resolution] * 3)))
 
     def occupancy(self) -> Tensor:

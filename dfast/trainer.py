@@ -81,7 +81,8 @@ class Trainer:
         pictures = render(
             self.field, self.occupancy, self.background, colors, cameras, shading, size,
             config.march, level_weights=levels, generator=rng.device,
-            capacity=self.budget.capacity(size), want_normals=config.regularizer.orientation[1] > 0,
+            capacity=self.budget.capacity(size),
+            want_normals=max(config.regularizer.orientation) > 0,
         )  # fmt: skip
         self.budget.note(pictures.rays.samples)
         x = self._model_space(pictures.image)
@@ -103,9 +104,10 @@ class Trainer:
         loss.backward()
         norm = self.guard.step(self.optimizer)
         self.field.refresh_storage()
-        if self.step % config.train.log_every == 0:
-            self.guard.look(pictures.fill, list(self.field.parameters()))
         self.step += 1
+        last = self.step == config.train.steps
+        if last or self.step % config.train.log_every == 1 % config.train.log_every:
+            self.guard.look(pictures.fill, list(self.field.parameters()), last=last)
         return {
             "gradient_norm": norm,
             "opacity": pictures.opacity.detach().mean(),

@@ -7,12 +7,13 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dfast.config import Config
+from dfast.config import Config, FieldConfig, GridConfig, GuidanceConfig
 from dfast.errors import ConfigError
 
 PRESETS = [Config.default("cpu"), Config.default("cuda:0"), Config.dreamfusion()]
@@ -72,6 +73,24 @@ def test_bad_values_are_named(values: dict[str, Any], message: str) -> None:
         Config.from_dict(values)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Config(field=FieldConfig(density_activation="relu")),  # type: ignore[arg-type]
+        lambda: Config(guidance=GuidanceConfig(view_words="paper")),  # type: ignore[arg-type]
+        lambda: Config(field=FieldConfig(grid=GridConfig(levels=2.5))),  # type: ignore[arg-type]
+        lambda: Config(field={"hidden": 8}),  # type: ignore[arg-type]
+        lambda: Config().replace(occupancy={"decay": 0}),
+        lambda: Config().replace(march={"early_stop": 1}),
+        lambda: Config().replace(field={"density_bias": float("nan")}),
+        lambda: Config().replace(field={"blob_height": float("inf")}),
+    ],
+)
+def test_sections_are_checked_however_they_were_made(make: Callable[[], Config]) -> None:
+    with pytest.raises(ConfigError, match=r"config (key|section) '"):
+        make()
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:

@@ -197,6 +197,38 @@ def test_empty_scene_is_reseeded_once_then_named() -> None:
     assert trainer.guard.reseeded
 
 
+@pytest.mark.parametrize("log_every", [1, 10, 1000])
+def test_a_short_run_of_nothing_but_nan_is_not_a_success(log_every: int) -> None:
+    prior = OraclePrior(12)
+    prior.poison = 1000
+    config = TINY.replace(train={"steps": 4, "log_every": log_every})
+    trainer = Trainer(config, prior, "x", 0, CPU)
+    with pytest.raises(NonFiniteError):
+        for _ in range(4):
+            trainer.train_step()
+
+
+def test_a_run_that_ends_empty_is_not_a_success() -> None:
+    config = TINY.replace(
+        train={"steps": 60, "log_every": 1000}, background={"kind": "solid"},
+        optimizer={"lr_grid": 0.3, "lr_mlp": 0.3, "final": 1.0}, regularizer={"opacity": 1.0},
+    )  # fmt: skip
+    trainer = Trainer(config, OraclePrior(12, _white), "x", 0, CPU)
+    with pytest.raises(CollapsedError, match="ended empty"):
+        for _ in range(60):
+            trainer.train_step()
+
+
+def test_a_density_that_is_not_a_number_is_rendered_not_skipped() -> None:
+    trainer = Trainer(TINY, OraclePrior(12), "x", 0, CPU)
+    with torch.no_grad():
+        trainer.field.biases[-1][0] = torch.nan
+    trainer.occupancy.update(trainer.field.density, trainer.rng.device, warmup=True)
+    assert float(trainer.occupancy.occupancy()) == 1.0
+    trainer.train_step()
+    assert float(trainer.guard.skipped) == 1
+
+
 def test_dreamfusion_preset_steps() -> None:
     config = Config.dreamfusion().replace(
         field={"grid": {"log2_entries": 12}}, camera={"resolution": [[0.0, 8]]},
