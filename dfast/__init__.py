@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
@@ -53,14 +54,19 @@ __all__ = [
 
 
 def load(path: str | Path, device: str = "cpu") -> Result:
-    """The `Result` in a run folder or in a .safetensors file. Raises RunFolderError."""
+    """The `Result` in a run folder or in a .safetensors file.
+
+    Raises RunFolderError, DeviceError or NativeMissingError.
+    """
     from .result import Result
 
     return Result.load(path, device)
 
 
 def __getattr__(name: str) -> Any:
-    """`train`, `Event` and `Result` import torch, so they are imported when first asked for."""
+    """What imports torch is imported when first asked for."""
+    if name in ("ops", "priors", "reference"):
+        return import_module(f".{name}", __name__)
     if name == "train":
         from .loop import train
 

@@ -46,14 +46,13 @@ def settings(options: Namespace) -> Config | None:
 
 
 def _device_kind(device: str | None) -> str:
-    if device is None:
-        from .loop import pick_device
+    from ._device import parse_device, pick_device
 
-        return pick_device(None).type
-    return device
+    return (pick_device(None) if device is None else parse_device(device)).type
 
 
 def train(options: Namespace) -> int:
+    """Make an object, or go on with one; then its mesh and pictures."""
     prompt, seed, prior, made = options.prompt, options.seed, options.prior, settings(options)
     if options.resume and not options.out and not prompt:
         raise ConfigError("--resume: expected the run folder in --out")
@@ -86,7 +85,7 @@ def train(options: Namespace) -> int:
         hint = (
             f"resume with: dfast train --resume --out {out}" if saved else "nothing was saved yet"
         )
-        print(f"\ndfast: interrupted; {hint}", file=sys.stderr)
+        print(f"dfast: interrupted; {hint}", file=sys.stderr)
         return 130
     print(f"{out}/result.safetensors")
     if not options.no_export:
@@ -116,6 +115,7 @@ def _slug(prompt: str) -> str:
 
 
 def render(options: Namespace) -> int:
+    """A view, a contact sheet or a turntable of a finished run."""
     from .viewer import FILMS, save_image
 
     result = _load(options)
@@ -132,6 +132,7 @@ def render(options: Namespace) -> int:
 
 
 def export(options: Namespace) -> int:
+    """The mesh of a finished run."""
     mesh = _load(options).mesh(options.out, resolution=options.resolution, level=options.level)
     print(f"{options.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
     return 0
@@ -140,12 +141,13 @@ def export(options: Namespace) -> int:
 def _load(options: Namespace) -> Any:
     import dfast
 
-    from .loop import pick_device
+    from ._device import pick_device
 
     return dfast.load(options.path, str(pick_device(options.device)))
 
 
 def evaluate(options: Namespace) -> int:
+    """Score finished runs, or train prompts and score them."""
     prompts = [*options.prompt, *_read_prompts(options.prompts)]
     if bool(options.paths) == bool(prompts):
         raise ConfigError(
@@ -155,7 +157,7 @@ def evaluate(options: Namespace) -> int:
         raise ConfigError(f"--seeds: expected a whole number >= 1, got {options.seeds}")
 
     from . import scorecard
-    from .loop import pick_device
+    from ._device import pick_device
 
     device = str(pick_device(options.device))
     if options.paths:
@@ -250,6 +252,7 @@ def _device_name(device: str) -> str:
 
 
 def config(options: Namespace) -> int:
+    """Print the settings as TOML."""
     made = settings(options) or Config.default(_device_kind(options.device))
     if options.steps is not None:
         made = made.replace(train={"steps": options.steps})
@@ -258,6 +261,7 @@ def config(options: Namespace) -> int:
 
 
 def doctor(options: Namespace) -> int:
+    """Print what is installed and what is missing; 1 when training cannot work."""
     from .doctor import examine, ready, report
 
     findings = examine()

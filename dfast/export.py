@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._files import replacing
+from ._numbers import whole
 from .errors import ExportError
 from .surface import Floats, closed_surface, drop_specks
 from .volume import Solid, density_grid, device_of, query, silhouette_level
@@ -84,19 +85,21 @@ def extract_mesh(
     share of the largest one's area are dropped as specks, as are closed cavities that cannot be
     seen. Raises ExportError when there is no surface at that level.
     """
-    if not 8 <= resolution <= 512:
-        raise ExportError(f"resolution must be in 8..512, got {resolution}")
+    cells = whole(resolution)
+    if cells is None or not 8 <= cells <= 512:
+        raise ExportError(f"resolution must be in 8..512, got {resolution!r}")
     if level is not None and not level > 0:
         raise ExportError(f"level must be a positive density, got {level}")
-    density = density_grid(solid, resolution)
+    density = density_grid(solid, cells)
+    top = float(density.max())
+    if level is not None and 0 < top <= level:
+        raise ExportError(f"level must be below the largest density, {top:.3g}, got {level:.3g}")
     if level is None:
         level = silhouette_level(density)
-    top = float(density.max())
     if not 0 < level < top:
         raise ExportError(
             f"no surface to export: the largest density is {top:.3g} and the level is {level:.3g}; "
-            "the run came out empty, so train it again with another seed or more steps "
-            "(or pass a lower level)"
+            "the run came out empty, so train it again with another seed or more steps"
         )
     vertices, faces = closed_surface(density.numpy(), level)
     vertices, faces = drop_specks(vertices, faces, keep)

@@ -6,15 +6,18 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
+from ._device import pick_device
+from ._native import library
+from ._numbers import whole
 from .config import Config
-from .errors import ConfigError, DeviceError, PromptError
+from .errors import ConfigError, PromptError
 from .events import Callback, Event
-from .priors import Prior, load_prior
+from .priors import Prior, check_prior, load_prior
 from .result import Result
 from .run_folder import RunFolder, write_bytes
 from .trainer import Trainer
@@ -47,38 +50,46 @@ def train(
     checkpoint in `out`.
 
     Ctrl-C finishes the step, saves a checkpoint and raises KeyboardInterrupt.
-    Raises ConfigError, PromptError, PriorError, RunFolderError, DeviceError before anything is
-    written, and NonFiniteError or CollapsedError when a run cannot be saved.
+    Raises ConfigError, PromptError, PriorError, RunFolderError, DeviceError, NativeMissingError
+    before anything is written, and NonFiniteError or CollapsedError when a run cannot be saved.
     """
     if not isinstance(prompt, str) or not prompt.strip():
         raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
     prompt = " ".join(prompt.split())
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+    number = whole(seed)
+    if number is None or not 0 <= number < 2**31:
         raise ConfigError(f"seed: expected a whole number in [0, 2147483648), got {seed!r}")
+    if config is not None and not isinstance(config, Config):
+        raise ConfigError(f"config: expected a dfast.Config or None, got {config!r}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
     where = pick_device(device)
     config = Config.default(where.type) if config is None else config
     if steps is not None:
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        length = whole(steps)
+        if length is None or length < 1:
             raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
-        config = config.replace(train={"steps": steps})
-    model = load_prior(prior, where) if isinstance(prior, str) else prior
-    trainer = Trainer(config, model, prompt, seed, where)
+        config = config.replace(train={"steps": length})
+    library()  # a missing extension is named here, not after the folder is made
+    model = load_prior(prior, where) if isinstance(prior, str) else check_prior(prior)
+    trainer = Trainer(config, model, prompt, number, where)
     folder = None
     if out is not None:
         from . import __version__
 
-        about = {"prompt": prompt, "seed": seed, "prior": model.name, "dfast": __version__}
+        about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
         folder = RunFolder(out, config, about, resume=resume)
         if (state := folder.load_checkpoint()) is not None:
             trainer.load_state_dict(state)
     listeners = list(callbacks)
-    if progress:
-        from .progress import ProgressBar
+    with ExitStack() as stack:
+        if progress:
+            from .progress import ProgressBar
 
-        listeners.insert(0, ProgressBar(config.train.steps, trainer.step))
-    return run(trainer, folder, listeners)
+            bar = ProgressBar(config.train.steps, trainer.step)
+            stack.callback(bar.close)
+            listeners.insert(0, bar)
+        return run(trainer, folder, listeners)
 
 
 def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback] = ()) -> Result:
@@ -123,29 +134,6 @@ def result_of(trainer: Trainer) -> Result:
         prior=trainer.prior.name,
         steps=trainer.step,
     )
-
-
-def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device to run on. Raises DeviceError when CUDA is asked for and absent."""
-    if device is None:
-        from ._native import build_info
-
-        ready = torch.cuda.is_available() and build_info()["cuda"]
-        return torch.device("cuda" if ready else "cpu")
-    try:
-        where = torch.device(device)
-    except RuntimeError:
-        where = torch.device("meta")
-    if where.type not in ("cpu", "cuda"):
-        raise DeviceError(f"device: expected cpu, cuda or cuda:N, got {str(device)!r}")
-    if where.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (where.index or 0) >= count:
-            raise DeviceError(
-                f"device: '{where}' was asked for, but torch sees {count} CUDA devices; "
-                "use device='cpu', or see `dfast doctor`"
-            )
-    return where
 
 
 def _due(step: int, every: int) -> bool:

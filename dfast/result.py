@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ._device import pick_device
+from ._numbers import whole
 from .cameras import CameraBatch, spherical
 from .config import Config
 from .errors import ConfigError, RunFolderError
@@ -48,6 +50,7 @@ class Result:
 
     @property
     def device(self) -> torch.device:
+        """Where the object's tensors are."""
         return self.field.table.device
 
     @torch.no_grad()
@@ -75,22 +78,22 @@ class Result:
         """A picture [H, W, 3] with H = W = resolution.
 
         shading: "albedo", "diffuse", "textureless" or "normal"; angles in degrees; background: RGB
-        in [0, 1], white by default. Raises ConfigError on a bad resolution or shading.
+        in [0, 1], white by default. Raises ConfigError on a bad resolution, shading or
+        background.
         """
-        if not 1 <= resolution <= 8192:
-            raise ConfigError(f"resolution: expected 1 to 8192 pixels, got {resolution}")
+        pixels_a_side = whole(resolution)
+        if pixels_a_side is None or not 1 <= pixels_a_side <= 8192:
+            raise ConfigError(f"resolution: expected 1 to 8192 pixels, got {resolution!r}")
         if shading not in (*LOOKS, "normal"):
             raise ConfigError(
                 f"shading: expected one of {', '.join(LOOKS)}, normal, got {shading!r}"
             )
+        behind = _color(self.config.background.color if background is None else background)
         cameras = spherical(torch.tensor([azimuth]), elevation, distance, fov).to(self.device)
-        image, opacity = self._picture(cameras, resolution, shading)
-        behind = image.new_tensor(
-            self.config.background.color if background is None else background
-        )
-        image = image + (1.0 - opacity) * behind
+        image, opacity = self._picture(cameras, pixels_a_side, shading)
+        image = image + (1.0 - opacity) * behind.to(image)
         pixels = image.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
-        return pixels.view(resolution, resolution, 3).cpu().numpy()
+        return pixels.view(pixels_a_side, pixels_a_side, 3).cpu().numpy()
 
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:
         """[B,H,W] opacity in [0, 1] as rendered."""
@@ -158,7 +161,11 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Result:
-        """Read what `save` wrote: the file, or the folder it is in. Raises RunFolderError."""
+        """Read what `save` wrote: the file, or the folder it is in.
+
+        Raises RunFolderError, and DeviceError or NativeMissingError as `dfast.train` does.
+        """
+        where = pick_device(device)
         path = Path(path)
         path = path / RESULT if path.is_dir() else path
         tensors, about = read_tensors(path, FORMAT)
@@ -176,7 +183,7 @@ class Result:
                 }
                 module.load_state_dict(own)
             field.refresh_storage()
-            return cls(field.to(device), occupancy.to(device), config, **about["run"])
+            return cls(field.to(where), occupancy.to(where), config, **about["run"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise RunFolderError(f"'{path}': damaged ({str(error).splitlines()[0]})") from error
 
@@ -184,3 +191,14 @@ class Result:
         return (
             f"Result({self.prompt!r}, prior={self.prior!r}, seed={self.seed}, steps={self.steps})"
         )
+
+
+def _color(background: Any) -> Tensor:
+    """RGB [3] of an argument `background`."""
+    try:
+        color = torch.tensor([float(v) for v in background])
+    except (TypeError, ValueError):
+        color = torch.empty(0)
+    if color.shape != (3,) or not bool(((color >= 0) & (color <= 1)).all()):
+        raise ConfigError(f"background: expected three numbers in [0, 1], got {background!r}")
+    return color

@@ -11,6 +11,7 @@ result.safetensors       the finished object, see `dfast.load`
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ class RunFolder:
             if not path.is_dir():
                 raise RunFolderError(f"out: expected a folder, got the file '{path}'")
             if not (path / "run.json").exists():
-                if any(path.iterdir()):
+                if any(not self._just_begun(file) for file in path.iterdir()):
                     raise RunFolderError(
                         f"out: '{path}' holds files that are not a dfast run; choose a new folder"
                     )
@@ -111,12 +112,26 @@ class RunFolder:
             raise RunFolderError(
                 f"out: '{path}' already holds this run; resume it, or choose another folder"
             )
-        if Config.load(path / "config.toml") != self.config:
+        begun = Config.load(path / "config.toml")
+        length = {"steps": begun.train.steps}
+        if begun != self.config and begun == self.config.replace(train=length):
+            raise RunFolderError(
+                f"out: '{path}' was begun with {length['steps']} steps, not "
+                f"{self.config.train.steps}, and a run's length is fixed; resume it without "
+                "`steps`, or start anew in another folder"
+            )
+        if begun != self.config:
             raise RunFolderError(
                 f"out: '{path}' was begun with other settings; resume with its own config.toml, "
                 "or choose another folder"
             )
         return True
+
+    def _just_begun(self, file: Path) -> bool:
+        """Whether `file` is what a crash while beginning this very run leaves."""
+        if file.name == "config.toml":
+            return file.read_bytes() == self.config.dumps().encode()
+        return bool(re.fullmatch(r"\.config\.\w+\.toml|\.run\.\w+\.json", file.name))
 
     def save_checkpoint(self, state: dict[str, Tensor], step: int) -> None:
         """Replace the checkpoint."""
@@ -153,6 +168,7 @@ class RunFolder:
         return lines
 
     def preview_path(self, step: int) -> Path:
+        """Where the picture of a step goes."""
         return self.path / "previews" / f"step_{step:06d}.png"
 
     def _cut_metrics(self, step: int) -> None:

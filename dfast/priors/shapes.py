@@ -53,10 +53,12 @@ class ShapesPrior:
         self.alpha, self.sigma = bar.sqrt(), (1 - bar).sqrt()
 
     def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """See `Prior.alphas`."""
         return self.alpha.to(device), self.sigma.to(device)
 
     @torch.no_grad()
     def embed(self, prompt: str, *, views: str = "camera") -> ShapesCondition:
+        """See `Prior.embed`; raises PromptError for words it does not know."""
         caption = parse(prompt).caption
         looks = (caption, plain(caption))
         endings = ("", *(f" {word} view" for word in VIEW_WORDS))
@@ -81,6 +83,7 @@ class ShapesPrior:
         textureless: Tensor,
         guidance: float,
     ) -> Tensor:
+        """See `Prior.predict_noise`."""
         batch = noisy.shape[0]
         view = torch.zeros(batch, dtype=torch.int64, device=noisy.device)
         camera, rays = noisy.new_zeros(batch, 14), torch.zeros_like(noisy)

@@ -1,0 +1,44 @@
+"""Which device to run on, settled before anything else happens."""
+
+from __future__ import annotations
+
+import torch
+
+from ._native import build_info
+from .errors import DeviceError, NativeMissingError
+
+
+def parse_device(device: str | torch.device) -> torch.device:
+    """The device so named, whether or not it is there. Raises DeviceError for any but cpu, cuda."""
+    try:
+        where = torch.device(device)
+    except (RuntimeError, TypeError):
+        where = torch.device("meta")
+    if where.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device: expected cpu, cuda or cuda:N, got {str(device)!r}")
+    return where
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device to run on; None takes CUDA where torch and dfast both have it.
+
+    Raises DeviceError when CUDA is asked for and absent, NativeMissingError when dfast has no
+    kernels for it.
+    """
+    if device is None:
+        ready = torch.cuda.is_available() and build_info()["cuda"]
+        return torch.device("cuda" if ready else "cpu")
+    where = parse_device(device)
+    if where.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (where.index or 0) >= count:
+            raise DeviceError(
+                f"device: '{where}' was asked for, but torch sees {count} CUDA devices; "
+                "use device='cpu', or see `dfast doctor`"
+            )
+        if not build_info()["cuda"]:
+            raise NativeMissingError(
+                f"device: '{where}' was asked for, but dfast was built without CUDA kernels; "
+                "use device='cpu', or see `dfast doctor`"
+            )
+    return where
