@@ -37,6 +37,7 @@ class Truth:
 
     @property
     def centroid(self) -> Tensor:
+        """Mean of the points, [3]."""
         return self.inside.mean(0)
 
     @staticmethod

@@ -38,6 +38,7 @@ class CameraBatch:
         return self.origin.shape[0]
 
     def to(self, device: torch.device | str) -> CameraBatch:
+        """The same cameras on `device`."""
         values = (self.origin, self.rotation, self.fov, self.azimuth, self.elevation, self.distance)
         return CameraBatch(*(v.to(device, non_blocking=True) for v in values))
 

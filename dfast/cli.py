@@ -26,6 +26,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Say `message` in one line and exit with 2."""
         self.exit(2, f"dfast: error: {message} (see `{self.prog} --help`)\n")
 
 

@@ -299,9 +299,11 @@ class Nothing:
     """An empty field: what a run that failed is scored as."""
 
     def density(self, x: Tensor) -> Tensor:
+        """0 everywhere, [N]."""
         return x.new_zeros(len(x))
 
     def albedo(self, x: Tensor) -> Tensor:
+        """Black everywhere, [N, 3]."""
         return torch.zeros_like(x)
 
 

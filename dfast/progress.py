@@ -27,6 +27,7 @@ class ProgressBar:
         )
 
     def __call__(self, event: Event) -> None:
+        """Move on to the event's step."""
         if event.metrics:
             shown = {
                 "opacity": f"{event.metrics['opacity']:.3f}",

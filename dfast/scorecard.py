@@ -46,10 +46,12 @@ class Score:
 
     @property
     def beats_ellipsoid(self) -> bool:
+        """Whether the shape is better than the best ellipsoid."""
         return self.iou > self.ellipsoid_iou
 
     @property
     def faults(self) -> list[str]:
+        """Names of the flags that are set."""
         return [name for name in ("empty", "opaque", "hazy", "collapsed") if getattr(self, name)]
 
 

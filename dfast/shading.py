@@ -38,6 +38,7 @@ class ShadingBatch:
     """
 
     def to(self, device: torch.device | str) -> ShadingBatch:
+        """The same shading on `device`."""
         return ShadingBatch(
             light_position=self.light_position.to(device, non_blocking=True),
             ambient=self.ambient.to(device, non_blocking=True),

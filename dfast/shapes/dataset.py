@@ -156,6 +156,7 @@ class Pool:
         return low + (high - low) * torch.rand(n, device=device, generator=self.generator)
 
     def random_cameras(self, n: int, elevation: tuple[float, float]) -> CameraBatch:
+        """n cameras from all around, at elevations in the given range of degrees."""
         return aimed(
             self._uniform(n, -180, 180),
             self._uniform(n, *elevation),

@@ -87,22 +87,27 @@ def catalogue() -> list[str]:
 
 
 def article(phrase: str) -> str:
+    """A phrase with "a" or "an" before it."""
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
 def single(name: str, color: str) -> str:
+    """Caption of one solid."""
     return article(f"{color} {name}")
 
 
 def stacked(top: str, top_color: str, bottom: str, bottom_color: str) -> str:
+    """Caption of one solid on another."""
     return f"{single(top, top_color)} on top of {single(bottom, bottom_color)}"
 
 
 def beside(left: str, left_color: str, right: str, right_color: str) -> str:
+    """Caption of two solids side by side."""
     return f"{single(left, left_color)} next to {single(right, right_color)}"
 
 
 def composed(name: str, colors: tuple[str, ...]) -> str:
+    """Caption of an object of several parts; colors: one for each blank of its phrase."""
     return re.sub(r"\ba (?=[aeiou])", "an ", OBJECTS[name].phrase.format(*colors))
 
 

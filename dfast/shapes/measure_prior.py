@@ -49,6 +49,7 @@ class Classifier(nn.Module):
         self.view = nn.Linear(channels * 16, len(VIEW_WORDS))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of geometry, of two colours and of the view, from images in [0, 1]."""
         h = self.body(image.contiguous(memory_format=torch.channels_last) * 2 - 1)
         return self.geometry(h), self.colors(h).unflatten(1, (2, -1)), self.view(h)
 
@@ -62,6 +63,7 @@ class Labels:
         index = {s.shape: i for i, s in enumerate(self.scenes)}
 
         def mirrored(shape: str) -> int:
+            """Index of the same geometry seen from behind."""
             left, found, right = shape.partition(" next to ")
             return index[f"{right} next to {left}"] if found else index[shape]
 
@@ -79,6 +81,7 @@ class Labels:
 def train_classifier(
     pool: Pool, labels: Labels, seconds: float, batch_size: int = 512
 ) -> Classifier:
+    """A classifier of the pool's pictures, trained for that many seconds."""
     device = pool.geometries.device
     model = Classifier(len(labels.scenes)).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -218,6 +221,7 @@ def _solids(shape: str) -> list[str]:
 
 
 def load_pipeline(weights: Path, device: torch.device) -> tuple[Any, Any, Any]:
+    """(UNet, text encoder, scheduler) of a pipeline folder, in float32."""
     from diffusers import DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel
 
@@ -227,6 +231,7 @@ def load_pipeline(weights: Path, device: torch.device) -> tuple[Any, Any, Any]:
 
 
 def main() -> None:
+    """Measure a prior from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

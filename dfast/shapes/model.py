@@ -72,6 +72,7 @@ def build_unet() -> Any:
 
 
 def build_text_encoder(vocabulary: int) -> Any:
+    """An untrained CLIP text encoder for that many words."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -109,6 +110,7 @@ def build_tokenizer() -> Any:
 
 
 def build_scheduler() -> Any:
+    """The noise schedule of training and sampling."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(

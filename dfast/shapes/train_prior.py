@@ -39,6 +39,7 @@ class Denoiser(nn.Module):
         self.text_encoder = build_text_encoder(vocabulary)
 
     def forward(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        """v predicted for noisy images [B,3,H,W] at times [B]."""
         text = self.text_encoder(batch.tokens).last_hidden_state
         seen = torch.cat([noisy, batch.rays], 1).contiguous(memory_format=torch.channels_last)
         return self.unet(seen, t, text, class_labels=batch.camera, return_dict=False)[0]
@@ -235,6 +236,7 @@ class _Checkpoint:
 
 
 def main() -> None:
+    """Train the prior from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and weights")
     parser.add_argument("--seconds", type=float, default=480, help="training time, set-up excluded")

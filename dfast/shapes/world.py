@@ -66,6 +66,8 @@ class PartTable(NamedTuple):
     rounding: Tensor  # [..., K]
 
     def to(self, device: torch.device | str) -> PartTable:
+        """The same table on `device`."""
+        """The same table on `device`."""
         return PartTable(*(t.to(device) for t in self))
 
     def select(self, index: Tensor) -> PartTable:
@@ -90,6 +92,7 @@ class Scene:
 
     @cached_property
     def table(self) -> PartTable:
+        """The parts as tensors."""
         return part_table(self.parts, len(self.parts))
 
     @property
