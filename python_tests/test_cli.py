@@ -76,6 +76,19 @@ def test_help_needs_no_torch():
     assert "dfast train" in done.stdout
 
 
+def test_parts_of_the_package_are_found_when_asked_for():
+    code = (
+        "import sys, dfast\n"
+        "assert 'torch' not in sys.modules\n"
+        "from dfast.reference import shade\n"
+        "from dfast.ops import GridSpec, Samples, composite, hash_encode, hash_encode_grad, march\n"
+        "assert all(map(callable, (march, composite, shade, dfast.ops.shade, dfast.ops.march)))\n"
+        "assert dfast.reference.shade is shade and dfast.priors.Prior"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("command", ["train", "render", "export", "evaluate", "config", "doctor"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:
@@ -118,6 +131,8 @@ def test_settings_are_changed_one_by_one(cube):
         (["export", "run", "mesh.stp"], ".glb"),
         (["render", "run", "--out", "film.avi"], ".png"),
         (["render", "run", "--out", "a.png", "--device", "abacus"], "abacus"),
+        (["config", "--device", "abacus"], "abacus"),
+        (["export", "run", "mesh.glb", "--resolution", "16", "--level", "1e9"], "level"),
         (["fly"], "fly"),
     ],
 )

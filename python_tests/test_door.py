@@ -103,7 +103,10 @@ RESUME = ["--resume", "--out", "run", "--device", "cpu"]
         pytest.param(["a blue ball", *RUN], intact, "holds another run", id="another prompt"),
         pytest.param(["a red cube", *RUN, "--seed", "1"], intact, "another run", id="another seed"),
         pytest.param(["a red cube", *RUN], intact, "already holds this run", id="same run"),
-        pytest.param([*RESUME, "--steps", "9"], intact, "other settings", id="other settings"),
+        pytest.param([*RESUME, "--steps", "9"], intact, "length is fixed", id="longer"),
+        pytest.param(
+            [*RESUME, "--set", "march.step=0.2"], intact, "other settings", id="other settings"
+        ),
         pytest.param(
             RESUME, cut("run/checkpoint.safetensors", 999), "cut short", id="cut checkpoint"
         ),
@@ -156,9 +159,21 @@ def test_absent_cuda_is_named(home: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("path", "keep"), [("unet", None), ("tokenizer", None), ("unet/config.json", 30)]
+    ("path", "keep"),
+    [
+        ("unet", None),
+        ("tokenizer", None),
+        ("unet/config.json", 30),
+        ("unet/diffusion_pytorch_model.safetensors", 100_000),
+    ],
 )
-def test_missing_or_damaged_weights_are_named(path: str, keep: int | None, tmp_path: Path) -> None:
+def test_missing_or_damaged_weights_are_named(
+    path: str,
+    keep: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(WEIGHTS, weights)
     if keep is None:
@@ -168,6 +183,12 @@ def test_missing_or_damaged_weights_are_named(path: str, keep: int | None, tmp_p
     with pytest.raises(dfast.PriorError) as error:
         ShapesPrior(torch.device("cpu"), weights)
     assert str(error.value).startswith("prior: ") and "\n" not in str(error.value)
+    capsys.readouterr()
+    monkeypatch.setattr(loop, "load_prior", lambda name, device: ShapesPrior(device, weights))
+    line = ["train", "a red cube", "--out", str(tmp_path / "new"), "--device", "cpu", "--quiet"]
+    assert main(line) == 2 and not (tmp_path / "new").exists()
+    shown = capsys.readouterr().err
+    assert shown.startswith("dfast: error: prior: ") and shown.count("\n") == 1
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

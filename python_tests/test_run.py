@@ -12,11 +12,13 @@ import torch
 from oracle import OraclePrior
 
 import dfast
+from dfast import _device
 from dfast.config import Config
 from dfast.errors import (
     ConfigError,
     DeviceError,
     DfastError,
+    NativeMissingError,
     PriorError,
     PromptError,
     RunFolderError,
@@ -54,7 +56,13 @@ def _train(prompt: str = "a ball", **options: Any) -> Result:
         ({"seed": -1}, ConfigError, "seed: expected a whole number in"),
         ({"device": "warp"}, DeviceError, "device: expected cpu, cuda or cuda:N, got 'warp'"),
         ({"device": "cuda:99"}, DeviceError, "device: 'cuda:99' was asked for, but torch sees"),
+        ({"seed": True}, ConfigError, "seed: expected a whole number in"),
+        ({"steps": np.float32(3)}, ConfigError, "steps: expected a whole number >= 1"),
+        ({"config": {}}, ConfigError, "config: expected a dfast.Config or None, got {}"),
         ({"prior": "nothing"}, PriorError, "prior: expected 'shapes' or an object"),
+        ({"prior": None}, PriorError, "prior: expected 'shapes' or an object"),
+        ({"prior": object()}, PriorError, "prior: expected 'shapes' or an object"),
+        ({"prior": OraclePrior}, PriorError, "prior: expected 'shapes' or an object"),
         ({"resume": True}, ConfigError, "resume: expected a run folder"),
     ],
 )
@@ -67,6 +75,33 @@ def test_bad_arguments_are_named(
         _train(**options)
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_numpy_integers_are_whole_numbers() -> None:
+    result = _train(seed=np.int64(3), steps=np.int32(2))
+    assert (result.seed, result.steps) == (3, 2) and type(result.seed) is int
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_the_bar_is_closed_whatever_ends_a_run(
+    progress: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(progress=progress, callbacks=[stop])
+    shown = capsys.readouterr().err
+    assert shown.endswith("\n") if progress else not shown
+
+
+def test_cuda_without_kernels_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(_device, "build_info", lambda: {"cuda": False})
+    with pytest.raises(NativeMissingError, match=r"device: 'cuda' .* built without CUDA kernels"):
+        _train(device="cuda", out=tmp_path / "run")
+    assert not list(tmp_path.iterdir()) and _device.pick_device(None).type == "cpu"
 
 
 def test_run_folder_holds_everything(tmp_path: Path) -> None:
@@ -127,7 +162,28 @@ def test_folders_of_others_are_left_alone(make: Any, message: str, tmp_path: Pat
 def test_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
     _train(out=tmp_path / "run")
     with pytest.raises(RunFolderError, match="begun with other settings"):
+        _train(out=tmp_path / "run", config=TINY.replace(march={"step": 0.2}), resume=True)
+
+
+def test_length_of_a_run_is_fixed(tmp_path: Path) -> None:
+    _train(out=tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"4 steps, not 9, and a run's length is fixed"):
         _train(out=tmp_path / "run", steps=9, resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_crash_while_beginning_leaves_a_usable_folder(resume: bool, tmp_path: Path) -> None:
+    TINY.save(tmp_path / "config.toml")
+    (tmp_path / ".run.x1_y.json").write_text('{"pro')
+    _train(out=tmp_path, resume=resume)
+    assert (tmp_path / "result.safetensors").exists()
+
+
+def test_settings_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[train]\nsteps = 5\n")
+    with pytest.raises(RunFolderError, match="not a dfast run"):
+        _train(out=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["config.toml"]
 
 
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
@@ -175,8 +231,12 @@ def test_result_renders_every_look() -> None:
         assert picture[10, 10].max() > 0 and picture[0, 0].max() == 0
     with pytest.raises(ConfigError, match="shading: expected one of"):
         result.render(shading="shiny")
-    with pytest.raises(ConfigError, match="resolution: expected 1 to 8192"):
-        result.render(resolution=0)
+    for size in (0, 8.5, True):
+        with pytest.raises(ConfigError, match="resolution: expected 1 to 8192"):
+            result.render(resolution=size)  # type: ignore[arg-type]
+    for color in ((2, 0), (0, 0, 2), (0, 0, float("nan")), 0.5, "red"):
+        with pytest.raises(ConfigError, match=r"background: expected three numbers in \[0, 1\]"):
+            result.render(background=color)  # type: ignore[arg-type]
 
 
 def test_density_is_zero_outside_the_sphere() -> None:
@@ -184,6 +244,13 @@ def test_density_is_zero_outside_the_sphere() -> None:
     x = torch.tensor([[0.0, 0.0, 0.0], [0.8, 0.8, 0.8], [5.0, 0.0, 0.0]])
     density = result.density(x)
     assert density[0] > 1.0 and density[1:].tolist() == [0.0, 0.0]
+
+
+def test_loading_on_an_absent_device_is_named(tmp_path: Path) -> None:
+    path = _train().save(tmp_path)
+    for device in ("abacus", "cuda:99"):
+        with pytest.raises(DeviceError, match=f"device: .*'{device}'"):
+            dfast.load(path, device)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"{}"])
