@@ -72,6 +72,7 @@ class Labels:
         self.two = torch.tensor([len(s.slots) == 2 for s in self.scenes], device=device)
 
     def __call__(self, batch: Batch, azimuth: Tensor) -> tuple[Tensor, Tensor]:
+        """(geometry [B], colours [B, 2]) as seen from those azimuths in degrees."""
         behind = self.pair[batch.geometry] & (torch.cos(torch.deg2rad(azimuth)) < 0)
         geometry = torch.where(behind, self.mirror[batch.geometry], batch.geometry)
         colors = torch.where(behind[:, None], batch.colors.flip(1), batch.colors)
