@@ -111,10 +111,12 @@ class Guard:
         )
 
     def state_dict(self) -> State:
+        """Counts as tensors, for a checkpoint."""
         counts = [self.rewinds, self.collapsed_looks, int(self.reseeded)]
         return {"skipped": self.skipped, "streak": self._streak, "counts": torch.tensor(counts)}
 
     def load_state_dict(self, state: State) -> None:
+        """Counts from a checkpoint; the state just loaded is the last good one."""
         self.skipped.copy_(state["skipped"])
         self._streak.copy_(state["streak"])
         self.rewinds, self.collapsed_looks, reseeded = (int(v) for v in state["counts"])
