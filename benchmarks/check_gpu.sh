@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, checked in about a minute: the GPU tests and, beside them, compute-sanitizer's memcheck
-# and initcheck over every kernel. (racecheck looks for races in shared memory, which no kernel here uses.)
+# Everything that needs a GPU, checked in about a minute: the GPU tests and, beside them, compute-sanitizer's memcheck,
+# initcheck and racecheck over every kernel. (racecheck looks for races in shared memory, which no kernel uses yet.)
 #
 #   benchmarks/check_gpu.sh            after `pip install .`, or with the extension built in place
 #
@@ -24,19 +24,19 @@ sanitize() { # tool
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
 declare -A job
 if [ -n "$sanitizer" ]; then
-  for tool in memcheck initcheck; do
+  for tool in memcheck initcheck racecheck; do
     sanitize $tool > "$logs/$tool.log" 2>&1 &
     job[$tool]=$!
   done
 else
-  echo "skipped memcheck and initcheck: compute-sanitizer is not on PATH"
+  echo "skipped memcheck, initcheck and racecheck: compute-sanitizer is not on PATH"
 fi
 timeout "$limit" "$python" -P -m pytest -m gpu -q -p no:cacheprovider --durations=5 python_tests \
   > "$logs/tests.log" 2>&1 &
 job[tests]=$!
 
 failed=0
-for part in tests memcheck initcheck; do
+for part in tests memcheck initcheck racecheck; do
   [ -n "${job[$part]:-}" ] || continue
   wait "${job[$part]}"
   status=$?
@@ -51,6 +51,6 @@ for part in tests memcheck initcheck; do
     failed=1
   fi
   if [ $part = tests ]; then tail -n 25 "$logs/$part.log"; else grep -m 12 \
-    'every kernel ran\|ERROR SUMMARY\|Error:\|Invalid\|Uninitialized\|at .*dfast' "$logs/$part.log"; fi
+    'every kernel ran\|ERROR SUMMARY\|RACECHECK SUMMARY\|Error:\|Invalid\|Uninitialized\|at .*dfast' "$logs/$part.log"; fi
 done
 exit $failed
