@@ -16,6 +16,8 @@ from torch.nn.functional import normalize
 from ._rng import stratified, uniform
 from .config import CameraConfig
 
+VIEW_WORDS = ("front", "side", "back", "overhead")
+
 
 @dataclass(frozen=True)
 class CameraBatch:
@@ -143,11 +145,16 @@ def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> 
     return look_at(origin + config.position_jitter * offset, target, up, fov)
 
 
+def view_index(azimuth: Tensor, elevation: Tensor) -> Tensor:
+    """The paper's rule, index into VIEW_WORDS [B]: overhead above 60 degrees, else front (within 45
+    of 0), back (within 45 of 180) or side.
+    """
+    heading = ((azimuth + 180.0) % 360.0 - 180.0).abs()
+    around = torch.where(heading <= 45.0, 0, torch.where(heading >= 135.0, 2, 1))
+    return torch.where(elevation > 60.0, 3, around)
+
+
 def view_words(azimuth: float, elevation: float) -> str:
-    """The paper's four: "overhead view" above 60 degrees, else "front", "side" or "back view"."""
-    if elevation > 60.0:
-        return "overhead view"
-    heading = (azimuth + 180.0) % 360.0 - 180.0
-    if abs(heading) <= 45.0:
-        return "front view"
-    return "back view" if abs(heading) >= 135.0 else "side view"
+    """The caption ending of one camera, such as "front view"; see `view_index`."""
+    index = view_index(torch.tensor(azimuth), torch.tensor(elevation))
+    return f"{VIEW_WORDS[int(index)]} view"

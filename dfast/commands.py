@@ -141,9 +141,7 @@ def export(options: Namespace) -> int:
 def _load(options: Namespace) -> Any:
     import dfast
 
-    from ._device import pick_device
-
-    return dfast.load(options.path, str(pick_device(options.device)))
+    return dfast.load(options.path, options.device)
 
 
 def evaluate(options: Namespace) -> int:

@@ -71,12 +71,15 @@ class Guard:
             self._rewind()
         elif streak == 0:
             self._watch_opacity(opacity)
-            self._good = {key: value.clone() for key, value in self._state().items()}
+            self._remember()
+
+    def _remember(self) -> None:
+        self._good = {key: value.clone() for key, value in self._state().items()}
 
     def _judge_the_end(self, streak: float, opacity: float, sound: bool) -> None:
         if not sound or streak >= min(self.config.skip_limit, self.config.steps):
             self._fail_non_finite()
-        if opacity < EMPTY or opacity > OPAQUE:
+        if _collapsed(opacity):
             self._fail_collapsed(opacity, "ended {}")
 
     def _rewind(self) -> None:
@@ -88,8 +91,7 @@ class Guard:
         self._restore(self._good)
 
     def _watch_opacity(self, opacity: float) -> None:
-        collapsed = opacity < EMPTY or opacity > OPAQUE
-        self.collapsed_looks = self.collapsed_looks + 1 if collapsed else 0
+        self.collapsed_looks = self.collapsed_looks + 1 if _collapsed(opacity) else 0
         if self.collapsed_looks < self.config.collapse_limit:
             return
         if self.reseeded:
@@ -121,4 +123,8 @@ class Guard:
         self._streak.copy_(state["streak"])
         self.rewinds, self.collapsed_looks, reseeded = (int(v) for v in state["counts"])
         self.reseeded = bool(reseeded)
-        self._good = {key: value.clone() for key, value in self._state().items()}
+        self._remember()
+
+
+def _collapsed(opacity: float) -> bool:
+    return opacity < EMPTY or opacity > OPAQUE

@@ -14,12 +14,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..cameras import CameraBatch
+from ..cameras import VIEW_WORDS, CameraBatch, view_index
 from ..errors import PriorError
 from ..sds import eps_from_v, guided
-from ..shapes.dataset import VIEW_WORDS, view_index
 from ..shapes.grammar import PLAIN, parse
-from ..shapes.model import IMAGE_SIZE, TEXT_LENGTH, camera_features, ray_map
+from ..shapes.model import (
+    CAMERA_FEATURES,
+    IMAGE_SIZE,
+    TEXT_LENGTH,
+    camera_features,
+    load_folder,
+    ray_map,
+)
 from ..shapes.world import COLORS
 from ._quiet import quiet
 
@@ -86,7 +92,7 @@ class ShapesPrior:
         """See `Prior.predict_noise`."""
         batch = noisy.shape[0]
         view = torch.zeros(batch, dtype=torch.int64, device=noisy.device)
-        camera, rays = noisy.new_zeros(batch, 14), torch.zeros_like(noisy)
+        camera, rays = noisy.new_zeros(batch, CAMERA_FEATURES), torch.zeros_like(noisy)
         if cameras is not None and condition.views != "none":
             view = 1 + view_index(cameras.azimuth, cameras.elevation)
             if condition.views == "camera":
@@ -122,19 +128,9 @@ def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
             f"prior: the embedded weights are incomplete ({folder / missing[0]} is missing); "
             "install dfast again with `pip install --force-reinstall --no-deps .`"
         )
-    from diffusers import DDIMScheduler, UNet2DConditionModel
-    from transformers import AutoTokenizer, CLIPTextModel
-
     with quiet():
         try:
-            return (
-                UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),
-                CLIPTextModel.from_pretrained(
-                    folder / "text_encoder", use_safetensors=True
-                ).float(),
-                AutoTokenizer.from_pretrained(folder / "tokenizer"),
-                DDIMScheduler.from_pretrained(folder / "scheduler"),
-            )
+            return load_folder(folder)
         except Exception as error:  # truncated or foreign files fail in many ways
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PriorError(f"prior: cannot load {folder} ({reason})") from error

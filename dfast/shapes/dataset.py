@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfast.cameras import CameraBatch, aimed, position
+from dfast.cameras import VIEW_WORDS, CameraBatch, aimed, position, view_index
 from dfast.shapes import grammar, tracer
 from dfast.shapes.model import TEXT_LENGTH, camera_features, ray_map
-from dfast.shapes.objects import OBJECTS, PRIMITIVES
+from dfast.shapes.objects import PRIMITIVES
 from dfast.shapes.world import (
     COLORS,
     MAX_PARTS,
@@ -29,7 +29,6 @@ from dfast.shapes.world import (
 )
 
 SLOTS = 2
-VIEW_WORDS = ("front", "side", "back", "overhead")
 _SLOT_TOKEN, _ARTICLE_TOKEN = -10, -20  # minus the slot number: filled when colours are drawn
 SHARE = {"single": 0.22, "stack": 0.25, "pair": 0.18, "composed": 0.35}
 """How often each kind of caption is drawn."""
@@ -59,11 +58,10 @@ class Geometries:
     """Every geometry of the grammar as tensors: parts, colour slots, caption templates."""
 
     def __init__(self, tokenizer: Any, device: torch.device) -> None:
-        self.scenes: list[Scene] = _all_scenes()
+        self.scenes = [grammar.parse(c) for c in grammar.catalogue(both_orders=True)]
         self.device = device
         tables = [part_table(s.parts, MAX_PARTS) for s in self.scenes]
         self.table = PartTable(*(torch.stack(f).to(device) for f in zip(*tables, strict=True)))
-        white = len(COLORS)
         slot, fixed, tokens, length, allowed = [], [], [], [], []
         for scene in self.scenes:
             pad = [0] * (MAX_PARTS - len(scene.parts))
@@ -82,11 +80,12 @@ class Geometries:
         self.weight = to([SHARE[k] / kinds.count(k) for k in kinds])
         self.palette = to([*PALETTE.values(), (1.0, 1.0, 1.0)])
         ids = tokenizer.convert_tokens_to_ids
-        self.color_token = to([ids(c) for c in (*COLORS, grammar.PLAIN)])
-        self.article_token = to([ids("an" if c[0] in "aeiou" else "a") for c in (*COLORS, "plain")])
+        words = (*COLORS, grammar.PLAIN)
+        self.color_token = to([ids(c) for c in words])
+        self.article_token = to([ids(grammar.article(c).split()[0]) for c in words])
         self.view_token = to([ids(w) for w in VIEW_WORDS])
         self.view_noun = ids("view")
-        self.textureless = white
+        self.textureless = len(COLORS)  # the palette's last row
 
     def caption_tokens(self, geometry: Tensor, colors: Tensor) -> Tensor:
         """Token ids [B, TEXT_LENGTH] of the canonical captions in slot colours [B, SLOTS]."""
@@ -132,8 +131,7 @@ class Pool:
         self.generator = torch.Generator(device).manual_seed(seed)
         distance = torch.compile(table_distance) if compiled else table_distance
         parts, normals, cameras, which = [], [], [], []
-        for start in range(0, count, chunk):
-            del start
+        for _ in range(0, count, chunk):
             geometry = torch.multinomial(
                 geometries.weight, chunk, replacement=True, generator=self.generator
             )
@@ -206,13 +204,6 @@ class Pool:
         return Batch(image, tokens, camera, rays, geometry, colors, view, visible)
 
 
-def view_index(azimuth: Tensor, elevation: Tensor) -> Tensor:
-    """The paper's view word of a camera as an index into VIEW_WORDS."""
-    heading = (azimuth + 180) % 360 - 180
-    side = torch.where(heading.abs() <= 45, 0, torch.where(heading.abs() >= 135, 2, 1))
-    return torch.where(elevation > 60, 3, side)
-
-
 def visible_pixels(part: Tensor, slot: Tensor, slots: Tensor) -> Tensor:
     """Pixels of the least visible colour slot, [B]."""
     padded = torch.cat([slot, torch.full_like(slot[:, :1], -1)], dim=1)
@@ -221,15 +212,6 @@ def visible_pixels(part: Tensor, slot: Tensor, slots: Tensor) -> Tensor:
     counts = torch.stack([(seen == s).sum(1) for s in range(SLOTS)], dim=1)
     unused = torch.arange(SLOTS, device=part.device) >= slots[:, None]
     return torch.where(unused, part[0].numel(), counts).amin(1)
-
-
-def _all_scenes() -> list[Scene]:
-    names = tuple(PRIMITIVES)
-    captions = [grammar.single(n, "gray") for n in names]
-    captions += [grammar.stacked(t, "gray", b, "gray") for t in names for b in names]
-    captions += [grammar.beside(a, "gray", b, "gray") for a in names for b in names]
-    captions += [grammar.composed(n, t.defaults) for n, t in OBJECTS.items()]
-    return [grammar.parse(c) for c in captions]
 
 
 def _caption_template(scene: Scene, tokenizer: Any) -> tuple[list[int], int]:

@@ -74,15 +74,17 @@ def parse(prompt: str) -> Scene:
     return scene
 
 
-def catalogue() -> list[str]:
+def catalogue(*, both_orders: bool = False) -> list[str]:
     """Every geometry of the world once, as a canonical caption in default colours.
 
-    Pairs are listed in one order only: the other is the same solid object turned around.
+    Pairs are listed in one order only, since the other is the same solid object turned around,
+    unless both orders are asked for.
     """
     names = list(PRIMITIVES)
     captions = [single(n, "gray") for n in names]
     captions += [stacked(t, "gray", b, "gray") for t in names for b in names]
-    captions += [beside(a, "gray", b, "gray") for i, a in enumerate(names) for b in names[i:]]
+    for i, a in enumerate(names):
+        captions += [beside(a, "gray", b, "gray") for b in names[0 if both_orders else i :]]
     return captions + [composed(n, t.defaults) for n, t in OBJECTS.items()]
 
 
@@ -167,12 +169,9 @@ def object_scene(
     """A composed object in the given colours (None: its default)."""
     kind = OBJECTS[name]
     slots = list(kind.defaults)
-    if "with" in kind.phrase:
-        if color is not None and len(slots) == 1:
-            return None  # "a red snowman": the world has white ones only
-        slots[0] = color or slots[0]
-        slots[-1] = part_color or kind.defaults[-1]
-    else:
-        slots[0] = color or slots[0]
+    if color and len(slots) == 1 and "with" in kind.phrase:
+        return None  # "a red snowman": the world has white ones only
+    slots[0] = color or slots[0]
+    slots[-1] = part_color or slots[-1]
     colors = tuple(slots)
     return Scene(composed(name, colors), "composed", name, kind.parts, colors, kind.has_front)

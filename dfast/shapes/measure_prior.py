@@ -20,8 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfast.shapes.dataset import VIEW_WORDS, Batch, Geometries, Pool, Views
-from dfast.shapes.model import build_tokenizer
+from dfast.cameras import VIEW_WORDS
+from dfast.sds import guided
+from dfast.shapes.dataset import Batch, Geometries, Pool, Views
+from dfast.shapes.model import build_tokenizer, load_folder
 from dfast.shapes.objects import PRIMITIVES
 from dfast.shapes.world import COLORS
 
@@ -135,8 +137,9 @@ def sample(
                 torch.cat([z.repeat(2, 1, 1, 1), rays], 1), t, text, class_labels=camera
             ).sample
         cond, uncond = v.float().chunk(2)
-        guided = (1 + guidance) * cond - guidance * uncond
-        z = scheduler.step(guided, t, z, use_clipped_model_output=True).prev_sample
+        z = scheduler.step(
+            guided(cond, uncond, guidance), t, z, use_clipped_model_output=True
+        ).prev_sample
     return (z / 2 + 0.5).clamp(0, 1)
 
 
@@ -221,16 +224,6 @@ def _solids(shape: str) -> list[str]:
     return [w for w in shape.split() if w in PRIMITIVES]
 
 
-def load_pipeline(weights: Path, device: torch.device) -> tuple[Any, Any, Any]:
-    """(UNet, text encoder, scheduler) of a pipeline folder, in float32."""
-    from diffusers import DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel
-
-    unet = UNet2DConditionModel.from_pretrained(weights / "unet").float().to(device).eval()
-    text = CLIPTextModel.from_pretrained(weights / "text_encoder").float().to(device).eval()
-    return unet, text, DDIMScheduler.from_pretrained(weights / "scheduler")
-
-
 def main() -> None:
     """Measure a prior from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -251,7 +244,8 @@ def main() -> None:
     small = Pool(geometries, 6000, 999, compiled=True, elevation=ELEVATIONS)
     while args.wait and not (args.weights / "scheduler").exists():
         time.sleep(1)
-    pipeline = load_pipeline(args.weights, device)
+    unet, text_encoder, _, scheduler = load_folder(args.weights)
+    pipeline = (unet.to(device).eval(), text_encoder.to(device).eval(), scheduler)
     results = []
     for held_out, told, guidance in (
         (False, "camera", 2.0), (True, "camera", 2.0), (False, "both", 2.0), (False, "words", 2.0),

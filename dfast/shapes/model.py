@@ -123,6 +123,22 @@ def build_scheduler() -> Any:
     )
 
 
+def load_folder(folder: Path) -> tuple[Any, Any, Any, Any]:
+    """(unet, text encoder, tokenizer, scheduler) that `save_folder` wrote, in float32 on the CPU.
+
+    Reads safetensors only; raises whatever diffusers and transformers do on missing or bad files.
+    """
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from transformers import AutoTokenizer, CLIPTextModel
+
+    return (
+        UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True).float(),
+        CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True).float(),
+        AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        DDIMScheduler.from_pretrained(folder / "scheduler"),
+    )
+
+
 def save_folder(folder: Path, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:
     """Write the pipeline folder with half-precision safetensors weights."""
     from copy import deepcopy

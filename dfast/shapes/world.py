@@ -109,7 +109,7 @@ class Scene:
 
     def sdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Signed distance [N] (negative inside) and nearest part [N] at world points x [N, 3]."""
-        table = PartTable(*(t.to(x.device) for t in self.table))
+        table = self.table.to(x.device)
         best = torch.full(x.shape[:1], torch.inf, dtype=x.dtype, device=x.device)
         part = torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device)
         for k, p in enumerate(self.parts):
