@@ -141,7 +141,9 @@ def export(options: Namespace) -> int:
 def _load(options: Namespace) -> Any:
     import dfast
 
-    return dfast.load(options.path, options.device)
+    from ._device import pick_device
+
+    return dfast.load(options.path, str(pick_device(options.device)))
 
 
 def evaluate(options: Namespace) -> int:
