@@ -1,0 +1,90 @@
+// The whole field in one op: hash grid, MLP, density, albedo and the gradient whose opposite is the normal.
+//
+//   e = hash_encode(unit(x)), J = de/dx;  h_0 = e;  z_k = W_k h_{k-1} + b_k, h_k = relu(z_k), m_k = [z_k > 0]
+//   o = W_{H+1} h_H + b_{H+1};  tau = phi(o_0 + bias + blob(x));  albedo = sigmoid(o_1..3)
+//   a_{H+1} = e_0, a_k = (W_{k+1}^T a_{k+1}) * m_k, a_0 = W_1^T a_1;  g = J^T a_0 + grad blob
+//
+// Backward, given obar = dL/do and u = dL/dg: with hdot_0 = J u, hdot_k = m_k * (W_k hdot_{k-1}) and
+// d_{H+1} = obar, d_k = (W_{k+1}^T d_{k+1}) * m_k, d_0 = W_1^T d_1,
+//   dW_k = d_k h_{k-1}^T + a_k hdot_{k-1}^T,  db_k = d_k,
+//   dT[corner] = w_c(x) d_0 + (u . grad w_c) a_0        one scatter a corner for both orders.
+// x is a constant.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+
+#include "math/density.h"
+#include "ops/hashgrid.h"
+
+namespace dfast {
+
+constexpr int kFieldOutputs = 4;  // the density's logit and three of the albedo
+constexpr int kMaxHiddenLayers = 3;
+
+struct FieldNet {
+  HashGrid grid;
+  int width = 0;   // of the hidden layers
+  int layers = 0;  // hidden layers H, 1..3
+  DensityHead head;
+};
+
+inline FieldNet make_field_net(const HashGrid& grid, int width, int layers, int activation, double scale, double bias,
+                               int blob, double blob_height, double blob_width) {
+  if (width < 1 || width > 256 || layers < 1 || layers > kMaxHiddenLayers || activation < 0 || activation > 1 ||
+      blob < 0 || blob > 2) {
+    throw std::invalid_argument("FieldNet: width in [1, 256], 1..3 layers, activation in {0, 1}, blob in {0, 1, 2}");
+  }
+  FieldNet net;
+  net.grid = grid, net.width = width, net.layers = layers;
+  net.head = {static_cast<Activation>(activation), scale, bias, static_cast<Blob>(blob), blob_height, blob_width};
+  return net;
+}
+
+// Where layer k (0 the first hidden one, `layers` the output) starts in `mlp`: W [out, in] row-major, then b [out],
+// layer after layer.
+struct FieldLayer {
+  int in, out;
+  int weight, bias;  // first element of each
+};
+
+DFAST_HD FieldLayer field_layer(int inputs, int width, int layers, int k) {
+  FieldLayer layer = {inputs, width, 0, 0};
+  for (int i = 0;; ++i) {
+    layer.out = i == layers ? kFieldOutputs : width;
+    layer.bias = layer.weight + layer.in * layer.out;
+    if (i == k) return layer;
+    layer.weight = layer.bias + layer.out;
+    layer.in = layer.out;
+  }
+}
+
+// clang-format off
+// Only the first min(n, *count) points are read and written; `count`, when not null, lives on the device.
+// The CPU takes every shape in T = float or double. CUDA takes T = float with `storage`, 2 features, up to 16 levels
+// and widths 16, 32, 64 or 128; it throws for the rest.
+DFAST_LAUNCHERS(
+    template <typename T>
+    void field_forward(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count,
+                       const T* x,              // [n, 3] world; outside [-1, 1] the border's table rows are read
+                       const T* table,          // [entries, F]
+                       const Half* storage,     // [entries, F], nullable: read in place of `table`
+                       const T* level_weights,  // [L], nullable: all ones
+                       const T* mlp,            // [P], see field_layer
+                       T* tau,                  // [n]
+                       T* albedo,               // [n, 3]
+                       T* gradient);            // [n, 3], nullable
+
+    template <typename T>
+    void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const T* x,
+                        const T* table, const Half* storage, const T* level_weights, const T* mlp,
+                        const T* d_tau,        // [n], nullable: zero
+                        const T* d_albedo,     // [n, 3], nullable
+                        const T* d_gradient,   // [n, 3], nullable
+                        std::int64_t entries,  // rows of the table
+                        T* d_table,            // [entries, F], zeroed; added to
+                        T* d_mlp);             // [P], zeroed; added to
+)
+// clang-format on
+
+}  // namespace dfast
