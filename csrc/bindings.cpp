@@ -6,8 +6,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "math/common.h"
+#include "ops/adam.h"
 #include "ops/composite.h"
 #include "ops/hashgrid.h"
 #include "ops/march.h"
@@ -27,6 +29,15 @@ template <typename P>
 struct Wire<P*> {
   using type = std::uintptr_t;
   static P* get(std::uintptr_t address) { return reinterpret_cast<P*>(address); }
+};
+template <typename P>
+struct Wire<std::vector<P*>> {
+  using type = std::vector<std::uintptr_t>;
+  static std::vector<P*> get(const type& addresses) {
+    std::vector<P*> pointers;
+    for (const std::uintptr_t address : addresses) pointers.push_back(reinterpret_cast<P*>(address));
+    return pointers;
+  }
 };
 
 template <typename... Args>
@@ -99,4 +110,8 @@ PYBIND11_MODULE(_C, m) {
   DFAST_OP(composite_backward);
   DFAST_OP(shade);
   DFAST_OP(shade_backward);
+
+  // ops/adam.h
+  DFAST_OP(gradient_norm);
+  DFAST_OP(adam_step);
 }

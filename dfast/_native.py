@@ -80,7 +80,7 @@ def call(name: str, where: Tensor, *args: Any, typed: bool = True) -> None:
         where: decides the device, and the float type unless ``typed`` is False.
         args: in the launcher's order. Tensors become pointers (they must be contiguous and on that
             device; this frame keeps them alive until the call returns), ``None`` becomes a null
-            pointer, the rest is passed on.
+            pointer, lists are treated item by item, the rest is passed on.
         typed: whether the launcher is templated on float32/float64.
 
     Raises:
@@ -111,6 +111,8 @@ def call(name: str, where: Tensor, *args: Any, typed: bool = True) -> None:
 def _wire(op: str, arg: Any, device: torch.device) -> Any:
     if arg is None:
         return 0
+    if isinstance(arg, list):
+        return [_wire(op, item, device) for item in arg]
     if not isinstance(arg, Tensor):
         return arg
     if arg.device != device or not arg.is_contiguous():

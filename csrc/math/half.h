@@ -41,6 +41,35 @@ DFAST_HD float to_float(Half h) {
 #endif
 }
 
+// The half nearest to `value`, ties to even; beyond 65504 infinity.
+DFAST_HD Half to_half(float value) {
+#if defined(__CUDA_ARCH__)
+  return {__half_as_ushort(__float2half_rn(value))};
+#elif !defined(__CUDACC__) && defined(__F16C__)
+  return {static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT))};
+#else
+  std::uint32_t word;
+  std::memcpy(&word, &value, sizeof word);
+  const std::uint32_t sign = word >> 16 & 0x8000u;
+  std::uint32_t magnitude = word & 0x7fffffffu;
+  std::uint32_t bits;
+  if (magnitude > 0x7f800000u) {  // NaN
+    bits = 0x7e00u | (magnitude >> 13 & 0x1ffu);
+  } else if (magnitude >= 0x47800000u) {  // 65536 and more
+    bits = 0x7c00u;
+  } else if (magnitude < 0x38800000u) {  // subnormal: adding 0.5 leaves the rounded multiple of 2^-24 in the mantissa
+    float sum;
+    std::memcpy(&sum, &magnitude, sizeof sum);
+    sum += 0.5f;
+    std::memcpy(&bits, &sum, sizeof bits);
+    bits -= 0x3f000000u;
+  } else {  // round to even, then re-bias the exponent; a carry out of the mantissa is what it should be
+    bits = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - (112u << 23)) >> 13;
+  }
+  return {static_cast<std::uint16_t>(sign | bits)};
+#endif
+}
+
 // Reads a stored number in the arithmetic type.
 template <typename T>
 DFAST_HD T widen(float value) {
