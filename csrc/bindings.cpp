@@ -11,6 +11,7 @@
 #include "math/common.h"
 #include "ops/adam.h"
 #include "ops/composite.h"
+#include "ops/field.h"
 #include "ops/hashgrid.h"
 #include "ops/march.h"
 #include "ops/shade.h"
@@ -102,6 +103,21 @@ PYBIND11_MODULE(_C, m) {
   DFAST_OP(hash_jvp);
   DFAST_OP(hash_scatter);
   DFAST_OP(hash_hvp);
+
+  py::class_<FieldNet>(m, "FieldNet")
+      .def(py::init(&make_field_net), py::arg("grid"), py::arg("width"), py::arg("layers"), py::arg("activation"),
+           py::arg("scale"), py::arg("bias"), py::arg("blob"), py::arg("blob_height"), py::arg("blob_width"));
+
+  // ops/field.h
+#if defined(DFAST_WITH_CUDA) && !__has_include("cuda/field.cu")  // until the kernel is there
+  def_launcher(m, "field_forward_cpu_f32", &cpu::field_forward<float>);
+  def_launcher(m, "field_forward_cpu_f64", &cpu::field_forward<double>);
+  def_launcher(m, "field_backward_cpu_f32", &cpu::field_backward<float>);
+  def_launcher(m, "field_backward_cpu_f64", &cpu::field_backward<double>);
+#else
+  DFAST_OP(field_forward);
+  DFAST_OP(field_backward);
+#endif
 
   // ops/march.h, ops/composite.h, ops/shade.h
   DFAST_OP(march_count);

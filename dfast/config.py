@@ -85,8 +85,9 @@ class FieldConfig:
     normals: Literal["analytic", "finite"] = "analytic"
     finite_step: float = 0.01
     """Half the stencil of finite-difference normals, in world units."""
-    half_table: bool = False
-    """Read the table in half precision; gradients still go to the float32 master."""
+    precision: Literal["auto", "half", "float"] = "auto"
+    """half: read a half copy of the table, on CUDA with the MLP on tensor cores; gradients still go
+    to the float32 master. auto: half on CUDA if the fused kernel takes the shape, else float."""
 
     def __post_init__(self) -> None:
         _check_numbers(self, "field", ("hidden",), 1, 256)

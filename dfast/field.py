@@ -1,37 +1,26 @@
 """The object: a hash grid and a small MLP from a world point to density and albedo.
 
-tau = density_scale * phi(s + bias + blob(x)), s the first of the MLP's four outputs, phi softplus
-or exp; albedo is the sigmoid of the other three. phi' > 0 cancels in the normal, n = -grad tau /
-|grad tau|, so what the shading needs is g = grad_x (s + blob), and nothing overflows. g comes from
-a hand-written backward pass (MATH.md) whose ReLU masks are constants; ordinary autograd through it
-is then the exact second order, with no graph of a graph.
+The work is done by the fused op `dfast.ops.field`, which has the formulas. Where that cannot run
+(see `Field.fused`) the hash-grid ops and torch's matrix products take its place: the gradient then
+comes from a hand-written backward pass whose ReLU masks are constants, and ordinary autograd
+through it is the exact second order.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import warnings
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .config import FieldConfig
+from .ops.field import EXP_LIMIT, FieldSample, FieldSpec, unsupported
+from .ops.field import field as fused_field
 from .ops.hashgrid import GridSpec, hash_encode, hash_encode_grad
 
-EXP_LIMIT = 15.0
-"""Where the exp activation is clamped: 3.3e6 per unit length is as opaque as anything."""
-
-
-class FieldSample(NamedTuple):
-    """The field at N points."""
-
-    tau: Tensor
-    """[N] density per unit length, >= 0"""
-    albedo: Tensor
-    """[N,3] in [0, 1]"""
-    gradient: Tensor | None
-    """[N,3] grad_x of the density's logit; the normal is -gradient normalised"""
+__all__ = ["Field", "FieldSample", "field_spec", "grid_spec"]
 
 
 def grid_spec(config: FieldConfig) -> GridSpec:
@@ -47,8 +36,23 @@ def grid_spec(config: FieldConfig) -> GridSpec:
     )
 
 
+def field_spec(config: FieldConfig) -> FieldSpec:
+    """The native op's view of all the settings."""
+    return FieldSpec(
+        grid=grid_spec(config),
+        width=config.hidden,
+        layers=config.layers,
+        activation=config.density_activation,
+        density_scale=config.density_scale,
+        density_bias=config.density_bias,
+        blob=config.blob,
+        blob_height=config.blob_height,
+        blob_width=config.blob_width,
+    )
+
+
 class Field(nn.Module):
-    """Parameters: table [entries, F], weights[i] [out, in], biases[i] [out].
+    """Parameters: table [entries, F] and mlp [P], all weights and biases in one (see `FieldSpec`).
 
     Points are world points in the unit sphere; outside the cube [-1, 1]^3 the table is read at its
     border.
@@ -57,15 +61,24 @@ class Field(nn.Module):
     def __init__(self, config: FieldConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        self.spec = grid_spec(config)
-        widths = [self.spec.outputs] + [config.hidden] * config.layers + [4]
+        self.shape = field_spec(config)
+        self.spec = self.shape.grid
         self.table = nn.Parameter(torch.empty(self.spec.entries, self.spec.features))
-        shapes = zip(widths[1:], widths[:-1], strict=True)
-        self.weights = nn.ParameterList(nn.Parameter(torch.empty(o, i)) for o, i in shapes)
-        self.biases = nn.ParameterList(nn.Parameter(torch.empty(o)) for o in widths[1:])
+        self.mlp = nn.Parameter(torch.empty(self.shape.parameters))
         self.register_buffer("storage", None, persistent=False)
         self.storage: Tensor | None
+        self._warned = False
         self.reset(generator)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Views [out, in] of `mlp`, layer by layer; writing to them under no_grad changes it."""
+        return [weight for weight, _ in self.shape.split(self.mlp)]
+
+    @property
+    def biases(self) -> list[Tensor]:
+        """Views [out] of `mlp`, layer by layer."""
+        return [bias for _, bias in self.shape.split(self.mlp)]
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
@@ -75,50 +88,87 @@ class Field(nn.Module):
             p.copy_((2.0 * torch.rand(p.shape, generator=generator) - 1.0) * bound)
 
         draw(self.table, 1e-4)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
+        for weight, bias in self.shape.split(self.mlp):
             draw(weight, math.sqrt(6.0 / weight.shape[1]))  # He et al. 2015
             bias.zero_()
         self.refresh_storage()
 
+    @property
+    def reads_half(self) -> bool:
+        """Whether the table is read in half precision."""
+        precision = self.config.precision
+        if precision == "auto":
+            return self.table.is_cuda and self._obstacle(half=True) is None
+        return precision == "half" and self.table.dtype == torch.float32
+
+    @property
+    def fused(self) -> bool:
+        """Whether the next call runs as one fused op."""
+        return self._obstacle(self.reads_half) is None
+
+    def _obstacle(self, half: bool) -> str | None:
+        """What keeps the fused op from running, None if it does."""
+        if self.config.normals != "analytic":
+            return "it computes analytic normals only"
+        return unsupported(self.shape, self.table.device, self.table.dtype, half)
+
     @torch.no_grad()
     def refresh_storage(self) -> None:
-        """Bring the half-precision copy up to date; call after the table changed."""
-        if not self.config.half_table:
-            return
-        if self.storage is None or self.storage.device != self.table.device:
+        """Bring the half-precision copy up to date; call after the table changed or moved."""
+        if not self.reads_half:
+            self.storage = None
+        elif self._stale():
             self.storage = self.table.half()
-        else:
+        elif self.storage is not None:
             self.storage.copy_(self.table)
 
+    def _stale(self) -> bool:
+        """Whether there is no half copy where the table is."""
+        s = self.storage
+        return s is None or s.device != self.table.device or s.dtype != torch.float16
+
+    def _rows(self) -> Tensor | None:
+        """The half copy to read in place of the table, if that is how it is read."""
+        if not self.reads_half:
+            return None
+        if self._stale():
+            self.refresh_storage()
+        return self.storage
+
     def forward(
-        self, x: Tensor, *, level_weights: Tensor | None = None, want_gradient: bool = False
+        self,
+        x: Tensor,
+        *,
+        level_weights: Tensor | None = None,
+        want_gradient: bool = False,
+        count: Tensor | None = None,
     ) -> FieldSample:
         """Density, albedo and, if asked for, the gradient at x [N,3].
 
-        level_weights: [L] in [0, 1] or None for all ones. Differentiable once more in every
-        parameter, gradient included; x itself is taken as constant.
+        level_weights: [L] in [0, 1] or None for all ones; count: int64 [1], how many of the points
+        there really are: rows of the results past it are undefined. Differentiable once more in
+        every parameter, gradient included; x itself is taken as constant.
         """
-        x = x.detach()
-        analytic = want_gradient and self.config.normals == "analytic"
-        hidden, active = self._encode(x, level_weights), []
-        *inner, last = zip(self.weights, self.biases, strict=True)
-        for weight, bias in inner:
-            hidden = torch.relu(torch.addmm(bias, hidden, weight.t()))
-            if analytic:
-                active.append(hidden.detach())
-        out = torch.addmm(last[1], hidden, last[0].t())
-        gradient = None
-        if analytic:
-            gradient = self._analytic_gradient(x, active, level_weights)
-        elif want_gradient:
-            gradient = self._finite_gradient(x, level_weights)
-        tau = self._density(out[:, 0] + self.blob(x))
-        return FieldSample(tau, torch.sigmoid(out[:, 1:]), gradient)
+        storage = self._rows()
+        obstacle = self._obstacle(storage is not None)
+        if obstacle is None:
+            return fused_field(
+                x,
+                self.table,
+                self.mlp,
+                self.shape,
+                level_weights=level_weights,
+                storage=storage,
+                count=count,
+                want_gradient=want_gradient,
+            )
+        self._explain(obstacle)
+        return self._general(x.detach(), storage, level_weights, want_gradient, count)
 
     @torch.no_grad()
     def density(self, x: Tensor, level_weights: Tensor | None = None) -> Tensor:
         """tau [N] at x [N,3], without gradients."""
-        return self._density(self._logit(x, level_weights))
+        return self(x, level_weights=level_weights).tau
 
     def blob(self, x: Tensor) -> Tensor:
         """The bump [N] that starts the object off, from `FieldConfig.blob`."""
@@ -139,15 +189,52 @@ class Field(nn.Module):
             return unit * (-c.blob_height / c.blob_width)
         return torch.zeros_like(x)
 
-    def _encode(self, x: Tensor, level_weights: Tensor | None) -> Tensor:
-        return hash_encode(_unit(x), self.table, self.spec, level_weights, storage=self.storage)
+    def _explain(self, obstacle: str) -> None:
+        """Say once that an explicit wish for half precision does not bring the fused kernel."""
+        if self._warned or self.config.precision != "half" or not self.table.is_cuda:
+            return
+        self._warned = True
+        warnings.warn(
+            f"field.precision is 'half', but the fused kernel cannot run: {obstacle}; the slower "
+            "general path is used",
+            stacklevel=3,
+        )
 
-    def _logit(self, x: Tensor, level_weights: Tensor | None) -> Tensor:
-        hidden = self._encode(x, level_weights)
-        *inner, last = zip(self.weights, self.biases, strict=True)
+    def _general(
+        self,
+        x: Tensor,
+        storage: Tensor | None,
+        level_weights: Tensor | None,
+        want_gradient: bool,
+        count: Tensor | None,
+    ) -> FieldSample:
+        """`forward` by the hash-grid ops and torch's matrix products."""
+        real = None
+        if count is not None:  # points past it may hold anything, and so may their gradients
+            real = torch.arange(len(x), device=x.device) < count
+            x = torch.where(real[:, None], x, 0.0)
+        analytic = want_gradient and self.config.normals == "analytic"
+        *inner, last = self.shape.split(self.mlp)
+        hidden, active = self._encode(x, storage, level_weights), []
         for weight, bias in inner:
             hidden = torch.relu(torch.addmm(bias, hidden, weight.t()))
-        return hidden @ last[0][0] + last[1][0] + self.blob(x)
+            if analytic:
+                active.append(hidden.detach())
+        out = torch.addmm(last[1], hidden, last[0].t())
+        gradient = None
+        if analytic:
+            gradient = self._analytic_gradient(x, active, storage, level_weights)
+        elif want_gradient:
+            gradient = self._finite_gradient(x, storage, level_weights)
+        tau, albedo = self._density(out[:, 0] + self.blob(x)), torch.sigmoid(out[:, 1:])
+        if real is not None:
+            tau = torch.where(real, tau, 0.0)
+            albedo = torch.where(real[:, None], albedo, 0.0)
+            gradient = None if gradient is None else torch.where(real[:, None], gradient, 0.0)
+        return FieldSample(tau, albedo, gradient)
+
+    def _encode(self, x: Tensor, storage: Tensor | None, level_weights: Tensor | None) -> Tensor:
+        return hash_encode(_unit(x), self.table, self.spec, level_weights, storage=storage)
 
     def _density(self, logit: Tensor) -> Tensor:
         c = self.config
@@ -157,7 +244,11 @@ class Field(nn.Module):
         return c.density_scale * softplus(s)
 
     def _analytic_gradient(
-        self, x: Tensor, active: list[Tensor], level_weights: Tensor | None
+        self,
+        x: Tensor,
+        active: list[Tensor],
+        storage: Tensor | None,
+        level_weights: Tensor | None,
     ) -> Tensor:
         """J^T a0 + grad blob with a_k = (W_{k+1}^T a_{k+1}) * m_k from the last layer down."""
         first, *middle, last = self.weights
@@ -165,17 +256,21 @@ class Field(nn.Module):
         for weight, hidden in zip(reversed(middle), reversed(active[:-1]), strict=True):
             a = _masked(a @ weight, hidden)
         a = a @ first
-        g = hash_encode_grad(
-            _unit(x), self.table, a, self.spec, level_weights, storage=self.storage
-        )
-        return 0.5 * g + self.blob_gradient(x)  # d unit / dx = 1/2
+        g = hash_encode_grad(_unit(x), self.table, a, self.spec, level_weights, storage=storage)
+        return torch.add(self.blob_gradient(x), g, alpha=0.5)  # d unit / dx = 1/2
 
-    def _finite_gradient(self, x: Tensor, level_weights: Tensor | None) -> Tensor:
+    def _finite_gradient(
+        self, x: Tensor, storage: Tensor | None, level_weights: Tensor | None
+    ) -> Tensor:
         """Central differences of the logit, for comparison: six more evaluations."""
         h = self.config.finite_step
         steps = torch.eye(3, dtype=x.dtype, device=x.device) * h
         stencil = torch.cat([x + sign * step for step in steps for sign in (1.0, -1.0)])
-        values = self._logit(stencil, level_weights).view(3, 2, -1)
+        *inner, last = self.shape.split(self.mlp)
+        hidden = self._encode(stencil, storage, level_weights)
+        for weight, bias in inner:
+            hidden = torch.relu(torch.addmm(bias, hidden, weight.t()))
+        values = (hidden @ last[0][0] + self.blob(stencil)).view(3, 2, -1)
         return ((values[:, 0] - values[:, 1]) / (2.0 * h)).t()
 
 

@@ -7,6 +7,7 @@ from autograd.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from dfast.occupancy import unpack_bits
 from dfast.ops.adam import NORM, SKIPPED, STEP, STREAK
+from dfast.ops.field import EXP_LIMIT, FieldSample, FieldSpec
 from dfast.ops.hashgrid import GridSpec
 from dfast.ops.march import Samples
 
@@ -218,3 +220,52 @@ def adam_step(
         p.sub_(rate * factor / (1 - b1**t) * m / corrected)
         if half is not None:
             half.copy_(p)
+
+
+def blob(x: Tensor, spec: FieldSpec) -> Tensor:
+    """The bump [N] that starts the object off, at x [N, 3]."""
+    if spec.blob == "gaussian":
+        return spec.blob_height * torch.exp(x.square().sum(-1) * (-0.5 / spec.blob_width**2))
+    if spec.blob == "linear":
+        return spec.blob_height * (1.0 - x.norm(dim=-1) / spec.blob_width)
+    return torch.zeros_like(x[:, 0])
+
+
+def field(
+    x: Tensor,
+    table: Tensor,
+    mlp: Tensor,
+    spec: FieldSpec,
+    *,
+    level_weights: Tensor | None = None,
+    storage: Tensor | None = None,
+    count: Tensor | None = None,
+    want_gradient: bool = False,
+) -> FieldSample:
+    """:func:`dfast.ops.field.field`, its gradient by differentiating the logit in x."""
+    size = len(x)
+    x = x.detach() if count is None else x.detach()[: int(count)]
+    with torch.enable_grad() if want_gradient else contextlib.nullcontext():
+        world = x.requires_grad_(want_gradient)
+        inside = (world + 1) * 0.5
+        inside = inside + (inside.clamp(0, 1) - inside).detach()  # outside, the border's slope
+        h = hash_encode(inside, table, spec.grid, level_weights, storage=storage)
+        *inner, last = spec.split(mlp)
+        for weight, bias in inner:
+            h = torch.relu(h @ weight.t() + bias)
+        out = h @ last[0].t() + last[1]
+        logit = out[:, 0] + blob(world, spec)
+    s = logit + spec.density_bias
+    if spec.activation == "exp":
+        tau = spec.density_scale * torch.exp(s.clamp(max=EXP_LIMIT))
+    else:
+        tau = spec.density_scale * torch.nn.functional.softplus(s)
+    albedo = torch.sigmoid(out[:, 1:])
+    gradient = None
+    if want_gradient:
+        (gradient,) = torch.autograd.grad(logit.sum(), world, create_graph=True)
+    if count is not None:  # rows past the count may hold anything; here it is NaN
+        missing = torch.full((size - len(x), 3), torch.nan, dtype=x.dtype, device=x.device)
+        tau, albedo = torch.cat([tau, missing[:, 0]]), torch.cat([albedo, missing])
+        gradient = None if gradient is None else torch.cat([gradient, missing])
+    return FieldSample(tau, albedo, gradient)

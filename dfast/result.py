@@ -182,8 +182,9 @@ class Result:
                     k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
                 }
                 module.load_state_dict(own)
+            field = field.to(where)
             field.refresh_storage()
-            return cls(field.to(where), occupancy.to(where), config, **about["run"])
+            return cls(field, occupancy.to(where), config, **about["run"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise RunFolderError(f"'{path}': damaged ({str(error).splitlines()[0]})") from error
 

@@ -51,7 +51,7 @@ class Trainer:
         o = config.optimizer
         groups = [
             {"params": [self.field.table], "rate": o.lr_grid},
-            {"params": [*self.field.weights, *self.field.biases], "rate": o.lr_mlp},
+            {"params": [self.field.mlp], "rate": o.lr_mlp},
         ]
         if behind := list(self.background.parameters()):
             groups.append({"params": behind, "rate": o.lr_background})

@@ -56,7 +56,7 @@ def _trainer(prior: Still, config: Config = TINY, seed: int = 0) -> Trainer:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"field": {"half_table": True}}, {"march": {"growth": 0.01}}]
+    "changes", [{}, {"field": {"precision": "half"}}, {"march": {"growth": 0.01}}]
 )
 @pytest.mark.parametrize("image_size", [16, 32])
 def test_a_step_never_waits_for_the_gpu(changes: dict, image_size: int) -> None:

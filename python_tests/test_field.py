@@ -105,7 +105,7 @@ def test_exp_does_not_overflow(generator: torch.Generator) -> None:
 
 def test_half_table_follows_its_master(generator: torch.Generator) -> None:
     full = _field(SMALL, generator, torch.float32)
-    half = Field(replace(SMALL, half_table=True))
+    half = Field(replace(SMALL, precision="half"))
     half.load_state_dict(full.state_dict())
     half.refresh_storage()
     x = _points(40, generator, torch.float32)

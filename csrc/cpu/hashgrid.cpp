@@ -5,118 +5,13 @@
 // order.
 #include "ops/hashgrid.h"
 
-#include <type_traits>
-
+#include "cpu/hash_lanes.h"
 #include "cpu/parallel.h"
 
 namespace dfast::cpu {
 namespace {
 
-constexpr int kLanes = 64;
 constexpr std::int64_t kChunk = 2048;  // samples; a multiple of kLanes
-
-// Cells of up to kLanes samples in one level. Unused lanes hold x = 0 and are computed but never read.
-template <typename T>
-struct alignas(64) Lanes {
-  T x[3][kLanes];
-  T w[3][kLanes];
-  T d[3][kLanes];
-  T dd[3][kLanes];
-  T u[3][kLanes];
-  std::uint32_t row[8][kLanes];
-  T corner[8][kLanes];  // w_c
-  T slope[8][kLanes];   // u . grad w_c
-
-  // Transposes `count` rows of a [*, 3] array.
-  static void load(const T* rows, int count, T (&out)[3][kLanes]) {
-    for (int i = 0; i < kLanes; ++i) {
-      for (int k = 0; k < 3; ++k) out[k][i] = i < count ? rows[3 * i + k] : T(0);
-    }
-  }
-
-  template <bool Dense, bool Smooth>
-  void locate_as(const HashLevel& level) {
-    const T scale = static_cast<T>(level.scale), top = static_cast<T>(level.resolution - 1);
-    const std::int32_t resolution = level.resolution;
-    const std::uint32_t mask = level.mask;
-#pragma GCC ivdep
-    for (int i = 0; i < kLanes; ++i) {
-      const HashAxis<T> ax = hash_axis<Smooth>(x[0][i], scale, top);
-      const HashAxis<T> ay = hash_axis<Smooth>(x[1][i], scale, top);
-      const HashAxis<T> az = hash_axis<Smooth>(x[2][i], scale, top);
-      w[0][i] = ax.w, w[1][i] = ay.w, w[2][i] = az.w;
-      d[0][i] = ax.d, d[1][i] = ay.d, d[2][i] = az.d;
-      dd[0][i] = ax.dd, dd[1][i] = ay.dd, dd[2][i] = az.dd;
-      std::uint32_t r[8];
-      hash_rows<Dense>(ax.low, ay.low, az.low, resolution, mask, r);
-#pragma GCC unroll 8
-      for (int c = 0; c < 8; ++c) row[c][i] = r[c];
-    }
-  }
-
-  void locate(const HashLevel& level, bool smooth) {
-    if (level.dense) return smooth ? locate_as<true, true>(level) : locate_as<true, false>(level);
-    return smooth ? locate_as<false, true>(level) : locate_as<false, false>(level);
-  }
-
-  void weigh(T scale) {
-#pragma GCC ivdep
-    for (int i = 0; i < kLanes; ++i) {
-      const T wi[3] = {w[0][i], w[1][i], w[2][i]};
-      T out[8];
-      corner_weights(wi, out);
-#pragma GCC unroll 8
-      for (int c = 0; c < 8; ++c) corner[c][i] = scale * out[c];
-    }
-  }
-
-  void tilt(T scale) {
-#pragma GCC ivdep
-    for (int i = 0; i < kLanes; ++i) {
-      const T wi[3] = {w[0][i], w[1][i], w[2][i]}, di[3] = {d[0][i], d[1][i], d[2][i]};
-      const T ui[3] = {u[0][i], u[1][i], u[2][i]};
-      T out[8];
-      corner_slopes(wi, di, ui, out);
-#pragma GCC unroll 8
-      for (int c = 0; c < 8; ++c) slope[c][i] = scale * out[c];
-    }
-  }
-};
-
-template <typename A>
-DFAST_HD void pick(const A (&lanes)[8][kLanes], int i, A out[8]) {
-#pragma GCC unroll 8
-  for (int c = 0; c < 8; ++c) out[c] = lanes[c][i];
-}
-
-template <typename T>
-T level_weight(const T* weights, int l) {
-  return weights ? weights[l] : T(1);
-}
-
-// Calls f(std::integral_constant<int, F>).
-template <typename Body>
-void with_features(int features, const Body& f) {
-  switch (features) {
-    case 1:
-      return f(std::integral_constant<int, 1>{});
-    case 2:
-      return f(std::integral_constant<int, 2>{});
-    case 4:
-      return f(std::integral_constant<int, 4>{});
-    default:
-      return f(std::integral_constant<int, 8>{});
-  }
-}
-
-// Calls f(rows) with the level's first row in the type that is stored.
-template <int F, typename T, typename Body>
-void with_rows(const T* table, const Half* storage, std::int64_t offset, const Body& f) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (storage) return f(reinterpret_cast<const HashRow<Half, F>*>(storage) + offset);
-  }
-  f(reinterpret_cast<const HashRow<T, F>*>(table) + offset);
-}
 
 // For every chunk, level and group of lanes: body(level index, level weight, first sample, count, lanes).
 // A level of weight 0 contributes exactly zero, so `masked` handles it without reading the table.
@@ -256,9 +151,7 @@ void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* 
         if (d0) lanes.weigh(lw);
         if (u) lanes.tilt(lw);
         const HashLevel& level = grid.level[l];
-        const std::uint64_t rows = level.dense ? static_cast<std::uint64_t>(level.resolution) * level.resolution *
-                                                     static_cast<std::uint64_t>(level.resolution)
-                                               : std::uint64_t(level.mask) + 1;
+        const std::uint64_t rows = level_rows(level);
         const std::uint64_t low = rows * part / parts, high = rows * (part + 1) / parts;
         auto* to = reinterpret_cast<HashRow<T, F>*>(out) + level.offset;
         for (int i = 0; i < count; ++i) {

@@ -11,22 +11,30 @@
 
 namespace dfast::cpu {
 
-// Calls body(begin, end) over [0, count) in chunks of `chunk`; chunks run in any order, each exactly once.
-// `body` must not throw.
-template <typename Body>
-void parallel_chunks(int threads, std::int64_t count, std::int64_t chunk, const Body& body) {
+// Calls body(begin, end, state) over [0, count) in chunks of `chunk`; chunks run in any order, each exactly once. Each
+// thread that takes part makes one `state` for itself. `make` and `body` must not throw.
+template <typename Make, typename Body>
+void parallel_chunks(int threads, std::int64_t count, std::int64_t chunk, const Make& make, const Body& body) {
   if (count <= 0) return;
   const std::int64_t chunks = (count + chunk - 1) / chunk;
   const int workers = static_cast<int>(std::min<std::int64_t>(std::max(threads, 1), chunks));
   std::atomic<std::int64_t> next{0};
   const auto work = [&] {
-    for (std::int64_t i = next++; i < chunks; i = next++) body(i * chunk, std::min(count, (i + 1) * chunk));
+    auto state = make();
+    for (std::int64_t i = next++; i < chunks; i = next++) body(i * chunk, std::min(count, (i + 1) * chunk), state);
   };
   std::vector<std::thread> helpers;
   helpers.reserve(workers - 1);
   for (int i = 1; i < workers; ++i) helpers.emplace_back(work);
   work();
   for (auto& helper : helpers) helper.join();
+}
+
+// The same without state: body(begin, end).
+template <typename Body>
+void parallel_chunks(int threads, std::int64_t count, std::int64_t chunk, const Body& body) {
+  parallel_chunks(
+      threads, count, chunk, [] { return 0; }, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
 }
 
 }  // namespace dfast::cpu

@@ -1,14 +1,18 @@
 """dfast's native operations as PyTorch custom ops: one module an op."""
 
 from .composite import composite
+from .field import FieldSample, FieldSpec, field
 from .hashgrid import GridSpec, hash_encode, hash_encode_grad
 from .march import Samples, march
 from .shade import shade
 
 __all__ = [
+    "FieldSample",
+    "FieldSpec",
     "GridSpec",
     "Samples",
     "composite",
+    "field",
     "hash_encode",
     "hash_encode_grad",
     "march",
