@@ -16,6 +16,7 @@ from dfast.ops.composite import composite
 from dfast.ops.hashgrid import GridSpec
 from dfast.ops.march import march
 from dfast.ops.shade import shade
+from dfast.ops.shade_composite import shade_composite
 
 CUDA = torch.device("cuda")
 generator = torch.Generator().manual_seed(0)
@@ -48,7 +49,7 @@ def exercise_hash_grid(features: int, interpolation: str, dtype: torch.dtype) ->
 
 
 def exercise_rendering(dtype: torch.dtype, growth: float, capacity: int | None) -> None:
-    """March, shade and composite with their backward passes."""
+    """March, then shade and composite, in one op and in two, with their backward passes."""
     rays, resolution = 77, 8
     origins = torch.nn.functional.normalize(torch.randn(rays, 3, generator=generator), dim=-1)
     aim = 0.3 * torch.randn(rays, 3, generator=generator) - 3.0 * origins
@@ -67,6 +68,14 @@ def exercise_rendering(dtype: torch.dtype, growth: float, capacity: int | None) 
     tau = (5.0 * rand(m, dtype=dtype)).requires_grad_()
     position = rand(m, 3, dtype=dtype)
     rgb, normal = shade(gradient, albedo, position, light, one, one, one, view)
+    backdrop = rand(views, 3, dtype=dtype)
+    of_ray = torch.randint(views, (rays,), generator=generator, dtype=torch.int32).to(CUDA)
+    for g in (gradient, None):
+        sums = shade_composite(
+            tau, albedo, g, samples, directions, of_ray, light, one, one, one,
+            background=backdrop, early_stop=0.01,
+        )  # fmt: skip
+        torch.autograd.grad([v.sum() for v in sums], (tau, albedo) if g is None else (tau, g))
     for channels in (rgb, torch.cat([rgb, normal], -1)):
         outputs = composite(tau, samples.dt, channels, samples.t, samples.offsets, early_stop=0.01)
         torch.autograd.grad([v.sum() for v in outputs], (tau, gradient), retain_graph=True)

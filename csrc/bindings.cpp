@@ -15,6 +15,7 @@
 #include "ops/hashgrid.h"
 #include "ops/march.h"
 #include "ops/shade.h"
+#include "ops/shade_composite.h"
 
 namespace py = pybind11;
 using namespace dfast;
@@ -119,13 +120,15 @@ PYBIND11_MODULE(_C, m) {
   DFAST_OP(field_backward);
 #endif
 
-  // ops/march.h, ops/composite.h, ops/shade.h
+  // ops/march.h, ops/composite.h, ops/shade.h, ops/shade_composite.h
   DFAST_OP(march_count);
   DFAST_OP(march_write);
   DFAST_OP(composite);
   DFAST_OP(composite_backward);
   DFAST_OP(shade);
   DFAST_OP(shade_backward);
+  DFAST_OP(shade_composite);
+  DFAST_OP(shade_composite_backward);
 
   // ops/adam.h
   DFAST_OP(gradient_norm);

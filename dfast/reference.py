@@ -18,6 +18,7 @@ from dfast.ops.adam import NORM, SKIPPED, STEP, STREAK
 from dfast.ops.field import EXP_LIMIT, FieldSample, FieldSpec
 from dfast.ops.hashgrid import GridSpec
 from dfast.ops.march import Samples
+from dfast.ops.shade_composite import RaySums
 
 
 def march(
@@ -73,7 +74,9 @@ def march(
         missing = max(0, capacity - len(t))
         t, dt, ray = (torch.cat([v[:capacity], v.new_zeros(missing)]) for v in (t, dt, ray))
         offsets = offsets.clamp(max=capacity)
-    return Samples(t, dt, ray, offsets.to(torch.int32), total, total > len(t))
+    x = origins[ray] + t[:, None] * directions[ray]
+    met = (far > near).sum().view(1)
+    return Samples(t, dt, ray, x, offsets.to(torch.int32), total, total > len(t), met)
 
 
 def composite(
@@ -94,7 +97,7 @@ def composite(
 
     depth_of = torch.zeros(mask.shape, dtype=tau.dtype, device=tau.device)
     depth_of = depth_of.masked_scatter(mask, (tau * dt)[index])  # optical depth of each sample
-    before = depth_of.cumsum(1) - depth_of
+    before = torch.cat([torch.zeros_like(depth_of[:, :1]), depth_of.cumsum(1)[:, :-1]], 1)
     transmittance = torch.exp(-before)  # T_i
     w = transmittance * -torch.expm1(-depth_of)
     w = torch.where(mask & (transmittance >= early_stop), w, 0.0)
@@ -130,6 +133,44 @@ def shade(
     shading = diffuse[v] * lambert + ambient[v]
     rho = torch.lerp(albedo, torch.ones_like(albedo), textureless[v][:, None])
     return rho * shading[:, None], normal
+
+
+def shade_composite(
+    tau: Tensor,
+    albedo: Tensor,
+    gradient: Tensor | None,
+    samples: Samples,
+    directions: Tensor,
+    view: Tensor | None,
+    light_position: Tensor,
+    ambient: Tensor,
+    diffuse: Tensor,
+    textureless: Tensor,
+    *,
+    background: Tensor | None = None,
+    early_stop: float = 0.0,
+    eps: float = 1e-6,
+) -> RaySums:
+    """:func:`dfast.ops.shade_composite.shade_composite` from the two ops it stands for."""
+    rays, views = len(directions), len(light_position)
+    if view is None:
+        view = torch.arange(rays, device=tau.device) // max(rays // max(views, 1), 1)
+    counts = samples.offsets.diff().long()
+    ray = torch.arange(rays, device=tau.device).repeat_interleave(counts)
+    owned = slice(int(samples.offsets[0]), int(samples.offsets[-1]))
+    offsets = samples.offsets - samples.offsets[0]
+    tau, albedo, t, dt, x = (v[owned] for v in (tau, albedo, samples.t, samples.dt, samples.x))
+    gradient = torch.zeros_like(albedo) if gradient is None else gradient[owned]
+    light = (light_position, ambient, diffuse, textureless)
+    rgb, normals = shade(gradient, albedo, x, *light, view[ray], eps=eps)
+    facing_away = (normals * directions[ray]).sum(-1, keepdim=True).clamp(min=0).square()
+    channels = torch.cat([rgb, normals], -1)
+    out, depth, opacity, weights = composite(tau, dt, channels, t, offsets, early_stop=early_stop)
+    penalty = torch.zeros_like(opacity).index_add(0, ray, weights.detach() * facing_away[:, 0])
+    color = out[:, :3]
+    if background is not None:
+        color = color + (1 - opacity)[:, None] * background[view.long()]
+    return RaySums(color, opacity, depth, out[:, 3:], penalty)
 
 
 def hash_encode(

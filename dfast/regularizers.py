@@ -6,15 +6,12 @@ import torch
 from torch import Tensor
 
 
-def orientation(weights: Tensor, normals: Tensor, directions: Tensor, rays: int) -> Tensor:
-    """Penalty on visible normals that face away (Ref-NeRF): sum_i stop(w_i) max(0, n_i . v)^2 /
-    rays.
+def orientation(facing_away: Tensor) -> Tensor:
+    """Mean over rays of the penalty on visible normals that face away (Ref-NeRF).
 
-    weights [M], normals [M,3], directions [M,3] of each sample's ray (from the camera). No gradient
-    to the weights.
+    facing_away: [R], sum_i stop(w_i) max(0, n_i . v)^2 of each ray (`RayRender.orientation`).
     """
-    facing_away = (normals * directions).sum(-1).clamp(min=0.0)
-    return (weights.detach() * facing_away * facing_away).sum() / max(rays, 1)
+    return facing_away.sum() / max(len(facing_away), 1)
 
 
 def opacity(opacity: Tensor) -> Tensor:

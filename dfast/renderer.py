@@ -1,4 +1,4 @@
-"""From a field to pictures: march, evaluate, shade, composite.
+"""From a field to pictures: march, evaluate, shade and composite.
 
 `render_rays` works on flat rays [R] and `render` on cameras. Both are differentiable in the field's
 and the background's parameters; cameras and lights are constants.
@@ -17,9 +17,8 @@ from .cameras import CameraBatch
 from .config import MarchConfig
 from .field import Field
 from .occupancy import OccupancyGrid
-from .ops.composite import composite
 from .ops.march import Samples, march
-from .ops.shade import shade
+from .ops.shade_composite import shade_composite
 from .shading import ShadingBatch
 
 RADIUS = 1.0
@@ -28,21 +27,19 @@ RADIUS = 1.0
 
 @dataclass(frozen=True)
 class RayRender:
-    """R rays and the M samples they were made of."""
+    """R rays and the samples they were made of."""
 
     color: Tensor
-    """[R,3] premultiplied, without background"""
+    """[R,3] premultiplied, or complete if a background was given"""
     opacity: Tensor
     """[R]"""
     depth: Tensor
     """[R] sum of w t"""
     normal: Tensor | None
     """[R,3] sum of w n, world axes"""
+    orientation: Tensor
+    """[R] sum of stop(w) max(0, n . v)^2, 0 without normals; see `regularizers.orientation`"""
     samples: Samples
-    weights: Tensor
-    """[M]"""
-    normals: Tensor | None
-    """[M,3]"""
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,12 @@ class Rendered:
     """[B,1,H,W] sum of w t"""
     normal: Tensor | None
     """[B,3,H,W] sum of w n, world axes"""
-    fill: Tensor
-    """scalar: mean opacity of the rays that meet the bounding sphere"""
-    directions: Tensor
-    """[R,3]"""
     rays: RayRender
+
+    @property
+    def fill(self) -> Tensor:
+        """Scalar: mean opacity of the rays that meet the bounding sphere, without gradient."""
+        return self.opacity.detach().sum() / self.rays.samples.met[0].clamp(min=1)
 
 
 def render_rays(
@@ -69,10 +67,11 @@ def render_rays(
     occupancy: OccupancyGrid,
     origins: Tensor,
     directions: Tensor,
-    view: Tensor,
+    view: Tensor | None,
     shading: ShadingBatch,
     config: MarchConfig,
     *,
+    background: Tensor | None = None,
     level_weights: Tensor | None = None,
     jitter: Tensor | None = None,
     capacity: int | None = None,
@@ -80,11 +79,12 @@ def render_rays(
     normal_picture: bool = False,
 ) -> RayRender:
     """Render rays origins, directions [R,3] (unit) of views [R] int32, which index the lights of
-    `shading`.
+    `shading`; view None gives each view an equal share of neighbouring rays.
 
-    jitter: [R] in [0, 1) shifts each ray's samples by a fraction of a step, None by a half;
-    capacity: see `march`. Normals are computed if the shading is lit, if `want_normals` (for each
-    sample) or for a `normal_picture`.
+    background: [B,3] constant colours behind the object, None for none; jitter: [R] in [0, 1)
+    shifts each ray's samples by a fraction of a step, None by a half; capacity: see `march`.
+    Normals are computed if the shading is lit, if `want_normals` (for `RayRender.orientation`) or
+    for a `normal_picture`.
     """
     with torch.no_grad():
         samples = march(
@@ -98,20 +98,29 @@ def render_rays(
             jitter=jitter,
             capacity=capacity,
         )
-        ray = samples.ray
-        x = torch.addcmul(origins[ray], directions[ray], samples.t[:, None])
-    need = shading.lit or want_normals or normal_picture
-    tau, color, gradient = field(x, level_weights=level_weights, want_gradient=need)
-    normals = None
-    if gradient is not None:
-        light = (shading.light_position, shading.ambient, shading.diffuse, shading.textureless)
-        color, normals = shade(gradient, color, x, *light, view[ray])
-    channels = torch.cat([color, normals], -1) if normal_picture and normals is not None else color
-    out, depth, opacity, weights = composite(
-        tau, samples.dt, channels, samples.t, samples.offsets, early_stop=config.early_stop
+    tau, albedo, gradient = field(
+        samples.x,
+        level_weights=level_weights,
+        want_gradient=shading.lit or want_normals or normal_picture,
+        count=None if capacity is None else samples.total,
     )
-    normal = out[:, 3:] if normal_picture else None
-    return RayRender(out[:, :3], opacity, depth, normal, samples, weights, normals)
+    color, opacity, depth, normal, orientation = shade_composite(
+        tau,
+        albedo,
+        gradient,
+        samples,
+        directions,
+        view,
+        shading.light_position,
+        shading.ambient,
+        shading.diffuse,
+        shading.textureless,
+        background=background,
+        early_stop=config.early_stop,
+    )
+    return RayRender(
+        color, opacity, depth, normal if normal_picture else None, orientation, samples
+    )
 
 
 def render(
@@ -137,37 +146,35 @@ def render(
     """
     batch, pixels = len(cameras), resolution * resolution
     origins, directions = cameras.rays(resolution)
-    view = torch.arange(batch, device=origins.device, dtype=torch.int32).repeat_interleave(pixels)
     jitter = None
     if generator is not None and config.jitter:
         jitter = torch.rand(batch * pixels, generator=generator, device=origins.device)
+    learned = background.config.kind == "mlp"
     rays = render_rays(
         field,
         occupancy,
         origins,
         directions,
-        view,
+        None,
         shading,
         config,
+        background=None if learned else colors,
         level_weights=level_weights,
         jitter=jitter,
         capacity=capacity,
         want_normals=want_normals,
         normal_picture=normal_picture,
     )
-    color = rays.color + (1.0 - rays.opacity)[:, None] * background(directions, colors)
-    with torch.no_grad():
-        along = (origins * directions).sum(-1)
-        meets = (origins.square().sum(-1) - along * along < RADIUS**2).to(color.dtype)
-        fill = (rays.opacity * meets).sum() / meets.sum().clamp(min=1.0)
+    color = rays.color
+    if learned:
+        behind = background(directions, colors)
+        color = torch.addcmul(color, (1.0 - rays.opacity)[:, None], behind)
 
     def picture(values: Tensor) -> Tensor:
         return values.reshape(batch, resolution, resolution, -1).permute(0, 3, 1, 2)
 
     normal = None if rays.normal is None else picture(rays.normal)
-    return Rendered(
-        picture(color), picture(rays.opacity), picture(rays.depth), normal, fill, directions, rays
-    )
+    return Rendered(picture(color), picture(rays.opacity), picture(rays.depth), normal, rays)
 
 
 class SampleBudget:

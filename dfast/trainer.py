@@ -162,12 +162,8 @@ class Trainer:
         config, rays = self.config.regularizer, pictures.rays
         loss: Tensor | float = 0.0
         toward = ramp(now, *config.orientation, config.orientation_until)
-        if toward > 0 and rays.normals is not None:
-            directions = pictures.directions[rays.samples.ray]
-            facing = regularizers.orientation(
-                rays.weights, rays.normals, directions, len(pictures.directions)
-            )
-            loss = loss + toward * facing
+        if toward > 0:
+            loss = loss + toward * regularizers.orientation(rays.orientation)
         if config.opacity > 0:
             loss = loss + config.opacity * regularizers.opacity(pictures.opacity)
         if config.entropy > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from dfast import reference
 from dfast.occupancy import pack_bits
 from dfast.ops.march import _march, march
+
+march_op = importlib.import_module("dfast.ops.march")  # the package has a function of this name
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -50,7 +53,55 @@ def test_equals_brute_force(device: torch.device, density: float, growth: float)
         assert torch.equal(got.ray, want.ray)
         torch.testing.assert_close(got.t, want.t, rtol=0, atol=1e-12)
         torch.testing.assert_close(got.dt, want.dt, rtol=0, atol=1e-12)
+        torch.testing.assert_close(got.x, want.x, rtol=0, atol=1e-12)
         assert int(got.total) == len(got.t) and not bool(got.overflow)
+        assert got.met.tolist() == want.met.tolist()
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+def test_rays_with_more_runs_than_are_stored_are_walked_again(
+    device: torch.device, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chequered grid makes many short runs; where the stored ones end changes nothing."""
+    cell = torch.arange(RESOLUTION)
+    chequered = (cell[:, None, None] + cell[:, None] + cell) % 2 == 0
+    bits = pack_bits(chequered).to(device)
+    origins, directions = (v.to(device) for v in make_rays(200, torch.float32))
+    kwargs = {"resolution": RESOLUTION, "radius": 1.0, "step": 0.013}
+    want = march(origins, directions, bits, **kwargs)
+    assert float((want.t.diff() > 0.02).sum()) > 8 * 200 * 0.5  # rays do have more than eight
+    monkeypatch.setattr(march_op, "RUNS", runs)
+    for capacity in (None, len(want.t) - 301):
+        got = march(origins, directions, bits, capacity=capacity, **kwargs)
+        for a, b in zip((got.t, got.dt, got.ray, got.x), want, strict=False):
+            assert torch.equal(a, b[:capacity])
+
+
+def test_positions_lie_on_the_rays(device: torch.device, dtype: torch.dtype) -> None:
+    origins, directions = (v.to(device) for v in make_rays(300, dtype))
+    bits = make_bits(0.3).to(device)
+    for growth in (0.0, 0.02):
+        s = march(
+            origins, directions, bits, resolution=RESOLUTION, radius=1.0, step=0.02, growth=growth
+        )
+        want = origins[s.ray] + s.t[:, None] * directions[s.ray]
+        torch.testing.assert_close(s.x, want, rtol=0, atol=8 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("rays", [31, 33, 129, 70_000])
+def test_every_number_of_rays(device: torch.device, rays: int) -> None:
+    """Slots are handed out in blocks of 32 rays, of 128 above 65 536."""
+    origins, directions = (v.to(device) for v in make_rays(rays, torch.float64))
+    bits = make_bits(0.2).to(device)
+    kwargs = {"resolution": RESOLUTION, "radius": 1.0, "step": 0.1}
+    got = march(origins, directions, bits, **kwargs)
+    want = reference.march(origins, directions, bits, **kwargs)
+    assert torch.equal(got.offsets, want.offsets) and torch.equal(got.ray, want.ray)
+    assert int(got.total) == len(want.t) and got.met.tolist() == want.met.tolist()
+    torch.testing.assert_close(got.x, want.x, rtol=0, atol=1e-12)
+    short = march(origins, directions, bits, capacity=len(want.t) // 3, **kwargs)
+    assert torch.equal(short.t, got.t[: len(want.t) // 3])
+    assert torch.equal(short.offsets, got.offsets.clamp(max=len(want.t) // 3))
 
 
 @pytest.mark.parametrize("step", [0.004, 0.05, 0.7])
@@ -102,7 +153,7 @@ def test_capacity_and_overflow(device: torch.device) -> None:
     roomy = march(origins, directions, bits, capacity=total + 50, **kwargs)
     assert len(roomy.t) == total + 50 and not bool(roomy.overflow)
     assert torch.equal(roomy.t[:total], exact.t) and torch.equal(roomy.offsets, exact.offsets)
-    assert not roomy.dt[total:].any() and not roomy.ray[total:].any()
+    assert torch.equal(roomy.x[:total], exact.x) and torch.equal(roomy.met, exact.met)
 
     tight = march(origins, directions, bits, capacity=total // 2, **kwargs)
     assert bool(tight.overflow) and int(tight.total) == total
@@ -123,6 +174,7 @@ def test_empty_and_non_contiguous(device: torch.device, dtype: torch.dtype) -> N
     none = torch.empty(0, 3, device=device, dtype=dtype)
     s = march(none, none, bits, **kwargs)
     assert len(s.t) == 0 and s.offsets.tolist() == [0]
+    assert int(s.total) == int(s.met) == 0 and not bool(s.overflow)
 
     origins, directions = (v.to(device) for v in make_rays(40, dtype))
     want = march(origins, directions, bits, **kwargs)
@@ -170,7 +222,7 @@ def test_bad_input(change: dict, message: str) -> None:
         march(**kwargs)
 
 
-@pytest.mark.parametrize("capacity", [None, 500])
+@pytest.mark.parametrize("capacity", [None, 50])  # 50: every slot is used
 def test_opcheck(device: torch.device, capacity: int | None) -> None:
     origins, directions = (v.to(device) for v in make_rays(20, torch.float32))
     jitter = torch.rand(20).to(device)

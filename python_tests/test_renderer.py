@@ -15,7 +15,8 @@ from dfast.cameras import orbit
 from dfast.config import BackgroundConfig, FieldConfig, GridConfig, MarchConfig
 from dfast.field import Field
 from dfast.occupancy import OccupancyGrid
-from dfast.renderer import Rendered, render
+from dfast.ops.march import Samples, march
+from dfast.renderer import RayRender, Rendered, render, render_rays
 from dfast.shading import ShadingBatch, fixed_shading
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -102,7 +103,7 @@ def test_gradients_reach_every_parameter() -> None:
         replace(BALL, blob_height=5.0, density_scale=10.0), torch.Generator().manual_seed(1)
     )
     pictures = _render(field, _lit(cameras, cameras.origin, 0.0), cameras=cameras)
-    (pictures.image.square().mean() + pictures.rays.normals.square().mean()).backward()
+    (pictures.image.square().mean() + pictures.rays.orientation.mean()).backward()
     for name, parameter in field.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
@@ -120,10 +121,74 @@ def test_no_occupied_cell_shows_the_background() -> None:
     pictures.image.sum().backward()
 
 
-def test_capacity_of_the_exact_size_changes_nothing() -> None:
-    exact = _render(_ball())
-    roomy = _render(_ball(), capacity=int(exact.rays.samples.total) + 1000)
+def test_gradients_reach_a_learned_background() -> None:
+    background = Background(BackgroundConfig(kind="mlp"), torch.Generator().manual_seed(0))
+    cameras = orbit(2)
+    pictures = render(
+        _ball(), OccupancyGrid(32), background, torch.zeros(2, 3), cameras,
+        fixed_shading("albedo", cameras), 16, MarchConfig(step=0.05),
+    )  # fmt: skip
+    directions = cameras.rays(16)[1]
+    behind = background(directions, torch.zeros(2, 3)).reshape(2, 16, 16, 3).permute(0, 3, 1, 2)
+    assert_close(pictures.image[:, :, 0, 0], behind[:, :, 0, 0])
+    pictures.image.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in background.parameters())
+
+
+def test_views_in_any_order(generator: torch.Generator) -> None:
+    """Rays that say which view is theirs see what rays in the order of the views see."""
+    cameras = orbit(2)
+    shading = _lit(cameras, cameras.origin * torch.tensor([[1.0], [-1.0]]), 0.0)
+    march = MarchConfig(step=0.05)
+    colors = torch.rand(2, 3, generator=generator)
+    field, occupancy = _ball(), OccupancyGrid(32)
+    origins, directions = cameras.rays(16)
+    view = torch.arange(2, dtype=torch.int32).repeat_interleave(16 * 16)
+    order = torch.randperm(len(view), generator=generator)
+
+    def see(picked: Tensor | slice, view: Tensor | None) -> RayRender:
+        ray = origins[picked], directions[picked]
+        return render_rays(field, occupancy, *ray, view, shading, march, background=colors)
+
+    want, got = see(slice(None), None), see(order, view[order])
+    assert torch.equal(got.color, want.color[order])
+    assert torch.equal(got.depth, want.depth[order])
+
+
+@pytest.mark.parametrize("normals", ["analytic", "finite"])
+def test_unused_slots_neither_show_nor_teach(normals: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots past the total hold whatever memory held; here they hold NaN."""
+    config = replace(BALL, blob_height=5.0, density_scale=10.0, normals=normals)
+    cameras = orbit(2)
+    shading = _lit(cameras, cameras.origin, 0.0)
+
+    def poisoned(*args: object, **options: object) -> Samples:
+        samples = march(*args, **options)
+        used = torch.arange(len(samples.t)) < samples.total
+        for values in (samples.t, samples.dt, samples.x):
+            values[~used] = math.nan
+        samples.ray[~used] = 2**30
+        return samples
+
+    def learn(capacity: int | None) -> tuple[Rendered, Field]:
+        field = Field(config, torch.Generator().manual_seed(1))
+        pictures = _render(field, shading, cameras=cameras, capacity=capacity)
+        (pictures.image.square().mean() + pictures.rays.orientation.mean()).backward()
+        return pictures, field
+
+    exact, taught = learn(None)
+    total = int(exact.rays.samples.total)
+    monkeypatch.setattr("dfast.renderer.march", poisoned)
+    roomy, field = learn(total + 1000)
     assert torch.equal(exact.image, roomy.image)
+    for a, b in zip(field.parameters(), taught.parameters(), strict=True):
+        assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
+
+    tight, field = learn(total // 2)  # whole rays at the end of the list are left out
+    assert bool(tight.rays.samples.overflow)
+    assert torch.equal(tight.image[0, :, :16], exact.image[0, :, :16])
+    assert not tight.opacity[1, 0, 17:].any()
+    assert all(bool(p.grad.isfinite().all()) for p in field.parameters())
 
 
 def test_backgrounds(generator: torch.Generator) -> None:

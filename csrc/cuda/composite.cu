@@ -1,56 +1,158 @@
+// A warp a ray (warp_ray.h); bound by memory: 24 bytes a sample down, 40 back with three channels.
 #include "ops/composite.h"
 
-#include "cuda/launch.h"
+#include "cuda/warp_ray.h"
 
 namespace dfast::cuda {
 
 namespace {
 
-constexpr int kBlock = 128;
-
-// One thread a ray: samples of a ray are neighbours in memory, so reads are strided across a warp but each line is used
-// by the following iterations out of L1. Sums are sequential, hence deterministic.
+// All threads together: zeroes what belongs to samples of no ray.
 template <class T>
-__global__ void forward_kernel(CompositeParams<T> p) {
-  const int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (r < p.rays) composite_ray(p, r);
+__device__ void zero_unowned(T* values /* [M, width] */, int64_t width, const int32_t* offsets, int64_t samples,
+                             int64_t rays) {
+  const int64_t threads = static_cast<int64_t>(gridDim.x) * kRayThreads;
+  const int64_t id = static_cast<int64_t>(blockIdx.x) * kRayThreads + threadIdx.x;
+  for (int64_t f = id; f < offsets[0] * width; f += threads) values[f] = T(0);
+  for (int64_t f = offsets[rays] * width + id; f < samples * width; f += threads) values[f] = T(0);
 }
 
-template <class T>
-__global__ void backward_kernel(CompositeBackwardParams<T> p) {
-  const int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (r < p.rays) composite_ray_backward(p, r);
+// C: the number of channels, 0 for any, which keeps the colour in memory.
+template <int C, class T>
+__global__ void __launch_bounds__(kRayThreads) forward_kernel(CompositeParams<T> p) {
+  const int lane = threadIdx.x % 32;
+  const int64_t warps = static_cast<int64_t>(gridDim.x) * kRayWarps;
+  for (int64_t r = static_cast<int64_t>(blockIdx.x) * kRayWarps + threadIdx.x / 32; r < p.rays; r += warps) {
+    const int64_t begin = p.offsets[r], end = p.offsets[r + 1];
+    T* color = p.color + r * p.channels;
+    T sum[C ? C : 1] = {}, depth = T(0), opacity = T(0);
+    for (int c = lane; C == 0 && c < p.channels; c += 32) color[c] = T(0);
+    __syncwarp();
+    Descent<T> descent;
+    int64_t first = begin;
+    for (; first < end && descent.goes_on(p.early_stop); first += 32) {
+      const int64_t i = first + lane;
+      T optical = T(0), t = T(0), rgb[C ? C : 1] = {};
+      if (i < end) {
+        optical = p.tau[i] * p.dt[i];
+        t = p.t[i];
+        for (int c = 0; c < C; ++c) rgb[c] = p.rgb[C * i + c];
+      }
+      const Absorption<T> a = descent.absorb(optical, i < end, p.early_stop, lane);
+      const T w = a.counts ? a.before * a.alpha : T(0);
+      if (i < end) p.weights[i] = w;
+      if (a.counts) {
+        depth += w * t;
+        opacity += w;
+        for (int c = 0; c < C; ++c) sum[c] += w * rgb[c];
+      }
+      for (int c = 0; C == 0 && c < p.channels; ++c) {
+        const T part = warp_sum(a.counts ? w * p.rgb[i * p.channels + c] : T(0));
+        if (lane == 0) color[c] += part;
+      }
+    }
+    if (first < end) store_zeros(p.weights + first, end - first, lane);
+    if (begin < end) {
+      for (int c = 0; c < C; ++c) sum[c] = warp_sum(sum[c]);
+      depth = warp_sum(depth);
+      opacity = warp_sum(opacity);
+    }
+    if (lane == 0) {
+      for (int c = 0; c < C; ++c) color[c] = sum[c];
+      p.depth[r] = depth;
+      p.opacity[r] = opacity;
+    }
+  }
+  zero_unowned(p.weights, 1, p.offsets, p.samples, p.rays);
+}
+
+// Down the ray for the optical depth in front of each 32 samples, which the first of them keeps in its d_tau (lane 0
+// writes it and lane 0 reads it back); then up again, 32 by 32.
+template <int C, class T>
+__global__ void __launch_bounds__(kRayThreads) backward_kernel(CompositeBackwardParams<T> p) {
+  __shared__ T vectors[kRayWarps][96];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, channels = C ? C : p.channels;
+  const int64_t warps = static_cast<int64_t>(gridDim.x) * kRayWarps;
+  for (int64_t r = static_cast<int64_t>(blockIdx.x) * kRayWarps + warp; r < p.rays; r += warps) {
+    const int64_t begin = p.offsets[r], end = p.offsets[r + 1];
+    if (begin >= end) continue;
+    Descent<T> descent;
+    int64_t first = begin;
+    for (; first < end && descent.goes_on(p.early_stop); first += 32) {
+      const int64_t i = first + lane;
+      if (lane == 0) p.d_tau[first] = descent.optical;
+      const T optical = i < end ? p.tau[i] * p.dt[i] : T(0);
+      descent.absorb(optical, i < end, p.early_stop, lane);
+    }
+    if (first < end) {
+      store_zeros(p.d_tau + first, end - first, lane);
+      store_zeros(p.d_rgb + first * channels, (end - first) * channels, lane);
+    }
+
+    const T d_depth = p.d_depth ? p.d_depth[r] : T(0), d_opacity = p.d_opacity ? p.d_opacity[r] : T(0);
+    const T* from = p.d_color ? p.d_color + r * channels : nullptr;
+    T d_color[C ? C : 1] = {};
+    for (int c = 0; c < C; ++c) d_color[c] = from ? from[c] : T(0);
+    T behind = T(0);
+    for (first -= 32; first >= begin; first -= 32) {
+      const int64_t i = first + lane;
+      const int n = static_cast<int>(end - first < 32 ? end - first : 32);
+      T tau = T(0), dt = T(0), g = d_opacity;
+      if (lane < n) {
+        tau = p.tau[i], dt = p.dt[i];
+        g += d_depth * p.t[i];
+        if (p.d_weights) g += p.d_weights[i];
+        for (int c = 0; c < C; ++c) g += d_color[c] * p.rgb[C * i + c];
+        for (int c = 0; C == 0 && from && c < channels; ++c) g += from[c] * p.rgb[i * channels + c];
+      }
+      descent.optical = __shfl_sync(kAllLanes, lane == 0 ? p.d_tau[first] : T(0), 0);
+      const Absorption<T> a = descent.absorb(tau * dt, lane < n, p.early_stop, lane);
+      const T w = a.counts ? a.before * a.alpha : T(0), seen = look_behind(g, a, lane, &behind);
+      if (lane < n) p.d_tau[i] = a.counts ? absorb_vjp(g, seen, a.before * a.remains, dt) : T(0);
+      if (C == 3) {
+        const T d_rgb[3] = {w * d_color[0], w * d_color[C == 3 ? 1 : 0], w * d_color[C == 3 ? 2 : 0]};
+        store_vectors(p.d_rgb + 3 * first, n, d_rgb, lane, vectors[warp]);
+      } else if (lane < n) {
+        for (int c = 0; c < channels; ++c) p.d_rgb[i * channels + c] = from ? w * from[c] : T(0);
+      }
+    }
+  }
+  zero_unowned(p.d_tau, 1, p.offsets, p.samples, p.rays);
+  zero_unowned(p.d_rgb, channels, p.offsets, p.samples, p.rays);
 }
 
 }  // namespace
 
 template <class T>
-void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets, int64_t rays,
-               int channels, T early_stop, T* color, T* depth, T* opacity, T* weights) {
-  const CompositeParams<T> p{tau, dt, rgb, t, offsets, rays, channels, early_stop, color, depth, opacity, weights};
-  if (rays == 0) return;
+void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
+               int64_t samples, int64_t rays, int channels, T early_stop, T* color, T* depth, T* opacity, T* weights) {
+  const CompositeParams<T> p{tau,      dt,         rgb,   t,     offsets, samples, rays,
+                             channels, early_stop, color, depth, opacity, weights};
+  if (rays == 0 && samples == 0) return;
   const DeviceGuard guard(launch.device);
-  forward_kernel<<<blocks_for(rays, kBlock), kBlock, 0, stream_of(launch)>>>(p);
+  const auto kernel = channels == 3 ? &forward_kernel<3, T> : &forward_kernel<0, T>;
+  kernel<<<ray_blocks(rays), kRayThreads, 0, stream_of(launch)>>>(p);
   check(cudaGetLastError(), "composite");
 }
 
 template <class T>
 void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-                        const T* weights, const T* d_color, const T* d_depth, const T* d_opacity, const T* d_weights,
+                        const T* d_color, const T* d_depth, const T* d_opacity, const T* d_weights, int64_t samples,
                         int64_t rays, int channels, T early_stop, T* d_tau, T* d_rgb) {
-  const CompositeBackwardParams<T> p{tau,       dt,        rgb,  t,        offsets,    weights, d_color, d_depth,
-                                     d_opacity, d_weights, rays, channels, early_stop, d_tau,   d_rgb};
-  if (rays == 0) return;
+  const CompositeBackwardParams<T> p{tau,       dt,      rgb,  t,        offsets,    d_color, d_depth, d_opacity,
+                                     d_weights, samples, rays, channels, early_stop, d_tau,   d_rgb};
+  if (samples == 0) return;
   const DeviceGuard guard(launch.device);
-  backward_kernel<<<blocks_for(rays, kBlock), kBlock, 0, stream_of(launch)>>>(p);
+  const auto kernel = channels == 3 ? &backward_kernel<3, T> : &backward_kernel<0, T>;
+  kernel<<<ray_blocks(rays), kRayThreads, 0, stream_of(launch)>>>(p);
   check(cudaGetLastError(), "composite_backward");
 }
 
 #define INSTANTIATE(T)                                                                                                 \
-  template void composite(Launch, const T*, const T*, const T*, const T*, const int32_t*, int64_t, int, T, T*, T*, T*, \
-                          T*);                                                                                         \
+  template void composite(Launch, const T*, const T*, const T*, const T*, const int32_t*, int64_t, int64_t, int, T,    \
+                          T*, T*, T*, T*);                                                                             \
   template void composite_backward(Launch, const T*, const T*, const T*, const T*, const int32_t*, const T*, const T*, \
-                                   const T*, const T*, const T*, int64_t, int, T, T*, T*);
+                                   const T*, const T*, int64_t, int64_t, int, T, T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

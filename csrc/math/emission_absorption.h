@@ -22,10 +22,12 @@ DFAST_HD T absorb(T* transmittance, T tau, T dt) {
 
 // With g_i = dL/dw_i, dw_i/dtau_i = dt_i T_{i+1} and, for j > i, dw_j/dtau_i = -dt_i w_j (each later
 // weight carries the factor exp(-tau_i dt_i)). Hence
-//     dL/dtau_i = dt_i (g_i T_{i+1} - sum_{j>i} g_j w_j).
+//     dL/dtau_i = dt_i (g_i T_{i+1} - sum_{j>i} g_j w_j) = dt_i T_{i+1} (g_i - behind_i),
+// behind_i = sum_{j>i} g_j w_j / T_{i+1}: the g that one sees from behind sample i. It follows from the next sample by
+// behind_{i-1} = alpha_i g_i + (1 - alpha_i) behind_i, which subtracts nothing, unlike a total less a prefix.
 template <class T>
-DFAST_HD T absorb_vjp(T g_i, T transmittance_after, T later, T dt) {
-  return dt * (g_i * transmittance_after - later);
+DFAST_HD T absorb_vjp(T g_i, T behind, T transmittance_after, T dt) {
+  return dt * transmittance_after * (g_i - behind);
 }
 
 }  // namespace dfast

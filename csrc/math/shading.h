@@ -35,4 +35,52 @@ DFAST_HD void light_direction(const T* x, const T* light, T* l) {
   for (int c = 0; c < 3; ++c) l[c] *= inverse;
 }
 
+// The light and look of one view.
+template <class T>
+struct Lighting {
+  T position[3];  // of the point light, world
+  T ambient;      // l_a
+  T diffuse;      // l_d
+  T white;        // in [0, 1], how far the albedo is replaced by white
+};
+
+// One sample's colour: c = rho light, light = l_d max(0, n.l) + l_a, rho = albedo + white (1 - albedo).
+template <class T>
+struct Shaded {
+  T n[3];     // normal
+  T inverse;  // 1 / q of the normal
+  T l[3];     // unit vector to the light
+  T rho[3];
+  T cosine;  // n.l
+  T light;
+};
+
+// Without a gradient the normal is zero, and only the ambient light is left.
+template <class T>
+DFAST_HD Shaded<T> shade_point(const Lighting<T>& lighting, const T* gradient /* [3], nullable */,
+                               const T* albedo /* [3] */, const T* x /* [3], unread without gradient */, T eps) {
+  Shaded<T> s = {};
+  if (gradient) {
+    s.inverse = normal_of(gradient, eps, s.n);
+    light_direction(x, lighting.position, s.l);
+    s.cosine = dot3(s.n, s.l);
+  }
+  s.light = lighting.diffuse * (s.cosine > T(0) ? s.cosine : T(0)) + lighting.ambient;
+  for (int c = 0; c < 3; ++c) s.rho[c] = albedo[c] + lighting.white * (T(1) - albedo[c]);
+  return s;
+}
+
+// d rho = d_rgb light,  d light = d_rgb . rho,  d n = d_normal + [n.l > 0] l_d d_light l,  and d g by normal_vjp.
+// d_normal: what reaches the normal by other ways than the colour.
+template <class T>
+DFAST_HD void shade_point_vjp(const Lighting<T>& lighting, const Shaded<T>& s, const T* d_rgb, const T* d_normal,
+                              T* d_albedo, T* d_gradient /* nullable */) {
+  for (int c = 0; c < 3; ++c) d_albedo[c] = d_rgb[c] * s.light * (T(1) - lighting.white);
+  if (!d_gradient) return;
+  const T d_cosine = s.cosine > T(0) ? lighting.diffuse * dot3(d_rgb, s.rho) : T(0);
+  T d_n[3];
+  for (int c = 0; c < 3; ++c) d_n[c] = d_normal[c] + d_cosine * s.l[c];
+  normal_vjp(s.n, s.inverse, d_n, d_gradient);
+}
+
 }  // namespace dfast

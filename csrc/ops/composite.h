@@ -13,13 +13,14 @@ struct CompositeParams {
   const T* rgb;            // [M, C]
   const T* t;              // [M] distances
   const int32_t* offsets;  // [R + 1] samples of ray r: offsets[r] .. offsets[r + 1]
+  int64_t samples;         // M
   int64_t rays;            // R
   int channels;            // C
   T early_stop;            // samples whose T_i is below it weigh nothing
   T* color;                // [R, C] sum w c
   T* depth;                // [R]    sum w t
   T* opacity;              // [R]    sum w
-  T* weights;              // [M]    zeroed by the caller (samples of no ray keep the zero)
+  T* weights;              // [M]    0 for samples of no ray (the launchers' work)
 };
 
 template <class T>
@@ -30,7 +31,8 @@ DFAST_HD void composite_ray(const CompositeParams<T>& p, int64_t r) {
   T transmittance = T(1), depth = T(0), opacity = T(0);
   T r0 = T(0), r1 = T(0), r2 = T(0);  // the usual three channels stay in registers
   const int64_t end = p.offsets[r + 1];
-  for (int64_t i = p.offsets[r]; i < end && transmittance >= p.early_stop; ++i) {
+  int64_t i = p.offsets[r];
+  for (; i < end && transmittance >= p.early_stop; ++i) {
     const T w = absorb(&transmittance, p.tau[i], p.dt[i]);
     p.weights[i] = w;
     depth += w * p.t[i];
@@ -44,6 +46,7 @@ DFAST_HD void composite_ray(const CompositeParams<T>& p, int64_t r) {
       for (int c = 0; c < channels; ++c) color[c] += w * rgb[c];
     }
   }
+  for (; i < end; ++i) p.weights[i] = T(0);
   if (channels == 3) {
     color[0] = r0;
     color[1] = r1;
@@ -60,20 +63,20 @@ struct CompositeBackwardParams {
   const T* rgb;            // [M, C]
   const T* t;              // [M]
   const int32_t* offsets;  // [R + 1]
-  const T* weights;        // [M] from the forward pass
   const T* d_color;        // [R, C] or null: zero
   const T* d_depth;        // [R] or null
   const T* d_opacity;      // [R] or null
   const T* d_weights;      // [M] or null
+  int64_t samples;         // M
   int64_t rays;            // R
   int channels;            // C
   T early_stop;
-  T* d_tau;  // [M]    zeroed by the caller
-  T* d_rgb;  // [M, C] zeroed by the caller
+  T* d_tau;  // [M]    0 for samples of no ray
+  T* d_rgb;  // [M, C] 0 for samples of no ray
 };
 
-// dL/dw_i = d_color . c_i + d_depth t_i + d_opacity + d_weights_i. One pass down the ray rebuilds T_{i+1}
-// (kept in d_tau meanwhile), one pass back up sums the later terms.
+// dL/dw_i = d_color . c_i + d_depth t_i + d_opacity + d_weights_i. One pass down the ray rebuilds T_{i+1} (kept in
+// d_tau meanwhile), one pass back up sees what is behind.
 template <class T>
 DFAST_HD void composite_ray_backward(const CompositeBackwardParams<T>& p, int64_t r) {
   const int channels = p.channels;
@@ -84,34 +87,36 @@ DFAST_HD void composite_ray_backward(const CompositeBackwardParams<T>& p, int64_
   T transmittance = T(1);
   int64_t stop = begin;
   for (; stop < end && transmittance >= p.early_stop; ++stop) {
-    transmittance -= p.weights[stop];
+    absorb(&transmittance, p.tau[stop], p.dt[stop]);
     p.d_tau[stop] = transmittance;
   }
-  T later = T(0);
+  for (int64_t i = stop; i < end; ++i) {
+    p.d_tau[i] = T(0);
+    for (int c = 0; c < channels; ++c) p.d_rgb[i * channels + c] = T(0);
+  }
+  T behind = T(0);
   for (int64_t i = stop - 1; i >= begin; --i) {
-    const T w = p.weights[i];
+    const T alpha = alpha_of(p.tau[i], p.dt[i]);
+    const T w = (i > begin ? p.d_tau[i - 1] : T(1)) * alpha;
     T g = d_opacity + d_depth * p.t[i];
     if (p.d_weights) g += p.d_weights[i];
-    if (d_color) {
-      const T* rgb = p.rgb + i * channels;
-      T* d_rgb = p.d_rgb + i * channels;
-      for (int c = 0; c < channels; ++c) {
-        g += d_color[c] * rgb[c];
-        d_rgb[c] = w * d_color[c];
-      }
+    for (int c = 0; c < channels; ++c) {
+      const T d = d_color ? d_color[c] : T(0);
+      g += d * p.rgb[i * channels + c];
+      p.d_rgb[i * channels + c] = w * d;
     }
-    p.d_tau[i] = absorb_vjp(g, p.d_tau[i], later, p.dt[i]);
-    later += g * w;
+    p.d_tau[i] = absorb_vjp(g, behind, p.d_tau[i], p.dt[i]);
+    behind += alpha * (g - behind);
   }
 }
 
 DFAST_LAUNCHERS(template <class T> void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t,
-                                                  const int32_t* offsets, int64_t rays, int channels, T early_stop,
-                                                  T* color, T* depth, T* opacity, T* weights);
+                                                  const int32_t* offsets, int64_t samples, int64_t rays, int channels,
+                                                  T early_stop, T* color, T* depth, T* opacity, T* weights);
                 template <class T>
                 void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t,
-                                        const int32_t* offsets, const T* weights, const T* d_color, const T* d_depth,
-                                        const T* d_opacity, const T* d_weights, int64_t rays, int channels,
-                                        T early_stop, T* d_tau, T* d_rgb);)
+                                        const int32_t* offsets, const T* d_color, const T* d_depth, const T* d_opacity,
+                                        const T* d_weights, int64_t samples, int64_t rays, int channels, T early_stop,
+                                        T* d_tau, T* d_rgb);)
 
 }  // namespace dfast

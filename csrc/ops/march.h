@@ -78,18 +78,24 @@ struct MarchRay {
   // The interval that starts at a: its length, cut at far, and its sample.
   DFAST_HD T cut(T a, T length) const { return length < far - a ? length : far - a; }
   DFAST_HD T sample(T a, T dt) const { return a + jitter * dt; }
+  // The same of interval k of constant steps.
+  DFAST_HD void interval(int k, T step, T* t, T* dt) const {
+    const T a = near + T(k) * step;
+    *dt = cut(a, step);
+    *t = sample(a, *dt);
+  }
 };
 
 // Constant steps (at most 2e5 in the sphere, the Python side sees to it): interval k starts at near + k * step,
-// whatever was skipped before it.
+// whatever was skipped before it. Begins with interval `first`.
 template <class T, class Emit>
-DFAST_HD void march_constant(const MarchRay<T>& ray, T step, Emit& emit) {
+DFAST_HD void march_constant(const MarchRay<T>& ray, T step, int first, Emit& emit) {
   const T inverse_step = T(1) / step;
   int intervals = static_cast<int>((ray.far - ray.near) * inverse_step);
   while (ray.near + T(intervals) * step < ray.far) ++intervals;  // rounding, at most one or two turns
   while (intervals > 0 && !(ray.near + T(intervals - 1) * step < ray.far)) --intervals;
 
-  int k = 0;
+  int k = first;
   while (k < intervals) {
     const T a = ray.near + T(k) * step;
     const MarchBlock<T> block = ray.block(ray.sample(a, ray.cut(a, step)));
@@ -120,53 +126,88 @@ DFAST_HD void march_growing(const MarchRay<T>& ray, T step, T growth, Emit& emit
   }
 }
 
-// Hands the kept samples of ray r to `emit`, in order along the ray; emit returns false to stop.
+// Hands the kept samples of ray r to `emit`, in order along the ray; emit returns false to stop. `first`: the interval
+// to begin with, of constant steps. Returns whether the ray meets the sphere.
 template <class T, class Emit>
-DFAST_HD void march_ray(const MarchParams<T>& p, int64_t r, Emit& emit) {
+DFAST_HD bool march_ray(const MarchParams<T>& p, int64_t r, int first, Emit& emit) {
   MarchRay<T> ray;
-  if (!ray.start(p, r)) return;
+  if (!ray.start(p, r)) return false;
   if (p.growth > T(0)) {
     march_growing(ray, p.step, p.growth, emit);
   } else {
-    march_constant(ray, p.step, emit);
+    march_constant(ray, p.step, first, emit);
   }
+  return true;
 }
+
+// Neighbouring intervals begin .. end of a ray with constant steps, all kept. The counting pass leaves a ray's first
+// few runs to the writing pass, which so need not look up the bitfield again.
+struct MarchRun {
+  int32_t begin, end;
+};
+
+struct MarchRuns {
+  MarchRun* run;  // [limit, R]; those of a ray come first, the rest is unset
+  int limit;      // stored at most a ray, 0 with growing steps
+  int64_t rays;   // R
+};
 
 // emit of the counting pass.
 template <class T>
 struct MarchCount {
+  MarchRuns runs;
+  int64_t id;  // the ray
   int32_t count = 0;
+  int stored = 0;
+  MarchRun open = {0, 0};
   DFAST_HD bool one(T, T) {
     ++count;
     return true;
   }
   DFAST_HD bool run(const MarchRay<T>&, T, int begin, int end) {
     count += end - begin;
+    if (begin != open.end) {
+      close();
+      open.begin = begin;
+    }
+    open.end = end;
     return true;
   }
+  DFAST_HD void close() {
+    if (open.end > open.begin && stored < runs.limit) runs.run[stored++ * runs.rays + id] = open;
+  }
+};
+
+template <class T>
+struct MarchOutput {
+  T* t;          // [M]
+  T* dt;         // [M]
+  int32_t* ray;  // [M]
+  T* x;          // [M, 3] origin + t direction
 };
 
 // emit of the writing pass; stops at the end of the ray's slots.
 template <class T>
 struct MarchWrite {
-  T* t;          // [M]
-  T* dt;         // [M]
-  int32_t* ray;  // [M]
-  int32_t id;    // the ray
-  int64_t slot;  // next slot
-  int64_t end;   // offsets[id + 1]
+  MarchOutput<T> out;
+  const T* origin;     // [3]
+  const T* direction;  // [3]
+  int32_t id;          // the ray
+  int64_t slot;        // next slot
+  int64_t end;         // offsets[id + 1]
   DFAST_HD bool one(T t_i, T dt_i) {
-    t[slot] = t_i;
-    dt[slot] = dt_i;
-    ray[slot] = id;
+    out.t[slot] = t_i;
+    out.dt[slot] = dt_i;
+    out.ray[slot] = id;
+    for (int c = 0; c < 3; ++c) out.x[3 * slot + c] = origin[c] + t_i * direction[c];
     return ++slot < end;
   }
   DFAST_HD bool run(const MarchRay<T>& r, T step, int k, int stop) {
     stop = stop - k < end - slot ? stop : k + static_cast<int>(end - slot);
     for (; k < stop; ++k) {
-      const T a = r.near + T(k) * step;
-      const T length = r.cut(a, step);
-      one(r.sample(a, length), length);
+      T t_i, dt_i;
+      r.interval(k, step, &t_i, &dt_i);
+      one(t_i, dt_i);
     }
     return slot < end;
   }
@@ -177,15 +218,32 @@ struct MarchWrite {
   }
 };
 
+// clang-format off
+// Two passes, the second needs the first's counts, runs and sums. `sums` is the launchers' own business.
 DFAST_LAUNCHERS(
-    // counts[r]: how many samples ray r keeps.
     template <class T>
     void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                     int64_t rays, int resolution, T radius, T step, T growth, int32_t* counts /* [R] */);
-    // Fills slots offsets[r] .. offsets[r + 1] of every ray; offsets may cut a ray short.
+                     int64_t rays, int resolution, T radius, T step, T growth,
+                     int limit,         // runs stored a ray
+                     int32_t* counts,   // [R] how many samples each ray keeps
+                     MarchRun* runs,    // [limit, R]
+                     int32_t* sums);    // [ceil(R / 32), 2]
+
+    // Ray after ray gets its slots, as many as fit into `capacity`; slots past the total are left as they are.
     template <class T>
     void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                     int64_t rays, int resolution, T radius, T step, T growth, const int32_t* offsets /* [R + 1] */,
-                     T* t /* [M] */, T* dt /* [M] */, int32_t* ray /* [M] */);)
+                     int64_t rays, int resolution, T radius, T step, T growth, int limit, const int32_t* counts,
+                     const MarchRun* runs, const int32_t* sums,
+                     int64_t capacity,  // M
+                     int32_t* offsets,  // [R + 1]
+                     T* t,              // [M]
+                     T* dt,             // [M]
+                     int32_t* ray,      // [M]
+                     T* x,              // [M, 3]
+                     int64_t* total,    // [1] samples wanted
+                     bool* overflow,    // [1] total > capacity
+                     int64_t* met);     // [1] rays that meet the sphere
+)
+// clang-format on
 
 }  // namespace dfast

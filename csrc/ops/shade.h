@@ -1,4 +1,4 @@
-// Shading of one sample: c = rho (l_d max(0, n.l) + l_a), rho = albedo + textureless (1 - albedo).
+// Shading of samples one by one; the formulas are in math/shading.h.
 #pragma once
 #include <cstdint>
 
@@ -22,19 +22,20 @@ struct ShadeParams {
   T* normal;                // [M, 3]
 };
 
+// `p` is either of the two structs here.
+template <class T, class Params>
+DFAST_HD Lighting<T> lighting_of(const Params& p, int64_t v) {
+  const T* light = p.light_position + 3 * v;
+  return {{light[0], light[1], light[2]}, p.ambient[v], p.diffuse[v], p.textureless[v]};
+}
+
 template <class T>
 DFAST_HD void shade_sample(const ShadeParams<T>& p, int64_t i) {
-  const int64_t v = p.view[i];
-  T n[3], l[3];
-  normal_of(p.gradient + 3 * i, p.eps, n);
-  light_direction(p.position + 3 * i, p.light_position + 3 * v, l);
-  const T cosine = dot3(n, l);
-  const T light = p.diffuse[v] * (cosine > T(0) ? cosine : T(0)) + p.ambient[v];
-  const T white = p.textureless[v];
+  const Lighting<T> lighting = lighting_of<T>(p, p.view[i]);
+  const Shaded<T> s = shade_point(lighting, p.gradient + 3 * i, p.albedo + 3 * i, p.position + 3 * i, p.eps);
   for (int c = 0; c < 3; ++c) {
-    const T albedo = p.albedo[3 * i + c];
-    p.rgb[3 * i + c] = (albedo + white * (T(1) - albedo)) * light;
-    p.normal[3 * i + c] = n[c];
+    p.rgb[3 * i + c] = s.rho[c] * s.light;
+    p.normal[3 * i + c] = s.n[c];
   }
 }
 
@@ -56,27 +57,16 @@ struct ShadeBackwardParams {
   T* d_albedo;    // [M, 3]
 };
 
-// With light = l_d max(0, n.l) + l_a:  d rho = d_rgb light,  d light = d_rgb . rho,
-// d n = d_normal + [n.l > 0] l_d d_light l,  and d g by normal_vjp.
 template <class T>
 DFAST_HD void shade_sample_backward(const ShadeBackwardParams<T>& p, int64_t i) {
-  const int64_t v = p.view[i];
-  T n[3], l[3], d_n[3];
-  const T inverse = normal_of(p.gradient + 3 * i, p.eps, n);
-  light_direction(p.position + 3 * i, p.light_position + 3 * v, l);
-  const T cosine = dot3(n, l);
-  const T light = p.diffuse[v] * (cosine > T(0) ? cosine : T(0)) + p.ambient[v];
-  const T white = p.textureless[v];
-  T d_light = T(0);
+  const Lighting<T> lighting = lighting_of<T>(p, p.view[i]);
+  const Shaded<T> s = shade_point(lighting, p.gradient + 3 * i, p.albedo + 3 * i, p.position + 3 * i, p.eps);
+  T d_rgb[3], d_normal[3];
   for (int c = 0; c < 3; ++c) {
-    const T albedo = p.albedo[3 * i + c];
-    const T d_rgb = p.d_rgb ? p.d_rgb[3 * i + c] : T(0);
-    d_light += d_rgb * (albedo + white * (T(1) - albedo));
-    p.d_albedo[3 * i + c] = d_rgb * light * (T(1) - white);
+    d_rgb[c] = p.d_rgb ? p.d_rgb[3 * i + c] : T(0);
+    d_normal[c] = p.d_normal ? p.d_normal[3 * i + c] : T(0);
   }
-  const T d_cosine = cosine > T(0) ? p.diffuse[v] * d_light : T(0);
-  for (int c = 0; c < 3; ++c) d_n[c] = (p.d_normal ? p.d_normal[3 * i + c] : T(0)) + d_cosine * l[c];
-  normal_vjp(n, inverse, d_n, p.d_gradient + 3 * i);
+  shade_point_vjp(lighting, s, d_rgb, d_normal, p.d_albedo + 3 * i, p.d_gradient + 3 * i);
 }
 
 DFAST_LAUNCHERS(template <class T>

@@ -5,11 +5,13 @@ from .field import FieldSample, FieldSpec, field
 from .hashgrid import GridSpec, hash_encode, hash_encode_grad
 from .march import Samples, march
 from .shade import shade
+from .shade_composite import RaySums, shade_composite
 
 __all__ = [
     "FieldSample",
     "FieldSpec",
     "GridSpec",
+    "RaySums",
     "Samples",
     "composite",
     "field",
@@ -17,4 +19,5 @@ __all__ = [
     "hash_encode_grad",
     "march",
     "shade",
+    "shade_composite",
 ]

@@ -78,10 +78,11 @@ def _composite(
             raise ValueError(f"offsets must rise within [0, {tau.shape[0]}] (samples given)")
     color = tau.new_empty(rays, channels)
     depth, opacity = tau.new_empty(rays), tau.new_empty(rays)
-    weights = tau.new_zeros(tau.shape[0])
+    weights = torch.empty_like(tau)
     _native.call(
         "composite", tau,
-        tau, dt, rgb, t, offsets, rays, channels, early_stop, color, depth, opacity, weights,
+        tau, dt, rgb, t, offsets, len(tau), rays, channels, early_stop,
+        color, depth, opacity, weights,
     )  # fmt: skip
     return color, depth, opacity, weights
 
@@ -100,8 +101,8 @@ def _(tau, dt, rgb, t, offsets, early_stop):  # type: ignore[no-untyped-def]
 @torch.library.custom_op(
     "dfast::composite_backward",
     mutates_args=(),
-    schema="(Tensor tau, Tensor dt, Tensor rgb, Tensor t, Tensor offsets, Tensor weights,"
-    " Tensor? d_color, Tensor? d_depth, Tensor? d_opacity, Tensor? d_weights, float early_stop)"
+    schema="(Tensor tau, Tensor dt, Tensor rgb, Tensor t, Tensor offsets, Tensor? d_color,"
+    " Tensor? d_depth, Tensor? d_opacity, Tensor? d_weights, float early_stop)"
     " -> (Tensor, Tensor)",
 )
 def _composite_backward(
@@ -110,7 +111,6 @@ def _composite_backward(
     rgb: Tensor,
     t: Tensor,
     offsets: Tensor,
-    weights: Tensor,
     d_color: Tensor | None,
     d_depth: Tensor | None,
     d_opacity: Tensor | None,
@@ -121,24 +121,24 @@ def _composite_backward(
     grads = [
         None if d is None else d.contiguous() for d in (d_color, d_depth, d_opacity, d_weights)
     ]
-    d_tau, d_rgb = torch.zeros_like(tau), torch.zeros_like(rgb)
+    d_tau, d_rgb = torch.empty_like(tau), torch.empty_like(rgb)
     _native.call(
         "composite_backward", tau,
-        tau, dt, rgb, t, offsets, weights, *grads, rays, channels, early_stop, d_tau, d_rgb,
+        tau, dt, rgb, t, offsets, *grads, len(tau), rays, channels, early_stop, d_tau, d_rgb,
     )  # fmt: skip
     return d_tau, d_rgb
 
 
 @_composite_backward.register_fake
 def _(  # type: ignore[no-untyped-def]
-    tau, dt, rgb, t, offsets, weights, d_color, d_depth, d_opacity, d_weights, early_stop
+    tau, dt, rgb, t, offsets, d_color, d_depth, d_opacity, d_weights, early_stop
 ):
     return torch.empty_like(tau), torch.empty_like(rgb)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     tau, dt, rgb, t, offsets, ctx.early_stop = inputs
-    ctx.save_for_backward(tau, dt, rgb, t, offsets, output[3])
+    ctx.save_for_backward(tau, dt, rgb, t, offsets)
     ctx.set_materialize_grads(False)
 
 

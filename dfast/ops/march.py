@@ -14,21 +14,33 @@ from dfast import _native
 class Samples(NamedTuple):
     """Samples of R rays, ray after ray and front to back within a ray.
 
+    Slots from ``total`` on, if there are any, are left as the allocator gave them: nobody may use
+    what they hold.
+
     Attributes:
         t: [M] distance along the ray.
-        dt: [M] length of the interval that the sample stands for; 0 in unused slots.
-        ray: [M] int32, the sample's ray; 0 in unused slots.
+        dt: [M] length of the interval that the sample stands for.
+        ray: [M] int32, the sample's ray.
+        x: [M, 3] where it is in the world, ``origin + t * direction``.
         offsets: [R + 1] int32; ray r owns slots ``offsets[r]:offsets[r + 1]``.
         total: [1] int64, samples that were wanted, more than M on overflow.
         overflow: [1] bool, whether ``total`` exceeded the capacity.
+        met: [1] int64, how many rays meet the sphere.
     """
 
     t: Tensor
     dt: Tensor
     ray: Tensor
+    x: Tensor
     offsets: Tensor
     total: Tensor
     overflow: Tensor
+    met: Tensor
+
+
+RUNS = 8
+"""Runs of kept intervals that the counting pass hands a ray to the writing pass; rays with more of
+them are walked twice."""
 
 
 def march(
@@ -101,7 +113,7 @@ def march(
     mutates_args=(),
     schema="(Tensor origins, Tensor directions, Tensor bits, Tensor? jitter, int resolution,"
     " float radius, float step, float growth, int? capacity)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _march(
     origins: Tensor,
@@ -113,33 +125,41 @@ def _march(
     step: float,
     growth: float,
     capacity: int | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    # Count, scan, write: the order of samples depends on no race.
+) -> tuple[Tensor, ...]:
+    # Count, then scan and write: the order of samples depends on no race.
     bits = bits.contiguous()
     if bits.data_ptr() % 8:  # the kernels read 64-bit bricks
         bits = bits.clone()
     rays = origins.shape[0]
-    setup = (origins, directions, jitter, bits, rays, resolution, radius, step, growth)
-    counts = origins.new_empty(rays, dtype=torch.int32)
-    _native.call("march_count", origins, *setup, counts)
-    ends = origins.new_zeros(rays + 1, dtype=torch.int64)
-    torch.cumsum(counts, 0, out=ends[1:])
-    total = ends[-1:].clone()
+
+    def integers(count: int) -> Tensor:
+        return origins.new_empty(count, dtype=torch.int32)
+
+    counts, runs, sums = integers(rays), integers(2 * RUNS * rays), integers(rays // 16 + 2)
+    setup = (origins, directions, jitter, bits, rays, resolution, radius, step, growth, RUNS)
+    _native.call("march_count", origins, *setup, counts, runs, sums)
     if capacity is None:
-        slots = int(total)  # the one synchronisation
+        slots = int(counts.sum())  # the one synchronisation
         if slots >= 2**31:
             raise ValueError(
                 f"march wants {slots} samples, more than int32 can index; split the rays"
             )
-        allocate = origins.new_empty
     else:
         slots = capacity
-        ends.clamp_(max=capacity)
-        allocate = origins.new_zeros
-    offsets = ends.to(torch.int32)
-    t, dt, ray = allocate(slots), allocate(slots), allocate(slots, dtype=torch.int32)
-    _native.call("march_write", origins, *setup, offsets, t, dt, ray)
-    return t, dt, ray, offsets, total, total > slots
+    t, dt, ray, x = (
+        origins.new_empty(slots),
+        origins.new_empty(slots),
+        integers(slots),
+        origins.new_empty(slots, 3),
+    )
+    offsets = integers(rays + 1)
+    total = origins.new_empty(1, dtype=torch.int64)
+    overflow, met = origins.new_empty(1, dtype=torch.bool), torch.empty_like(total)
+    _native.call(
+        "march_write", origins,
+        *setup, counts, runs, sums, slots, offsets, t, dt, ray, x, total, overflow, met,
+    )  # fmt: skip
+    return t, dt, ray, x, offsets, total, overflow, met
 
 
 @_march.register_fake
@@ -151,7 +171,9 @@ def _(  # type: ignore[no-untyped-def]
         origins.new_empty(slots),
         origins.new_empty(slots),
         origins.new_empty(slots, dtype=torch.int32),
+        origins.new_empty(slots, 3),
         origins.new_empty(origins.shape[0] + 1, dtype=torch.int32),
         origins.new_empty(1, dtype=torch.int64),
         origins.new_empty(1, dtype=torch.bool),
+        origins.new_empty(1, dtype=torch.int64),
     )
