@@ -19,6 +19,7 @@ EPILOG = """examples:
   dfast export runs/chair chair.glb              the mesh again, finer or as .ply/.obj/.stl
   dfast evaluate runs/chair                      how good is it
   dfast doctor                                   what is installed, what is missing
+  dfast bench --quick                            how fast it is here
 """
 
 
@@ -127,6 +128,17 @@ def parser() -> argparse.ArgumentParser:
     p = subs.add_parser("config", help="print the settings, to edit and pass to --config")
     p.set_defaults(run=commands.config)
     _training_options(p)
+
+    p = subs.add_parser("bench", help="how fast every part is on this machine")
+    p.set_defaults(run=commands.bench)
+    p.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    p.add_argument(
+        "--workloads", metavar="LIST",
+        help="A hash grid, B marching, C compositing, D field, E whole step (default: A,B,C,D,E)",
+    )  # fmt: skip
+    p.add_argument("--quick", action="store_true", help="small sizes, in seconds")
+    p.add_argument("--out", metavar="FILE", help="write every measurement as JSON")
+    p.add_argument("--profile", metavar="DIR", help="a Chrome trace of each case, stages named")
 
     p = subs.add_parser("doctor", help="what is installed, what is missing, how to mend it")
     p.set_defaults(run=commands.doctor)

@@ -260,6 +260,32 @@ def config(options: Namespace) -> int:
     return 0
 
 
+def bench(options: Namespace) -> int:
+    """Measure this machine and print the table; 1 when a case of dfast's own failed."""
+    from .bench.cases import parse_letters
+
+    letters = parse_letters(options.workloads)
+    out = Path(options.out) if options.out else None
+    folder = Path(options.profile) if options.profile else None
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out: expected a file to write, got the folder '{out}'")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--profile: expected a folder, got the file '{folder}'")
+
+    from ._device import pick_device
+    from ._native import library
+    from .bench import report, runner
+
+    library()
+    records = runner.run(
+        pick_device(options.device), letters, quick=options.quick, out=out, profile=folder,
+        say=lambda line: print(line, file=sys.stderr),
+    )  # fmt: skip
+    print(report.heading(records))
+    print(report.table(records))
+    return int(any("error" in r and str(r["variant"]).startswith("dfast") for r in records))
+
+
 def doctor(options: Namespace) -> int:
     """Print what is installed and what is missing; 1 when training cannot work."""
     from .doctor import examine, ready, report

@@ -1,0 +1,177 @@
+"""Workload E: the whole render step as the trainer takes it, and what runs beside it.
+
+March, field, shading, compositing onto white, the backward pass of a fixed random gradient of the
+image, and Adam over every parameter; the occupancy stays as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .. import reference
+from ..cameras import spherical
+from ..field import Field
+from ..renderer import SampleBudget, render_rays
+from ..shading import ShadingBatch, fixed_shading
+from . import counts, scenes
+from .cases import Case, Sizes, Work, dfast_cases, plain_cases
+from .plain import PlainField
+from .trace import stage
+
+FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
+RATE = 1e-6
+"""Small: the scene must be the same after a thousand steps. Adam's work does not depend on it."""
+LOOKS = {"albedo": "albedo", "lambertian": "diffuse"}
+
+
+def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
+    """E at these sizes."""
+    for size in sizes.steps:
+        for look in LOOKS:
+            name = f"E-{look}-{size}"
+            yield from dfast_cases(device_type, name, partial(render_step, look, size))
+            if size <= sizes.reference_pixels:
+                build = partial(plain_step, look, size)
+                yield from plain_cases(name, build, quick=sizes.quick)
+    yield from dfast_cases(device_type, "E-adam", adam)
+    yield from dfast_cases(device_type, "E-occupancy", occupancy_update)
+
+
+def light(look: str, device: torch.device) -> ShadingBatch:
+    """Ambient only for "albedo"; "lambertian" is a point light above and to the left."""
+    camera = spherical(torch.tensor([30.0]), elevation=20.0, distance=2.5, fov=50.0)
+    return fixed_shading(LOOKS[look], camera).to(device)
+
+
+def _field(device: torch.device) -> Field:
+    made = Field(FIELD, scenes.generator()).to(device)
+    made.refresh_storage()
+    return made
+
+
+def _optimizer(field: Field) -> torch.optim.Optimizer:
+    fused = {"fused": True}
+    return torch.optim.Adam(field.parameters(), lr=RATE, betas=(0.9, 0.99), eps=1e-15, **fused)
+
+
+def _apply(optimizer: torch.optim.Optimizer, field: Field, gradients: tuple[Tensor, ...]) -> None:
+    for parameter, gradient in zip(field.parameters(), gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    optimizer.zero_grad()
+    field.refresh_storage()
+
+
+def _slots(total: int, device: torch.device) -> int | None:
+    """As many as the trainer reserves; on the CPU it counts."""
+    if device.type == "cpu":
+        return None
+    return (int(total * SampleBudget.SLACK) // 16384 + 1) * 16384
+
+
+def cost(look: str, rays: int, total: int, parameters: int) -> counts.Cost:
+    """A whole step's."""
+    lit = look != "albedo"
+    return (
+        counts.march(rays, total, scenes.CELLS)
+        + counts.field(
+            total, scenes.GRID, FIELD.hidden, FIELD.layers, normal=lit, backward=True
+        )
+        + counts.shaded(rays, total, lit)
+        + counts.adam(parameters)
+    )  # fmt: skip
+
+
+def render_step(look: str, size: int, device: torch.device) -> Work:
+    """dfast's step. On CUDA in as many sample slots as the trainer reserves."""
+    field, occupancy, v = _field(device), scenes.occupancy(device), scenes.view(size, device)
+    optimizer, shading = _optimizer(field), light(look, device)
+    parameters = list(field.parameters())
+    total = int(scenes.samples(size, device).total)
+    capacity = _slots(total, device)
+    view = torch.zeros(size * size, dtype=torch.int32, device=device)
+    gradient = scenes.normal(device, size * size, 3)
+
+    def run() -> None:
+        with stage("render"):
+            rays = render_rays(
+                field, occupancy, v.origins, v.directions, view, shading, scenes.MARCH,
+                jitter=v.jitter, capacity=capacity,
+            )  # fmt: skip
+            image = rays.color + (1.0 - rays.opacity)[:, None]
+        with stage("backward"):
+            gradients = torch.autograd.grad(image, parameters, gradient)
+        with stage("adam"):
+            _apply(optimizer, field, gradients)
+
+    numbers = sum(p.numel() for p in parameters)
+    return Work(
+        run, cost(look, size * size, total, numbers), {"rays": size * size, "samples": total}
+    )
+
+
+def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) -> Work:
+    """The same step from `dfast.reference`, autograd and torch's own Adam."""
+    v, bits, shading = scenes.view(size, device), scenes.occupancy(device).bits, light(look, device)
+    field, lit = PlainField(FIELD, _field(device), gathered=gathered), look != "albedo"
+    parameters = field.parameters()
+    optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99), eps=1e-15)
+    gradient = scenes.normal(device, size * size, 3)
+    lights = (shading.light_position, shading.ambient, shading.diffuse, shading.textureless)
+    total = int(scenes.samples(size, device).total)
+
+    def run() -> None:
+        with stage("render"):
+            s = reference.march(
+                v.origins, v.directions, bits, resolution=scenes.CELLS, radius=1.0,
+                step=scenes.STEP, jitter=v.jitter,
+            )  # fmt: skip
+            ray = s.ray.long()
+            x = v.origins[ray] + s.t[:, None] * v.directions[ray]
+            tau, color, normal = field(x, want_gradient=lit)
+            if lit:
+                color, _ = reference.shade(normal, color, x, *lights, torch.zeros_like(s.ray))
+            out, _, opacity, _ = reference.composite(
+                tau, s.dt, color, s.t, s.offsets, early_stop=scenes.EARLY_STOP
+            )
+            image = out + (1.0 - opacity)[:, None]
+        with stage("backward"):
+            gradients = torch.autograd.grad(image, parameters, gradient)
+        with stage("adam"):
+            for p, g in zip(parameters, gradients, strict=True):
+                p.grad = g
+            optimizer.step()
+            optimizer.zero_grad()
+
+    numbers = sum(p.numel() for p in parameters)
+    return Work(
+        run, cost(look, size * size, total, numbers), {"rays": size * size, "samples": total}
+    )
+
+
+def adam(device: torch.device) -> Work:
+    """Adam alone, over the field's parameters."""
+    field = _field(device)
+    optimizer, parameters = _optimizer(field), list(field.parameters())
+    gradients = tuple(scenes.normal(device, *p.shape) for p in parameters)
+    numbers = sum(p.numel() for p in parameters)
+    run = partial(_apply, optimizer, field, gradients)
+    return Work(run, counts.adam(numbers), {"parameters": numbers})
+
+
+def occupancy_update(device: torch.device) -> Work:
+    """A look at a fraction of the cells, as the trainer takes now and then."""
+    field, occupancy = _field(device), scenes.occupancy(device)
+    draws = torch.Generator(device).manual_seed(scenes.SEED)
+    cells = round(occupancy._cells.numel() * 0.5)
+    cost = counts.field(
+        cells, scenes.GRID, FIELD.hidden, FIELD.layers, normal=False, backward=False
+    )
+    return Work(
+        lambda: occupancy.update(field.density, draws, fraction=0.5), cost, {"cells": cells}
+    )

@@ -1,0 +1,102 @@
+"""What a call launches and waits for, counted from torch's profiler; NVTX ranges, Chrome traces."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.autograd.profiler import record_function
+from torch.profiler import ProfilerActivity, profile
+
+ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
+
+_ranges = False
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """A named part of a step: an NVTX range and a range in the trace, while one is being taken."""
+    if not _ranges:
+        yield
+        return
+    on_cuda = torch.cuda.is_available()
+    with record_function(name):
+        if on_cuda:
+            torch.cuda.nvtx.range_push(name)
+        try:
+            yield
+        finally:
+            if on_cuda:
+                torch.cuda.nvtx.range_pop()
+
+
+class Counted(NamedTuple):
+    """One call's work on the device and its waits on the host."""
+
+    launches: int
+    """kernels, copies and fills; for a replayed graph, the nodes that did something"""
+    syncs: int
+    """times that the host waited for the device"""
+    gpu_ms: float
+    """sum of the device's times in them"""
+
+
+def count(call: Callable[[], object]) -> Counted | None:
+    """Count a warmed-up call on CUDA; None where the profiler sees nothing."""
+    # CUPTI that is torn down and set up again does not get on with CUDA graphs.
+    os.environ.setdefault("TEARDOWN_CUPTI", "0")
+    os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
+    _events(lambda: None)  # the first trace of a process misses some
+    own = sum(map(_waits, _events(lambda: None)))  # the profiler's and ours
+    events = _events(call)
+    work = [event for event in events if event.get("cat") in ON_DEVICE]
+    if not work:
+        return None
+    syncs = max(0, sum(map(_waits, events)) - own)
+    return Counted(len(work), syncs, round(sum(float(event["dur"]) for event in work) / 1e3, 6))
+
+
+def _waits(event: dict) -> bool:
+    name = event.get("name")
+    return event.get("cat") in ("cuda_runtime", "cuda_driver") and name in WAITS
+
+
+def _events(call: Callable[[], object]) -> list[dict]:
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        call()
+        torch.cuda.synchronize()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        seen.export_chrome_trace(str(path))
+        return [e for e in json.loads(path.read_text())["traceEvents"] if "name" in e]
+
+
+def write(call: Callable[[], object], path: Path, calls: int = 3) -> None:
+    """A Chrome trace of some calls, stages named, to open in chrome://tracing or Perfetto.
+
+    Under `nsys profile` the stages are NVTX ranges.
+    """
+    global _ranges
+    activities = [ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(ProfilerActivity.CUDA)
+    call()
+    _ranges = True
+    try:
+        with profile(activities=activities) as seen:
+            for i in range(calls):
+                with stage(f"call {i}"):
+                    call()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+    finally:
+        _ranges = False
+    seen.export_chrome_trace(str(path))
