@@ -37,6 +37,8 @@ class Work:
     """what it cannot do without"""
     amounts: dict[str, int]
     """points, samples, rays"""
+    generators: tuple[torch.Generator, ...] = ()
+    """the device's generators that `run` draws from; a recorded graph has to know them"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ class Sizes:
     """A and D: most points that the torch reference is given"""
     reference_pixels: int
     """B, C and E: most pixels a side that it is given"""
-    quick: bool = False
+    cells: int
+    """E: cells a side of the occupancy grid that is updated"""
+    quick: bool
 
 
 def sizes(device_type: str, quick: bool) -> Sizes:
@@ -98,12 +102,12 @@ def sizes(device_type: str, quick: bool) -> Sizes:
     if device_type == "cuda":
         small = (("rays", 1 << 18),)
         every = (*small, ("rays", 1 << 20), ("uniform", 1 << 18), ("uniform", 1 << 20))
-        if quick:
-            return Sizes(small, (64,), 1 << 18, (64,), 1 << 18, 64, True)
-        return Sizes(every, (64, 256, 512), 1 << 18, (64, 256, 512), 1 << 18, 64)
+        layouts, pixels = (small, (64,)) if quick else (every, (64, 256, 512))
+        return Sizes(layouts, pixels, 1 << 18, pixels, 1 << 18, 64, 128, quick)
     if quick:
-        return Sizes((("rays", 1 << 14),), (32,), 1 << 13, (16,), 1 << 14, 32, True)
-    return Sizes((("rays", 1 << 18), ("uniform", 1 << 18)), (64, 256), 1 << 16, (64,), 1 << 16, 64)
+        return Sizes((("rays", 1 << 14),), (32,), 1 << 13, (16,), 1 << 14, 32, 32, True)
+    both = (("rays", 1 << 18), ("uniform", 1 << 18))
+    return Sizes(both, (64, 256), 1 << 16, (64,), 1 << 16, 64, 128, False)
 
 
 def cases(device_type: str, letters: str = LETTERS, *, quick: bool = False) -> list[Case]:

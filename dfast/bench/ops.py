@@ -135,7 +135,7 @@ def field(what: str, count: int, device: torch.device) -> Work:
 def plain_field(what: str, count: int, device: torch.device, *, gathered: bool) -> Work:
     """The same in torch and by autograd, in float32."""
     like = Field(scenes.FIELD, scenes.generator()).to(device)
-    made = PlainField(scenes.FIELD, like, gathered=gathered)
+    made = PlainField(like, gathered=gathered)
     return _field_work(made, made.parameters(), what, count, device)
 
 
@@ -149,7 +149,7 @@ def _field_work(
 
     def run() -> object:
         with torch.set_grad_enabled(backward):
-            results = list(net(x, want_gradient=normal))[: 3 if normal else 2]
+            results = [r for r in net(x, want_gradient=normal) if r is not None]
             if not backward:
                 return results
             return torch.autograd.grad(results, parameters, gradients[: len(results)])

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from .. import reference
-from ..config import FieldConfig
-from ..field import Field, grid_spec
+from ..field import Field
+from ..ops.field import FieldSample
 from ..ops.hashgrid import GridSpec
 
 
@@ -54,43 +54,32 @@ def encode(x: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
 
 
 class PlainField:
-    """A field with the parameters and the results of `dfast.field.Field`.
+    """A field with the parameters and the results of `dfast.field.Field`, exp density only."""
 
-    Only the exp density without bias and scale, and no blob or the Gaussian one.
-    """
-
-    def __init__(self, config: FieldConfig, like: Field, *, gathered: bool) -> None:
+    def __init__(self, like: Field, *, gathered: bool) -> None:
         """Start from the parameters of `like`; gathered: `encode` in place of the reference's."""
-        self.config, self.spec = config, grid_spec(config)
-        self.encode = encode if gathered else reference.hash_encode
-
-        def leaf(p: Tensor) -> Tensor:
-            return p.detach().clone().requires_grad_()
-
-        self.table = leaf(like.table)
-        self.weights = [leaf(p) for p in like.weights]
-        self.biases = [leaf(p) for p in like.biases]
+        self.shape, self.gathered = like.shape, gathered
+        self.table = like.table.detach().clone().requires_grad_()
+        self.mlp = like.mlp.detach().clone().requires_grad_()
 
     def parameters(self) -> list[Tensor]:
-        """Table, weights, biases."""
-        return [self.table, *self.weights, *self.biases]
+        """Table, MLP."""
+        return [self.table, self.mlp]
 
-    def __call__(self, x: Tensor, want_gradient: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """tau [N], albedo [N,3] and grad_x of the density's logit [N,3], zeros if not wanted."""
-        c, differentiable = self.config, torch.is_grad_enabled()
+    def __call__(self, x: Tensor, *, want_gradient: bool = False) -> FieldSample:
+        """At world points [N,3]."""
+        if not self.gathered:
+            return reference.field(x, self.table, self.mlp, self.shape, want_gradient=want_gradient)
+        differentiable = torch.is_grad_enabled()
         with torch.set_grad_enabled(differentiable or want_gradient):
             x = x.detach().requires_grad_(want_gradient)
-            unit = ((x + 1.0) * 0.5).clamp(0.0, 1.0)
-            hidden = self.encode(unit, self.table, self.spec)
-            *inner, last = zip(self.weights, self.biases, strict=True)
+            hidden = encode((x + 1.0) * 0.5, self.table, self.shape.grid)
+            *inner, last = self.shape.split(self.mlp)
             for weight, bias in inner:
                 hidden = torch.relu(torch.addmm(bias, hidden, weight.t()))
             out = torch.addmm(last[1], hidden, last[0].t())
-            logit = out[:, 0]
-            if c.blob == "gaussian":
-                r2 = x.square().sum(-1)
-                logit = logit + c.blob_height * torch.exp(-0.5 * r2 / c.blob_width**2)
-            gradient = torch.zeros_like(x)
+            logit = out[:, 0] + reference.blob(x, self.shape)
+            gradient = None
             if want_gradient:
                 (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=differentiable)
-            return torch.exp(logit), torch.sigmoid(out[:, 1:]), gradient
+            return FieldSample(torch.exp(logit), torch.sigmoid(out[:, 1:]), gradient)

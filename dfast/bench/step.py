@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import reference
 from ..cameras import spherical
 from ..field import Field
+from ..occupancy import OccupancyGrid
 from ..renderer import SampleBudget, render_rays
 from ..shading import ShadingBatch, fixed_shading
 from . import counts, scenes
@@ -39,7 +40,8 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
                 build = partial(plain_step, look, size)
                 yield from plain_cases(name, build, quick=sizes.quick)
     yield from dfast_cases(device_type, "E-adam", adam)
-    yield from dfast_cases(device_type, "E-occupancy", occupancy_update)
+    build = partial(occupancy_update, sizes.cells)
+    yield from dfast_cases(device_type, f"E-occupancy-{sizes.cells}", build)
 
 
 def light(look: str, device: torch.device) -> ShadingBatch:
@@ -97,7 +99,7 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
     view = torch.zeros(size * size, dtype=torch.int32, device=device)
     gradient = scenes.normal(device, size * size, 3)
 
-    def run() -> None:
+    def run() -> tuple[Tensor, ...]:
         with stage("render"):
             rays = render_rays(
                 field, occupancy, v.origins, v.directions, view, shading, scenes.MARCH,
@@ -108,6 +110,7 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
             gradients = torch.autograd.grad(image, parameters, gradient)
         with stage("adam"):
             _apply(optimizer, field, gradients)
+        return gradients
 
     numbers = sum(p.numel() for p in parameters)
     return Work(
@@ -118,14 +121,14 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
 def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) -> Work:
     """The same step from `dfast.reference`, autograd and torch's own Adam."""
     v, bits, shading = scenes.view(size, device), scenes.occupancy(device).bits, light(look, device)
-    field, lit = PlainField(FIELD, _field(device), gathered=gathered), look != "albedo"
+    field, lit = PlainField(_field(device), gathered=gathered), look != "albedo"
     parameters = field.parameters()
     optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99), eps=1e-15)
     gradient = scenes.normal(device, size * size, 3)
     lights = (shading.light_position, shading.ambient, shading.diffuse, shading.textureless)
     total = int(scenes.samples(size, device).total)
 
-    def run() -> None:
+    def run() -> tuple[Tensor, ...]:
         with stage("render"):
             s = reference.march(
                 v.origins, v.directions, bits, resolution=scenes.CELLS, radius=1.0,
@@ -134,7 +137,7 @@ def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) ->
             ray = s.ray.long()
             x = v.origins[ray] + s.t[:, None] * v.directions[ray]
             tau, color, normal = field(x, want_gradient=lit)
-            if lit:
+            if normal is not None:
                 color, _ = reference.shade(normal, color, x, *lights, torch.zeros_like(s.ray))
             out, _, opacity, _ = reference.composite(
                 tau, s.dt, color, s.t, s.offsets, early_stop=scenes.EARLY_STOP
@@ -147,6 +150,7 @@ def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) ->
                 p.grad = g
             optimizer.step()
             optimizer.zero_grad()
+        return gradients
 
     numbers = sum(p.numel() for p in parameters)
     return Work(
@@ -164,14 +168,14 @@ def adam(device: torch.device) -> Work:
     return Work(run, counts.adam(numbers), {"parameters": numbers})
 
 
-def occupancy_update(device: torch.device) -> Work:
-    """A look at a fraction of the cells, as the trainer takes now and then."""
-    field, occupancy = _field(device), scenes.occupancy(device)
+def occupancy_update(cells: int, device: torch.device) -> Work:
+    """A look at half the cells of a grid of cells^3, as the trainer takes now and then."""
+    field, occupancy = _field(device), OccupancyGrid(cells, device=device)
     draws = torch.Generator(device).manual_seed(scenes.SEED)
-    cells = round(occupancy._cells.numel() * 0.5)
-    cost = counts.field(
-        cells, scenes.GRID, FIELD.hidden, FIELD.layers, normal=False, backward=False
-    )
+    count = round(int((occupancy.density < 0).sum()) * 0.5)
+    hidden, layers = FIELD.hidden, FIELD.layers
+    cost = counts.field(count, scenes.GRID, hidden, layers, normal=False, backward=False)
     return Work(
-        lambda: occupancy.update(field.density, draws, fraction=0.5), cost, {"cells": cells}
-    )
+        lambda: occupancy.update(field.density, draws, fraction=0.5), cost, {"cells": count},
+        generators=(draws,),
+    )  # fmt: skip

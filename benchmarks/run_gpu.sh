@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Everything measured on a GPU in one call: `dfast bench` on all workloads, its file named after the GPU.
+#
+#   benchmarks/run_gpu.sh FOLDER [--workloads A,E ...]     after `pip install .`, or with the extension built in place
+#
+# FOLDER gets <gpu>.json, table.txt and, with TRACES=1, a Chrome trace of each case. Nothing else should use the GPU.
+# Environment: PYTHON=python3.12 another interpreter; DFAST_COMMIT says the commit where there is no checkout.
+set -uo pipefail
+[ $# -ge 1 ] || { echo "usage: $0 FOLDER [options of dfast bench]" >&2; exit 2; }
+mkdir -p "$1" && folder=$(cd "$1" && pwd) || exit 1
+shift
+cd "$(dirname "$0")/.." || exit 1
+python=${PYTHON:-python3}
+# An extension built in place makes this folder the package; otherwise the installed one is meant.
+if compgen -G 'dfast/_C*.so' > /dev/null; then export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}; fi
+name=$("$python" -P -c 'import torch; from dfast.bench.machine import file_name; print(file_name(torch.device("cuda")))') \
+  || exit 1
+options=(--device cuda --out "$folder/$name")
+if [ -n "${TRACES:-}" ]; then options+=(--profile "$folder/traces"); fi
+"$python" -P -m dfast.cli bench "${options[@]}" "$@" | tee "$folder/table.txt"
