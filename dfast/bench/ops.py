@@ -14,6 +14,7 @@ from ..field import Field
 from ..ops import hashgrid
 from ..ops.composite import composite
 from ..ops.march import Samples, march
+from ..ops.shade_composite import shade_composite
 from . import counts, scenes
 from .cases import REFERENCE, Case, Sizes, Work, count_name, dfast_cases, plain_cases
 from .plain import PlainField, encode
@@ -34,6 +35,8 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
             yield Case(f"B-march-{size}", REFERENCE, partial(marching, size, plain=True))
     for size in sizes.marched:
         yield from dfast_cases(device_type, f"C-composite-{size}", partial(compositing, size))
+        build = partial(lit_compositing, size)
+        yield from dfast_cases(device_type, f"C-shade-composite-{size}", build)
         if size <= sizes.reference_pixels:
             yield Case(f"C-composite-{size}", REFERENCE, partial(compositing, size, plain=True))
     for what in ("forward", "forward-backward", "normal", "normal-backward"):
@@ -122,6 +125,29 @@ def compositing(size: int, device: torch.device, *, plain: bool = False) -> Work
         return torch.autograd.grad((color, opacity), (tau, rgb), gradients)
 
     return Work(run, counts.composite(rays, total), {"rays": rays, "samples": total})
+
+
+def lit_compositing(size: int, device: torch.device) -> Work:
+    """C with the shading in it, as the render step has it: normals and a light; backward from a
+    random gradient of the picture."""
+    s, v = scenes.samples(size, device), scenes.view(size, device)
+    rays, total = size * size, len(s.t)
+    tau = (10.0 * scenes.uniform(device, total)).requires_grad_()
+    albedo = scenes.uniform(device, total, 3, seed=1).requires_grad_()
+    gradient = scenes.normal(device, total, 3, seed=2).requires_grad_()
+    light = scenes.light("diffuse", device)
+    lights = (light.light_position, light.ambient, light.diffuse, light.textureless)
+    white, d_color = torch.ones(1, 3, device=device), scenes.normal(device, rays, 3)
+
+    def run() -> object:
+        seen = shade_composite(
+            tau, albedo, gradient, s, v.directions, None, *lights, background=white,
+            early_stop=scenes.EARLY_STOP,
+        )  # fmt: skip
+        return torch.autograd.grad(seen.color, (tau, albedo, gradient), d_color)
+
+    cost = counts.shaded(rays, total, lit=True)
+    return Work(run, cost, {"rays": rays, "samples": total})
 
 
 def field(what: str, count: int, device: torch.device) -> Work:

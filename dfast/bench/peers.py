@@ -161,7 +161,7 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
     ).to(device)  # fmt: skip
     parameters = [encoding.params, *mlp.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=step.RATE, betas=(0.9, 0.99), eps=1e-15, fused=True)
-    light = step.light(look, device)
+    light = scenes.light(step.LOOKS[look], device)
     gradient = scenes.normal(device, size * size, 3)
 
     def run() -> None:

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..cameras import spherical
+from ..cameras import CameraBatch, spherical
 from ..config import FieldConfig, GridConfig, MarchConfig
 from ..occupancy import OccupancyGrid, pack_bits
 from ..ops.hashgrid import GridSpec
 from ..ops.march import Samples, march
+from ..shading import ShadingBatch, fixed_shading
 
 CELLS = 128
 STEP = 2.0 * math.sqrt(3.0) / 1024
@@ -82,14 +83,22 @@ def occupancy(device: torch.device) -> OccupancyGrid:
     return grid.to(device)
 
 
+def _camera() -> CameraBatch:
+    return spherical(torch.tensor([30.0]), elevation=20.0, distance=2.5, fov=50.0)
+
+
+def light(look: str, device: torch.device) -> ShadingBatch:
+    """Ambient light only for "albedo", a point light above and to the left for "diffuse"."""
+    return fixed_shading(look, _camera()).to(device)
+
+
 def view(size: int, device: torch.device) -> View:
     """Rays through the centres of size * size pixels.
 
     dfast starts a ray's first interval where it enters the unit sphere, and the packages it is
     compared with where it enters the cube [-1, 1]^3: `jitter` shifts dfast's samples onto theirs.
     """
-    camera = spherical(torch.tensor([30.0]), elevation=20.0, distance=2.5, fov=50.0)
-    origins, directions = camera.rays(size)
+    origins, directions = _camera().rays(size)
     enter = _cube(origins, directions)[0]
     along = (origins * directions).sum(-1)
     across = (origins - along[:, None] * directions).square().sum(-1)

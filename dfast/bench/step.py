@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from .. import reference
-from ..cameras import spherical
 from ..field import Field
 from ..occupancy import OccupancyGrid
 from ..renderer import SampleBudget, render_rays
-from ..shading import ShadingBatch, fixed_shading
 from . import counts, scenes
 from .cases import Case, Sizes, Work, dfast_cases, plain_cases
 from .plain import PlainField
@@ -42,12 +40,6 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
     yield from dfast_cases(device_type, "E-adam", adam)
     build = partial(occupancy_update, sizes.cells)
     yield from dfast_cases(device_type, f"E-occupancy-{sizes.cells}", build)
-
-
-def light(look: str, device: torch.device) -> ShadingBatch:
-    """Ambient only for "albedo"; "lambertian" is a point light above and to the left."""
-    camera = spherical(torch.tensor([30.0]), elevation=20.0, distance=2.5, fov=50.0)
-    return fixed_shading(LOOKS[look], camera).to(device)
 
 
 def _field(device: torch.device) -> Field:
@@ -92,22 +84,21 @@ def cost(look: str, rays: int, total: int, parameters: int) -> counts.Cost:
 def render_step(look: str, size: int, device: torch.device) -> Work:
     """dfast's step. On CUDA in as many sample slots as the trainer reserves."""
     field, occupancy, v = _field(device), scenes.occupancy(device), scenes.view(size, device)
-    optimizer, shading = _optimizer(field), light(look, device)
+    optimizer, shading = _optimizer(field), scenes.light(LOOKS[look], device)
     parameters = list(field.parameters())
     total = int(scenes.samples(size, device).total)
     capacity = _slots(total, device)
-    view = torch.zeros(size * size, dtype=torch.int32, device=device)
+    white = torch.ones(1, 3, device=device)
     gradient = scenes.normal(device, size * size, 3)
 
     def run() -> tuple[Tensor, ...]:
         with stage("render"):
             rays = render_rays(
-                field, occupancy, v.origins, v.directions, view, shading, scenes.MARCH,
-                jitter=v.jitter, capacity=capacity,
+                field, occupancy, v.origins, v.directions, None, shading, scenes.MARCH,
+                background=white, jitter=v.jitter, capacity=capacity,
             )  # fmt: skip
-            image = rays.color + (1.0 - rays.opacity)[:, None]
         with stage("backward"):
-            gradients = torch.autograd.grad(image, parameters, gradient)
+            gradients = torch.autograd.grad(rays.color, parameters, gradient)
         with stage("adam"):
             _apply(optimizer, field, gradients)
         return gradients
@@ -120,7 +111,11 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
 
 def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) -> Work:
     """The same step from `dfast.reference`, autograd and torch's own Adam."""
-    v, bits, shading = scenes.view(size, device), scenes.occupancy(device).bits, light(look, device)
+    v, bits, shading = (
+        scenes.view(size, device),
+        scenes.occupancy(device).bits,
+        scenes.light(LOOKS[look], device),
+    )
     field, lit = PlainField(_field(device), gathered=gathered), look != "albedo"
     parameters = field.parameters()
     optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99), eps=1e-15)
@@ -134,11 +129,9 @@ def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) ->
                 v.origins, v.directions, bits, resolution=scenes.CELLS, radius=1.0,
                 step=scenes.STEP, jitter=v.jitter,
             )  # fmt: skip
-            ray = s.ray.long()
-            x = v.origins[ray] + s.t[:, None] * v.directions[ray]
-            tau, color, normal = field(x, want_gradient=lit)
+            tau, color, normal = field(s.x, want_gradient=lit)
             if normal is not None:
-                color, _ = reference.shade(normal, color, x, *lights, torch.zeros_like(s.ray))
+                color, _ = reference.shade(normal, color, s.x, *lights, torch.zeros_like(s.ray))
             out, _, opacity, _ = reference.composite(
                 tau, s.dt, color, s.t, s.offsets, early_stop=scenes.EARLY_STOP
             )
