@@ -319,6 +319,8 @@ class TrainConfig:
     rewind_limit: int = 3
     collapse_limit: int = 5
     """Consecutive looks at an empty or fully opaque scene after which it is re-seeded, once."""
+    capture: bool = True
+    """Record the step in CUDA graphs. Nothing is recorded on the CPU."""
 
     def __post_init__(self) -> None:
         _check_numbers(self, "train", ("steps", "log_every", "skip_limit", "collapse_limit"), 1)

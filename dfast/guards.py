@@ -1,9 +1,12 @@
 """What keeps a run alive: skip, rewind, re-seed, and a named error when none of it helps.
 
-A step whose gradients are not finite is skipped on the device, without a synchronisation. Every
-`train.log_every` steps the trainer looks: many skips in a row rewind the run to its last good
-state, and a scene that stays empty or fully opaque is re-seeded once. Nothing is ever replaced by
-zeros in silence: `skipped` counts.
+A step whose gradients are not finite is skipped on the device (`dfast.optimizer`), without a
+synchronisation. Every `train.log_every` steps the trainer looks: many skips in a row rewind the run
+to its last good state, and a scene that stays empty or fully opaque is re-seeded once. Nothing is
+ever replaced by zeros in silence: `skipped` counts.
+
+On CUDA nobody waits for what a look sees: it is judged at the next look, so the device always has
+work. The last look of a run waits.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from torch import Tensor
 
 from .config import TrainConfig
 from .errors import CollapsedError, NonFiniteError
+from .ops.adam import SKIPPED, STREAK
 
 EMPTY, OPAQUE = 1e-3, 0.98
 """Mean opacity inside the bounding sphere below, above which a scene counts as collapsed."""
@@ -29,52 +33,58 @@ class Guard:
     def __init__(
         self,
         config: TrainConfig,
-        device: torch.device,
+        status: Tensor,
         state: Callable[[], State],
         restore: Callable[[State], None],
         reseed: Callable[[], None],
     ) -> None:
+        """status: the optimiser's, see `dfast.optimizer.Adam`."""
         self.config = config
-        self.skipped = torch.zeros((), device=device)
+        self.skipped = status[SKIPPED]
         """scalar: non-finite steps so far"""
-        self._streak = torch.zeros((), device=device)
+        self._streak = status[STREAK]
         self._state, self._restore, self._reseed = state, restore, reseed
         self._good: State | None = None
+        self._waiting: _Look | None = None
         self.rewinds = 0
         self.collapsed_looks = 0
         self.reseeded = False
 
-    def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
-        """Step a fused optimiser unless a gradient is not finite; returns the gradients' norm."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        grads = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.stack(torch._foreach_norm(grads)).norm()
-        bad = (~torch.isfinite(norm)).to(self.skipped.dtype)
-        # Fused optimisers skip on the device when this is 1, as GradScaler has them do.
-        optimizer.found_inf = bad  # type: ignore[attr-defined]
-        optimizer.step()
-        self.skipped += bad
-        self._streak = (self._streak + bad) * bad
-        return norm
-
     def look(self, fill: Tensor, parameters: list[Tensor], *, last: bool = False) -> None:
-        """Judge the run; fill: mean opacity inside the bounding sphere. Synchronises.
+        """Judge the run; fill: mean opacity inside the bounding sphere. On CUDA what is judged is
+        the look before this one, unless this is the last.
 
         Raises NonFiniteError or CollapsedError when rewinding or re-seeding did not help, and at
         the last step when the run ends badly, since nothing can help then.
         """
         finite = torch.isfinite(torch.stack(torch._foreach_norm(parameters))).all()
-        streak, opacity, sound = torch.stack([self._streak, fill, finite.float()]).tolist()
+        seen = torch.stack([self._streak, fill.to(self._streak), finite.to(self._streak)])
+        waiting, self._waiting = self._waiting, None
+        if last or seen.device.type != "cuda":
+            self._judge(seen.tolist(), None, last=last)
+        elif waiting is None or not self._judge(waiting.read(), waiting.state):
+            self._waiting = _Look(seen, self._copy())
+
+    def _judge(self, seen: list[float], then: State | None, *, last: bool = False) -> bool:
+        """Act on a look: streak, opacity, soundness; `then` is the state it was made in, None for
+        the present one. Returns whether that state is history.
+        """
+        streak, opacity, sound = seen
         if last:
             self._judge_the_end(streak, opacity, bool(sound))
         if streak >= self.config.skip_limit or not sound:
             self._rewind()
-        elif streak == 0:
-            self._watch_opacity(opacity)
-            self._remember()
+            return True
+        if streak > 0:
+            return False
+        if self._watch_opacity(opacity):
+            self._good = self._copy()
+            return True
+        self._good = self._copy() if then is None else then
+        return False
 
-    def _remember(self) -> None:
-        self._good = {key: value.clone() for key, value in self._state().items()}
+    def _copy(self) -> State:
+        return {key: value.clone() for key, value in self._state().items()}
 
     def _judge_the_end(self, streak: float, opacity: float, sound: bool) -> None:
         if not sound or streak >= min(self.config.skip_limit, self.config.steps):
@@ -90,14 +100,16 @@ class Guard:
         self._streak.zero_()
         self._restore(self._good)
 
-    def _watch_opacity(self, opacity: float) -> None:
+    def _watch_opacity(self, opacity: float) -> bool:
+        """Whether the scene was re-seeded."""
         self.collapsed_looks = self.collapsed_looks + 1 if _collapsed(opacity) else 0
         if self.collapsed_looks < self.config.collapse_limit:
-            return
+            return False
         if self.reseeded:
             self._fail_collapsed(opacity, "became {} again after it was re-seeded")
         self.reseeded, self.collapsed_looks = True, 0
         self._reseed()
+        return True
 
     def _fail_non_finite(self) -> NoReturn:
         raise NonFiniteError(
@@ -123,7 +135,23 @@ class Guard:
         self._streak.copy_(state["streak"])
         self.rewinds, self.collapsed_looks, reseeded = (int(v) for v in state["counts"])
         self.reseeded = bool(reseeded)
-        self._remember()
+        self._good, self._waiting = self._copy(), None
+
+
+class _Look:
+    """What a look saw, on its way to the host, and the state it saw it in."""
+
+    def __init__(self, seen: Tensor, state: State) -> None:
+        self.state = state
+        self._host = torch.empty(seen.shape, dtype=seen.dtype, pin_memory=True)
+        self._host.copy_(seen, non_blocking=True)
+        self._arrived = torch.cuda.Event()
+        self._arrived.record(torch.cuda.current_stream(seen.device))
+
+    def read(self) -> list[float]:
+        self._arrived.synchronize()
+        values: list[float] = self._host.tolist()
+        return values
 
 
 def _collapsed(opacity: float) -> bool:

@@ -20,7 +20,7 @@ from .events import Callback, Event
 from .priors import Prior, check_prior, load_prior
 from .result import Result
 from .run_folder import RunFolder, write_bytes
-from .trainer import Trainer
+from .trainer import Metrics, Trainer
 
 
 def train(
@@ -101,8 +101,8 @@ def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback
             values = trainer.train_step()
             step, metrics, preview = trainer.step, {}, None
             if step % plan.log_every == 0 or step == plan.steps:
-                seconds = (time.perf_counter() - began) / (step - first)
-                metrics = {k: float(v) for k, v in values.items()} | {"seconds_per_step": seconds}
+                metrics = _read(values)
+                metrics["seconds_per_step"] = (time.perf_counter() - began) / (step - first)
                 if folder:
                     folder.log({"step": step} | metrics)
             if folder and plan.preview_every and step % plan.preview_every == 0:
@@ -134,6 +134,13 @@ def result_of(trainer: Trainer) -> Result:
         prior=trainer.prior.name,
         steps=trainer.step,
     )
+
+
+def _read(values: Metrics) -> dict[str, float]:
+    """All as plain numbers, by one transfer from the device."""
+    tensors = [value.double() for value in values.values() if isinstance(value, torch.Tensor)]
+    read = iter(torch.stack(tensors).tolist())
+    return {k: next(read) if isinstance(v, torch.Tensor) else v for k, v in values.items()}
 
 
 def _due(step: int, every: int) -> bool:

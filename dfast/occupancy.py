@@ -89,6 +89,13 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("bits", pack_bits(inside.view([resolution] * 3)))
         self.register_buffer("_cells", inside.nonzero()[:, 0], persistent=False)
 
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Make every cell occupied again, in the same memory."""
+        inside = self._inside(self.density.device)
+        self.density.copy_(-inside.float())
+        self.bits.copy_(pack_bits(inside.view([self.resolution] * 3)))
+
     def _inside(self, device: torch.device | str | None) -> Tensor:
         """Bool [resolution**3]: cells with a point in the sphere."""
         n = self.resolution

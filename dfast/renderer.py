@@ -181,14 +181,18 @@ class SampleBudget:
     """How many samples to reserve for a step, learnt without stopping the GPU.
 
     The first steps at a resolution count exactly, which costs one synchronisation each; after them
-    the capacity is fixed with slack. The wanted totals come back by asynchronous copies a few steps
-    late: on overflow, which truncates the last rays of that step, the capacity grows and
-    `overflows` says how often it happened. On the CPU counting is free and the budget is always
-    exact (None).
+    the capacity has slack and changes seldom, since a recorded step is made for one. The wanted
+    totals come back by asynchronous copies and are read `LAG` steps later, always: the same run
+    reserves the same. An overflow, which truncates the last rays of its step, is counted and
+    answered by more capacity. On the CPU counting is free and the budget is always exact (None).
     """
 
     EXACT_STEPS = 8
+    LAG = 8
     SLACK = 1.5
+    GROW, SHRINK = 0.9, 0.35
+    """Grow when a step wants more than this part of the capacity, shrink when the capacity for what
+    steps want would be less than this part of it."""
 
     def __init__(self, device: torch.device) -> None:
         self.asynchronous = device.type == "cuda"
@@ -196,34 +200,50 @@ class SampleBudget:
         self._resolution = -1
         self._seen = 0
         self._largest = 0
-        self._pending: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+        self._capacity: int | None = None
+        self._pending: deque[tuple[Tensor, torch.cuda.Event, int | None]] = deque()
 
     def capacity(self, resolution: int) -> int | None:
         """Capacity to march with at this resolution; None is exact."""
         if not self.asynchronous:
             return None
         if resolution != self._resolution:
+            self._read(0)
             self._resolution, self._seen, self._largest = resolution, 0, 0
-            self._pending.clear()
-        self._poll()
-        if self._seen < self.EXACT_STEPS or not self._largest:
+            self._capacity = None
+        if self._seen < self.EXACT_STEPS:
             return None
-        return (int(self._largest * self.SLACK) // 16384 + 1) * 16384
+        self._read(0 if self._capacity is None else self.LAG)
+        if self._capacity is None:
+            self._capacity = self._fitting()
+        return self._capacity
 
-    def note(self, samples: Samples) -> None:
-        """Remember what the march wanted; the number is read once it has arrived."""
+    def note(self, total: Tensor) -> None:
+        """Remember what the march wanted, an int64 scalar on the device; it is read later."""
         if not self.asynchronous:
             return
-        both = torch.cat([samples.total.view(1), samples.overflow.view(1).long()])
-        host = torch.empty(2, dtype=torch.int64, pin_memory=True)
-        host.copy_(both, non_blocking=True)
+        host = torch.empty((), dtype=torch.int64, pin_memory=True)
+        host.copy_(total, non_blocking=True)
         event = torch.cuda.Event()
-        event.record(torch.cuda.current_stream(both.device))
-        self._pending.append((host, event))
+        event.record(torch.cuda.current_stream(total.device))
+        self._pending.append((host, event, self._capacity))
         self._seen += 1
 
-    def _poll(self) -> None:
-        while self._pending and self._pending[0][1].query():
-            total, overflow = self._pending.popleft()[0].tolist()
-            self._largest = max(total, self._largest * 99 // 100)  # forgets, as the scene empties
-            self.overflows += overflow
+    def _read(self, leave: int) -> None:
+        """Read all but the last `leave` totals."""
+        while len(self._pending) > leave:
+            host, event, reserved = self._pending.popleft()
+            event.synchronize()
+            self._learn(int(host), reserved)
+
+    def _learn(self, total: int, reserved: int | None) -> None:
+        self.overflows += reserved is not None and total > reserved
+        self._largest = max(total, self._largest * 99 // 100)  # forgets, as the scene empties
+        if self._capacity is None:
+            return
+        fitting = self._fitting()
+        if total > self.GROW * self._capacity or fitting < self.SHRINK * self._capacity:
+            self._capacity = fitting
+
+    def _fitting(self) -> int:
+        return (int(self._largest * self.SLACK) // 16384 + 1) * 16384

@@ -9,17 +9,19 @@ from torch.nn.functional import interpolate
 from . import regularizers
 from ._rng import Generators
 from .background import Background
-from .cameras import sample_cameras
+from .capture import Graphs, Staging
 from .config import Config
 from .errors import RunFolderError
 from .field import Field
 from .guards import Guard
 from .occupancy import OccupancyGrid
+from .ops.adam import NORM, SKIPPED
+from .optimizer import Adam
 from .priors.base import Prior
 from .renderer import Rendered, SampleBudget, render
-from .schedules import learning_rate, level_weights, ramp, resolution, t_range
-from .sds import add_noise, inject, sample_timesteps, sds_gradient, weight
-from .shading import sample_shading
+from .schedules import level_weights, resolution
+from .sds import add_noise, inject, sds_gradient, weight
+from .step_inputs import StepInputs, draw
 
 Metrics = dict[str, Tensor | float]
 """Numbers of one step; tensors are scalars on the device, read only when somebody asks."""
@@ -47,97 +49,115 @@ class Trainer:
         self.field = Field(config.field, self.rng.host).to(device)
         self.field.refresh_storage()
         self.background = Background(config.background, self.rng.host).to(device)
-        self.occupancy = self._new_occupancy()
-        o = config.optimizer
-        groups = [
-            {"params": [self.field.table], "rate": o.lr_grid},
-            {"params": [self.field.mlp], "rate": o.lr_mlp},
-        ]
-        if behind := list(self.background.parameters()):
-            groups.append({"params": behind, "rate": o.lr_background})
-        self.optimizer = torch.optim.Adam(groups, lr=1.0, betas=o.betas, eps=o.eps, fused=True)
+        o = config.occupancy
+        self.occupancy = OccupancyGrid(
+            o.resolution, decay=o.decay, threshold=o.threshold, device=device
+        )
+        self.optimizer = self._new_optimizer()
         self.guard = Guard(
-            config.train, device, self._model_state, self._load_model_state, self._reseed
+            config.train,
+            self.optimizer.status,
+            self._model_state,
+            self._load_model_state,
+            self._reseed,
         )
         self.budget = SampleBudget(device)
+        self.graphs = Graphs(device, [self.rng.device], enabled=config.train.capture)
+        self._capturable = bool(getattr(prior, "capturable", False))
+        self._recorded: tuple[str, int, int | None] | None = None
+        self._staging = Staging(device)
         self._resizers: dict[int, Tensor] = {}
-        self.alpha, self.sigma = prior.alphas(device)
+        alpha, sigma = prior.alphas(device)
+        self._schedule = alpha.cpu(), sigma.cpu()
         self.condition = prior.embed(prompt, views=config.guidance.view_words)
 
     def train_step(self) -> Metrics:
-        """Sample, render, ask the prior, inject its answer at the image, regularise, step."""
-        config, rng, guidance = self.config, self.rng, self.config.guidance
-        now = self.step / config.train.steps
-        n, size = config.camera.views, resolution(now, config.camera.resolution)
-        levels = self._prepare(now)
+        """Sample, render, ask the prior, inject its answer at the image, regularise, step.
 
-        cameras = sample_cameras(config.camera, n, rng.host)
-        shading = sample_shading(config.shading, config.light, cameras, now, rng.host)
-        colors = self._move(self.background.sample_colors(n, rng.host))
-        t = sample_timesteps(n, *t_range(now, guidance), len(self.alpha), rng.host)
-        t = self._move(t)
-        cameras, shading = cameras.to(self.device), shading.to(self.device)
-
-        pictures = render(
-            self.field, self.occupancy, self.background, colors, cameras, shading, size,
-            config.march, level_weights=levels, generator=rng.device,
-            capacity=self.budget.capacity(size),
-            want_normals=max(config.regularizer.orientation) > 0,
+        On CUDA the tensors in the result may be the same ones at every call, written over by the
+        next.
+        """
+        config = self.config
+        size = resolution(self.step / config.train.steps, config.camera.resolution)
+        drawn = draw(
+            config, self.step, self._schedule, self.background, self.field.spec.resolutions,
+            self.rng.host,
         )  # fmt: skip
-        self.budget.note(pictures.rays.samples)
+        inputs = drawn.replace(self._staging.send(drawn.tensors()))
+        if self.step % config.occupancy.every == 0:
+            self._refresh_occupancy(inputs.levels)
+        capacity = self.budget.capacity(size)
+        metrics = self._run(inputs, size, capacity)
+        self.budget.note(metrics["samples"])
+        self.step += 1
+        last = self.step == config.train.steps
+        if last or self.step % config.train.log_every == 1 % config.train.log_every:
+            self.guard.look(metrics["fill"], list(self.field.parameters()), last=last)
+        return {**metrics, "overflows": float(self.budget.overflows)}
+
+    def _run(self, inputs: StepInputs, size: int, capacity: int | None) -> dict[str, Tensor]:
+        """`_device_step`, recorded where that is possible."""
+        if not self._capturable or (self.graphs.enabled and capacity is None):
+            return self._device_step(inputs, size, capacity)
+        kind = ("step", size, capacity)
+        if kind != self._recorded:  # an outgrown buffer will not come back
+            self.graphs.drop(lambda key: key[:1] == ("step",))
+            self._recorded = kind
+        return self.graphs.run(
+            (*kind, inputs.shading.lit), lambda: self._device_step(inputs, size, capacity)
+        )
+
+    def _device_step(
+        self, inputs: StepInputs, size: int, capacity: int | None
+    ) -> dict[str, Tensor]:
+        """The step as a function of tensors on the device: nothing here may ask what is in them."""
+        config, rng, guidance = self.config, self.rng, self.config.guidance
+        pictures = render(
+            self.field, self.occupancy, self.background, inputs.colors, inputs.cameras,
+            inputs.shading, size, config.march, level_weights=inputs.levels, generator=rng.device,
+            capacity=capacity, want_normals=max(config.regularizer.orientation) > 0,
+        )  # fmt: skip
         x = self._model_space(pictures.image)
         noise = torch.randn(x.shape, generator=rng.device, device=self.device)
         with torch.no_grad():
-            alpha, sigma = self.alpha[t], self.sigma[t]
+            alpha, sigma = inputs.alpha, inputs.sigma
             predicted = self.prior.predict_noise(
                 add_noise(x, noise, alpha, sigma),
-                t,
+                inputs.t,
                 self.condition,
-                cameras=None if guidance.view_words == "none" else cameras,
-                textureless=shading.textureless > 0.5,
+                cameras=None if guidance.view_words == "none" else inputs.cameras,
+                textureless=inputs.shading.textureless > 0.5,
                 guidance=guidance.scale,
             )
             gradient = sds_gradient(predicted, noise, weight(alpha, sigma, guidance.weighting))
 
-        loss = inject(x, gradient) / (n * x.shape[-1] ** 2) + self._regularize(pictures, now)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = self.guard.step(self.optimizer)
-        self.field.refresh_storage()
-        self.step += 1
-        last = self.step == config.train.steps
-        if last or self.step % config.train.log_every == 1 % config.train.log_every:
-            self.guard.look(pictures.fill, list(self.field.parameters()), last=last)
+        loss = inject(x, gradient) / (len(inputs.t) * x.shape[-1] ** 2)
+        loss = loss + self._regularize(pictures, inputs.orientation)
+        parameters = list(self.optimizer.parameters.values())
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        self.optimizer.step(gradients, inputs.factor, {"field.table": self.field.storage})
+        status = self.optimizer.status.clone()
         return {
-            "gradient_norm": norm,
+            "gradient_norm": status[NORM],
             "opacity": pictures.opacity.detach().mean(),
             "fill": pictures.fill,
             "guidance": gradient.square().mean().sqrt(),
             "samples": pictures.rays.samples.total[0],
-            "skipped": self.guard.skipped,
-            "overflows": float(self.budget.overflows),
+            "skipped": status[SKIPPED],
         }
 
-    def _prepare(self, now: float) -> Tensor | None:
-        """Set the learning rates, refresh the occupancy when due; returns the level weights."""
-        config = self.config
-        factor = learning_rate(self.step, config.train.steps, config.optimizer)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
-        levels = level_weights(now, self.field.spec.resolutions, config.coarse_to_fine)
-        levels = None if levels is None else self._move(levels)
-        if self.step % config.occupancy.every == 0:
-            self.occupancy.update(
+    def _refresh_occupancy(self, levels: Tensor) -> None:
+        config = self.config.occupancy
+        warmup = self.step < config.warmup_steps
+        self.graphs.run(
+            ("occupancy", warmup),
+            lambda: self.occupancy.update(
                 lambda x: self.field.density(x, levels),
                 self.rng.device,
-                fraction=config.occupancy.fraction,
-                warmup=self.step < config.occupancy.warmup_steps,
-            )
-        return levels
-
-    def _move(self, values: Tensor) -> Tensor:
-        """From the host to the device, without waiting for what runs there."""
-        return values.to(self.device, non_blocking=True)
+                fraction=config.fraction,
+                warmup=warmup,
+            ),
+        )
 
     def _model_space(self, image: Tensor) -> Tensor:
         """[B,3,H,W] in [0, 1] to the prior's size and [-1, 1]."""
@@ -153,17 +173,16 @@ class Trainer:
         """
         if size not in self._resizers:
             eye = torch.eye(size)[None, None]
-            self._resizers[size] = self._move(
-                interpolate(eye, (to, size), mode="bilinear", antialias=True)[0, 0]
-            )
+            along = interpolate(eye, (to, size), mode="bilinear", antialias=True)[0, 0]
+            self._resizers[size] = along.to(self.device, non_blocking=True)
         return self._resizers[size]
 
-    def _regularize(self, pictures: Rendered, now: float) -> Tensor | float:
+    def _regularize(self, pictures: Rendered, toward: Tensor) -> Tensor | float:
+        """toward: [1], the orientation term's weight now."""
         config, rays = self.config.regularizer, pictures.rays
         loss: Tensor | float = 0.0
-        toward = ramp(now, *config.orientation, config.orientation_until)
-        if toward > 0:
-            loss = loss + toward * regularizers.orientation(rays.orientation)
+        if max(config.orientation) > 0:
+            loss = loss + toward[0] * regularizers.orientation(rays.orientation)
         if config.opacity > 0:
             loss = loss + config.opacity * regularizers.opacity(pictures.opacity)
         if config.entropy > 0:
@@ -176,21 +195,28 @@ class Trainer:
         """Bring every occupancy cell up to date with the trained field, drawing from no run
         generator.
         """
-        self.occupancy = self._new_occupancy()
+        self.graphs.drop()
+        self.occupancy.reset()
         levels = level_weights(1.0, self.field.spec.resolutions, self.config.coarse_to_fine)
         levels = None if levels is None else levels.to(self.device)
         generator = torch.Generator(self.device).manual_seed(self.seed)
         for _ in range(4):
             self.occupancy.update(lambda x: self.field.density(x, levels), generator, warmup=True)
 
-    def _new_occupancy(self) -> OccupancyGrid:
-        o = self.config.occupancy
-        return OccupancyGrid(o.resolution, decay=o.decay, threshold=o.threshold).to(self.device)
+    def _new_optimizer(self) -> Adam:
+        o, named = self.config.optimizer, self._named()
+        rates = {"field.table": o.lr_grid}
+        groups = [
+            ({name: p}, rates.get(name, o.lr_mlp if name.startswith("field.") else o.lr_background))
+            for name, p in named.items()
+        ]
+        return Adam(groups, betas=o.betas, eps=o.eps)
 
     def _reseed(self) -> None:
+        """A new scene in the old one's memory, where recorded steps look for it."""
         self.field.reset(self.rng.host)
-        self.optimizer.state.clear()
-        self.occupancy = self._new_occupancy()
+        self.optimizer.reset()
+        self.occupancy.reset()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Flat tensors: model, Adam, occupancy, random state, guards and step."""
@@ -217,20 +243,15 @@ class Trainer:
     def _model_state(self) -> dict[str, Tensor]:
         """Live tensors of all that a rewind brings back."""
         state = {name: p.detach() for name, p in self._named().items()}
-        for name, p in self._named().items():
-            for key, value in self.optimizer.state.get(p, {}).items():
-                state[f"adam.{key}.{name}"] = value
+        state |= {f"adam.{k}": v for k, v in self.optimizer.state_dict().items()}
         return state | {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
 
     @torch.no_grad()
     def _load_model_state(self, state: dict[str, Tensor]) -> None:
-        self.optimizer.state.clear()
+        """In place throughout, for the sake of recorded steps."""
         for name, p in self._named().items():
             p.copy_(state[name])
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                if f"adam.{key}.{name}" in state:
-                    value = state[f"adam.{key}.{name}"].to(p.device, copy=True)
-                    self.optimizer.state[p][key] = value
+        self.optimizer.load_state_dict(_under(state, "adam."))
         self.occupancy.load_state_dict(_under(state, "occupancy."))
         self.field.refresh_storage()
 

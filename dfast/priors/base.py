@@ -19,6 +19,11 @@ class Prior(Protocol):
 
     Methods that cannot serve a request raise `dfast.errors.PriorError` or `PromptError`, each with
     one line.
+
+    A prior may have an attribute `capturable`, False if it has none. True promises that
+    `predict_noise` launches the same work for equal shapes whatever the tensors hold, asks the host
+    for nothing and keeps nothing there: on CUDA it is then recorded once and replayed, and its
+    Python runs no more.
     """
 
     name: str

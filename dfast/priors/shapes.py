@@ -45,15 +45,17 @@ class ShapesPrior:
 
     name = "shapes"
     image_size = IMAGE_SIZE
+    capturable = True
 
     def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
         unet, self.text_encoder, self.tokenizer, self.scheduler = _load(folder)
         self.device = device
         # Half precision and channels-last are what GPUs are fast at; on CPUs float32 is.
         self.dtype = torch.float16 if device.type == "cuda" else torch.float32
-        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        cuda = device.type == "cuda"
+        self.layout = torch.channels_last if cuda else torch.contiguous_format
         with quiet():
-            unet = unet.to(device, self.dtype, memory_format=layout)
+            unet = unet.to(device, self.dtype, memory_format=self.layout)
         self.unet = unet.eval().requires_grad_(False)
         bar = self.scheduler.alphas_cumprod.to(device, torch.float32)
         self.alpha, self.sigma = bar.sqrt(), (1 - bar).sqrt()
@@ -102,7 +104,8 @@ class ShapesPrior:
                 rays = ray_map(cameras)
         text = condition.text[textureless.long(), view]
         text = torch.cat([text, condition.empty.expand(batch, -1, -1)])
-        seen = torch.cat([noisy, rays], 1).repeat(2, 1, 1, 1).to(self.dtype)
+        seen = torch.cat([noisy, rays], 1).repeat(2, 1, 1, 1)
+        seen = seen.to(self.dtype, memory_format=self.layout)
         v = self.unet(
             seen, t.repeat(2), text, class_labels=camera.repeat(2, 1).to(self.dtype),
             return_dict=False,
