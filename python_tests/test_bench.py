@@ -202,7 +202,12 @@ def test_a_failing_case_leaves_its_message_and_the_others_go_on(tmp_path: Path) 
         assert key in records[0]
     for key in ("ceilings", "driver", "torch", "date", "commit", "processor", "threads"):
         assert records[0][key] is not None or key == "driver"
-    assert records[0]["points"] == 7 and records[0]["gb_s"] > 0 and records[0]["gpu"] is None
+    assert (
+        records[0]["points"] == 7
+        and records[0]["gb_s"] > 0
+        and records[0]["floor_ms"] == 0.2
+        and records[0]["gpu"] is None
+    )
     assert any("failed: RuntimeError: out of luck" in line for line in said)
     assert (tmp_path / "traces" / "A-x-1k-dfast.json").exists()
     assert any("not installed" in line for line in said) == bool(peers.missing())
@@ -219,6 +224,9 @@ def test_rates_are_of_the_time_that_counts() -> None:
     assert report.rates(record) == (1.0, 0.5)
     assert report.rates({**record, "captured_ms": None, "gpu_ms": None}) == (0.5, 0.25)
     assert report.rates({"error": "x"}) is None
+    best = {"float16_tflop_s": 10.0, "bfloat16_tflop_s": 20.0, "copy_gb_s": 1.0}
+    assert report.floor_ms({**record, "ceilings": best}) == 2.0  # bytes; operations take 0.05
+    assert report.floor_ms({**record, "ceilings": {**best, "copy_gb_s": 1e3}}) == 0.05
 
 
 def test_table() -> None:

@@ -34,6 +34,16 @@ def rates(record: Record) -> tuple[float, float] | None:
     return round(bytes_ / ms / 1e6, 3), round(flops / ms / 1e9, 6)
 
 
+def floor_ms(record: Record) -> float | None:
+    """The larger of the workload's bytes and operations at the machine's best, in milliseconds."""
+    ceilings, bytes_, flops = record.get("ceilings"), record.get("bytes"), record.get("flops")
+    if not isinstance(ceilings, Mapping) or not isinstance(bytes_, int):
+        return None
+    assert isinstance(flops, int)
+    products = max(v for key, v in ceilings.items() if key.endswith("tflop_s"))
+    return round(max(bytes_ / ceilings["copy_gb_s"] / 1e6, flops / products / 1e9), 6)
+
+
 def heading(records: Sequence[Record]) -> str:
     """Where and on what this was measured, and what the columns mean."""
     about = records[0]

@@ -73,6 +73,7 @@ def _finish(records: list[Record], out: Path | None) -> None:
     for record in records:
         if found := report.rates(record):
             record["gb_s"], record["tflop_s"] = found
+            record["floor_ms"] = report.floor_ms(record)
     if out is not None:
         report.save(records, out)
 
