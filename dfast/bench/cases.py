@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,8 @@ class Work:
     """what it cannot do without"""
     amounts: dict[str, int]
     """points, samples, rays"""
+    details: dict[str, object] = field(default_factory=dict)
+    """what else to record, such as which path was taken"""
     generators: tuple[torch.Generator, ...] = ()
     """the device's generators that `run` draws from; a recorded graph has to know them"""
 
@@ -84,8 +86,8 @@ class Sizes:
     """A: (layout, how many)"""
     marched: tuple[int, ...]
     """B and C: pixels a side"""
-    field: int
-    """D: points"""
+    field_points: int
+    """D"""
     steps: tuple[int, ...]
     """E: pixels a side"""
     reference_points: int

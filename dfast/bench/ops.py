@@ -40,10 +40,10 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
         if size <= sizes.reference_pixels:
             yield Case(f"C-composite-{size}", REFERENCE, partial(compositing, size, plain=True))
     for what in ("forward", "forward-backward", "normal", "normal-backward"):
-        name = f"D-{what}-{count_name(sizes.field)}"
-        yield from dfast_cases(device_type, name, partial(field, what, sizes.field))
-        if sizes.field <= sizes.reference_points:
-            build = partial(plain_field, what, sizes.field)
+        name = f"D-{what}-{count_name(sizes.field_points)}"
+        yield from dfast_cases(device_type, name, partial(field, what, sizes.field_points))
+        if sizes.field_points <= sizes.reference_points:
+            build = partial(plain_field, what, sizes.field_points)
             yield from plain_cases(name, build, quick=sizes.quick)
 
 
@@ -184,4 +184,5 @@ def _field_work(
     cost = counts.field(
         count, scenes.GRID, hidden, layers, normal=normal, backward=backward
     )  # fmt: skip
-    return Work(run, cost, {"points": count})
+    details = {"fused": net.fused} if isinstance(net, Field) else {}
+    return Work(run, cost, {"points": count}, details)

@@ -36,8 +36,8 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
                 name = f"A-{what}-{layout}-{count_name(count)}"
                 yield Case(name, "tinycudann", partial(grid, what, count, layout))
         for what in ("forward", "forward-backward"):
-            name = f"D-{what}-{count_name(sizes.field)}"
-            yield Case(name, "tinycudann", partial(field, what, sizes.field))
+            name = f"D-{what}-{count_name(sizes.field_points)}"
+            yield Case(name, "tinycudann", partial(field, what, sizes.field_points))
     if "nerfacc" not in absent:
         for size in sizes.marched:
             yield Case(f"B-march-{size}", "nerfacc", partial(marching, size))
@@ -160,7 +160,9 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
         torch.nn.Linear(width, width), relu(), torch.nn.Linear(width, 4),
     ).to(device)  # fmt: skip
     parameters = [encoding.params, *mlp.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=step.RATE, betas=(0.9, 0.99), eps=1e-15, fused=True)
+    optimizer = torch.optim.Adam(
+        parameters, lr=step.RATE, betas=step.BETAS, eps=step.EPS, fused=True
+    )
     light = scenes.light(step.LOOKS[look], device)
     gradient = scenes.normal(device, size * size, 3)
 

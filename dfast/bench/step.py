@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import reference
 from ..field import Field
 from ..occupancy import OccupancyGrid
+from ..optimizer import Adam
 from ..renderer import SampleBudget, render_rays
 from . import counts, scenes
 from .cases import Case, Sizes, Work, dfast_cases, plain_cases
@@ -25,6 +26,7 @@ from .trace import stage
 FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
 RATE = 1e-6
 """Small: the scene must be the same after a thousand steps. Adam's work does not depend on it."""
+BETAS, EPS = (0.9, 0.99), 1e-15
 LOOKS = {"albedo": "albedo", "lambertian": "diffuse"}
 
 
@@ -48,17 +50,9 @@ def _field(device: torch.device) -> Field:
     return made
 
 
-def _optimizer(field: Field) -> torch.optim.Optimizer:
-    fused = {"fused": True}
-    return torch.optim.Adam(field.parameters(), lr=RATE, betas=(0.9, 0.99), eps=1e-15, **fused)
-
-
-def _apply(optimizer: torch.optim.Optimizer, field: Field, gradients: tuple[Tensor, ...]) -> None:
-    for parameter, gradient in zip(field.parameters(), gradients, strict=True):
-        parameter.grad = gradient
-    optimizer.step()
-    optimizer.zero_grad()
-    field.refresh_storage()
+def _optimizer(field: Field) -> Adam:
+    named = [({"table": field.table}, RATE), ({"mlp": field.mlp}, RATE)]
+    return Adam(named, betas=BETAS, eps=EPS)
 
 
 def _slots(total: int, device: torch.device) -> int | None:
@@ -85,7 +79,7 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
     """dfast's step. On CUDA in as many sample slots as the trainer reserves."""
     field, occupancy, v = _field(device), scenes.occupancy(device), scenes.view(size, device)
     optimizer, shading = _optimizer(field), scenes.light(LOOKS[look], device)
-    parameters = list(field.parameters())
+    parameters, factor = list(optimizer.parameters.values()), torch.ones(1, device=device)
     total = int(scenes.samples(size, device).total)
     capacity = _slots(total, device)
     white = torch.ones(1, 3, device=device)
@@ -100,13 +94,15 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
         with stage("backward"):
             gradients = torch.autograd.grad(rays.color, parameters, gradient)
         with stage("adam"):
-            _apply(optimizer, field, gradients)
+            optimizer.step(gradients, factor, {"table": field.storage})
         return gradients
 
     numbers = sum(p.numel() for p in parameters)
-    return Work(
-        run, cost(look, size * size, total, numbers), {"rays": size * size, "samples": total}
+    needed, amounts = (
+        cost(look, size * size, total, numbers),
+        {"rays": size * size, "samples": total},
     )
+    return Work(run, needed, amounts, {"fused": field.fused, "slots": capacity})
 
 
 def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) -> Work:
@@ -118,7 +114,7 @@ def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) ->
     )
     field, lit = PlainField(_field(device), gathered=gathered), look != "albedo"
     parameters = field.parameters()
-    optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99), eps=1e-15)
+    optimizer = torch.optim.Adam(parameters, lr=RATE, betas=BETAS, eps=EPS)
     gradient = scenes.normal(device, size * size, 3)
     lights = (shading.light_position, shading.ambient, shading.diffuse, shading.textureless)
     total = int(scenes.samples(size, device).total)
@@ -154,10 +150,10 @@ def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) ->
 def adam(device: torch.device) -> Work:
     """Adam alone, over the field's parameters."""
     field = _field(device)
-    optimizer, parameters = _optimizer(field), list(field.parameters())
-    gradients = tuple(scenes.normal(device, *p.shape) for p in parameters)
-    numbers = sum(p.numel() for p in parameters)
-    run = partial(_apply, optimizer, field, gradients)
+    optimizer, factor = _optimizer(field), torch.ones(1, device=device)
+    gradients = [scenes.normal(device, *p.shape) for p in optimizer.parameters.values()]
+    numbers = sum(g.numel() for g in gradients)
+    run = partial(optimizer.step, gradients, factor, {"table": field.storage})
     return Work(run, counts.adam(numbers), {"parameters": numbers})
 
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import gc
 import statistics
+import warnings
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 import torch
 
+from ..capture import Graphs
 from .cases import Case, Work
 
 MIB = 2.0**20
@@ -27,7 +30,7 @@ def measure(case: Case, device: torch.device, seconds: float) -> Record:
     """Times of one case, in about `seconds`. Raises what the case raises."""
     work = case.build(device)
     if device.type == "cpu":
-        return {**_empty(), "wall_ms": _on_cpu(work, seconds), **_achieved_amounts(work)}
+        return {**_empty(), "wall_ms": _on_cpu(work, seconds), **_about(work)}
     call, held, peak = prepare(case, work, device)
     wall = _wall(call, seconds / 2)
     captured = _queued(call, wall, seconds / 2) if case.captured else None
@@ -37,7 +40,7 @@ def measure(case: Case, device: torch.device, seconds: float) -> Record:
         "captured_ms": captured,
         "peak_mib": round(peak / MIB, 2),
         "held_mib": round(held / MIB, 2),
-        **_achieved_amounts(work),
+        **_about(work),
     }
 
 
@@ -46,30 +49,29 @@ def _empty() -> Record:
     return dict.fromkeys(keys)
 
 
-def _achieved_amounts(work: Work) -> Record:
-    return {**work.amounts, "bytes": work.cost.bytes, "flops": work.cost.flops}
+def _about(work: Work) -> Record:
+    return {**work.amounts, **work.details, "bytes": work.cost.bytes, "flops": work.cost.flops}
 
 
 def prepare(case: Case, work: Work, device: torch.device) -> tuple[Callable[[], object], int, int]:
-    """The call to time on CUDA, warmed up, and the bytes that it holds and needs beside them."""
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            work.run()
+    """The call to time on CUDA, warmed up, and the bytes that it holds and needs beside them.
+
+    Raises RuntimeWarning when a case that should be recorded in a CUDA graph cannot be.
+    """
+    call = work.run
+    if case.captured:
+        call = partial(Graphs(device, work.generators).run, case.workload, work.run)
+    for _ in range(Graphs.WARMUP):
+        call()
     torch.cuda.synchronize(device)
     gc.collect()
     torch.cuda.empty_cache()
     held = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    call = work.run
-    if case.captured:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
-            work.run()
-        call = graph.replay
-    for _ in range(WARMUPS):
-        call()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for _ in range(WARMUPS):  # the first records
+            call()
     torch.cuda.synchronize(device)
     return call, held, torch.cuda.max_memory_allocated(device) - held
 
