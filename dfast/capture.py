@@ -2,7 +2,8 @@
 
 A recorded function must read nothing but tensors whose memory stays where it is, and launch the
 same kernels whatever they hold. `Staging` gives host numbers such a place; `Graphs` records,
-replays, and goes on without recording where that is not possible. Neither knows what is recorded.
+replays, and goes on without recording where that is not possible; `InFlight` brings numbers back
+without stopping the device. None of them knows what is recorded.
 """
 
 from __future__ import annotations
@@ -131,9 +132,8 @@ class Graphs:
                 with recording:
                     entry.made = function()
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             _WRECKS.append(graph)
-            self._give_up(reason, generators, states)
+            self._give_up(_reason(error), generators, states)
             return False
         entry.graph = graph
         self.captures += 1
@@ -175,6 +175,13 @@ class Graphs:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _reason(error: BaseException) -> str:
+    """One line on what came first: ending a broken recording fails as well."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class Staging:
@@ -224,3 +231,21 @@ class Staging:
             flat[start : start + size].view(dtype).view(shape)
             for shape, dtype, start, size in self._layout
         ]
+
+
+class InFlight:
+    """A small tensor on its way to the host, as it is at this point of the current stream."""
+
+    def __init__(self, values: Tensor) -> None:
+        cuda = values.device.type == "cuda"
+        self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=cuda)
+        self._host.copy_(values, non_blocking=True)
+        self._arrived = torch.cuda.Event() if cuda else None
+        if self._arrived is not None:
+            self._arrived.record(torch.cuda.current_stream(values.device))
+
+    def read(self) -> Tensor:
+        """The values on the host, once they are there; later work on the device goes on."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._host

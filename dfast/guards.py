@@ -17,6 +17,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from .capture import InFlight
 from .config import TrainConfig
 from .errors import CollapsedError, NonFiniteError
 from .ops.adam import SKIPPED, STREAK
@@ -45,7 +46,9 @@ class Guard:
         self._streak = status[STREAK]
         self._state, self._restore, self._reseed = state, restore, reseed
         self._good: State | None = None
-        self._waiting: _Look | None = None
+        self._waiting: tuple[InFlight, State] | None = None
+        self.late = status.device.type == "cuda"
+        """Whether looks are judged at the next one."""
         self.rewinds = 0
         self.collapsed_looks = 0
         self.reseeded = False
@@ -60,16 +63,16 @@ class Guard:
         finite = torch.isfinite(torch.stack(torch._foreach_norm(parameters))).all()
         seen = torch.stack([self._streak, fill.to(self._streak), finite.to(self._streak)])
         waiting, self._waiting = self._waiting, None
-        if last or seen.device.type != "cuda":
-            self._judge(seen.tolist(), None, last=last)
-        elif waiting is None or not self._judge(waiting.read(), waiting.state):
-            self._waiting = _Look(seen, self._copy())
+        if last or not self.late:
+            self._judge(seen, None, last=last)
+        elif waiting is None or not self._judge(waiting[0].read(), waiting[1]):
+            self._waiting = InFlight(seen), self._copy()
 
-    def _judge(self, seen: list[float], then: State | None, *, last: bool = False) -> bool:
+    def _judge(self, seen: Tensor, then: State | None, *, last: bool = False) -> bool:
         """Act on a look: streak, opacity, soundness; `then` is the state it was made in, None for
         the present one. Returns whether that state is history.
         """
-        streak, opacity, sound = seen
+        streak, opacity, sound = seen.tolist()
         if last:
             self._judge_the_end(streak, opacity, bool(sound))
         if streak >= self.config.skip_limit or not sound:
@@ -136,22 +139,6 @@ class Guard:
         self.rewinds, self.collapsed_looks, reseeded = (int(v) for v in state["counts"])
         self.reseeded = bool(reseeded)
         self._good, self._waiting = self._copy(), None
-
-
-class _Look:
-    """What a look saw, on its way to the host, and the state it saw it in."""
-
-    def __init__(self, seen: Tensor, state: State) -> None:
-        self.state = state
-        self._host = torch.empty(seen.shape, dtype=seen.dtype, pin_memory=True)
-        self._host.copy_(seen, non_blocking=True)
-        self._arrived = torch.cuda.Event()
-        self._arrived.record(torch.cuda.current_stream(seen.device))
-
-    def read(self) -> list[float]:
-        self._arrived.synchronize()
-        values: list[float] = self._host.tolist()
-        return values
 
 
 def _collapsed(opacity: float) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .background import Background
 from .cameras import CameraBatch
+from .capture import InFlight
 from .config import MarchConfig
 from .field import Field
 from .occupancy import OccupancyGrid
@@ -201,7 +202,7 @@ class SampleBudget:
         self._seen = 0
         self._largest = 0
         self._capacity: int | None = None
-        self._pending: deque[tuple[Tensor, torch.cuda.Event, int | None]] = deque()
+        self._pending: deque[tuple[InFlight, int | None]] = deque()
 
     def capacity(self, resolution: int) -> int | None:
         """Capacity to march with at this resolution; None is exact."""
@@ -222,19 +223,14 @@ class SampleBudget:
         """Remember what the march wanted, an int64 scalar on the device; it is read later."""
         if not self.asynchronous:
             return
-        host = torch.empty((), dtype=torch.int64, pin_memory=True)
-        host.copy_(total, non_blocking=True)
-        event = torch.cuda.Event()
-        event.record(torch.cuda.current_stream(total.device))
-        self._pending.append((host, event, self._capacity))
+        self._pending.append((InFlight(total), self._capacity))
         self._seen += 1
 
     def _read(self, leave: int) -> None:
         """Read all but the last `leave` totals."""
         while len(self._pending) > leave:
-            host, event, reserved = self._pending.popleft()
-            event.synchronize()
-            self._learn(int(host), reserved)
+            total, reserved = self._pending.popleft()
+            self._learn(int(total.read()), reserved)
 
     def _learn(self, total: int, reserved: int | None) -> None:
         self.overflows += reserved is not None and total > reserved

@@ -116,24 +116,6 @@ def test_deterministic_runs_and_resumed_runs_are_equal() -> None:
             assert torch.equal(value.cpu(), other.state_dict()[key].cpu()), key
 
 
-def test_budget_learns_and_counts_overflows() -> None:
-    budget = SampleBudget(torch.device("cuda"))
-
-    def step(total: int) -> int | None:
-        capacity = budget.capacity(16)
-        budget.note(torch.tensor(total, device="cuda"))
-        return capacity
-
-    assert [step(100_000) for _ in range(SampleBudget.EXACT_STEPS)] == [None] * 8
-    assert step(400_000) == 10 * 16384 and budget.overflows == 0
-    while step(100_000) == 10 * 16384:
-        assert budget.overflows == 0
-    assert budget.overflows == 1 and budget.capacity(16) == 37 * 16384
-    later = [step(20_000) or 0 for _ in range(300)]  # the scene empties
-    assert later[-1] < 10 * 16384 and len(set(later)) <= 4 and budget.overflows == 1
-    assert budget.capacity(32) is None
-
-
 def _picture(device: str, capacity: int | None = None) -> tuple[Rendered, Field]:
     config = FieldConfig(
         grid=GridConfig(levels=4, log2_entries=12, max_resolution=32), hidden=16, blob_height=6.0

@@ -16,7 +16,7 @@ from dfast.config import BackgroundConfig, FieldConfig, GridConfig, MarchConfig
 from dfast.field import Field
 from dfast.occupancy import OccupancyGrid
 from dfast.ops.march import Samples, march
-from dfast.renderer import RayRender, Rendered, render, render_rays
+from dfast.renderer import RayRender, Rendered, SampleBudget, render, render_rays
 from dfast.shading import ShadingBatch, fixed_shading
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -200,3 +200,29 @@ def test_backgrounds(generator: torch.Generator) -> None:
     values = learned(directions, colors)
     assert values.shape == (8, 3) and (values >= 0).all() and (values <= 1).all()
     assert len(list(learned.parameters())) == 4 and not list(random.parameters())
+
+
+def test_budget_learns_and_counts_overflows(device: torch.device) -> None:
+    budget = SampleBudget(device)
+    budget.asynchronous = True  # on the CPU too, where nothing is late but all else is the same
+
+    def step(total: int) -> int | None:
+        capacity = budget.capacity(16)
+        budget.note(torch.tensor(total, device=device))
+        return capacity
+
+    assert [step(100_000) for _ in range(SampleBudget.EXACT_STEPS)] == [None] * 8
+    assert step(400_000) == 10 * 16384 and budget.overflows == 0
+    while step(100_000) == 10 * 16384:
+        assert budget.overflows == 0
+    assert budget.overflows == 1 and budget.capacity(16) == 37 * 16384
+    later = [step(20_000) or 0 for _ in range(300)]  # the scene empties
+    assert later[-1] < 10 * 16384 and len(set(later)) <= 4 and budget.overflows == 1
+    assert budget.capacity(32) is None
+
+
+def test_budget_of_the_cpu_is_exact() -> None:
+    budget = SampleBudget(torch.device("cpu"))
+    for _ in range(20):
+        assert budget.capacity(16) is None
+        budget.note(torch.tensor(5))

@@ -16,6 +16,7 @@ from dfast.config import Config
 from dfast.errors import CollapsedError, NonFiniteError, RunFolderError
 from dfast.events import Event
 from dfast.loop import result_of, train
+from dfast.ops.adam import STEP
 from dfast.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -185,12 +186,39 @@ def test_a_streak_rewinds_and_a_hopeless_run_is_named() -> None:
     assert "\n" not in str(error.value)
 
 
-def test_empty_scene_is_reseeded_once_then_named() -> None:
+def test_looks_judged_late_rewind_to_a_state_known_to_be_good() -> None:
+    """On CUDA a look is judged at the next one, so a state counts as good only then."""
+    prior = OraclePrior(12)
+    trainer = Trainer(TINY.replace(train={"steps": 60}), prior, "x", 0, CPU)
+    trainer.guard.late = True
+    for _ in range(3):
+        trainer.train_step()  # looks after 1 and 3
+    good = trainer.guard._good
+    assert good is not None and float(good["adam.step"]) == 1
+    with torch.no_grad():
+        trainer.field.table[0] = torch.nan
+    trainer.train_step()
+    trainer.train_step()  # sees the damage, judges the look after 3
+    assert trainer.guard.rewinds == 0 and trainer.field.table.isnan().any()
+    assert float(trainer.guard._good["adam.step"]) == 3
+    trainer.train_step()
+    trainer.train_step()
+    assert trainer.guard.rewinds == 1 and torch.isfinite(trainer.field.table).all()
+    assert float(trainer.optimizer.status[STEP]) == 3
+    prior.poison = 1000
+    with pytest.raises(NonFiniteError, match="rewinds did not help"):
+        for _ in range(60):
+            trainer.train_step()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_empty_scene_is_reseeded_once_then_named(late: bool) -> None:
     config = TINY.replace(
         train={"steps": 400, "collapse_limit": 2}, background={"kind": "solid"},
         optimizer={"lr_grid": 0.3, "lr_mlp": 0.3, "final": 1.0}, regularizer={"opacity": 1.0},
     )  # fmt: skip
     trainer = Trainer(config, OraclePrior(12, _white), "x", 0, CPU)
+    trainer.guard.late = late
     with pytest.raises(CollapsedError, match="became empty again after it was re-seeded"):
         for _ in range(400):
             trainer.train_step()
