@@ -63,6 +63,7 @@ class Trainer:
         )
         self.budget = SampleBudget(device)
         self.graphs = Graphs(device, [self.rng.device], enabled=config.train.capture)
+        self._wants_normals = max(config.regularizer.orientation) > 0
         self._capturable = bool(getattr(prior, "capturable", False))
         self._recorded: tuple[str, int, int | None] | None = None
         self._staging = Staging(device)
@@ -103,9 +104,8 @@ class Trainer:
         if kind != self._recorded:  # an outgrown buffer will not come back
             self.graphs.drop(lambda key: key[:1] == ("step",))
             self._recorded = kind
-        return self.graphs.run(
-            (*kind, inputs.shading.lit), lambda: self._device_step(inputs, size, capacity)
-        )
+        normals = inputs.shading.lit or self._wants_normals
+        return self.graphs.run((*kind, normals), lambda: self._device_step(inputs, size, capacity))
 
     def _device_step(
         self, inputs: StepInputs, size: int, capacity: int | None
@@ -115,7 +115,7 @@ class Trainer:
         pictures = render(
             self.field, self.occupancy, self.background, inputs.colors, inputs.cameras,
             inputs.shading, size, config.march, level_weights=inputs.levels, generator=rng.device,
-            capacity=capacity, want_normals=max(config.regularizer.orientation) > 0,
+            capacity=capacity, want_normals=self._wants_normals,
         )  # fmt: skip
         x = self._model_space(pictures.image)
         noise = torch.randn(x.shape, generator=rng.device, device=self.device)
@@ -181,7 +181,7 @@ class Trainer:
         """toward: [1], the orientation term's weight now."""
         config, rays = self.config.regularizer, pictures.rays
         loss: Tensor | float = 0.0
-        if max(config.orientation) > 0:
+        if self._wants_normals:
             loss = loss + toward[0] * regularizers.orientation(rays.orientation)
         if config.opacity > 0:
             loss = loss + config.opacity * regularizers.opacity(pictures.opacity)

@@ -76,6 +76,17 @@ def test_same_generator_same_grid_and_state_dict() -> None:
     assert torch.equal(other.bits, grids[0].bits)
 
 
+def test_reset_makes_a_new_grid_in_the_same_memory(device: torch.device) -> None:
+    grid = OccupancyGrid(16, device=device)
+    places = grid.density.data_ptr(), grid.bits.data_ptr()
+    grid.update(ball(0.4), torch.Generator().manual_seed(0), warmup=True)
+    assert float(grid.occupancy()) < 1.0
+    grid.reset()
+    fresh = OccupancyGrid(16, device=device)
+    assert torch.equal(grid.density, fresh.density) and torch.equal(grid.bits, fresh.bits)
+    assert places == (grid.density.data_ptr(), grid.bits.data_ptr())
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
