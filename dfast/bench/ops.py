@@ -184,5 +184,5 @@ def _field_work(
     cost = counts.field(
         count, scenes.GRID, hidden, layers, normal=normal, backward=backward
     )  # fmt: skip
-    details = {"fused": net.fused} if isinstance(net, Field) else {}
+    details: dict[str, object] = {"fused": net.fused} if isinstance(net, Field) else {}
     return Work(run, cost, {"points": count}, details)

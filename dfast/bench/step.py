@@ -98,10 +98,8 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
         return gradients
 
     numbers = sum(p.numel() for p in parameters)
-    needed, amounts = (
-        cost(look, size * size, total, numbers),
-        {"rays": size * size, "samples": total},
-    )
+    amounts = {"rays": size * size, "samples": total}
+    needed = cost(look, size * size, total, numbers)
     return Work(run, needed, amounts, {"fused": field.fused, "slots": capacity})
 
 
