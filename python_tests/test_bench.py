@@ -259,6 +259,23 @@ def test_stages_are_in_the_trace(tmp_path: Path) -> None:
     assert names.count("render") == 2 and "call 1" in names and "aten::add" in names
 
 
+def test_launches_and_waits_of_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The profiler's own waits are not the call's; names of other categories do not count."""
+    wait = {"name": "cudaDeviceSynchronize", "cat": "cuda_runtime"}
+    launched = [
+        {"name": "march", "cat": "kernel", "dur": 2.0},
+        {"name": "Memset (Device)", "cat": "gpu_memset", "dur": 1.5},
+        {"name": "cudaLaunchKernel", "cat": "cuda_runtime", "dur": 9.0},
+        {"name": "cudaStreamSynchronize", "cat": "cuda_runtime", "dur": 9.0},
+    ]
+    seen = {"nothing": [wait, wait], "call": [*launched, wait, wait]}
+    monkeypatch.setattr(trace, "_events", lambda call: seen["call" if call is print else "nothing"])
+    trace._own_waits.cache_clear()
+    assert trace.count(print) == (2, 1, 0.0035)
+    assert trace.count(str) is None
+    trace._own_waits.cache_clear()
+
+
 @pytest.mark.gpu
 @pytest.mark.usefixtures("needs_cuda")
 def test_launches_and_waits_are_counted() -> None:

@@ -49,15 +49,18 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
                 yield Case(f"E-{look}-{size}", "nerfacc + tinycudann", run)
 
 
-def _encoding() -> Any:
+def _grid_config() -> dict[str, object]:
     g = scenes.GRID
     scale = (g.max_resolution / g.base_resolution) ** (1.0 / (g.levels - 1))
-    config = {
+    return {
         "otype": "HashGrid", "n_levels": g.levels, "n_features_per_level": g.features,
         "log2_hashmap_size": g.log2_entries, "base_resolution": g.base_resolution,
         "per_level_scale": scale, "interpolation": "Linear",
     }  # fmt: skip
-    return import_module("tinycudann").Encoding(3, config, dtype=torch.float16)
+
+
+def _encoding() -> Any:
+    return import_module("tinycudann").Encoding(3, _grid_config(), dtype=torch.float16)
 
 
 def grid(what: str, count: int, layout: str, device: torch.device) -> Work:
@@ -78,8 +81,7 @@ def field(what: str, count: int, device: torch.device) -> Work:
         "otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "None",
         "n_neurons": scenes.FIELD.hidden, "n_hidden_layers": scenes.FIELD.layers,
     }  # fmt: skip
-    encoding, tcnn = _encoding(), import_module("tinycudann")
-    net = tcnn.NetworkWithInputEncoding(3, 4, encoding.encoding_config, network)
+    net = import_module("tinycudann").NetworkWithInputEncoding(3, 4, _grid_config(), network)
     x, backward = scenes.uniform(device, count, 3), what.endswith("backward")
     gradients = (scenes.normal(device, count), scenes.normal(device, count, 3, seed=1))
 

@@ -31,6 +31,7 @@ def run(
     `out` is written after each part. profile: a folder for one Chrome trace a case.
     """
     if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
     about = machine.describe(device) | {"ceilings": machine.ceilings(device)}
     todo = cases.cases(device.type, letters, quick=quick)

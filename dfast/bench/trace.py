@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,17 +51,23 @@ class Counted(NamedTuple):
 
 def count(call: Callable[[], object]) -> Counted | None:
     """Count a warmed-up call on CUDA; None where the profiler sees nothing."""
-    # CUPTI that is torn down and set up again does not get on with CUDA graphs.
-    os.environ.setdefault("TEARDOWN_CUPTI", "0")
-    os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
-    _events(lambda: None)  # the first trace of a process misses some
-    own = sum(map(_waits, _events(lambda: None)))  # the profiler's and ours
+    own = _own_waits()
     events = _events(call)
     work = [event for event in events if event.get("cat") in ON_DEVICE]
     if not work:
         return None
     syncs = max(0, sum(map(_waits, events)) - own)
     return Counted(len(work), syncs, round(sum(float(event["dur"]) for event in work) / 1e3, 6))
+
+
+@cache
+def _own_waits() -> int:
+    """Those of a trace of nothing: the profiler's and ours."""
+    # CUPTI that is torn down and set up again does not get on with CUDA graphs.
+    os.environ.setdefault("TEARDOWN_CUPTI", "0")
+    os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
+    _events(lambda: None)  # the first trace of a process misses some
+    return sum(map(_waits, _events(lambda: None)))
 
 
 def _waits(event: dict) -> bool:
