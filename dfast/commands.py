@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tomllib
@@ -264,6 +265,8 @@ def bench(options: Namespace) -> int:
     """Measure this machine and print the table; 1 when a case of dfast's own failed."""
     from .bench.cases import parse_letters
 
+    # torch's profiler would announce each trace on stderr; it asks when torch is imported.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     letters = parse_letters(options.workloads)
     out = Path(options.out) if options.out else None
     folder = Path(options.profile) if options.profile else None

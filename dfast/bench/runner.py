@@ -28,7 +28,7 @@ def run(
     """Measure the workloads on the device; returns a record for each case.
 
     Times first, then (CUDA) what is launched, because a profiler that was on slows later launches;
-    `out` is written after each part. profile: a folder for one Chrome trace a case.
+    `out` is written after each case. profile: a folder for one Chrome trace a case.
     """
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)
@@ -44,13 +44,13 @@ def run(
         ms = found.get("captured_ms") or found.get("wall_ms")
         shown = f"{ms:.4g} ms" if isinstance(ms, float) else f"failed: {found.get('error')}"
         say(f"[{number}/{len(todo)}] {case.workload}, {case.variant}: {shown}")
-    _finish(records, out)
+        _finish(records, out)
     sound = [(c, r) for c, r in zip(todo, records, strict=True) if "error" not in r]
     if device.type == "cuda":
         for case, record in sound:
             found = _guarded(device, partial(_counted, case, device))
             record |= {"uncounted": found["error"]} if "error" in found else found
-        _finish(records, out)
+            _finish(records, out)
     if profile is not None:
         profile.mkdir(parents=True, exist_ok=True)
         for case, _ in sound:
