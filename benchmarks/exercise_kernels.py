@@ -15,6 +15,7 @@ from dfast.ops import hashgrid
 from dfast.ops.composite import composite
 from dfast.ops.hashgrid import GridSpec
 from dfast.ops.march import march
+from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
 from dfast.ops.shade_composite import shade_composite
 
@@ -51,6 +52,7 @@ def exercise_hash_grid(features: int, interpolation: str, dtype: torch.dtype) ->
 def exercise_rendering(dtype: torch.dtype, growth: float, capacity: int | None) -> None:
     """March, then shade and composite, in one op and in two, with their backward passes."""
     rays, resolution = 77, 8
+    pixel_rays(*(rand(3, *size, dtype=dtype) for size in ((3,), (3, 3), ())), resolution=7)
     origins = torch.nn.functional.normalize(torch.randn(rays, 3, generator=generator), dim=-1)
     aim = 0.3 * torch.randn(rays, 3, generator=generator) - 3.0 * origins
     directions = torch.nn.functional.normalize(aim, dim=-1)

@@ -14,6 +14,7 @@
 #include "ops/field.h"
 #include "ops/hashgrid.h"
 #include "ops/march.h"
+#include "ops/rays.h"
 #include "ops/shade.h"
 #include "ops/shade_composite.h"
 
@@ -120,7 +121,8 @@ PYBIND11_MODULE(_C, m) {
   DFAST_OP(field_backward);
 #endif
 
-  // ops/march.h, ops/composite.h, ops/shade.h, ops/shade_composite.h
+  // ops/rays.h, ops/march.h, ops/composite.h, ops/shade.h, ops/shade_composite.h
+  DFAST_OP(pixel_rays);
   DFAST_OP(march_count);
   DFAST_OP(march_write);
   DFAST_OP(composite);

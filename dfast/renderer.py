@@ -19,6 +19,7 @@ from .config import MarchConfig
 from .field import Field
 from .occupancy import OccupancyGrid
 from .ops.march import Samples, march
+from .ops.rays import pixel_rays
 from .ops.shade_composite import shade_composite
 from .shading import ShadingBatch
 
@@ -146,7 +147,9 @@ def render(
     middle of each step.
     """
     batch, pixels = len(cameras), resolution * resolution
-    origins, directions = cameras.rays(resolution)
+    origins, directions = pixel_rays(
+        cameras.origin, cameras.rotation, cameras.fov, resolution=resolution
+    )
     jitter = None
     if generator is not None and config.jitter:
         jitter = torch.rand(batch * pixels, generator=generator, device=origins.device)

@@ -4,6 +4,7 @@ from .composite import composite
 from .field import FieldSample, FieldSpec, field
 from .hashgrid import GridSpec, hash_encode, hash_encode_grad
 from .march import Samples, march
+from .rays import pixel_rays
 from .shade import shade
 from .shade_composite import RaySums, shade_composite
 
@@ -18,6 +19,7 @@ __all__ = [
     "hash_encode",
     "hash_encode_grad",
     "march",
+    "pixel_rays",
     "shade",
     "shade_composite",
 ]

@@ -1,0 +1,57 @@
+"""Rays through the pixels of pinhole cameras, in one launch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dfast import _native
+
+
+def pixel_rays(
+    origin: Tensor, rotation: Tensor, fov: Tensor, *, resolution: int
+) -> tuple[Tensor, Tensor]:
+    """Rays through the pixel centres of B cameras; :meth:`dfast.cameras.CameraBatch.rays` in one
+    launch.
+
+    Nothing here is differentiable.
+
+    Args:
+        origin: [B, 3] world, float32 or float64.
+        rotation: [B, 3, 3] camera to world; a camera looks along -z, y is up.
+        fov: [B] degrees in (0, 180), of the whole square image.
+        resolution: pixels a side, at least 1.
+
+    Returns:
+        origins and unit directions [B * resolution**2, 3], row-major, row 0 the top.
+
+    Raises:
+        ValueError: on a wrong shape, dtype, device or range.
+    """
+    if resolution < 1:
+        raise ValueError(f"resolution must be positive, got {resolution}")
+    origin = _native.contiguous("origin", origin.detach(), (None, 3), origin)
+    views = origin.shape[0]
+    rotation = _native.contiguous("rotation", rotation.detach(), (views, 3, 3), origin)
+    fov = _native.contiguous("fov", fov.detach(), (views,), origin)
+    result: tuple[Tensor, Tensor] = _pixel_rays(origin, rotation, fov, resolution)
+    return result
+
+
+@torch.library.custom_op("dfast::pixel_rays", mutates_args=())
+def _pixel_rays(
+    origin: Tensor, rotation: Tensor, fov: Tensor, resolution: int
+) -> tuple[Tensor, Tensor]:
+    views = origin.shape[0]
+    origins = origin.new_empty(views * resolution**2, 3)
+    directions = torch.empty_like(origins)
+    _native.call(
+        "pixel_rays", origin, origin, rotation, fov, views, resolution, origins, directions
+    )
+    return origins, directions
+
+
+@_pixel_rays.register_fake
+def _(origin, rotation, fov, resolution):  # type: ignore[no-untyped-def]
+    origins = origin.new_empty(origin.shape[0] * resolution**2, 3)
+    return origins, torch.empty_like(origins)
