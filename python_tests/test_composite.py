@@ -202,3 +202,28 @@ def test_opcheck(device: torch.device) -> None:
     tau, dt, rgb, t, offsets = make([4, 0, 7], torch.float32, device)
     args = (tau.requires_grad_(), dt, rgb.requires_grad_(), t, offsets, 0.01)
     torch.library.opcheck(_composite, args)
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 64, 65, 1000])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_rays_of_every_length(
+    device: torch.device, dtype: torch.dtype, n: int, channels: int
+) -> None:
+    """Against float64, whole-tensor: a warp takes 32 samples at a time, behind a wall as well."""
+    tau, dt, rgb, t, offsets = make([n, 0, n], dtype, device, channels)
+    tau[n + n // 2] = 1e6
+    wide = [v.double() for v in (tau, dt, rgb, t)]
+    got_inputs, want_inputs = (tau, rgb), (wide[0], wide[2])
+    for v in (*got_inputs, *want_inputs):
+        v.requires_grad_()
+    got, want = composite(tau, dt, rgb, t, offsets), reference.composite(*wide, offsets)
+    upstream = [torch.randn(v.shape, generator=torch.Generator().manual_seed(1)) for v in want]
+    down, exact = (
+        torch.autograd.grad(
+            values, inputs, [u.to(v) for u, v in zip(upstream, values, strict=True)]
+        )
+        for values, inputs in ((got, got_inputs), (want, want_inputs))
+    )
+    rounding = 1e-5 if dtype == torch.float32 else 1e-12
+    for a, b in zip((*got, *down), (*want, *exact), strict=True):
+        assert float((a.double() - b).detach().norm()) <= rounding * float(b.detach().norm())
