@@ -286,6 +286,7 @@ def field(
     """:func:`dfast.ops.field.field`, its gradient by differentiating the logit in x."""
     size = len(x)
     x = x.detach() if count is None else x.detach()[: int(count)]
+    differentiable, gradient = torch.is_grad_enabled(), None
     with torch.enable_grad() if want_gradient else contextlib.nullcontext():
         world = x.requires_grad_(want_gradient)
         inside = (world + 1) * 0.5
@@ -296,15 +297,14 @@ def field(
             h = torch.relu(h @ weight.t() + bias)
         out = h @ last[0].t() + last[1]
         logit = out[:, 0] + blob(world, spec)
+        if want_gradient:
+            (gradient,) = torch.autograd.grad(logit.sum(), world, create_graph=differentiable)
     s = logit + spec.density_bias
     if spec.activation == "exp":
         tau = spec.density_scale * torch.exp(s.clamp(max=EXP_LIMIT))
     else:
         tau = spec.density_scale * torch.nn.functional.softplus(s)
     albedo = torch.sigmoid(out[:, 1:])
-    gradient = None
-    if want_gradient:
-        (gradient,) = torch.autograd.grad(logit.sum(), world, create_graph=True)
     if count is not None:  # rows past the count may hold anything; here it is NaN
         missing = torch.full((size - len(x), 3), torch.nan, dtype=x.dtype, device=x.device)
         tau, albedo = torch.cat([tau, missing[:, 0]]), torch.cat([albedo, missing])

@@ -104,6 +104,11 @@ def test_plain_fields_agree_with_the_field_to_second_order() -> None:
         return [*values, *torch.autograd.grad(values, list(net.parameters()), gradients)]
 
     expected = results(field)
+    with torch.no_grad():  # as the benchmark of value and normal asks
+        bare = [plain.PlainField(field, gathered=g)(x, want_gradient=True) for g in (False, True)]
+    for values in bare:
+        assert all(v is not None for v in values)
+        torch.testing.assert_close(values.gradient, expected[2].detach(), rtol=1e-3, atol=1e-3)
     for gathered in (False, True):
         got = results(plain.PlainField(field, gathered=gathered))
         for mine, theirs in zip(expected, got, strict=True):

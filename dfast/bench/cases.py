@@ -108,8 +108,8 @@ def sizes(device_type: str, quick: bool) -> Sizes:
         return Sizes(layouts, pixels, 1 << 18, pixels, 1 << 18, 64, 128, quick)
     if quick:
         return Sizes((("rays", 1 << 14),), (32,), 1 << 13, (16,), 1 << 14, 32, 32, True)
-    both = (("rays", 1 << 18), ("uniform", 1 << 18))
-    return Sizes(both, (64, 256), 1 << 16, (64,), 1 << 16, 64, 128, False)
+    several = (("rays", 1 << 16), ("rays", 1 << 18), ("uniform", 1 << 18))
+    return Sizes(several, (64, 256), 1 << 16, (64,), 1 << 16, 64, 128, False)
 
 
 def cases(device_type: str, letters: str = LETTERS, *, quick: bool = False) -> list[Case]:

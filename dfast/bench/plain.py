@@ -8,6 +8,7 @@ autograd, second order included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -22,35 +23,44 @@ from ..ops.hashgrid import GridSpec
 
 @cache
 def _levels(spec: GridSpec, device: torch.device) -> tuple[Tensor, ...]:
-    """scale [L], vertices a side [L], first row [L], dense or not [L], and the corners [8,3]."""
+    """scale, vertices a side, first row, and dense or not, each [L,1]."""
 
     def made(values: tuple, dtype: torch.dtype = torch.int64) -> Tensor:
-        return torch.tensor(values, dtype=dtype, device=device)
+        return torch.tensor(values, dtype=dtype, device=device)[:, None]
 
-    corners = [(c & 1, c >> 1 & 1, c >> 2) for c in range(8)]
     return (
         made(spec.scales, torch.float32),
         made(spec.resolutions),
         made(spec.offsets[:-1]),
         made(spec.dense, torch.bool),
-        made(tuple(corners)),
     )
 
 
 def encode(x: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
     """:func:`dfast.reference.hash_encode` of linear interpolation, all levels and corners at once:
     x [N,3] to [N, L F]."""
-    scale, vertices, first, dense, corners = _levels(spec, x.device)
-    position = x[:, None] * scale[:, None] + 0.5  # [N,L,3]
-    low = position.detach().clamp(min=0).minimum((vertices - 1)[:, None]).floor()
-    upper = (position - low)[:, :, None]  # [N,L,1,3]
-    weight = torch.where(corners == 1, upper, 1.0 - upper).prod(-1)  # [N,L,8]
-    cell = (low.long()[:, :, None] + corners).minimum((vertices - 1)[:, None, None])
-    i, j, k = cell.unbind(-1)
-    side = vertices[:, None]
-    hashed = (i ^ j * 2654435761 ^ k * 805459861) & (2**spec.log2_entries - 1)
-    row = torch.where(dense[:, None], i + side * (j + side * k), hashed) + first[:, None]
+    scale, vertices, first, dense = _levels(spec, x.device)
+    position = x[:, None] * scale + 0.5  # [N,L,3]
+    low = position.detach().clamp(min=0).minimum(vertices - 1).floor()
+    upper = position - low
+    i, j, k = (
+        (low.long()[..., None] + torch.tensor([0, 1], device=x.device))
+        .clamp(min=0)
+        .minimum((vertices - 1)[..., None])
+        .unbind(2)
+    )  # [N,L,2] each, the lower and the upper vertex
+    hashed = _outer(torch.bitwise_xor, i, j * 2654435761, k * 805459861)
+    hashed = hashed & (2**spec.log2_entries - 1)
+    direct = _outer(torch.add, i, j * vertices, k * vertices * vertices)
+    row = torch.where(dense, direct, hashed) + first  # [N,L,8]
+    weight = _outer(torch.mul, *torch.stack([1.0 - upper, upper], -1).unbind(2))
     return (weight[..., None] * embedding(row, table)).sum(2).flatten(1)
+
+
+def _outer(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """`op` over the eight choices of one of two along each axis [N,L,2], x fastest: [N,L,8]."""
+    plane = op(y[..., :, None], x[..., None, :])
+    return op(z[..., :, None, None], plane[..., None, :, :]).flatten(2)
 
 
 class PlainField:
