@@ -275,10 +275,10 @@ def test_launches_and_waits_of_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     seen = {"nothing": [wait, wait], "call": [*launched, wait, wait]}
     monkeypatch.setattr(trace, "_events", lambda call: seen["call" if call is print else "nothing"])
-    trace._own_waits.cache_clear()
+    trace.own_waits.cache_clear()
     assert trace.count(print) == (2, 1, 0.0035)
     assert trace.count(str) is None
-    trace._own_waits.cache_clear()
+    trace.own_waits.cache_clear()
 
 
 @pytest.mark.gpu

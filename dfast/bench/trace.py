@@ -51,7 +51,7 @@ class Counted(NamedTuple):
 
 def count(call: Callable[[], object]) -> Counted | None:
     """Count a warmed-up call on CUDA; None where the profiler sees nothing."""
-    own = _own_waits()
+    own = own_waits()
     events = _events(call)
     work = [event for event in events if event.get("cat") in ON_DEVICE]
     if not work:
@@ -61,7 +61,7 @@ def count(call: Callable[[], object]) -> Counted | None:
 
 
 @cache
-def _own_waits() -> int:
+def own_waits() -> int:
     """Those of a trace of nothing: the profiler's and ours."""
     # CUPTI that is torn down and set up again does not get on with CUDA graphs.
     os.environ.setdefault("TEARDOWN_CUPTI", "0")
