@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,10 @@ from torch.func import functional_call
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
-from dfast.config import FieldConfig, GridConfig
+from dfast import field as field_module
+from dfast import reference
+from dfast.config import Config, FieldConfig, GridConfig
+from dfast.errors import ConfigError
 from dfast.field import Field
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -101,6 +105,109 @@ def test_exp_does_not_overflow(generator: torch.Generator) -> None:
     field = _field(replace(SMALL, density_activation="exp", density_bias=1e4), generator)
     sample = field(_points(5, generator), want_gradient=True)
     assert torch.isfinite(sample.tau).all() and torch.isfinite(sample.gradient).all()
+
+
+@pytest.fixture
+def no_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the fused kernel took nothing."""
+    monkeypatch.setattr(field_module, "unsupported", lambda *_: "the test says so")
+
+
+def _relative(got: Tensor, exact: Tensor) -> float:
+    exact = exact.double().cpu()
+    return float((got.double().cpu() - exact).norm() / exact.norm())
+
+
+@pytest.mark.usefixtures("no_fused")
+@pytest.mark.parametrize("interpolation", ["smoothstep", "linear"])
+@pytest.mark.parametrize("activation", ["softplus", "exp"])
+def test_general_path_second_order_is_exact(
+    activation: str, interpolation: str, generator: torch.Generator
+) -> None:
+    test_second_order_is_exact(activation, interpolation, generator)
+
+
+@pytest.mark.usefixtures("no_fused")
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("counted", [False, True])
+def test_general_path_matches_the_reference(
+    layers: int, counted: bool, device: torch.device, generator: torch.Generator
+) -> None:
+    """float32 within 1e-5 of float64; what lies past the count does not matter."""
+    field = _field(replace(SMALL, layers=layers, blob="gaussian"), generator, torch.float32)
+    x, n = _points(400, generator, torch.float32), 300 if counted else 400
+    d = [torch.randn(s, generator=generator) for s in ((400,), (400, 3), (400, 3))]
+    exact = reference.field(
+        x[:n].double(), field.table.double(), field.mlp.double(), field.shape, want_gradient=True
+    )
+    wanted = torch.autograd.grad(exact, (field.table, field.mlp), [g[:n].double() for g in d])
+    x[n:] = torch.nan
+    for g in d:
+        g[n:] = torch.nan
+    field = field.to(device)
+    assert not field.fused
+    count = torch.tensor([n], device=device) if counted else None
+    sample = field(x.to(device), want_gradient=True, count=count)
+    grads = torch.autograd.grad(sample, (field.table, field.mlp), [g.to(device) for g in d])
+    for got, want in zip([*(v[:n] for v in sample), *grads], [*exact, *wanted], strict=True):
+        assert _relative(got.detach(), want.detach()) <= 1e-5
+
+
+def test_finite_normals_take_the_general_path(generator: torch.Generator) -> None:
+    field, x = _field(SMALL, generator), _points(20, generator)
+    assert field.fused
+    expected = field(x).tau
+    field.config = replace(SMALL, normals="finite")
+    assert not field.fused
+    assert_close(field(x).tau, expected)
+
+
+def test_weights_and_biases_are_views_of_one_parameter(generator: torch.Generator) -> None:
+    field, x = _field(SMALL, generator, torch.float32), _points(5, generator, torch.float32)
+    assert [n for n, _ in field.named_parameters()] == ["table", "mlp"]
+    assert sorted(field.state_dict()) == ["mlp", "table"]
+    assert [tuple(w.shape) for w in field.weights] == [(5, 4), (4, 5)]
+    assert [tuple(b.shape) for b in field.biases] == [(5,), (4,)]
+    with torch.no_grad():
+        field.weights[-1].zero_()
+        field.biases[-1][1:] = 100.0
+    assert_close(field(x).albedo, torch.ones(5, 3))
+    field.biases[0].sum().backward()
+    assert field.mlp.grad is not None and float(field.mlp.grad.sum()) == 5
+
+
+def test_precision_on_the_cpu(generator: torch.Generator) -> None:
+    assert Field(SMALL).storage is None and not Field(SMALL).reads_half
+    half = Field(replace(SMALL, precision="half"))
+    assert half.fused and half.storage is not None and half.storage.dtype == torch.float16
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        half(_points(3, generator, torch.float32))
+    assert half.double()(_points(3, generator)).tau.dtype == torch.float64  # read in float64
+    with pytest.raises(ConfigError, match="half_table"):
+        Config.from_dict({"field": {"half_table": True}})
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("needs_cuda")
+def test_precision_on_cuda(generator: torch.Generator) -> None:
+    x = _points(300, generator, torch.float32).cuda()
+    fitting = replace(SMALL, hidden=16)
+    fused = _field(fitting, generator, torch.float32).cuda()
+    general = Field(replace(fitting, precision="float")).cuda()
+    general.load_state_dict(fused.state_dict())
+    assert fused.fused and not general.fused and general.storage is None
+    for got, want in zip(fused(x, want_gradient=True), general(x, want_gradient=True), strict=True):
+        assert _relative(got.detach(), want.detach()) <= 1e-2
+    odd = Field(SMALL).cuda()  # width 5: auto is float
+    assert not odd.fused and not odd.reads_half
+    wanted = Field(replace(SMALL, precision="half")).cuda()
+    with pytest.warns(UserWarning, match="width 16, 32, 64 or 128, not 5"):
+        wanted(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wanted(x)  # said once
+        odd(x)
 
 
 def test_half_table_follows_its_master(generator: torch.Generator) -> None:

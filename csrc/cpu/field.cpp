@@ -236,6 +236,7 @@ class Block {
       if (lw == T(0)) continue;  // its columns stay zero
       lanes.locate(p_.net.grid.level[l], p_.net.grid.smooth);
       with_rows<F>(p_.table, p_.storage, p_.net.grid.level[l].offset, [&](const auto* rows) {
+        prefetch_rows<false>(rows, p_.net.grid.level[l], lanes.row, count);
         for (int c = 0; c < 8; ++c) {
           T* corner = corners_ + c * F * kLanes;
           for (int i = 0; i < count; ++i) {
@@ -430,6 +431,7 @@ void scatter_level(const Problem<T>& p, const Terms<T>& terms, bool second, int 
       const T* a0 = second ? terms.a0.get() + (l * terms.size + first) * F : nullptr;
       Lanes<T>::load(terms.x.get() + 3 * first, count, lanes.x);
       lanes.locate(level, p.net.grid.smooth);
+      prefetch_rows<true>(rows, level, lanes.row, count);
       lanes.weigh(lw);
       if (second) {
         Lanes<T>::load(terms.u.get() + 3 * first, count, lanes.u);

@@ -95,6 +95,18 @@ inline std::uint64_t level_rows(const HashLevel& level) {
   return level.dense ? side * side * side : std::uint64_t(level.mask) + 1;
 }
 
+// Asks for the rows of `count` cells of a level too large for the nearest caches, into the second one, which has more
+// misses in flight than the first. Corners come in pairs along x, nearly always in one cache line.
+// Inlined by force: gcc drops calls of a function that only prefetches.
+template <bool Write, typename Row>
+DFAST_HD void prefetch_rows(const Row* rows, const HashLevel& level, const std::uint32_t (&row)[8][kLanes], int count) {
+  constexpr std::uint64_t kNear = 256 * 1024;  // bytes
+  if (level_rows(level) * sizeof(Row) <= kNear) return;
+  for (int c = 0; c < 8; c += 2) {
+    for (int i = 0; i < count; ++i) __builtin_prefetch(rows + row[c][i], Write, 2);
+  }
+}
+
 // Calls f(std::integral_constant<int, F>).
 template <typename Body>
 void with_features(int features, const Body& f) {
