@@ -399,16 +399,18 @@ void run_backward(const Problem<T>& p, Worker<T>& worker, bool second, Terms<T>&
     terms.x[3 * first + i] = unit(in.x[i]);
     if (second) terms.u[3 * first + i] = T(0.5) * in.gradient[i];  // d unit / dx = 1/2
   }
-  const int F = p.net.grid.features;
-  for (int l = 0; l < p.net.grid.levels; ++l) {
-    const std::int64_t at = (l * terms.size + first) * F;
-    for (int i = 0; i < n; ++i) {
-      for (int f = 0; f < F; ++f) {
-        terms.d0[at + F * i + f] = block.d[0][i * inputs + l * F + f];
-        if (second) terms.a0[at + F * i + f] = block.a[0][i * inputs + l * F + f];
+  with_features(p.net.grid.features, [&](auto features) {
+    constexpr int F = features;
+    for (int l = 0; l < p.net.grid.levels; ++l) {
+      const std::int64_t at = (l * terms.size + first) * F;
+      for (int i = 0; i < n; ++i) {
+        for (int f = 0; f < F; ++f) terms.d0[at + F * i + f] = block.d[0][i * inputs + l * F + f];
+      }
+      for (int i = 0; second && i < n; ++i) {
+        for (int f = 0; f < F; ++f) terms.a0[at + F * i + f] = block.a[0][i * inputs + l * F + f];
       }
     }
-  }
+  });
 }
 
 // Adds the terms of level l to those of its rows that lie in part `part` of `parts`.

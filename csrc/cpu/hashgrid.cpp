@@ -46,6 +46,7 @@ void gather(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, con
       u ? lanes.tilt(lw) : lanes.weigh(lw);
       const auto& corners = u ? lanes.slope : lanes.corner;
       with_rows<F>(table, storage, grid.level[l].offset, [&](const auto* rows) {
+        prefetch_rows<false>(rows, grid.level[l], lanes.row, count);
         for (int i = 0; i < count; ++i) {
           std::uint32_t row[8];
           T c[8], e[F];
@@ -76,6 +77,7 @@ void contract(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, c
     const std::int64_t width = static_cast<std::int64_t>(grid.levels) * F;
     const auto body = [&](int l, T lw, std::int64_t first, int count, Lanes<T>& lanes) {
       with_rows<F>(table, storage, grid.level[l].offset, [&](const auto* rows) {
+        prefetch_rows<false>(rows, grid.level[l], lanes.row, count);
         for (int i = 0; i < count; ++i) {
           std::uint32_t row[8];
           T s[8];
@@ -154,6 +156,7 @@ void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* 
         const std::uint64_t rows = level_rows(level);
         const std::uint64_t low = rows * part / parts, high = rows * (part + 1) / parts;
         auto* to = reinterpret_cast<HashRow<T, F>*>(out) + level.offset;
+        prefetch_rows<true>(to, level, lanes.row, count);
         for (int i = 0; i < count; ++i) {
           const std::int64_t at = (first + i) * width + l * F;
           T p[F], q[F];
