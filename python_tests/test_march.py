@@ -58,14 +58,92 @@ def test_equals_brute_force(device: torch.device, density: float, growth: float)
         assert got.met.tolist() == want.met.tolist()
 
 
+def chequered_bits() -> torch.Tensor:
+    """Every other cell: many short runs."""
+    cell = torch.arange(RESOLUTION)
+    return pack_bits((cell[:, None, None] + cell[:, None] + cell) % 2 == 0)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("step", [3.0, 0.3, 0.013])  # one interval, fewer than lanes, many
+def test_lanes_that_share_a_ray_change_nothing(
+    device: torch.device, lanes: int, step: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(march_op, "_lanes", lambda rays: lanes)
+    rays = 101
+    origins, directions = (v.to(device) for v in make_rays(rays, torch.float64))
+    jitter = torch.rand(rays, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    kwargs = {"resolution": RESOLUTION, "radius": 1.0, "step": step, "jitter": jitter.to(device)}
+    for grid in (make_bits(0.3), torch.full_like(make_bits(0.3), 255), chequered_bits()):
+        bits = grid.to(device)
+        exact = reference.march(origins, directions, bits, **kwargs)
+        busiest = int(exact.offsets.diff().argmax())
+        inside = max(1, int(exact.offsets[busiest] + exact.offsets[busiest + 1]) // 2)
+        assert 0 < int(exact.met) < rays and int(exact.total) > inside
+        for capacity in (None, inside, inside - 1, 0):
+            got = march(origins, directions, bits, capacity=capacity, **kwargs)
+            want = reference.march(origins, directions, bits, capacity=capacity, **kwargs)
+            for a, b in zip(got, want, strict=True):
+                torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("lanes", [1, 32])
+def test_very_fine_steps(device: torch.device, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of thousands of intervals, and rays of 2e5, which is the most."""
+    monkeypatch.setattr(march_op, "_lanes", lambda rays: lanes)
+    origins, directions = (v.to(device) for v in make_rays(9, torch.float64))
+    kwargs = {"resolution": RESOLUTION, "radius": 1.0}
+    bits = chequered_bits().to(device)
+    got = march(origins, directions, bits, step=2e-4, **kwargs)
+    want = reference.march(origins, directions, bits, step=2e-4, **kwargs)
+    assert torch.equal(got.offsets, want.offsets) and torch.equal(got.ray, want.ray)
+    torch.testing.assert_close(got.x, want.x, rtol=0, atol=1e-12)
+
+    full = torch.full_like(bits, 255)
+    s = march(origins, directions, full, step=1e-5, capacity=1_900_000, **kwargs)
+    assert not bool(s.overflow) and int(s.offsets[:4].diff().min()) > 199_990
+    of_first = slice(0, int(s.offsets[1]))  # from (3, 0, 0) through the middle
+    k = torch.arange(int(s.offsets[1]), dtype=torch.float64, device=device)
+    torch.testing.assert_close(s.t[of_first][:-1], 2 + (k[:-1] + 0.5) * 1e-5, rtol=0, atol=1e-11)
+    assert float(s.dt[of_first].sum()) == pytest.approx(2.0, abs=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("needs_cuda")
+@pytest.mark.parametrize("growth", [0.0, 0.02])
+@pytest.mark.parametrize("rays", [4096, 70_001, 300_001])
+def test_cuda_equals_cpu(rays: int, growth: float, dtype: torch.dtype) -> None:
+    """As many lanes as the number of rays calls for, and writers that take many blocks of rays."""
+    origins, directions = make_rays(rays, dtype)
+    jitter = torch.rand(rays, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    bits = make_bits(0.2, resolution=64)
+    kwargs = {"resolution": 64, "radius": 1.0, "step": 0.021, "growth": growth}
+    want = march(origins, directions, bits, jitter=jitter, **kwargs)
+    device = torch.device("cuda")
+    inputs = [v.to(device) for v in (origins, directions, bits)]
+    got = march(*inputs, jitter=jitter.to(device), capacity=len(want.t), **kwargs)
+    tolerance = 0 if dtype == torch.float64 else rays // 100  # rounding on cell faces
+    assert int((got.offsets.diff().cpu() != want.offsets.diff()).sum()) <= tolerance
+    assert abs(int(got.met) - int(want.met)) <= tolerance
+    again = march(*inputs, jitter=jitter.to(device), capacity=len(want.t), **kwargs)
+    used = min(int(got.total), len(want.t))
+    for a, b in zip(got[:4], again[:4], strict=True):
+        assert torch.equal(a[:used], b[:used])
+    if dtype == torch.float64:
+        for a, b in zip(got, want, strict=True):
+            torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-12)
+
+
+def test_lanes_fill_a_gpu() -> None:
+    assert [march_op._lanes(n) for n in (0, 4096, 2**16, 2**18, 2**22)] == [32, 32, 8, 2, 1]
+
+
 @pytest.mark.parametrize("runs", [0, 1, 2])
 def test_rays_with_more_runs_than_are_stored_are_walked_again(
     device: torch.device, runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chequered grid makes many short runs; where the stored ones end changes nothing."""
-    cell = torch.arange(RESOLUTION)
-    chequered = (cell[:, None, None] + cell[:, None] + cell) % 2 == 0
-    bits = pack_bits(chequered).to(device)
+    bits = chequered_bits().to(device)
     origins, directions = (v.to(device) for v in make_rays(200, torch.float32))
     kwargs = {"resolution": RESOLUTION, "radius": 1.0, "step": 0.013}
     want = march(origins, directions, bits, **kwargs)
@@ -88,9 +166,9 @@ def test_positions_lie_on_the_rays(device: torch.device, dtype: torch.dtype) -> 
         torch.testing.assert_close(s.x, want, rtol=0, atol=8 * torch.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("rays", [31, 33, 129, 70_000])
+@pytest.mark.parametrize("rays", [1, 7, 31, 33, 129, 70_000])
 def test_every_number_of_rays(device: torch.device, rays: int) -> None:
-    """Slots are handed out in blocks of 32 rays, of 128 above 65 536."""
+    """Slots are handed out in blocks of 8 to 64 rays."""
     origins, directions = (v.to(device) for v in make_rays(rays, torch.float64))
     bits = make_bits(0.2).to(device)
     kwargs = {"resolution": RESOLUTION, "radius": 1.0, "step": 0.1}

@@ -10,8 +10,8 @@ constexpr int64_t kRays = 256;  // a chunk: some tens of microseconds
 
 template <class T>
 void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int32_t* counts, MarchRun* runs,
-                 int32_t* sums) {
+                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int /*lanes*/, int32_t* counts,
+                 MarchRun* runs, int32_t* sums) {
   const MarchParams<T> p{origins, directions, jitter, bits, rays, resolution, radius, step, growth};
   const MarchRuns keep{runs, growth > T(0) ? 0 : limit, rays};
   parallel_chunks(launch.threads, rays, kRays, [&](int64_t begin, int64_t end) {
@@ -29,9 +29,9 @@ void march_count(Launch launch, const T* origins, const T* directions, const T* 
 
 template <class T>
 void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                 int64_t rays, int resolution, T radius, T step, T growth, int limit, const int32_t* counts,
-                 const MarchRun* runs, const int32_t* sums, int64_t capacity, int32_t* offsets, T* t, T* dt,
-                 int32_t* ray, T* x, int64_t* total, bool* overflow, int64_t* met) {
+                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int /*lanes*/,
+                 const int32_t* counts, const MarchRun* runs, const int32_t* sums, int64_t capacity, int32_t* offsets,
+                 T* t, T* dt, int32_t* ray, T* x, int64_t* total, bool* overflow, int64_t* met) {
   const MarchParams<T> p{origins, directions, jitter, bits, rays, resolution, radius, step, growth};
   if (growth > T(0)) limit = 0;
   int64_t wanted = 0;
@@ -66,9 +66,9 @@ void march_write(Launch launch, const T* origins, const T* directions, const T* 
 }
 
 #define INSTANTIATE(T)                                                                                                \
-  template void march_count(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int,        \
+  template void march_count(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int, int,   \
                             int32_t*, MarchRun*, int32_t*);                                                           \
-  template void march_write(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int,        \
+  template void march_write(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int, int,   \
                             const int32_t*, const MarchRun*, const int32_t*, int64_t, int32_t*, T*, T*, int32_t*, T*, \
                             int64_t*, bool*, int64_t*);
 INSTANTIATE(float)

@@ -1,9 +1,12 @@
-// Two launches, no atomics, nothing to reset. Counting: a thread a ray; neighbouring rays of an image walk neighbouring
-// bricks, so the bitfield stays in L1, and what bounds it is the latency of one lookup after the other. Each block
-// leaves its sum. Writing: a block learns its first slot by adding up the sums of the blocks before it (at most
-// rays / 128 numbers out of L2) and scans its own counts; then a warp writes a ray's runs, lane beside lane, which is
-// bound by the memory it fills. Rays with more runs than were stored, and growing steps, are walked again, a thread a
-// ray.
+// Two launches, no atomics, nothing to reset.
+//
+// Counting: where rays are few, what takes time is one lookup of the bitfield after the other, so several lanes share a
+// ray, each a stretch of its intervals; runs that a border cuts in two are stored as one. Each block leaves its sum.
+//
+// Writing: a block takes the rays of one counting block after the other, learns their first slot by adding up the sums
+// since its last (so it reads every sum at most once) and scans the counts; then a warp writes a ray, lane beside lane,
+// which is bound by the memory it fills. What is left of rays with more runs than were stored is walked again by the
+// warp; growing steps are walked again by a thread a ray.
 #include "ops/march.h"
 
 #include "cuda/warp_ray.h"
@@ -12,44 +15,91 @@ namespace dfast::cuda {
 
 namespace {
 
+constexpr int kMaxRuns = 8;    // stored a ray; each lane keeps as many in shared memory
+constexpr int kMaxRays = 64;   // of a block
 constexpr int kThreads = 256;  // of a writing block
 constexpr int kWarps = kThreads / 32;
+constexpr unsigned kWriters = 1055;  // odd: the rays a writer takes are spread over the columns of an image
 
-// Few rays are spread over the whole device by small blocks; many are cut into fewer blocks to sum.
-constexpr int kFewRays = 32, kManyRays = 128;
-constexpr int64_t kMany = 1 << 16;
+// Blocks of few rays spread the busy ones over the device, and have more sums to read.
+constexpr int rays_a_block(int lanes) { return 256 / lanes < kMaxRays ? 256 / lanes : kMaxRays; }
 
 struct BlockSum {
   int32_t kept;  // samples
   int32_t met;   // rays that meet the sphere
 };
 
-template <int kRays, class T>
-__global__ void __launch_bounds__(kRays)
-    count_kernel(MarchParams<T> p, MarchRuns runs, int32_t* counts, BlockSum* sums) {
-  __shared__ int32_t kept[kRays / 32];
-  const int64_t r = static_cast<int64_t>(blockIdx.x) * kRays + threadIdx.x;
-  MarchCount<T> counter{runs, r};
-  bool met = false;
-  if (r < p.rays) {
-    met = march_ray(p, r, 0, counter);
-    counter.close();
-    counts[r] = counter.count;
+// The sum over the `kLanes` neighbours up to and including this one; `lane` counts from 0 among them.
+template <int kLanes>
+__device__ __forceinline__ int32_t scan_lanes(int32_t value, int lane) {
+#pragma unroll
+  for (int d = 1; d < kLanes; d <<= 1) {
+    const int32_t lower = __shfl_up_sync(kAllLanes, value, d);
+    if (lane >= d) value += lower;
   }
+  return value;
+}
+
+// Stores the runs of ray r in order. `found` is what this lane of it found in its stretch, which begins with interval
+// `begin`. Where a run goes on in the next lane's stretch, its begin and its end come from different lanes.
+template <int kLanes, class T>
+__device__ __forceinline__ void store_runs(const MarchCount<T>& found, int begin, int lane, const MarchRuns& runs,
+                                           int64_t r) {
+  const MarchRun* own = found.runs.run + found.id;
+  const int n = found.found;
+  const int end_before = __shfl_up_sync(kAllLanes, found.open.end, 1);  // 0: none there
+  const bool joined = lane > 0 && n > 0 && end_before == begin && own[0].begin == begin;
+  const bool continued = __shfl_down_sync(kAllLanes, static_cast<int>(joined), 1) && lane < kLanes - 1;
+  const int at = scan_lanes<kLanes>(n - joined, lane) - n;  // the place of own[0] among the ray's runs
+  for (int i = 0; i < n && at + i < runs.limit; ++i) {
+    const MarchRun run = own[i * found.runs.rays];
+    MarchRun* to = runs.run + (at + i) * runs.rays + r;
+    if (i > 0 || !joined) to->begin = run.begin;
+    if (i < n - 1 || !continued) to->end = run.end;
+  }
+}
+
+template <int kLanes, class T>
+__global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
+    count_kernel(MarchParams<T> p, MarchRuns runs, int32_t* counts, BlockSum* sums) {
+  constexpr int kRays = rays_a_block(kLanes), kBlock = kRays * kLanes;
+  __shared__ int32_t kept[kBlock / 32];
+  __shared__ MarchRun own[kLanes > 1 ? kMaxRuns * kBlock : 1];
+  const int lane = threadIdx.x % kLanes;
+  const int64_t r = static_cast<int64_t>(blockIdx.x) * kRays + threadIdx.x / kLanes;
+  const MarchRuns shared_runs{own, kMaxRuns, kBlock};
+  MarchCount<T> counter{runs, r};
+  if (kLanes > 1) counter.runs = shared_runs, counter.id = threadIdx.x;
+
+  MarchRay<T> ray;
+  const bool met = r < p.rays && ray.start(p, r);
+  int begin = 0;
+  if (met && p.growth > T(0)) {  // one lane
+    march_growing(ray, p.step, p.growth, counter);
+  } else if (met) {
+    const int intervals = ray.intervals(p.step), each = (intervals + kLanes - 1) / kLanes;
+    begin = lane * each < intervals ? lane * each : intervals;
+    march_constant(ray, p.step, begin, begin + each < intervals ? begin + each : intervals, counter);
+  }
+  counter.close();
+  if (kLanes > 1) store_runs<kLanes>(counter, begin, lane, runs, r);
+
+  const int32_t upto = scan_lanes<kLanes>(counter.count, lane);
+  if (lane == kLanes - 1 && r < p.rays) counts[r] = upto;
   const int32_t sum = warp_sum(counter.count);
   if (threadIdx.x % 32 == 0) kept[threadIdx.x / 32] = sum;
-  const int hits = __syncthreads_count(met);
+  const int hits = __syncthreads_count(met && lane == 0);
   if (threadIdx.x == 0) {
     int32_t all = 0;
-    for (int w = 0; w < kRays / 32; ++w) all += kept[w];
+    for (int w = 0; w < kBlock / 32; ++w) all += kept[w];
     sums[blockIdx.x] = {all, hits};
   }
 }
 
 // The sum of `value` over the block, in every thread.
-__device__ __forceinline__ int64_t block_sum(long long value, long long* shared /* [kWarps] */) {
+__device__ __forceinline__ long long block_sum(long long value, long long* shared /* [kWarps] */) {
   value = warp_sum(value);
-  __syncthreads();  // an earlier sum has been read
+  __syncthreads();  // whatever was shared before has been read
   if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
   __syncthreads();
   long long all = 0;
@@ -57,160 +107,199 @@ __device__ __forceinline__ int64_t block_sum(long long value, long long* shared 
   return all;
 }
 
-// One warp: starts[i] = counts[0] + ... + counts[i - 1]; counts has `n` <= kRays numbers.
-template <int kRays>
-__device__ __forceinline__ void scan_counts(const int32_t* counts, int n, int lane, int32_t* starts /* [kRays + 1] */) {
-  constexpr int kEach = kRays / 32;
-  int32_t own[kEach], sum = 0;
-  for (int i = 0; i < kEach; ++i) {
-    const int at = lane * kEach + i;
-    own[i] = at < n ? counts[at] : 0;
-    sum += own[i];
-  }
-  int32_t before = sum;
-  for (int d = 1; d < 32; d <<= 1) {
-    const int32_t lower = __shfl_up_sync(kAllLanes, before, d);
-    if (lane >= d) before += lower;
-  }
-  before -= sum;
-  for (int i = 0; i < kEach; ++i) {
-    starts[lane * kEach + i] = before;
-    before += own[i];
-  }
-  if (lane == 31) starts[kRays] = before;
-}
-
-// One warp: n intervals of a ray from interval k on into the slots from `slot` on. Positions are written as 3 n
-// neighbouring numbers.
+// A warp that writes ray `id`.
 template <class T>
-__device__ __forceinline__ void write_run(const MarchOutput<T>& out, const MarchRay<T>& ray, const T* origin,
-                                          const T* direction, T step, int32_t id, int k, int n, int64_t slot,
-                                          int lane) {
-  T t, dt;
-  for (int i = lane; i < n; i += 32) {
-    ray.interval(k + i, step, &t, &dt);
-    out.t[slot + i] = t;
-    out.dt[slot + i] = dt;
-    out.ray[slot + i] = id;
-  }
-  for (int f = lane; f < 3 * n; f += 32) {
-    const int i = f / 3, c = f - 3 * i;
-    ray.interval(k + i, step, &t, &dt);
-    const T o = c == 0 ? origin[0] : c == 1 ? origin[1] : origin[2];
-    const T d = c == 0 ? direction[0] : c == 1 ? direction[1] : direction[2];
-    out.x[3 * slot + f] = o + t * d;
-  }
-}
+struct RayWriter {
+  MarchOutput<T> out;
+  MarchRay<T> ray;
+  T step;
+  const T* origin;     // [3]
+  const T* direction;  // [3]
+  int32_t id;
+  int lane;
 
-template <int kRays, class T>
-__global__ void __launch_bounds__(kThreads)
-    write_kernel(MarchParams<T> p, MarchRuns runs, const int32_t* counts, const BlockSum* sums, int blocks,
-                 int64_t capacity, int32_t* offsets, MarchOutput<T> out, int64_t* total, bool* overflow, int64_t* met) {
-  __shared__ long long partial[kWarps];
-  __shared__ int32_t starts[kRays + 1];     // of the block's rays, from its first slot on
-  __shared__ int64_t rest_slot[kRays];      // where the stored runs of a ray end
-  __shared__ int32_t rest_interval[kRays];  // the first interval behind them
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t first_ray = static_cast<int64_t>(blockIdx.x) * kRays;
-  const int n = static_cast<int>(p.rays - first_ray < kRays ? p.rays - first_ray : kRays);
-
-  if (warp == 0) scan_counts<kRays>(counts + first_ray, n, lane, starts);
-  long long before = 0;
-  for (int b = threadIdx.x; b < static_cast<int>(blockIdx.x); b += kThreads) before += sums[b].kept;
-  const int64_t base = block_sum(before, partial);  // and `starts` is complete
-  const auto slot_of = [&](int i) { return base + starts[i] < capacity ? base + starts[i] : capacity; };
-
-  for (int i = threadIdx.x; i < n; i += kThreads) offsets[first_ray + i] = static_cast<int32_t>(slot_of(i));
-  if (blockIdx.x == gridDim.x - 1) {
-    long long hits = 0;
-    for (int b = threadIdx.x; b < blocks; b += kThreads) hits += sums[b].met;
-    hits = block_sum(hits, partial);
-    if (threadIdx.x == 0) {
-      offsets[p.rays] = static_cast<int32_t>(slot_of(kRays));
-      *total = base + starts[kRays];
-      *overflow = *total > capacity;
-      *met = hits;
+  // Lane j < lanes holds a run from interval `begin` on, behind `before` samples of lower lanes: writes the first
+  // `count` samples of them all to the slots from `slot` on.
+  __device__ void write_runs(int begin, int before, int lanes, int count, int64_t slot, T* staged /* [96] */) const {
+    T o[3], d[3];
+    for (int c = 0; c < 3; ++c) o[c] = origin[c], d[c] = direction[c];
+    for (int first = 0; first < count; first += 32) {
+      const int i = first + lane;
+      int k = 0;
+      for (int j = 0; j < lanes; ++j) {
+        const int shift = __shfl_sync(kAllLanes, begin - before, j), from = __shfl_sync(kAllLanes, before, j);
+        if (i >= from) k = i + shift;
+      }
+      T t, dt, x[3];
+      ray.interval(k, step, &t, &dt);
+      for (int c = 0; c < 3; ++c) x[c] = o[c] + t * d[c];
+      if (i < count) {
+        out.t[slot + i] = t;
+        out.dt[slot + i] = dt;
+        out.ray[slot + i] = id;
+      }
+      store_vectors(out.x + 3 * (slot + first), count - first < 32 ? count - first : 32, x, lane, staged);
     }
   }
 
-  for (int i = warp; i < n; i += kWarps) {  // what decides is the same in all lanes
-    int64_t slot = slot_of(i);
-    const int64_t end = slot_of(i + 1), r = first_ray + i;
-    if (slot == end) continue;
-    MarchRay<T> ray;
-    ray.start(p, r);
-    T origin[3], direction[3];
-    for (int c = 0; c < 3; ++c) origin[c] = p.origins[3 * r + c], direction[c] = p.directions[3 * r + c];
-    int next = 0;
-    for (int j = 0; j < runs.limit && slot < end; ++j) {
-      const MarchRun run = runs.run[j * runs.rays + r];
-      const int length = run.end - run.begin < end - slot ? run.end - run.begin : static_cast<int>(end - slot);
-      write_run(out, ray, origin, direction, p.step, static_cast<int32_t>(r), run.begin, length, slot, lane);
-      slot += length;
-      next = run.end;
-    }
-    if (lane == 0) rest_slot[i] = slot, rest_interval[i] = next;
-  }
-  __syncthreads();
-
-  for (int i = threadIdx.x; i < n; i += kThreads) {
-    const int64_t end = slot_of(i + 1), r = first_ray + i;
-    if (slot_of(i) == end || rest_slot[i] == end) continue;
-    MarchWrite<T> writer{out, p.origins + 3 * r, p.directions + 3 * r, static_cast<int32_t>(r), rest_slot[i], end};
-    march_ray(p, r, rest_interval[i], writer);
+  // Walks the ray from interval `next` on into slots slot .. end, each lane a stretch: counts, then writes.
+  __device__ void walk(int next, int64_t slot, int64_t end) const {
+    const int intervals = ray.intervals(step), each = (intervals - next + 31) / 32;
+    const int begin = next + lane * each < intervals ? next + lane * each : intervals;
+    const int stop = begin + each < intervals ? begin + each : intervals;
+    MarchCount<T> counter{{nullptr, 0, 0}, 0};
+    march_constant(ray, step, begin, stop, counter);
+    const int32_t upto = scan_lanes<32>(counter.count, lane);
+    const int64_t last = lane < 31 && slot + upto < end ? slot + upto : end;
+    MarchWrite<T> writer{out, origin, direction, id, slot + upto - counter.count, last};
+    if (writer.slot >= last) return;
+    if (counter.count > 0) march_constant(ray, step, begin, stop, writer);
     writer.finish();
   }
+
+  __device__ void write(const MarchRuns& runs, int64_t slot, int64_t end, int32_t count, T* staged) const {
+    // Unset runs come last: they are those behind the run that completes `count`.
+    MarchRun run = {0, 0};
+    if (lane < runs.limit) run = runs.run[lane * runs.rays + id];
+    const int32_t length = run.end - run.begin;
+    const int32_t upto = scan_lanes<32>(length, lane);
+    const unsigned complete = __ballot_sync(kAllLanes, lane < runs.limit && upto == count);
+    const int lanes = complete ? __ffs(complete) : runs.limit;
+    const int32_t stored = lanes > 0 ? __shfl_sync(kAllLanes, upto, lanes - 1) : 0;
+    const int next = lanes > 0 ? __shfl_sync(kAllLanes, run.end, lanes - 1) : 0;
+    const int32_t now = stored < end - slot ? stored : static_cast<int32_t>(end - slot);
+    write_runs(run.begin, upto - length, lanes, now, slot, staged);
+    if (slot + stored < end) walk(next, slot + stored, end);
+  }
+};
+
+template <class T>
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
+    write_kernel(MarchParams<T> p, MarchRuns runs, const int32_t* counts, const BlockSum* sums, int blocks,
+                 int block_rays, int64_t capacity, int32_t* offsets, MarchOutput<T> out, int64_t* total, bool* overflow,
+                 int64_t* met) {
+  __shared__ long long partial[kWarps];
+  __shared__ int32_t starts[kMaxRays + 1];  // of the rays, from their first slot on
+  __shared__ T staged[kWarps][96];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int64_t base = 0;
+  long long hits = 0;  // of the blocks whose sums this thread read
+  int summed = 0;
+
+  for (int b = blockIdx.x; b < blocks; b += gridDim.x) {
+    const int64_t first_ray = static_cast<int64_t>(b) * block_rays;
+    const int n = static_cast<int>(p.rays - first_ray < block_rays ? p.rays - first_ray : block_rays);
+    // The first warp scans the counts, two a lane.
+    const int i0 = 2 * threadIdx.x, i1 = i0 + 1;
+    const int32_t even = i0 < n ? counts[first_ray + i0] : 0, odd = i1 < n ? counts[first_ray + i1] : 0;
+    long long before = 0;
+    for (int i = summed + static_cast<int>(threadIdx.x); i < b; i += kThreads) {
+      const BlockSum sum = sums[i];
+      before += sum.kept;
+      hits += sum.met;
+    }
+    summed = b;
+    base += block_sum(before, partial);
+    if (warp == 0) {
+      const int32_t upto = scan_lanes<32>(even + odd, lane);
+      starts[i0] = upto - even - odd;
+      starts[i1] = upto - odd;
+      if (lane == 31) starts[kMaxRays] = upto;
+    }
+    __syncthreads();
+    const auto slot_of = [&](int i) { return base + starts[i] < capacity ? base + starts[i] : capacity; };
+
+    for (int i = threadIdx.x; i < n; i += kThreads) offsets[first_ray + i] = static_cast<int32_t>(slot_of(i));
+    if (b == blocks - 1) {
+      hits = block_sum(hits, partial);
+      if (threadIdx.x == 0) {
+        offsets[p.rays] = static_cast<int32_t>(slot_of(kMaxRays));
+        *total = base + starts[kMaxRays];
+        *overflow = *total > capacity;
+        *met = hits + (n > 0 ? sums[b].met : 0);
+      }
+    }
+
+    if (p.growth > T(0)) {
+      for (int i = threadIdx.x; i < n; i += kThreads) {
+        const int64_t slot = slot_of(i), end = slot_of(i + 1), r = first_ray + i;
+        if (slot == end) continue;
+        MarchWrite<T> writer{out, p.origins + 3 * r, p.directions + 3 * r, static_cast<int32_t>(r), slot, end};
+        march_ray(p, r, 0, writer);
+        writer.finish();
+      }
+      continue;
+    }
+    for (int i = warp; i < n; i += kWarps) {  // what decides is the same in all lanes
+      const int64_t slot = slot_of(i), end = slot_of(i + 1), r = first_ray + i;
+      if (slot == end) continue;
+      RayWriter<T> writer{out, {}, p.step, p.origins + 3 * r, p.directions + 3 * r, static_cast<int32_t>(r), lane};
+      writer.ray.start(p, r);
+      writer.write(runs, slot, end, starts[i + 1] - starts[i], staged[warp]);
+    }
+  }
 }
 
-template <int kRays, class T>
+template <int kLanes, class T>
 void count(const MarchParams<T>& p, const MarchRuns& runs, int32_t* counts, int32_t* sums, cudaStream_t stream) {
-  if (p.rays == 0) return;
-  count_kernel<kRays>
-      <<<blocks_for(p.rays, kRays), kRays, 0, stream>>>(p, runs, counts, reinterpret_cast<BlockSum*>(sums));
+  constexpr int kRays = rays_a_block(kLanes), kBlock = kRays * kLanes;
+  count_kernel<kLanes>
+      <<<blocks_for(p.rays, kRays), kBlock, 0, stream>>>(p, runs, counts, reinterpret_cast<BlockSum*>(sums));
 }
 
-// Runs without rays too: the totals have to be written.
-template <int kRays, class T>
-void write(const MarchParams<T>& p, const MarchRuns& runs, const int32_t* counts, const int32_t* sums, int64_t capacity,
-           int32_t* offsets, const MarchOutput<T>& out, int64_t* total, bool* overflow, int64_t* met,
-           cudaStream_t stream) {
-  const unsigned blocks = blocks_for(p.rays, kRays);
-  write_kernel<kRays><<<blocks ? blocks : 1, kThreads, 0, stream>>>(
-      p, runs, counts, reinterpret_cast<const BlockSum*>(sums), static_cast<int>(blocks), capacity, offsets, out, total,
-      overflow, met);
+// Growing steps follow a recurrence, and so keep one lane.
+int lanes_of(int lanes, bool growing) {
+  if (lanes < 1 || lanes > 32 || (lanes & (lanes - 1))) {
+    throw std::invalid_argument("march: lanes must be 1, 2, 4, 8, 16 or 32, got " + std::to_string(lanes));
+  }
+  return growing ? 1 : lanes;
 }
+
+int runs_of(int limit, bool growing) { return growing ? 0 : limit < kMaxRuns ? limit : kMaxRuns; }
 
 }  // namespace
 
 template <class T>
 void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int32_t* counts, MarchRun* runs,
-                 int32_t* sums) {
+                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int lanes, int32_t* counts,
+                 MarchRun* runs, int32_t* sums) {
   const MarchParams<T> p{origins, directions, jitter, bits, rays, resolution, radius, step, growth};
-  const MarchRuns keep{runs, growth > T(0) ? 0 : limit, rays};
+  const MarchRuns keep{runs, runs_of(limit, growth > T(0)), rays};
+  lanes = lanes_of(lanes, growth > T(0));
+  if (rays == 0) return;
   const DeviceGuard guard(launch.device);
-  const auto run = rays > kMany ? &count<kManyRays, T> : &count<kFewRays, T>;
+  const auto run = lanes == 1    ? &count<1, T>
+                   : lanes == 2  ? &count<2, T>
+                   : lanes == 4  ? &count<4, T>
+                   : lanes == 8  ? &count<8, T>
+                   : lanes == 16 ? &count<16, T>
+                                 : &count<32, T>;
   run(p, keep, counts, sums, stream_of(launch));
   check(cudaGetLastError(), "march_count");
 }
 
+// Runs without rays too: the totals have to be written.
 template <class T>
 void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                 int64_t rays, int resolution, T radius, T step, T growth, int limit, const int32_t* counts,
+                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int lanes, const int32_t* counts,
                  const MarchRun* runs, const int32_t* sums, int64_t capacity, int32_t* offsets, T* t, T* dt,
                  int32_t* ray, T* x, int64_t* total, bool* overflow, int64_t* met) {
   const MarchParams<T> p{origins, directions, jitter, bits, rays, resolution, radius, step, growth};
-  const MarchRuns kept{const_cast<MarchRun*>(runs), growth > T(0) ? 0 : limit, rays};
+  const MarchRuns kept{const_cast<MarchRun*>(runs), runs_of(limit, growth > T(0)), rays};
+  const int block_rays = rays_a_block(lanes_of(lanes, growth > T(0)));
   const DeviceGuard guard(launch.device);
-  const auto run = rays > kMany ? &write<kManyRays, T> : &write<kFewRays, T>;
-  run(p, kept, counts, sums, capacity, offsets, {t, dt, ray, x}, total, overflow, met, stream_of(launch));
+  const unsigned blocks = rays > 0 ? blocks_for(rays, block_rays) : 1;
+  const unsigned writers = blocks < kWriters ? blocks : kWriters;
+  write_kernel<T><<<writers, kThreads, 0, stream_of(launch)>>>(p, kept, counts, reinterpret_cast<const BlockSum*>(sums),
+                                                               static_cast<int>(blocks), block_rays, capacity, offsets,
+                                                               MarchOutput<T>{t, dt, ray, x}, total, overflow, met);
   check(cudaGetLastError(), "march_write");
 }
 
 #define INSTANTIATE(T)                                                                                                \
-  template void march_count(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int,        \
+  template void march_count(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int, int,   \
                             int32_t*, MarchRun*, int32_t*);                                                           \
-  template void march_write(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int,        \
+  template void march_write(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int, int,   \
                             const int32_t*, const MarchRun*, const int32_t*, int64_t, int32_t*, T*, T*, int32_t*, T*, \
                             int64_t*, bool*, int64_t*);
 INSTANTIATE(float)

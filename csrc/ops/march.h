@@ -84,24 +84,28 @@ struct MarchRay {
     *dt = cut(a, step);
     *t = sample(a, *dt);
   }
+  // How many intervals of constant steps there are; rounding costs at most one or two turns.
+  DFAST_HD int intervals(T step) const {
+    int n = static_cast<int>((far - near) * (T(1) / step));
+    while (near + T(n) * step < far) ++n;
+    while (n > 0 && !(near + T(n - 1) * step < far)) --n;
+    return n;
+  }
 };
 
 // Constant steps (at most 2e5 in the sphere, the Python side sees to it): interval k starts at near + k * step,
-// whatever was skipped before it. Begins with interval `first`.
+// whatever was skipped before it. Walks intervals first .. last; what becomes of one does not depend on where the walk
+// began.
 template <class T, class Emit>
-DFAST_HD void march_constant(const MarchRay<T>& ray, T step, int first, Emit& emit) {
+DFAST_HD void march_constant(const MarchRay<T>& ray, T step, int first, int last, Emit& emit) {
   const T inverse_step = T(1) / step;
-  int intervals = static_cast<int>((ray.far - ray.near) * inverse_step);
-  while (ray.near + T(intervals) * step < ray.far) ++intervals;  // rounding, at most one or two turns
-  while (intervals > 0 && !(ray.near + T(intervals - 1) * step < ray.far)) --intervals;
-
   int k = first;
-  while (k < intervals) {
+  while (k < last) {
     const T a = ray.near + T(k) * step;
     const MarchBlock<T> block = ray.block(ray.sample(a, ray.cut(a, step)));
     const T beyond = (block.leave - ray.near) * inverse_step - ray.jitter;  // in intervals
     int next = beyond > T(0) ? static_cast<int>(beyond) + 1 : 0;            // first with a sample beyond
-    next = next < intervals ? next : intervals;
+    next = next < last ? next : last;
     next = next > k + 1 ? next : k + 1;
     if (block.kept && !emit.run(ray, step, k, next)) return;
     k = next;
@@ -135,7 +139,7 @@ DFAST_HD bool march_ray(const MarchParams<T>& p, int64_t r, int first, Emit& emi
   if (p.growth > T(0)) {
     march_growing(ray, p.step, p.growth, emit);
   } else {
-    march_constant(ray, p.step, first, emit);
+    march_constant(ray, p.step, first, ray.intervals(p.step), emit);
   }
   return true;
 }
@@ -158,7 +162,7 @@ struct MarchCount {
   MarchRuns runs;
   int64_t id;  // the ray
   int32_t count = 0;
-  int stored = 0;
+  int found = 0;  // runs, stored or not
   MarchRun open = {0, 0};
   DFAST_HD bool one(T, T) {
     ++count;
@@ -174,7 +178,9 @@ struct MarchCount {
     return true;
   }
   DFAST_HD void close() {
-    if (open.end > open.begin && stored < runs.limit) runs.run[stored++ * runs.rays + id] = open;
+    if (open.end == open.begin) return;
+    if (found < runs.limit) runs.run[found * runs.rays + id] = open;
+    ++found;
   }
 };
 
@@ -219,21 +225,23 @@ struct MarchWrite {
 };
 
 // clang-format off
-// Two passes, the second needs the first's counts, runs and sums. `sums` is the launchers' own business.
+// Two passes, the second needs the first's counts, runs and sums. `sums` is the launchers' own business. `lanes`: 1, 2,
+// 4 .. 32 threads share a ray with constant steps on CUDA.
 DFAST_LAUNCHERS(
     template <class T>
     void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
                      int64_t rays, int resolution, T radius, T step, T growth,
-                     int limit,         // runs stored a ray
+                     int limit,         // runs stored a ray (CUDA: at most 8)
+                     int lanes,
                      int32_t* counts,   // [R] how many samples each ray keeps
                      MarchRun* runs,    // [limit, R]
-                     int32_t* sums);    // [ceil(R / 32), 2]
+                     int32_t* sums);    // [ceil(R / 8), 2]
 
     // Ray after ray gets its slots, as many as fit into `capacity`; slots past the total are left as they are.
     template <class T>
     void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                     int64_t rays, int resolution, T radius, T step, T growth, int limit, const int32_t* counts,
-                     const MarchRun* runs, const int32_t* sums,
+                     int64_t rays, int resolution, T radius, T step, T growth, int limit, int lanes,
+                     const int32_t* counts, const MarchRun* runs, const int32_t* sums,
                      int64_t capacity,  // M
                      int32_t* offsets,  // [R + 1]
                      T* t,              // [M]

@@ -43,6 +43,14 @@ RUNS = 8
 them are walked twice."""
 
 
+def _lanes(rays: int) -> int:
+    """CUDA threads that share a ray: as many as it takes to fill a GPU, 1 .. 32."""
+    lanes = 32
+    while lanes > 1 and rays * lanes > 2**19:
+        lanes //= 2
+    return lanes
+
+
 def march(
     origins: Tensor,
     directions: Tensor,
@@ -135,8 +143,11 @@ def _march(
     def integers(count: int) -> Tensor:
         return origins.new_empty(count, dtype=torch.int32)
 
-    counts, runs, sums = integers(rays), integers(2 * RUNS * rays), integers(rays // 16 + 2)
-    setup = (origins, directions, jitter, bits, rays, resolution, radius, step, growth, RUNS)
+    counts, runs, sums = integers(rays), integers(2 * RUNS * rays), integers(rays // 4 + 2)
+    setup = (
+        origins, directions, jitter, bits, rays, resolution, radius, step, growth, RUNS,
+        _lanes(rays),
+    )  # fmt: skip
     _native.call("march_count", origins, *setup, counts, runs, sums)
     if capacity is None:
         slots = int(counts.sum())  # the one synchronisation
