@@ -1,0 +1,183 @@
+// Field, forward: each warp gathers, multiplies and finishes 16 samples at a time without leaving its registers.
+//
+// The gather of a level yields value and Jacobian from the same eight reads. After the reverse pass through the MLP the
+// lane that gathered a level's Jacobian also holds that level's a_0, so g = J^T a_0 is a local sum and two shuffles.
+#include "cuda/field_launch.h"
+#include "cuda/field_mlp.cuh"
+
+namespace dfast::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+
+template <int W, int KT, bool kGradient>
+__global__ void __launch_bounds__(kThreads, W <= 32 ? 4 : W <= 64 ? 3 : 1) forward_kernel(const FieldArgs p) {
+  using Shape = FieldShape<W, KT>;
+  extern __shared__ __align__(16) unsigned char memory[];
+  const FieldShared shared = load_net<W, KT, true>(p, memory);
+  const int layers = p.net.layers, lane = threadIdx.x & 31, warp = threadIdx.x >> 5, quarter = lane & 3;
+  const Masks masks = {reinterpret_cast<std::uint32_t*>(memory + Shape::bytes(layers, true)) +
+                           warp * (layers * Shape::kMaskWords * 32) + lane,
+                       Shape::kMaskWords};
+  __syncthreads();
+
+  const std::int64_t n = points_of(p), tiles = (n + 15) / 16;
+  const int warps = kThreads / 32;
+  for (std::int64_t tile = static_cast<std::int64_t>(blockIdx.x) * warps + warp; tile < tiles;
+       tile += static_cast<std::int64_t>(gridDim.x) * warps) {
+    const FieldPoints points(p, n, tile);
+
+    std::uint32_t e[KT][4], e_low[KT][4];
+    std::uint32_t jacobian[kGradient ? 2 * KT : 1][2][3];  // pairs of halves
+#pragma unroll
+    for (int j = 0; j < 2 * KT; ++j) {
+      const FieldLevel level = shared.levels[4 * j + quarter];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        float value[2] = {}, slope[3][2] = {};
+        if (level.weight != 0.0f) {
+          const FieldCell cell = locate(level, p.net.grid.smooth, points.unit[r]);
+          std::uint32_t corner[8];
+          read_corners(p.storage + level.offset, cell.row, corner);
+          interpolate<kGradient>(corner, cell.w, value, slope);
+          if constexpr (kGradient) {
+#pragma unroll
+            for (int k = 0; k < 3; ++k) {
+              slope[k][0] *= level.weight * cell.d[k], slope[k][1] *= level.weight * cell.d[k];
+            }
+          }
+        }
+        const int i = (j & 1) * 2 + r;
+        split(level.weight * value[0], level.weight * value[1], e[j / 2][i], e_low[j / 2][i]);
+        if constexpr (kGradient) {
+#pragma unroll
+          for (int k = 0; k < 3; ++k) jacobian[j][r][k] = pack_half(slope[k][0], slope[k][1]);
+        }
+      }
+    }
+
+    std::uint32_t h[1][W / 16][4], h_low[W / 16][4], next[W / 16][4], next_low[W / 16][4], word = 0;
+    int layer = 0;
+    const auto begin = [&](int t, float (&c)[4]) { start_at_bias(shared.bias + layer * W, t, c); };
+    const auto end = [&](int t, float (&c)[4]) {
+      word = (t % 8 ? word : 0) | rectify(c) << (4 * (t % 8));
+      if (t % 8 == 7 || t == W / 8 - 1) masks.word(layer, t) = word;
+      put_split(next, next_low, t, c);
+    };
+    const auto advance = [&] {
+#pragma unroll
+      for (int k = 0; k < W / 16; ++k) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) h[0][k][i] = next[k][i], h_low[k][i] = next_low[k][i];
+      }
+    };
+    multiply_split<KT, W / 8>(e, e_low, shared.weights, shared.low, Shape::kInStride, begin, end);
+    advance();
+#pragma unroll 1
+    for (layer = 1; layer < layers; ++layer) {
+      multiply_split<W / 16, W / 8>(h[0], h_low, shared.weights + Shape::middle(layer), shared.low, Shape::kStride,
+                                    begin, end);
+      advance();
+    }
+    if (p.masks) {
+      std::uint32_t* to = masks_of<W, KT>(p, tile);
+      for (int i = 0; i < layers * Shape::kMaskWords; ++i) to[32 * i] = masks.bits[32 * i];
+    }
+    float o[4];
+    const __half* last = shared.weights + Shape::last(layers);
+    outputs<W, KT>(h[0], last, shared.bias + layers * W, o);
+    outputs<W, KT>(h_low, last, nullptr, o);
+    outputs<W, KT>(h[0], last + shared.low, nullptr, o);
+
+    float g[2][3] = {};
+    if constexpr (kGradient) {
+      first_adjoint<W, KT>(shared, layers, masks, h[0]);
+#pragma unroll 1
+      for (layer = layers - 1; layer > 0; --layer) {
+        multiply<true, 1, W / 16, W / 8>(
+            h, shared.weights + Shape::middle(layer), Shape::kStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
+            [&](int, int tile_, float (&c)[4]) {
+              mask(c, masks.word(layer - 1, tile_) >> (4 * (tile_ % 8)));
+              put(next, tile_, c);
+            });
+#pragma unroll
+        for (int k = 0; k < W / 16; ++k) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) h[0][k][i] = next[k][i];
+        }
+      }
+      multiply<true, 1, W / 16, 2 * KT>(
+          h, shared.weights, Shape::kInStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
+          [&](int, int j, float (&c)[4]) {
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+#pragma unroll
+              for (int k = 0; k < 3; ++k) {
+                const float2 slope = unpack_half(jacobian[j][r][k]);
+                g[r][k] += c[2 * r] * slope.x + c[2 * r + 1] * slope.y;
+              }
+            }
+          });
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+#pragma unroll
+        for (int k = 0; k < 3; ++k) {
+          g[r][k] += __shfl_xor_sync(~0u, g[r][k], 1);
+          g[r][k] += __shfl_xor_sync(~0u, g[r][k], 2);
+        }
+      }
+    }
+
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      if (!points.valid[r]) continue;
+      const std::int64_t i = points.index[r];
+      if (quarter == 1) p.albedo[3 * i + 1] = sigmoid(o[2 * r]), p.albedo[3 * i + 2] = sigmoid(o[2 * r + 1]);
+      if (quarter != 0) continue;
+      float bump[3], slope;
+      const float blob = blob_of(p.net.head, points.x[r], bump);
+      p.tau[i] = density_of(p.net.head, o[2 * r] + static_cast<float>(p.net.head.bias) + blob, &slope);
+      p.albedo[3 * i] = sigmoid(o[2 * r + 1]);
+      if constexpr (kGradient) {
+#pragma unroll
+        for (int k = 0; k < 3; ++k) p.gradient[3 * i + k] = 0.5f * g[r][k] + bump[k];  // d unit / dx = 1/2
+      }
+    }
+  }
+}
+
+template <int W, int KT, bool kGradient>
+void launch_forward(const Launch& launch, const FieldArgs& p) {
+  using Shape = FieldShape<W, KT>;
+  const int layers = p.net.layers;
+  const int bytes = Shape::bytes(layers, true) + (kThreads / 32) * layers * Shape::kMaskWords * 32 * 4;
+  const auto kernel = forward_kernel<W, KT, kGradient>;
+  const unsigned blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), launch.device, kThreads, bytes,
+                                            (p.n + kThreads / 2 - 1) / (kThreads / 2));
+  kernel<<<blocks, kThreads, bytes, stream_of(launch)>>>(p);
+  check(cudaGetLastError(), "field_forward");
+}
+
+}  // namespace
+
+template <>
+void field_forward<float>(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const float* x,
+                          const float*, const Half* storage, const float* level_weights, const float* mlp, float* tau,
+                          float* albedo, float* gradient, std::uint32_t* masks) {
+  if (n == 0) return;
+  const DeviceGuard guard(launch.device);
+  FieldArgs p = field_args(net, n, count, x, storage, level_weights, mlp);
+  p.tau = tau, p.albedo = albedo, p.gradient = gradient, p.masks = masks;
+  with_field_shape(net, [&](auto width, auto tiles) {
+    constexpr int W = decltype(width)::value, KT = decltype(tiles)::value;
+    gradient ? launch_forward<W, KT, true>(launch, p) : launch_forward<W, KT, false>(launch, p);
+  });
+}
+
+template <>
+void field_forward<double>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const double*, const double*,
+                           const Half*, const double*, const double*, double*, double*, double*, std::uint32_t*) {
+  throw std::invalid_argument("field_forward on CUDA computes in half precision: float32 only");
+}
+
+}  // namespace dfast::cuda

@@ -1,0 +1,62 @@
+// What the fused field's launchers share: shapes that are compiled, and persistent grids.
+#pragma once
+
+#include <stdexcept>
+#include <type_traits>
+
+#include "cuda/field_mlp.cuh"
+#include "cuda/launch.h"
+
+namespace dfast::cuda {
+
+inline FieldArgs field_args(const FieldNet& net, std::int64_t n, const std::int64_t* count, const float* x,
+                            const Half* storage, const float* level_weights, const float* mlp) {
+  if (!storage || net.grid.features != 2 || net.grid.levels > 16) {
+    throw std::invalid_argument("the fused CUDA field needs half storage, 2 features and at most 16 levels");
+  }
+  if (reinterpret_cast<std::uintptr_t>(storage) % 8 != 0) {
+    throw std::invalid_argument("the fused CUDA field needs storage on an 8-byte boundary");
+  }
+  for (int l = 0; l < net.grid.levels; ++l) {
+    if (net.grid.level[l].offset % 2) throw std::invalid_argument("the fused CUDA field needs even level offsets");
+  }
+  FieldArgs p = {};
+  p.net = net, p.n = n, p.count = count, p.x = x;
+  p.storage = reinterpret_cast<const std::uint32_t*>(storage);
+  p.level_weights = level_weights, p.mlp = mlp;
+  return p;
+}
+
+// Calls f(width, input tiles) with compile-time constants.
+template <class F>
+void with_field_shape(const FieldNet& net, const F& f) {
+  const auto with_width = [&](auto tiles) {
+    switch (net.width) {
+      case 16:
+        return f(std::integral_constant<int, 16>{}, tiles);
+      case 32:
+        return f(std::integral_constant<int, 32>{}, tiles);
+      case 64:
+        return f(std::integral_constant<int, 64>{}, tiles);
+      case 128:
+        return f(std::integral_constant<int, 128>{}, tiles);
+      default:
+        throw std::invalid_argument("the fused CUDA field needs a width of 16, 32, 64 or 128");
+    }
+  };
+  net.grid.levels <= 8 ? with_width(std::integral_constant<int, 1>{}) : with_width(std::integral_constant<int, 2>{});
+}
+
+// As many blocks as run at once, and no more than there is work for. The launches may be captured in a graph: nothing
+// here touches the stream.
+inline unsigned persistent_blocks(const void* kernel, int device, int threads, int bytes, std::int64_t wanted) {
+  int processors = 0, resident = 0;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the field");
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes), "occupancy of the field");
+  if (resident < 1) throw std::runtime_error("the fused CUDA field does not fit on this GPU");
+  const std::int64_t most = static_cast<std::int64_t>(processors) * resident;
+  return static_cast<unsigned>(wanted < most ? wanted : most);
+}
+
+}  // namespace dfast::cuda
