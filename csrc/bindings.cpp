@@ -111,15 +111,8 @@ PYBIND11_MODULE(_C, m) {
            py::arg("scale"), py::arg("bias"), py::arg("blob"), py::arg("blob_height"), py::arg("blob_width"));
 
   // ops/field.h
-#if defined(DFAST_WITH_CUDA) && !__has_include("cuda/field.cu")  // until the kernel is there
-  def_launcher(m, "field_forward_cpu_f32", &cpu::field_forward<float>);
-  def_launcher(m, "field_forward_cpu_f64", &cpu::field_forward<double>);
-  def_launcher(m, "field_backward_cpu_f32", &cpu::field_backward<float>);
-  def_launcher(m, "field_backward_cpu_f64", &cpu::field_backward<double>);
-#else
   DFAST_OP(field_forward);
   DFAST_OP(field_backward);
-#endif
 
   // ops/rays.h, ops/march.h, ops/composite.h, ops/shade.h, ops/shade_composite.h
   DFAST_OP(pixel_rays);

@@ -56,7 +56,7 @@ def close(got: Tensor, expected: Tensor, exact: Tensor, spec: GridSpec) -> None:
 def test_spec_layout() -> None:
     spec = GridSpec()
     assert spec.resolutions[0] == 9 and spec.resolutions[-1] == 129
-    assert spec.offsets[1] == 9**3 and spec.entries == spec.offsets[-1]
+    assert spec.offsets[1] == 9**3 + 7 and spec.entries == spec.offsets[-1]
     assert any(spec.dense) and not all(spec.dense)
     assert spec.outputs == 16
     assert GridSpec(levels=1).resolutions == (9,)
@@ -84,6 +84,7 @@ def test_linear_reproduces_linear_functions(device: torch.device) -> None:
     axis = (torch.arange(9, dtype=torch.float64, device=device) - 0.5) / spec.scales[0]
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     table = torch.stack([x, y, z, torch.ones_like(x)], -1).reshape(-1, 4)
+    table = torch.cat([table, table.new_zeros(spec.entries - 9**3, 4)])
     points = torch.rand(50, 3, dtype=torch.float64, device=device)
     points[0], points[1] = 0.0, 1.0
     e = hash_encode(points, table, spec)

@@ -164,7 +164,8 @@ def field(
 
     Args:
         x: [N, 3] world points, meant to lie in the cube [-1, 1]^3, float32 or float64 (CUDA:
-            float32). Outside, the value and slope of the table's border are carried on.
+            float32). Outside, the value and slope of the table's border are carried on (CPU), or
+            the border's are taken (CUDA).
         table: [spec.grid.entries, spec.grid.features], dtype of x.
         mlp: [spec.parameters], dtype of x, as described in :class:`FieldSpec`.
         spec: the field's shape; see :func:`unsupported` for what CUDA takes.
@@ -197,9 +198,11 @@ def field(
     if reason := unsupported(spec, x.device, x.dtype, storage is not None):
         raise ValueError(f"dfast.ops.field cannot take this: {reason}")
     numbers = [spec.density_scale, spec.density_bias, spec.blob_height, spec.blob_width]
-    tau, albedo, gradient = _field(
-        x.detach(), table, mlp, level_weights, storage, count, _pack(spec), numbers, want_gradient
-    )
+    learns = torch.is_grad_enabled() and (table.requires_grad or mlp.requires_grad)
+    tau, albedo, gradient, _ = _field(
+        x.detach(), table, mlp, level_weights, storage, count, _pack(spec), numbers, want_gradient,
+        learns and x.device.type == "cuda",
+    )  # fmt: skip
     return FieldSample(tau, albedo, gradient if want_gradient else None)
 
 
@@ -256,47 +259,63 @@ def _arguments(
 @torch.library.custom_op(
     "dfast::field",
     mutates_args=(),
-    schema=f"({_COMMON}, bool want_gradient) -> (Tensor, Tensor, Tensor)",
+    schema=f"({_COMMON}, bool want_gradient, bool keep_masks) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _field(  # type: ignore[no-untyped-def]
-    x, table, mlp, level_weights, storage, count, net, numbers, want_gradient
+    x, table, mlp, level_weights, storage, count, net, numbers, want_gradient, keep_masks
 ):
-    """tau [N], albedo [N, 3], gradient [N, 3] or [0, 3]."""
-    n = x.shape[0]
-    tau, albedo = x.new_empty(n), x.new_empty(n, 3)
-    gradient = x.new_empty(n if want_gradient else 0, 3)
+    """tau [N], albedo [N, 3], gradient [N, 3] or [0, 3], and the masks that CUDA's backward needs:
+    which units were active, a bit each."""
+    results = _empty_results(x, net, want_gradient, keep_masks)
+    tau, albedo, gradient, masks = results
     arguments = _arguments(x, table, mlp, level_weights, storage, count, net, numbers)
-    _native.call("field_forward", x, *arguments, tau, albedo, gradient if want_gradient else None)
-    return tau, albedo, gradient
+    _native.call(
+        "field_forward", x, *arguments, tau, albedo, gradient if want_gradient else None,
+        masks if keep_masks else None,
+    )  # fmt: skip
+    return results
+
+
+def _empty_results(
+    x: Tensor, net: Sequence[int], want_gradient: bool, keep_masks: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n, (width, layers) = x.shape[0], net[6:8]
+    masks = ((n + 15) // 16 if keep_masks else 0, layers, (width + 63) // 64, 32)
+    return (
+        x.new_empty(n),
+        x.new_empty(n, 3),
+        x.new_empty(n if want_gradient else 0, 3),
+        x.new_empty(masks, dtype=torch.int32),
+    )
 
 
 @torch.library.custom_op(
     "dfast::field_backward",
     mutates_args=(),
-    schema=f"({_COMMON}, Tensor? d_tau, Tensor? d_albedo, Tensor? d_gradient) -> (Tensor, Tensor)",
+    schema=f"({_COMMON}, Tensor masks, Tensor? d_tau, Tensor? d_albedo, Tensor? d_gradient)"
+    " -> (Tensor, Tensor)",
 )
 def _field_backward(  # type: ignore[no-untyped-def]
-    x, table, mlp, level_weights, storage, count, net, numbers, d_tau, d_albedo, d_gradient
+    x, table, mlp, level_weights, storage, count, net, numbers, masks, d_tau, d_albedo, d_gradient
 ):
     """d_table, d_mlp. Gradients that are None are zero."""
     d_table, d_mlp = x.new_zeros(table.shape), x.new_zeros(mlp.shape)
     given = [None if d is None else d.contiguous() for d in (d_tau, d_albedo, d_gradient)]
     arguments = _arguments(x, table, mlp, level_weights, storage, count, net, numbers)
-    _native.call("field_backward", x, *arguments, *given, table.shape[0], d_table, d_mlp)
+    _native.call("field_backward", x, *arguments, masks, *given, table.shape[0], d_table, d_mlp)
     return d_table, d_mlp
 
 
 @torch.library.register_fake("dfast::field")
 def _(  # type: ignore[no-untyped-def]
-    x, table, mlp, level_weights, storage, count, net, numbers, want_gradient
+    x, table, mlp, level_weights, storage, count, net, numbers, want_gradient, keep_masks
 ):
-    n = x.shape[0]
-    return x.new_empty(n), x.new_empty(n, 3), x.new_empty(n if want_gradient else 0, 3)
+    return _empty_results(x, net, want_gradient, keep_masks)
 
 
 @torch.library.register_fake("dfast::field_backward")
 def _(  # type: ignore[no-untyped-def]
-    x, table, mlp, level_weights, storage, count, net, numbers, d_tau, d_albedo, d_gradient
+    x, table, mlp, level_weights, storage, count, net, numbers, masks, d_tau, d_albedo, d_gradient
 ):
     return x.new_empty(table.shape), x.new_empty(mlp.shape)
 
@@ -306,18 +325,19 @@ def _(  # type: ignore[no-untyped-def]
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.net, ctx.numbers, ctx.want_gradient = inputs
-    ctx.save_for_backward(*tensors)
+    *tensors, ctx.net, ctx.numbers, ctx.want_gradient, _ = inputs
+    ctx.save_for_backward(*tensors, output[3])
     ctx.set_materialize_grads(False)
 
 
 def _backward(
-    ctx: Any, d_tau: Tensor | None, d_albedo: Tensor | None, d_gradient: Tensor | None
+    ctx: Any, d_tau: Tensor | None, d_albedo: Tensor | None, d_gradient: Tensor | None, _: None
 ) -> tuple[Tensor | None, ...]:
     if not ctx.want_gradient:
         d_gradient = None
+    *tensors, masks = ctx.saved_tensors
     d_table, d_mlp = _field_backward(
-        *ctx.saved_tensors, ctx.net, ctx.numbers, d_tau, d_albedo, d_gradient
+        *tensors, ctx.net, ctx.numbers, masks, d_tau, d_albedo, d_gradient
     )
     return (
         None,  # x
@@ -329,6 +349,7 @@ def _backward(
         None,  # net
         None,  # numbers
         None,  # want_gradient
+        None,  # keep_masks
     )
 
 

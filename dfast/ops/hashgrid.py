@@ -87,7 +87,9 @@ class GridSpec:
         """First row of each level, and the row past the last: levels + 1 numbers."""
         rows = [0]
         for resolution, dense in zip(self.resolutions, self.dense, strict=True):
-            rows.append(rows[-1] + (resolution**3 if dense else 2**self.log2_entries))
+            # Whole groups of 8 rows, so that neighbours along x can be read together.
+            size = -(-(resolution**3) // 8) * 8 if dense else 2**self.log2_entries
+            rows.append(rows[-1] + size)
         return tuple(rows)
 
     @property
