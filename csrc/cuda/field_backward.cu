@@ -1,4 +1,4 @@
-// Field, backward: recompute, adjoints of both orders, one scatter a corner, weight gradients in registers.
+// Field, backward: recompute, adjoints of both orders, weight gradients in registers; then one scatter a corner.
 //
 // A warp recomputes 16 samples (values h and tangents hdot = dh/dx u share every weight that is read), turns around at
 // the outputs and walks back with the adjoints d and a. A block's warps then form dW_k = d_k h_{k-1}^T + a_k
@@ -10,6 +10,7 @@
 // largest sample seen so far (a new one rescales the sums, exactly).
 #include "cuda/field_launch.h"
 #include "cuda/field_mlp.cuh"
+#include "cuda/hash_scatter.cuh"
 
 namespace dfast::cuda {
 namespace {
@@ -207,9 +208,10 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : 3)
   float last_sums[W / 16][4] = {}, last_bias[2] = {};
   float common = 0.0f;  // the block's scale; 0 until a sample has a gradient
 
-  const std::int64_t n = points_of(p), tiles = (n + rows - 1) / rows;
+  const std::int64_t all = points_of(p), n = all < p.first + p.most ? all : p.first + p.most;
+  const std::int64_t tiles = (n + rows - 1) / rows;
   int turn = 0;
-  for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x, turn ^= 1) {
+  for (std::int64_t tile = p.first / rows + blockIdx.x; tile < tiles; tile += gridDim.x, turn ^= 1) {
     const bool works = warp < working;
     const FieldPoints points(p, n, tile * working + (works ? warp : 0));
     const int row0 = 16 * warp;  // of this warp in the block's arrays
@@ -253,9 +255,9 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : 3)
         for (int r = 0; r < 2; ++r) {
           float value[2] = {}, slope[3][2] = {}, along[2] = {};
           if (level.weight != 0.0f) {
-            const FieldCell cell = locate(level, p.net.grid.smooth, points.unit[r]);
+            const FieldCell cell = locate<true>(level, p.net.grid.smooth, points.unit[r]);
             std::uint32_t corner[8];
-            read_corners(p.storage + level.offset, cell.row, corner);
+            read_corners(p.storage, level, cell, corner);
             interpolate<kSecond>(corner, cell.w, value, slope);
             if constexpr (kSecond) {
 #pragma unroll
@@ -351,6 +353,14 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : 3)
     const unsigned tile_most = largest[turn];
     if (threadIdx.x == 0) largest[turn ^ 1] = 0;  // read again only after the next barrier
     if (tile_most == 0) {                         // no gradient in the whole tile
+      if (works && points.any) {
+        const std::int64_t at = 16 * (tile * working + warp) - p.first + 2 * (lane >> 2);
+        for (int level = quarter; level < p.net.grid.levels; level += 4) {
+          *reinterpret_cast<uint2*>(p.adjoints.d + level * p.adjoints.pitch + at) = make_uint2(0, 0);
+          if (kSecond) *reinterpret_cast<uint2*>(p.adjoints.a + level * p.adjoints.pitch + at) = make_uint2(0, 0);
+        }
+        if (quarter == 0) *reinterpret_cast<float2*>(p.adjoints.unit + at) = make_float2(1.0f, 1.0f);
+      }
       __syncthreads();
       continue;
     }
@@ -459,24 +469,20 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : 3)
                                   rows);
     }
 
-    // Into the table.
-    if (works) {
-      float d[2][2] = {};
-#pragma unroll 1
-      for (int k = 0; k < KT; ++k) {
-        multiply<true, S, W / 16, 2>(
-            h, shared.weights + 16 * k, Shape::kInStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
-            [&](int s, int t, float (&c)[4]) {
-              if (s == 0) {
-#pragma unroll
-                for (int i = 0; i < 4; ++i) d[i / 2][i % 2] = c[i] / row_scale[i / 2];
-              }
-              if (s != S - 1) return;
-              const FieldLevel level = shared.levels[8 * k + 4 * t + quarter];
-              const float a[2][2] = {{c[0], c[1]}, {c[2], c[3]}};  // of the second order; unused without
-              scatter<kSecond>(p.d_table, level, p.net.grid.smooth, points.unit, u, d, a);
-            });
+    // d_0 and a_0 of a level are with the lane that gathered it.
+    if (works && points.any) {
+      const std::int64_t at = 16 * (tile * working + warp) - p.first + 2 * (lane >> 2);
+      if (quarter == 0) {
+        *reinterpret_cast<float2*>(p.adjoints.unit + at) = make_float2(1.0f / row_scale[0], 1.0f / row_scale[1]);
       }
+      multiply<true, S, W / 16, 2 * KT>(
+          h, shared.weights, Shape::kInStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
+          [&](int s, int j, float (&c)[4]) {
+            const int level = 4 * j + quarter;
+            if (level >= p.net.grid.levels) return;
+            std::uint32_t* to = (s == 0 ? p.adjoints.d : p.adjoints.a) + level * p.adjoints.pitch + at;
+            *reinterpret_cast<uint2*>(to) = make_uint2(pack_half(c[0], c[1]), pack_half(c[2], c[3]));
+          });
     }
     __syncthreads();
   }
@@ -484,23 +490,24 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : 3)
   if (common == 0.0f) return;
   const float unit = 1.0f / common;
   const int inputs = 2 * p.net.grid.levels;
-  flush(first_sums, field_layer(inputs, W, layers, 0), unit, p.d_mlp);
-  if (layers > 1) flush(middle_sums[0], field_layer(inputs, W, layers, 1), unit, p.d_mlp);
-  if (kMiddle > 1) flush(middle_sums[kMiddle - 1], field_layer(inputs, W, layers, 2), unit, p.d_mlp);
+  float* out = p.d_mlp + (blockIdx.x % p.parts) * p.parameters;  // fewer blocks on one address
+  flush(first_sums, field_layer(inputs, W, layers, 0), unit, out);
+  if (layers > 1) flush(middle_sums[0], field_layer(inputs, W, layers, 1), unit, out);
+  if (kMiddle > 1) flush(middle_sums[kMiddle - 1], field_layer(inputs, W, layers, 2), unit, out);
   const FieldLayer last = field_layer(inputs, W, layers, layers);
 #pragma unroll
   for (int k = 0; k < W / 16; ++k) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int output = 2 * quarter + (i & 1), column = 16 * k + (lane >> 2) + 8 * (i >> 1);
-      if (output < kFieldOutputs) atomicAdd(p.d_mlp + last.weight + output * W + column, last_sums[k][i] * unit);
+      if (output < kFieldOutputs) atomicAdd(out + last.weight + output * W + column, last_sums[k][i] * unit);
     }
   }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     for (int step = 4; step < 32; step *= 2) last_bias[i] += __shfl_xor_sync(~0u, last_bias[i], step);
     const int output = 2 * quarter + i;
-    if (lane < 4 && output < kFieldOutputs) atomicAdd(p.d_mlp + last.bias + output, last_bias[i]);
+    if (lane < 4 && output < kFieldOutputs) atomicAdd(out + last.bias + output, last_bias[i]);
   }
 }
 
@@ -511,17 +518,50 @@ void launch_backward(const Launch& launch, const FieldArgs& p) {
   int most = 0;
   check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, launch.device),
         "cudaDeviceGetAttribute");
-  const int fixed = Shape::bytes(layers, false) + warps * layers * Shape::kMaskWords * 32 * 4 + 64;  // 64: `largest`
+  const int fixed = Shape::bytes(layers, false) + warps * layers * Shape::kMaskWords * 32 * 4;
   const int sample = 2 * Samples<W, KT, kSecond>::halves(layers);
   int rows = 16 * warps;
-  while (rows > 16 && fixed + rows * sample > most) rows -= 16;
+  while (rows > 16 && fixed + rows * sample + 64 > most) rows /= 2;  // 64: `largest`
   const auto kernel = backward_kernel<W, KT, kSecond, kMiddle>;
-  const int bytes = fixed - 64 + rows * sample;
+  const int bytes = fixed + rows * sample;
   const unsigned blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), launch.device, 32 * warps, bytes,
-                                            (p.n + rows - 1) / rows);
+                                            (p.most + rows - 1) / rows);
   kernel<<<blocks, 32 * warps, bytes, stream_of(launch)>>>(p, rows);
   check(cudaGetLastError(), "field_backward");
 }
+
+// The adjoints of one launch, as the scatter reads them.
+struct AdjointSource {
+  static constexpr bool kInside = true;
+  const std::int64_t* device_count;
+  std::int64_t n, first, most;
+  const float* x;
+  const float* d_gradient;
+  FieldAdjoints adjoints;
+
+  __device__ __forceinline__ std::int64_t count() const {
+    const std::int64_t all = device_count && *device_count < n ? *device_count : n;
+    const std::int64_t left = all - first;
+    return left < most ? left : most;
+  }
+  __device__ __forceinline__ void point(std::int64_t i, float (&to)[3]) const {
+#pragma unroll
+    for (int k = 0; k < 3; ++k) to[k] = unit_of(__ldg(x + 3 * (first + i) + k));
+  }
+  __device__ __forceinline__ void direction(std::int64_t i, float (&to)[3]) const {
+#pragma unroll
+    for (int k = 0; k < 3; ++k) to[k] = 0.5f * __ldg(d_gradient + 3 * (first + i) + k);
+  }
+  __device__ __forceinline__ void adjoint(std::int64_t i, int level, float (&to)[2]) const {
+    const float2 d = unpack_half(__ldg(adjoints.d + level * adjoints.pitch + i));
+    const float unit = __ldg(adjoints.unit + i);
+    to[0] = unit * d.x, to[1] = unit * d.y;
+  }
+  __device__ __forceinline__ void second(std::int64_t i, int level, float (&to)[2]) const {
+    const float2 a = unpack_half(__ldg(adjoints.a + level * adjoints.pitch + i));
+    to[0] = a.x, to[1] = a.y;
+  }
+};
 
 }  // namespace
 
@@ -529,26 +569,40 @@ template <>
 void field_backward<float>(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count,
                            const float* x, const float*, const Half* storage, const float* level_weights,
                            const float* mlp, const std::uint32_t* masks, const float* d_tau, const float* d_albedo,
-                           const float* d_gradient, std::int64_t, float* d_table, float* d_mlp) {
+                           const float* d_gradient, std::int64_t chunk, std::uint32_t* workspace, std::int64_t,
+                           float* d_table, int parts, float* d_mlp) {
   if (n == 0) return;
+  if (chunk < 128 || chunk % 128) throw std::invalid_argument("field_backward: chunk must be a multiple of 128");
   const DeviceGuard guard(launch.device);
   FieldArgs p = field_args(net, n, count, x, storage, level_weights, mlp);
   p.masks = const_cast<std::uint32_t*>(masks);
-  p.d_tau = d_tau, p.d_albedo = d_albedo, p.d_gradient = d_gradient, p.d_table = d_table, p.d_mlp = d_mlp;
-  with_field_shape(net, [&](auto width, auto tiles) {
-    constexpr int W = decltype(width)::value, KT = decltype(tiles)::value;
-    if (net.layers <= 2) {
-      d_gradient ? launch_backward<W, KT, true, 1>(launch, p) : launch_backward<W, KT, false, 1>(launch, p);
-    } else {
-      d_gradient ? launch_backward<W, KT, true, 2>(launch, p) : launch_backward<W, KT, false, 2>(launch, p);
-    }
-  });
+  p.d_tau = d_tau, p.d_albedo = d_albedo, p.d_gradient = d_gradient;
+  p.d_mlp = d_mlp, p.parts = parts;
+  const FieldLayer last = field_layer(2 * net.grid.levels, net.width, net.layers, net.layers);
+  p.parameters = last.bias + last.out;
+  p.adjoints = {workspace, workspace + net.grid.levels * chunk,
+                reinterpret_cast<float*>(workspace + 2 * net.grid.levels * chunk), chunk};
+  for (p.first = 0; p.first < n; p.first += chunk) {
+    p.most = n - p.first < chunk ? n - p.first : chunk;
+    with_field_shape(net, [&](auto width, auto tiles) {
+      constexpr int W = decltype(width)::value, KT = decltype(tiles)::value;
+      if (net.layers <= 2) {
+        d_gradient ? launch_backward<W, KT, true, 1>(launch, p) : launch_backward<W, KT, false, 1>(launch, p);
+      } else {
+        d_gradient ? launch_backward<W, KT, true, 2>(launch, p) : launch_backward<W, KT, false, 2>(launch, p);
+      }
+    });
+    const AdjointSource source = {count, n, p.first, p.most, x, d_gradient, p.adjoints};
+    d_gradient ? scatter_runs<true>(launch, net.grid, level_weights, p.most, source, d_table)
+               : scatter_runs<false>(launch, net.grid, level_weights, p.most, source, d_table);
+  }
 }
 
 template <>
 void field_backward<double>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const double*, const double*,
                             const Half*, const double*, const double*, const std::uint32_t*, const double*,
-                            const double*, const double*, std::int64_t, double*, double*) {
+                            const double*, const double*, std::int64_t, std::uint32_t*, std::int64_t, double*, int,
+                            double*) {
   throw std::invalid_argument("field_backward on CUDA computes in half precision: float32 only");
 }
 

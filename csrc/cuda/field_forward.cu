@@ -11,7 +11,9 @@ namespace {
 constexpr int kThreads = 128;
 
 template <int W, int KT, bool kGradient>
-__global__ void __launch_bounds__(kThreads, W <= 32 ? 4 : W <= 64 ? 3 : 1) forward_kernel(const FieldArgs p) {
+__global__ void __launch_bounds__(kThreads, W <= 32   ? 4
+                                            : W <= 64 ? 3
+                                                      : 1) forward_kernel(const FieldArgs p) {
   using Shape = FieldShape<W, KT>;
   extern __shared__ __align__(16) unsigned char memory[];
   const FieldShared shared = load_net<W, KT, true>(p, memory);
@@ -36,9 +38,9 @@ __global__ void __launch_bounds__(kThreads, W <= 32 ? 4 : W <= 64 ? 3 : 1) forwa
       for (int r = 0; r < 2; ++r) {
         float value[2] = {}, slope[3][2] = {};
         if (level.weight != 0.0f) {
-          const FieldCell cell = locate(level, p.net.grid.smooth, points.unit[r]);
+          const FieldCell cell = locate<true>(level, p.net.grid.smooth, points.unit[r]);
           std::uint32_t corner[8];
-          read_corners(p.storage + level.offset, cell.row, corner);
+          read_corners(p.storage, level, cell, corner);
           interpolate<kGradient>(corner, cell.w, value, slope);
           if constexpr (kGradient) {
 #pragma unroll

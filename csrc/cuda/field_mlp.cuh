@@ -1,9 +1,20 @@
 // The MLP inside the fused field: weights as halves in shared memory, activations in registers, 16 samples a warp.
+//
+// A lane gathers two samples in every fourth level, which is how the A fragment of the first product wants its numbers
+// when a level has two features: q = lane / 4 names the samples, p = lane % 4 the level.
 #pragma once
 
 #include "cuda/field_grid.cuh"
 
 namespace dfast::cuda {
+
+// What the scatter needs of up to `pitch` samples: d_0, in units of 1 / scale, and a_0, pairs of halves [L, pitch].
+struct FieldAdjoints {
+  std::uint32_t* d;
+  std::uint32_t* a;
+  float* unit;  // [pitch] the sample's 1 / scale
+  std::int64_t pitch;
+};
 
 struct FieldArgs {
   FieldNet net;
@@ -22,8 +33,11 @@ struct FieldArgs {
   const float* d_tau;
   const float* d_albedo;
   const float* d_gradient;
-  float* d_table;
-  float* d_mlp;
+  float* d_mlp;           // [parts, P]
+  int parts, parameters;  // P
+  std::int64_t first;     // sample of this launch, a multiple of 16
+  std::int64_t most;      // samples of this launch
+  FieldAdjoints adjoints;
 };
 
 // W: width of the hidden layers. KT: 16-wide tiles of the input, 8 levels each.
@@ -62,17 +76,21 @@ __device__ __forceinline__ FieldShared load_net(const FieldArgs& p, unsigned cha
   shared.bias = reinterpret_cast<float*>(shared.levels + Shape::kLevels);
   shared.weights = reinterpret_cast<__half*>(shared.bias + Shape::biases(layers));
   shared.low = Shape::halves(layers);
-  load_levels(p.net.grid, p.level_weights, Shape::kLevels, shared.levels);
+  const int lane = threadIdx.x & 31, warps = blockDim.x >> 5;
+  if (threadIdx.x < Shape::kLevels) load_level(p.net.grid, p.level_weights, threadIdx.x, shared.levels + threadIdx.x);
   for (int k = 0; k <= layers; ++k) {
     const FieldLayer layer = field_layer(inputs, W, layers, k);
     const int stride = k == 0 ? Shape::kInStride : Shape::kStride, rows = k == layers ? 8 : W;
     __half* to = shared.weights + (k == 0 ? 0 : Shape::middle(k));
-    for (int i = threadIdx.x; i < rows * stride; i += blockDim.x) {
-      const int row = i / stride, column = i % stride;
-      const bool real = row < layer.out && column < layer.in;
-      const float w = real ? p.mlp[layer.weight + row * layer.in + column] : 0.0f;
-      to[i] = __float2half_rn(w);
-      if (kSplit) to[i + shared.low] = __float2half_rn(w - __half2float(to[i]));
+#pragma unroll 4
+    for (int row = threadIdx.x >> 5; row < rows; row += warps) {
+      for (int column = lane; column < stride; column += 32) {
+        const bool real = row < layer.out && column < layer.in;
+        const float w = real ? p.mlp[layer.weight + row * layer.in + column] : 0.0f;
+        const __half high = __float2half_rn(w);
+        to[row * stride + column] = high;
+        if (kSplit) to[row * stride + column + shared.low] = __float2half_rn(w - __half2float(high));
+      }
     }
     for (int i = threadIdx.x; i < rows; i += blockDim.x) {
       shared.bias[k * W + i] = i < layer.out ? p.mlp[layer.bias + i] : 0.0f;
@@ -221,6 +239,12 @@ __device__ __forceinline__ void first_adjoint(const FieldShared& shared, int lay
   }
 }
 
+// World [-1, 1] to the grid's [0, 1]; NaN stays NaN.
+__device__ __forceinline__ float unit_of(float x) {
+  const float above = x < -1.0f ? -1.0f : x;
+  return ((above > 1.0f ? 1.0f : above) + 1.0f) * 0.5f;
+}
+
 // The lane's two samples of a tile of 16: rows q and q + 8 are samples 2q and 2q + 1, neighbours along a ray.
 struct FieldPoints {
   std::int64_t index[2];
@@ -238,8 +262,7 @@ struct FieldPoints {
 #pragma unroll
       for (int k = 0; k < 3; ++k) {
         x[r][k] = p.x[3 * index[r] + k];
-        const float above = x[r][k] < -1.0f ? -1.0f : x[r][k];
-        unit[r][k] = ((above > 1.0f ? 1.0f : above) + 1.0f) * 0.5f;
+        unit[r][k] = unit_of(x[r][k]);
       }
     }
   }

@@ -7,15 +7,9 @@
 // when the caller wants sums that do not depend on the order.
 #include <type_traits>
 
+#include "cuda/hash_scatter.cuh"
 #include "cuda/launch.h"
 #include "ops/hashgrid.h"
-
-// float2 and float4 atomicAdd need sm_90 (and are not even declared below it).
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-#define DFAST_VECTOR_ATOMICS true
-#else
-#define DFAST_VECTOR_ATOMICS false
-#endif
 
 namespace dfast::cuda {
 namespace {
@@ -116,7 +110,34 @@ __device__ __forceinline__ void add_row(HashRow<T, F>* to, const HashRow<T, F>& 
   }
 }
 
-// Grid: (samples, levels). Samples whose terms are all zero add nothing.
+// Two float features, the usual grid, as hash_scatter.cuh wants them.
+struct RowSource {
+  static constexpr bool kInside = false;
+  std::int64_t n;
+  int levels;
+  const float* x;
+  const float* d0;  // nullable
+  const float* u;
+  const float* a0;
+
+  __device__ __forceinline__ std::int64_t count() const { return n; }
+  __device__ __forceinline__ void point(std::int64_t i, float (&to)[3]) const {
+    for (int k = 0; k < 3; ++k) to[k] = __ldg(x + 3 * i + k);
+  }
+  __device__ __forceinline__ void direction(std::int64_t i, float (&to)[3]) const {
+    for (int k = 0; k < 3; ++k) to[k] = __ldg(u + 3 * i + k);
+  }
+  __device__ __forceinline__ void adjoint(std::int64_t i, int level, float (&to)[2]) const {
+    const float2 d = d0 ? __ldg(reinterpret_cast<const float2*>(d0) + i * levels + level) : make_float2(0.0f, 0.0f);
+    to[0] = d.x, to[1] = d.y;
+  }
+  __device__ __forceinline__ void second(std::int64_t i, int level, float (&to)[2]) const {
+    const float2 a = __ldg(reinterpret_cast<const float2*>(a0) + i * levels + level);
+    to[0] = a.x, to[1] = a.y;
+  }
+};
+
+// Every other grid. Grid: (samples, levels). Samples whose terms are all zero add nothing.
 template <int F, typename T>
 __global__ void __launch_bounds__(kBlock)
     scatter_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
@@ -258,6 +279,13 @@ void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* 
                   const double* fixed_unit) {
   if (n == 0) return;
   const DeviceGuard guard(launch.device);
+  if constexpr (std::is_same_v<T, float>) {
+    if (grid.features == 2 && !fixed) {
+      const RowSource source = {n, grid.levels, x, d0, u, a0};
+      return u ? scatter_runs<true>(launch, grid, weights, n, source, out)
+               : scatter_runs<false>(launch, grid, weights, n, source, out);
+    }
+  }
   const dim3 blocks(blocks_for(n, kBlock), grid.levels);
   with_features(grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;

@@ -80,12 +80,15 @@ DFAST_LAUNCHERS(
     void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const T* x,
                         const T* table, const Half* storage, const T* level_weights, const T* mlp,
                         const std::uint32_t* masks,  // of the forward pass; null on the CPU, which needs none
-                        const T* d_tau,        // [n], nullable: zero
-                        const T* d_albedo,     // [n, 3], nullable
-                        const T* d_gradient,   // [n, 3], nullable
-                        std::int64_t entries,  // rows of the table
-                        T* d_table,            // [entries, F], zeroed; added to
-                        T* d_mlp);             // [P], zeroed; added to
+                        const T* d_tau,              // [n], nullable: zero
+                        const T* d_albedo,           // [n, 3], nullable
+                        const T* d_gradient,         // [n, 3], nullable
+                        std::int64_t chunk,          // points at a time, a multiple of 128; CUDA only, as is
+                        std::uint32_t* workspace,    // [2 L + 1, chunk]
+                        std::int64_t entries,        // rows of the table
+                        T* d_table,                  // [entries, F], zeroed; added to
+                        int parts,                   // the gradient of the MLP is the sum of so many
+                        T* d_mlp);                   // [parts, P], zeroed; added to
 )
 // clang-format on
 
