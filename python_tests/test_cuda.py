@@ -152,8 +152,8 @@ def test_cuda_agrees_with_the_cpu() -> None:
     wanted, got = len(one.rays.samples.t), len(two.rays.samples.t)
     assert abs(wanted - got) <= 1e-3 * wanted  # a sample on a cell's face may fall either way
     assert float((one.image - two.image.cpu()).detach().abs().mean()) < 1e-4
-    for a, b in zip(on_cpu.parameters(), on_gpu.parameters(), strict=True):
-        assert float((a.grad - b.grad.cpu()).norm()) <= 5e-3 * float(a.grad.norm())
+    for a, b in zip(on_cpu.parameters(), on_gpu.parameters(), strict=True):  # float and half
+        assert float((a.grad - b.grad.cpu()).norm()) <= 2e-2 * float(a.grad.norm())
 
 
 def test_training_from_end_to_end(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const st
                                  const Half*, const T*, const T*, T*, T*, T*, std::uint32_t*);                         \
   template void field_backward<T>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const T*, const T*,      \
                                   const Half*, const T*, const T*, const std::uint32_t*, const T*, const T*, const T*, \
-                                  std::int64_t, std::uint32_t*, std::int64_t, T*, int, T*);
+                                  std::int64_t, int, std::uint32_t*, std::int64_t, T*, T*);
 DFAST_INSTANTIATE(float)
 DFAST_INSTANTIATE(double)
 #undef DFAST_INSTANTIATE

@@ -139,9 +139,9 @@ __device__ __forceinline__ void rescale(Sums<W, IN>& sums, float factor) {
   for (float& v : sums.bias) v *= factor;
 }
 
-// Adds a warp's part of dW_k and db_k, in units of `unit`.
+// Writes a warp's part of dW_k and db_k, in units of `unit`.
 template <int W, int IN>
-__device__ __forceinline__ void flush(const Sums<W, IN>& sums, const FieldLayer& layer, float unit, float* out) {
+__device__ __forceinline__ void write_sums(const Sums<W, IN>& sums, const FieldLayer& layer, float unit, float* out) {
   using S = Split<W>;
   constexpr int kTiles = S::column_tiles(IN);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -153,15 +153,14 @@ __device__ __forceinline__ void flush(const Sums<W, IN>& sums, const FieldLayer&
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
       const int column = 8 * (kTiles * column_warp + t) + 2 * (lane & 3);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int r = row + 8 * (i >> 1), c = column + (i & 1);
-        if (c < layer.in) atomicAdd(out + layer.weight + r * layer.in + c, sums.weight[m][t][i] * unit);
-      }
+      if (column >= layer.in) continue;
+      const float* c = sums.weight[m][t];
+      float* to = out + layer.weight + row * layer.in + column;
+      *reinterpret_cast<float2*>(to) = make_float2(c[0] * unit, c[1] * unit);
+      *reinterpret_cast<float2*>(to + 8 * layer.in) = make_float2(c[2] * unit, c[3] * unit);
     }
     if (m == column_warp && (lane & 3) == 0) {
-      atomicAdd(out + layer.bias + row, sums.bias[0] * unit);
-      atomicAdd(out + layer.bias + row + 8, sums.bias[2] * unit);
+      out[layer.bias + row] = sums.bias[0] * unit, out[layer.bias + row + 8] = sums.bias[2] * unit;
     }
   }
 }
@@ -257,7 +256,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : 3)
           if (level.weight != 0.0f) {
             const FieldCell cell = locate<true>(level, p.net.grid.smooth, points.unit[r]);
             std::uint32_t corner[8];
-            read_corners(p.storage, level, cell, corner);
+            read_corners<true>(p.storage, level, cell, corner);
             interpolate<kSecond>(corner, cell.w, value, slope);
             if constexpr (kSecond) {
 #pragma unroll
@@ -487,32 +486,63 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : 3)
     __syncthreads();
   }
 
-  if (common == 0.0f) return;
-  const float unit = 1.0f / common;
+  const float unit = common == 0.0f ? 0.0f : 1.0f / common;
   const int inputs = 2 * p.net.grid.levels;
-  float* out = p.d_mlp + (blockIdx.x % p.parts) * p.parameters;  // fewer blocks on one address
-  flush(first_sums, field_layer(inputs, W, layers, 0), unit, out);
-  if (layers > 1) flush(middle_sums[0], field_layer(inputs, W, layers, 1), unit, out);
-  if (kMiddle > 1) flush(middle_sums[kMiddle - 1], field_layer(inputs, W, layers, 2), unit, out);
-  const FieldLayer last = field_layer(inputs, W, layers, layers);
-#pragma unroll
-  for (int k = 0; k < W / 16; ++k) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int output = 2 * quarter + (i & 1), column = 16 * k + (lane >> 2) + 8 * (i >> 1);
-      if (output < kFieldOutputs) atomicAdd(out + last.weight + output * W + column, last_sums[k][i] * unit);
-    }
-  }
+  float* out = p.partial + static_cast<std::size_t>(blockIdx.x) * p.parameters;
+  write_sums(first_sums, field_layer(inputs, W, layers, 0), unit, out);
+  if (layers > 1) write_sums(middle_sums[0], field_layer(inputs, W, layers, 1), unit, out);
+  if (kMiddle > 1) write_sums(middle_sums[kMiddle - 1], field_layer(inputs, W, layers, 2), unit, out);
+
+  // Of the last layer every warp has a part; they take turns in shared memory.
+  float* last_part = reinterpret_cast<float*>(samples.base);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     for (int step = 4; step < 32; step *= 2) last_bias[i] += __shfl_xor_sync(~0u, last_bias[i], step);
-    const int output = 2 * quarter + i;
-    if (lane < 4 && output < kFieldOutputs) atomicAdd(out + last.bias + output, last_bias[i]);
   }
+#pragma unroll 1
+  for (int turn_of = 0; turn_of < Split<W>::kWarps; ++turn_of) {
+    __syncthreads();
+    if (warp != turn_of) continue;
+    const auto add = [&](int at, float v) { last_part[at] = (turn_of == 0 ? 0.0f : last_part[at]) + v; };
+    if (quarter < 2) {
+#pragma unroll
+      for (int k = 0; k < W / 16; ++k) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          add((2 * quarter + (i & 1)) * W + 16 * k + (lane >> 2) + 8 * (i >> 1), last_sums[k][i] * unit);
+        }
+      }
+    }
+    if (lane < 2) add(kFieldOutputs * W + 2 * lane, last_bias[0]), add(kFieldOutputs * W + 2 * lane + 1, last_bias[1]);
+  }
+  __syncthreads();
+  const FieldLayer last = field_layer(inputs, W, layers, layers);
+  for (int i = threadIdx.x; i < kFieldOutputs * (W + 1); i += blockDim.x) out[last.weight + i] = last_part[i];
+}
+
+constexpr int kSumColumns = 32, kSumRows = 8;
+
+// sum[P] += the blocks' parts, in their order.
+__global__ void __launch_bounds__(kSumColumns* kSumRows)
+    add_parts_kernel(const float* __restrict__ partial, int blocks, int parameters, float* __restrict__ sum) {
+  __shared__ float rows[kSumRows][kSumColumns];
+  const int column = blockIdx.x * kSumColumns + threadIdx.x;
+  float total = 0.0f;
+  if (column < parameters) {
+#pragma unroll 8
+    for (int b = threadIdx.y; b < blocks; b += kSumRows)
+      total += partial[static_cast<std::size_t>(b) * parameters + column];
+  }
+  rows[threadIdx.y][threadIdx.x] = total;
+  __syncthreads();
+  if (threadIdx.y != 0 || column >= parameters) return;
+#pragma unroll
+  for (int r = 1; r < kSumRows; ++r) total += rows[r][threadIdx.x];
+  sum[column] += total;
 }
 
 template <int W, int KT, bool kSecond, int kMiddle>
-void launch_backward(const Launch& launch, const FieldArgs& p) {
+void launch_backward(const Launch& launch, const FieldArgs& p, int parts, float* d_mlp) {
   using Shape = FieldShape<W, KT>;
   const int layers = p.net.layers, warps = Split<W>::kWarps;
   int most = 0;
@@ -524,10 +554,14 @@ void launch_backward(const Launch& launch, const FieldArgs& p) {
   while (rows > 16 && fixed + rows * sample + 64 > most) rows /= 2;  // 64: `largest`
   const auto kernel = backward_kernel<W, KT, kSecond, kMiddle>;
   const int bytes = fixed + rows * sample;
+  const std::int64_t wanted = (p.most + rows - 1) / rows;
   const unsigned blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), launch.device, 32 * warps, bytes,
-                                            (p.most + rows - 1) / rows);
+                                            wanted < parts ? wanted : parts);
   kernel<<<blocks, 32 * warps, bytes, stream_of(launch)>>>(p, rows);
   check(cudaGetLastError(), "field_backward");
+  add_parts_kernel<<<blocks_for(p.parameters, kSumColumns), dim3(kSumColumns, kSumRows), 0, stream_of(launch)>>>(
+      p.partial, static_cast<int>(blocks), p.parameters, d_mlp);
+  check(cudaGetLastError(), "field_backward's sums");
 }
 
 // The adjoints of one launch, as the scatter reads them.
@@ -569,15 +603,15 @@ template <>
 void field_backward<float>(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count,
                            const float* x, const float*, const Half* storage, const float* level_weights,
                            const float* mlp, const std::uint32_t* masks, const float* d_tau, const float* d_albedo,
-                           const float* d_gradient, std::int64_t chunk, std::uint32_t* workspace, std::int64_t,
-                           float* d_table, int parts, float* d_mlp) {
+                           const float* d_gradient, std::int64_t chunk, int parts, std::uint32_t* workspace,
+                           std::int64_t, float* d_table, float* d_mlp) {
   if (n == 0) return;
   if (chunk < 128 || chunk % 128) throw std::invalid_argument("field_backward: chunk must be a multiple of 128");
   const DeviceGuard guard(launch.device);
   FieldArgs p = field_args(net, n, count, x, storage, level_weights, mlp);
   p.masks = const_cast<std::uint32_t*>(masks);
   p.d_tau = d_tau, p.d_albedo = d_albedo, p.d_gradient = d_gradient;
-  p.d_mlp = d_mlp, p.parts = parts;
+  p.partial = reinterpret_cast<float*>(workspace + (2 * net.grid.levels + 1) * chunk);
   const FieldLayer last = field_layer(2 * net.grid.levels, net.width, net.layers, net.layers);
   p.parameters = last.bias + last.out;
   p.adjoints = {workspace, workspace + net.grid.levels * chunk,
@@ -587,9 +621,11 @@ void field_backward<float>(Launch launch, const FieldNet& net, std::int64_t n, c
     with_field_shape(net, [&](auto width, auto tiles) {
       constexpr int W = decltype(width)::value, KT = decltype(tiles)::value;
       if (net.layers <= 2) {
-        d_gradient ? launch_backward<W, KT, true, 1>(launch, p) : launch_backward<W, KT, false, 1>(launch, p);
+        d_gradient ? launch_backward<W, KT, true, 1>(launch, p, parts, d_mlp)
+                   : launch_backward<W, KT, false, 1>(launch, p, parts, d_mlp);
       } else {
-        d_gradient ? launch_backward<W, KT, true, 2>(launch, p) : launch_backward<W, KT, false, 2>(launch, p);
+        d_gradient ? launch_backward<W, KT, true, 2>(launch, p, parts, d_mlp)
+                   : launch_backward<W, KT, false, 2>(launch, p, parts, d_mlp);
       }
     });
     const AdjointSource source = {count, n, p.first, p.most, x, d_gradient, p.adjoints};
@@ -601,7 +637,7 @@ void field_backward<float>(Launch launch, const FieldNet& net, std::int64_t n, c
 template <>
 void field_backward<double>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const double*, const double*,
                             const Half*, const double*, const double*, const std::uint32_t*, const double*,
-                            const double*, const double*, std::int64_t, std::uint32_t*, std::int64_t, double*, int,
+                            const double*, const double*, std::int64_t, int, std::uint32_t*, std::int64_t, double*,
                             double*) {
   throw std::invalid_argument("field_backward on CUDA computes in half precision: float32 only");
 }

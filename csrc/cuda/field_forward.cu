@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads, W <= 32   ? 4
         if (level.weight != 0.0f) {
           const FieldCell cell = locate<true>(level, p.net.grid.smooth, points.unit[r]);
           std::uint32_t corner[8];
-          read_corners(p.storage, level, cell, corner);
+          read_corners<true>(p.storage, level, cell, corner);
           interpolate<kGradient>(corner, cell.w, value, slope);
           if constexpr (kGradient) {
 #pragma unroll

@@ -17,7 +17,6 @@ struct alignas(16) FieldLevel {
 
 // Level l; past the last one its weight is 0, which skips it.
 __device__ __forceinline__ void load_level(const HashGrid& grid, const float* weights, int l, FieldLevel* to) {
-  if (!to) return;
   FieldLevel level = {};
   if (l < grid.levels) {
     const HashLevel& from = grid.level[l];
@@ -83,11 +82,12 @@ __device__ __forceinline__ void corner_rows(const FieldLevel& level, const std::
 }
 
 // The eight corners' half pairs. Neighbours along x share an aligned pair of rows every second time: one read.
+template <bool kInside>
 __device__ __forceinline__ void read_corners(const std::uint32_t* __restrict__ storage, const FieldLevel& level,
                                              const FieldCell& cell, std::uint32_t (&value)[8]) {
   const std::uint32_t* rows = storage + level.offset;
   std::uint32_t row[8];
-  corner_rows<true>(level, cell.low, row);
+  corner_rows<kInside>(level, cell.low, row);
 #pragma unroll
   for (int c = 0; c < 8; c += 2) {
     const std::uint32_t r0 = row[c], r1 = row[c + 1];

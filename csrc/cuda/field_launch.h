@@ -17,9 +17,6 @@ inline FieldArgs field_args(const FieldNet& net, std::int64_t n, const std::int6
   if (reinterpret_cast<std::uintptr_t>(storage) % 8 != 0) {
     throw std::invalid_argument("the fused CUDA field needs storage on an 8-byte boundary");
   }
-  for (int l = 0; l < net.grid.levels; ++l) {
-    if (net.grid.level[l].offset % 2) throw std::invalid_argument("the fused CUDA field needs even level offsets");
-  }
   FieldArgs p = {};
   p.net = net, p.n = n, p.count = count, p.x = x;
   p.storage = reinterpret_cast<const std::uint32_t*>(storage);

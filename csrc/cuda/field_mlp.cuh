@@ -33,10 +33,10 @@ struct FieldArgs {
   const float* d_tau;
   const float* d_albedo;
   const float* d_gradient;
-  float* d_mlp;           // [parts, P]
-  int parts, parameters;  // P
-  std::int64_t first;     // sample of this launch, a multiple of 16
-  std::int64_t most;      // samples of this launch
+  float* partial;      // [blocks, P]: each block's part of the MLP's gradient
+  int parameters;      // P
+  std::int64_t first;  // sample of this launch, a multiple of 128
+  std::int64_t most;   // samples of this launch
   FieldAdjoints adjoints;
 };
 

@@ -2,8 +2,8 @@
 //
 // What bounds it is the number of reductions, whatever their width: about 100 G/s on an H200, and half of that when the
 // rows do not stay in L2. Hence: level after level, so that one level's rows do; neighbours along x in one 16-byte
-// reduction where they are aligned; and a thread walks along eight samples, neighbours on a ray, and adds up those that
-// fall into one cell, which is most of them on coarse levels.
+// reduction where they are aligned; and a warp's samples, neighbours on a ray, are added up first where they fall into
+// one cell, which is most of them on coarse levels.
 #pragma once
 
 #include "cuda/field_grid.cuh"
@@ -19,7 +19,6 @@
 namespace dfast::cuda {
 
 constexpr int kScatterBlock = 128;
-constexpr int kScatterRun = 8;  // samples a thread
 
 // Two rows' worth of gradient, in as few reductions as the hardware and the layout allow.
 __device__ __forceinline__ void add_rows(float* __restrict__ out, std::uint32_t r0, std::uint32_t r1,
@@ -70,65 +69,73 @@ __device__ __forceinline__ void corner_terms(const FieldCell& cell, float weight
 }
 
 // Source says where points and adjoints come from: point(i, x) (in [0, 1] if kInside), adjoint(i, l, d), and with
-// kSecond u(i, u) and second(i, l, a). Grid: (runs of samples, levels).
+// kSecond direction(i, u) and second(i, l, a). Grid: (samples, levels).
 template <bool kSecond, class Source>
 __global__ void __launch_bounds__(kScatterBlock)
     scatter_runs_kernel(const HashGrid grid, const float* __restrict__ level_weights, const Source source,
                         float* __restrict__ table) {
+  const std::int64_t n = source.count(), begin = static_cast<std::int64_t>(blockIdx.x) * kScatterBlock;
+  if (begin >= n) return;
   __shared__ FieldLevel shared_level;
-  load_level(grid, level_weights, blockIdx.y, threadIdx.x == 0 ? &shared_level : nullptr);
+  if (threadIdx.x == 0) load_level(grid, level_weights, blockIdx.y, &shared_level);
   __syncthreads();
   const FieldLevel level = shared_level;
   if (level.weight == 0.0f) return;
-  float* out = table + 2 * static_cast<std::size_t>(level.offset);
-  const std::int64_t n = source.count();
-  std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * kScatterBlock + threadIdx.x) * kScatterRun;
-  const std::int64_t end = i + kScatterRun < n ? i + kScatterRun : n;
+  const std::int64_t i = begin + threadIdx.x;
+  const unsigned lane = threadIdx.x & 31;
 
-  const auto flush = [&](const std::uint32_t (&low)[3], const float (&sum)[8][2]) {
-    std::uint32_t row[8];
-    corner_rows<Source::kInside>(level, low, row);
-#pragma unroll
-    for (int c = 0; c < 8; c += 2) add_rows(out, row[c], row[c + 1], sum[c], sum[c + 1]);
-  };
-  std::uint32_t low[3];
-  float sum[8][2];
-  bool open = false;
-  for (; i < end; ++i) {
-    float x[3], u[3] = {}, d[2], a[2] = {};
+  float x[3], u[3] = {}, d[2] = {}, a[2] = {};
+  bool any = i < n;
+  if (any) {
     source.adjoint(i, blockIdx.y, d);
-    bool any = d[0] != 0.0f || d[1] != 0.0f;
+    any = d[0] != 0.0f || d[1] != 0.0f;
     if constexpr (kSecond) {
       source.direction(i, u);
       source.second(i, blockIdx.y, a);
       any |= u[0] != 0.0f || u[1] != 0.0f || u[2] != 0.0f;
     }
-    if (!any) continue;  // most samples of a picture: hidden, or in empty space
+  }
+  if (__ballot_sync(~0u, any) == 0) return;  // most samples of a picture: hidden, or in empty space
+  FieldCell cell = {};
+  float term[8][2] = {};
+  if (any) {
     source.point(i, x);
-    const FieldCell cell = locate<Source::kInside>(level, grid.smooth, x);
-    float term[8][2];
+    cell = locate<Source::kInside>(level, grid.smooth, x);
     corner_terms<kSecond>(cell, level.weight, u, d, a, term);
-    const bool same = open && cell.low[0] == low[0] && cell.low[1] == low[1] && cell.low[2] == low[2];
-    if (!same) {
-      if (open) flush(low, sum);
-      open = true;
+  }
+
+  // A run's first lane heads it. Each lane takes what follows it in its run: 1, 2, 4, ... lanes further on.
+  bool head = __shfl_up_sync(~0u, static_cast<int>(any), 1) == 0 || lane == 0 || !any;
 #pragma unroll
-      for (int k = 0; k < 3; ++k) low[k] = cell.low[k];
-    }
+  for (int k = 0; k < 3; ++k) head |= __shfl_up_sync(~0u, cell.low[k], 1) != cell.low[k];
+  const unsigned heads = __ballot_sync(~0u, head), later = lane == 31 ? 0u : heads >> (lane + 1);
+  const unsigned end = later ? lane + __ffs(later) : 32u;  // the first lane of the next run
+#pragma unroll
+  for (unsigned step = 1; step < 32; step *= 2) {
+    const bool take = lane + step < end;
+    if (__ballot_sync(~0u, take) == 0) break;
 #pragma unroll
     for (int c = 0; c < 8; ++c) {
 #pragma unroll
-      for (int f = 0; f < 2; ++f) sum[c][f] = same ? sum[c][f] + term[c][f] : term[c][f];
+      for (int f = 0; f < 2; ++f) {
+        const float other = __shfl_down_sync(~0u, term[c][f], step);
+        if (take) term[c][f] += other;
+      }
     }
   }
-  if (open) flush(low, sum);
+  if (!any || !head) return;
+  std::uint32_t row[8];
+  corner_rows<Source::kInside>(level, cell.low, row);
+  float* out = table + 2 * static_cast<std::size_t>(level.offset);
+#pragma unroll
+  for (int c = 0; c < 8; c += 2) add_rows(out, row[c], row[c + 1], term[c], term[c + 1]);
 }
 
 // `most`: samples there can be.
 template <bool kSecond, class Source>
 void scatter_runs(const Launch& launch, const HashGrid& grid, const float* level_weights, std::int64_t most,
                   const Source& source, float* table) {
-  const dim3 blocks(blocks_for(most, kScatterBlock * kScatterRun), grid.levels);
+  const dim3 blocks(blocks_for(most, kScatterBlock), grid.levels);
   scatter_runs_kernel<kSecond><<<blocks, kScatterBlock, 0, stream_of(launch)>>>(grid, level_weights, source, table);
   check(cudaGetLastError(), "hash grid scatter");
 }

@@ -67,6 +67,38 @@ __global__ void __launch_bounds__(kBlock)
   *to = e;
 }
 
+// e from two half features, the usual grid: a lane owns two samples and every fourth level, so that four lanes write a
+// whole sector of the output. A warp takes 16 samples.
+__global__ void __launch_bounds__(kBlock)
+    encode_pairs_kernel(const HashGrid grid, std::int64_t n, const float* __restrict__ x,
+                        const std::uint32_t* __restrict__ storage, const float* __restrict__ weights,
+                        float* __restrict__ out) {
+  __shared__ FieldLevel levels[kMaxLevels];
+  if (threadIdx.x < kMaxLevels) load_level(grid, weights, threadIdx.x, levels + threadIdx.x);
+  __syncthreads();
+  const int lane = threadIdx.x & 31;
+  const std::int64_t warp = static_cast<std::int64_t>(blockIdx.x) * (kBlock / 32) + (threadIdx.x >> 5);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const std::int64_t i = 16 * warp + 8 * r + (lane >> 2);
+    if (i >= n) return;
+    const float at[3] = {x[3 * i], x[3 * i + 1], x[3 * i + 2]};
+#pragma unroll 4
+    for (int l = lane & 3; l < grid.levels; l += 4) {
+      const FieldLevel level = levels[l];
+      float value[2] = {}, slope[3][2];
+      if (level.weight != 0.0f) {
+        const FieldCell cell = locate<false>(level, grid.smooth, at);
+        std::uint32_t corner[8];
+        read_corners<false>(storage, level, cell, corner);
+        interpolate<false>(corner, cell.w, value, slope);
+      }
+      reinterpret_cast<float2*>(out)[i * grid.levels + l] =
+          make_float2(level.weight * value[0], level.weight * value[1]);
+    }
+  }
+}
+
 // J^T a, or its derivative along u when u is given. Grid: (samples).
 template <int F, typename T, typename V>
 __global__ void __launch_bounds__(kBlock)
@@ -223,6 +255,13 @@ void gather(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, con
             const T* weights, const T* u, T* out) {
   if (n == 0) return;
   const DeviceGuard guard(launch.device);
+  if constexpr (std::is_same_v<T, float>) {
+    if (storage && !u && grid.features == 2) {
+      encode_pairs_kernel<<<blocks_for(n, kBlock / 2), kBlock, 0, stream_of(launch)>>>(
+          grid, n, x, reinterpret_cast<const std::uint32_t*>(storage), weights, out);
+      return check(cudaGetLastError(), "hash grid encoding");
+    }
+  }
   const dim3 blocks(blocks_for(n, kBlock), grid.levels);
   with_features(grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;

@@ -83,12 +83,12 @@ DFAST_LAUNCHERS(
                         const T* d_tau,              // [n], nullable: zero
                         const T* d_albedo,           // [n, 3], nullable
                         const T* d_gradient,         // [n, 3], nullable
-                        std::int64_t chunk,          // points at a time, a multiple of 128; CUDA only, as is
-                        std::uint32_t* workspace,    // [2 L + 1, chunk]
-                        std::int64_t entries,        // rows of the table
-                        T* d_table,                  // [entries, F], zeroed; added to
-                        int parts,                   // the gradient of the MLP is the sum of so many
-                        T* d_mlp);                   // [parts, P], zeroed; added to
+                        std::int64_t chunk,        // points at a time, a multiple of 128; CUDA only, like
+                        int parts,                 // the most blocks at work and
+                        std::uint32_t* workspace,  // [(2 L + 1) chunk + parts P] words
+                        std::int64_t entries,      // rows of the table
+                        T* d_table,                // [entries, F], zeroed; added to
+                        T* d_mlp);                 // [P], zeroed; added to
 )
 // clang-format on
 

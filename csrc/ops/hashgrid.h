@@ -47,6 +47,7 @@ inline HashGrid make_hash_grid(int features, bool smooth, const std::vector<doub
     if (dense[l] ? rows < resolutions[l] * resolutions[l] * resolutions[l] : (rows & (rows - 1)) != 0) {
       throw std::invalid_argument("HashGrid: a dense level needs resolution^3 rows, a hashed one a power of two");
     }
+    if (offsets[l] % 2 != 0) throw std::invalid_argument("HashGrid: levels start at even rows");
     grid.level[l] = {scales[l], static_cast<std::int32_t>(resolutions[l]), dense[l],
                      static_cast<std::uint32_t>(dense[l] ? 0 : rows - 1), offsets[l]};
   }

@@ -27,10 +27,8 @@ OUTPUTS = 4
 EXP_LIMIT = 15.0
 """Where the exp activation is clamped: 3.3e6 per unit length is as opaque as anything."""
 
-CHUNK = 1 << 21
+CHUNK = 1 << 22
 """Points that CUDA's backward takes at a time: it needs 132 bytes for each with 16 levels."""
-PARTS = 32
-"""Copies of the MLP's gradient that its blocks add to, so that they rarely meet."""
 
 Activation = Literal["softplus", "exp"]
 Blob = Literal["none", "linear", "gaussian"]
@@ -306,15 +304,17 @@ def _field_backward(  # type: ignore[no-untyped-def]
     """d_table, d_mlp. Gradients that are None are zero."""
     given = [None if d is None else d.contiguous() for d in (d_tau, d_albedo, d_gradient)]
     arguments = _arguments(x, table, mlp, level_weights, storage, count, net, numbers)
-    on_gpu = x.device.type == "cuda"
-    chunk = min(-(-x.shape[0] // 128) * 128, CHUNK) if on_gpu else 0
-    workspace = x.new_empty(2 * net[0] + 1, chunk, dtype=torch.int32)
-    d_table, d_mlp = x.new_zeros(table.shape), x.new_zeros(PARTS if on_gpu else 1, mlp.shape[0])
+    chunk = parts = 0
+    if x.device.type == "cuda":
+        chunk = min(-(-x.shape[0] // 128) * 128, CHUNK)
+        parts = min(max((1 << 22) // mlp.shape[0], 64), 512)
+    workspace = x.new_empty((2 * net[0] + 1) * chunk + parts * mlp.shape[0], dtype=torch.int32)
+    d_table, d_mlp = x.new_zeros(table.shape), x.new_zeros(mlp.shape)
     _native.call(
-        "field_backward", x, *arguments, masks, *given, chunk, workspace, table.shape[0], d_table,
-        d_mlp.shape[0], d_mlp,
+        "field_backward", x, *arguments, masks, *given, chunk, parts, workspace, table.shape[0],
+        d_table, d_mlp,
     )  # fmt: skip
-    return d_table, d_mlp.sum(0) if on_gpu else d_mlp.view(-1)
+    return d_table, d_mlp
 
 
 @torch.library.register_fake("dfast::field")
