@@ -166,9 +166,10 @@ def test_opcheck(device: torch.device, generator: torch.Generator) -> None:
     packed, like = _pack(spec), torch.randn(5, 3, device=device)
     for want in (True, False):
         trained = table.requires_grad_(), mlp.requires_grad_()
-        rest = levels, half, count, packed, numbers, want
+        rest = levels, half, count, packed, numbers, want, device.type == "cuda"
         torch.library.opcheck(_field, (x, *trained, *rest))
     plain = (x, table.detach(), mlp.detach(), None, half, None, packed, numbers)
+    plain = (*plain, _field(*plain, True, device.type == "cuda")[3])
     torch.library.opcheck(_field_backward, (*plain, like[:, 0].clone(), None, like))
     torch.library.opcheck(_field_backward, (*plain, None, like, None))
 

@@ -193,8 +193,8 @@ void add_sums(const Packed<T>& weights, const T* sums, T* d_mlp) {
 template <typename T>
 void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const T* x,
                     const T* table, const Half* storage, const T* level_weights, const T* mlp, const std::uint32_t*,
-                    const T* d_tau, const T* d_albedo, const T* d_gradient, std::int64_t, std::uint32_t*, std::int64_t,
-                    T* d_table, int, T* d_mlp) {
+                    const T* d_tau, const T* d_albedo, const T* d_gradient, std::int64_t, int, std::uint32_t*,
+                    std::int64_t, T* d_table, T* d_mlp) {
   n = bounded(n, count);
   if (n <= 0) return;
   const bool second = d_gradient != nullptr;
