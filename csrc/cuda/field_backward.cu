@@ -185,7 +185,7 @@ struct Samples {
 
 // kMiddle: hidden-to-hidden matrices whose sums are kept, 1 (also for none) or 2.
 template <int W, int KT, bool kSecond, int kMiddle>
-__global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : 3)
+__global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128 ? 1 : W == 64 ? 3 : 4)
     backward_kernel(const FieldArgs p, int rows) {
   using Shape = FieldShape<W, KT>;
   constexpr int S = kSecond ? 2 : 1;

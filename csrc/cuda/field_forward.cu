@@ -11,9 +11,9 @@ namespace {
 constexpr int kThreads = 128;
 
 template <int W, int KT, bool kGradient>
-__global__ void __launch_bounds__(kThreads, W <= 32   ? 4
-                                            : W <= 64 ? 3
-                                                      : 1) forward_kernel(const FieldArgs p) {
+__global__ void __launch_bounds__(kThreads, W == 128               ? 1
+                                            : W == 64 && kGradient ? 3
+                                                                   : 4) forward_kernel(const FieldArgs p) {
   using Shape = FieldShape<W, KT>;
   extern __shared__ __align__(16) unsigned char memory[];
   const FieldShared shared = load_net<W, KT, true>(p, memory);
