@@ -14,6 +14,7 @@ template <int W, int KT, bool kGradient>
 __global__ void __launch_bounds__(kThreads, W == 128               ? 1
                                             : W == 64 && kGradient ? 3
                                                                    : 4) forward_kernel(const FieldArgs p) {
+#if DFAST_TENSOR_CORES
   using Shape = FieldShape<W, KT>;
   extern __shared__ __align__(16) unsigned char memory[];
   const FieldShared shared = load_net<W, KT, true>(p, memory);
@@ -146,6 +147,7 @@ __global__ void __launch_bounds__(kThreads, W == 128               ? 1
       }
     }
   }
+#endif
 }
 
 template <int W, int KT, bool kGradient>

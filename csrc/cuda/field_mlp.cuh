@@ -99,6 +99,8 @@ __device__ __forceinline__ FieldShared load_net(const FieldArgs& p, unsigned cha
   return shared;
 }
 
+#if DFAST_TENSOR_CORES
+
 // Products of S batches of 16 samples (values and tangents, or adjoints of both orders) with one weight matrix:
 // a W^T for kTrans = false, a W for true. begin(s, tile, c) sets the sums of 8 columns, end(s, tile, c) takes them, all
 // batches of a tile one after the other.
@@ -238,6 +240,8 @@ __device__ __forceinline__ void first_adjoint(const FieldShared& shared, int lay
     put(a, tile, c);
   }
 }
+
+#endif
 
 // World [-1, 1] to the grid's [0, 1]; NaN stays NaN.
 __device__ __forceinline__ float unit_of(float x) {

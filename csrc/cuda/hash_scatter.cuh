@@ -69,29 +69,19 @@ __device__ __forceinline__ void corner_terms(const FieldCell& cell, float weight
 }
 
 // Source says where points and adjoints come from: point(i, x) (in [0, 1] if kInside), adjoint(i, l, d), and with
-// kSecond direction(i, u) and second(i, l, a). Grid: (samples, levels).
+// kSecond direction(i, u) and second(i, l, a). All lanes of a warp call this together, each with its sample.
 template <bool kSecond, class Source>
-__global__ void __launch_bounds__(kScatterBlock)
-    scatter_runs_kernel(const HashGrid grid, const float* __restrict__ level_weights, const Source source,
-                        float* __restrict__ table) {
-  const std::int64_t n = source.count(), begin = static_cast<std::int64_t>(blockIdx.x) * kScatterBlock;
-  if (begin >= n) return;
-  __shared__ FieldLevel shared_level;
-  if (threadIdx.x == 0) load_level(grid, level_weights, blockIdx.y, &shared_level);
-  __syncthreads();
-  const FieldLevel level = shared_level;
-  if (level.weight == 0.0f) return;
-  const std::int64_t i = begin + threadIdx.x;
+__device__ __forceinline__ void scatter_warp(const FieldLevel& level, bool smooth, const Source& source, std::int64_t i,
+                                             std::int64_t n, int l, float* __restrict__ out) {
   const unsigned lane = threadIdx.x & 31;
-
   float x[3], u[3] = {}, d[2] = {}, a[2] = {};
   bool any = i < n;
   if (any) {
-    source.adjoint(i, blockIdx.y, d);
+    source.adjoint(i, l, d);
     any = d[0] != 0.0f || d[1] != 0.0f;
     if constexpr (kSecond) {
       source.direction(i, u);
-      source.second(i, blockIdx.y, a);
+      source.second(i, l, a);
       any |= u[0] != 0.0f || u[1] != 0.0f || u[2] != 0.0f;
     }
   }
@@ -100,7 +90,7 @@ __global__ void __launch_bounds__(kScatterBlock)
   float term[8][2] = {};
   if (any) {
     source.point(i, x);
-    cell = locate<Source::kInside>(level, grid.smooth, x);
+    cell = locate<Source::kInside>(level, smooth, x);
     corner_terms<kSecond>(cell, level.weight, u, d, a, term);
   }
 
@@ -126,17 +116,36 @@ __global__ void __launch_bounds__(kScatterBlock)
   if (!any || !head) return;
   std::uint32_t row[8];
   corner_rows<Source::kInside>(level, cell.low, row);
-  float* out = table + 2 * static_cast<std::size_t>(level.offset);
 #pragma unroll
   for (int c = 0; c < 8; c += 2) add_rows(out, row[c], row[c + 1], term[c], term[c + 1]);
 }
 
+// Grid: (blocks that share a level's samples, levels).
+template <bool kSecond, class Source>
+__global__ void __launch_bounds__(kScatterBlock)
+    scatter_kernel(const HashGrid grid, const float* __restrict__ level_weights, const Source source,
+                   float* __restrict__ table) {
+  __shared__ FieldLevel shared_level;
+  if (threadIdx.x == 0) load_level(grid, level_weights, blockIdx.y, &shared_level);
+  __syncthreads();
+  const FieldLevel level = shared_level;
+  if (level.weight == 0.0f) return;
+  float* out = table + 2 * static_cast<std::size_t>(level.offset);
+  const std::int64_t n = source.count(), stride = static_cast<std::int64_t>(gridDim.x) * kScatterBlock;
+  for (std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kScatterBlock; begin < n; begin += stride) {
+    scatter_warp<kSecond>(level, grid.smooth, source, begin + threadIdx.x, n, blockIdx.y, out);
+  }
+}
+
 // `most`: samples there can be.
 template <bool kSecond, class Source>
-void scatter_runs(const Launch& launch, const HashGrid& grid, const float* level_weights, std::int64_t most,
-                  const Source& source, float* table) {
-  const dim3 blocks(blocks_for(most, kScatterBlock), grid.levels);
-  scatter_runs_kernel<kSecond><<<blocks, kScatterBlock, 0, stream_of(launch)>>>(grid, level_weights, source, table);
+void scatter_samples(const Launch& launch, const HashGrid& grid, const float* level_weights, std::int64_t most,
+                     const Source& source, float* table) {
+  int processors = 0;
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, launch.device), "cudaDeviceGetAttribute");
+  const unsigned wanted = blocks_for(most, kScatterBlock), resident = 16u * processors;
+  const dim3 blocks(wanted < resident ? wanted : resident, grid.levels);
+  scatter_kernel<kSecond><<<blocks, kScatterBlock, 0, stream_of(launch)>>>(grid, level_weights, source, table);
   check(cudaGetLastError(), "hash grid scatter");
 }
 

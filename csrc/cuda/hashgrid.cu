@@ -172,9 +172,9 @@ struct RowSource {
 // Every other grid. Grid: (samples, levels). Samples whose terms are all zero add nothing.
 template <int F, typename T>
 __global__ void __launch_bounds__(kBlock)
-    scatter_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
-                   const T* __restrict__ d0, const T* __restrict__ u, const T* __restrict__ a0, T* __restrict__ out,
-                   std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit) {
+    scatter_any_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
+                       const T* __restrict__ d0, const T* __restrict__ u, const T* __restrict__ a0, T* __restrict__ out,
+                       std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   const int l = blockIdx.y;
   if (i >= n) return;
@@ -321,14 +321,15 @@ void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* 
   if constexpr (std::is_same_v<T, float>) {
     if (grid.features == 2 && !fixed) {
       const RowSource source = {n, grid.levels, x, d0, u, a0};
-      return u ? scatter_runs<true>(launch, grid, weights, n, source, out)
-               : scatter_runs<false>(launch, grid, weights, n, source, out);
+      return u ? scatter_samples<true>(launch, grid, weights, n, source, out)
+               : scatter_samples<false>(launch, grid, weights, n, source, out);
     }
   }
   const dim3 blocks(blocks_for(n, kBlock), grid.levels);
   with_features(grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;
-    scatter_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(grid, n, x, weights, d0, u, a0, out, fixed, fixed_unit);
+    scatter_any_kernel<F>
+        <<<blocks, kBlock, 0, stream_of(launch)>>>(grid, n, x, weights, d0, u, a0, out, fixed, fixed_unit);
   });
   check(cudaGetLastError(), "hash grid scatter");
   if (fixed) {

@@ -11,6 +11,13 @@
 
 #include <cstdint>
 
+// Kernels on these blocks are empty for older GPUs, which dfast.ops.field never sends there.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define DFAST_TENSOR_CORES 1
+#else
+#define DFAST_TENSOR_CORES 0
+#endif
+
 namespace dfast::cuda {
 
 __device__ __forceinline__ std::uint32_t pack_half(float low, float high) {
@@ -25,6 +32,8 @@ __device__ __forceinline__ float2 unpack_half(std::uint32_t bits) {
 __device__ __forceinline__ unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
+
+#if DFAST_TENSOR_CORES
 
 // Four (two) 8x8 matrices of halves; lane i names row i % 8 of matrix i / 8. Each lane receives two neighbours of row
 // q, or, transposed, of column q.
@@ -81,5 +90,7 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], std::uint32_t a0, st
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a0), "r"(a1), "r"(b0));
 }
+
+#endif
 
 }  // namespace dfast::cuda
