@@ -11,9 +11,7 @@ namespace {
 constexpr int kThreads = 128;
 
 template <int W, int KT, bool kGradient>
-__global__ void __launch_bounds__(kThreads, W == 128               ? 1
-                                            : W == 64 && kGradient ? 3
-                                                                   : 4) forward_kernel(const FieldArgs p) {
+__global__ void __launch_bounds__(kThreads, W == 128 ? 1 : 4) forward_kernel(const FieldArgs p) {
 #if DFAST_TENSOR_CORES
   using Shape = FieldShape<W, KT>;
   extern __shared__ __align__(16) unsigned char memory[];
@@ -32,7 +30,7 @@ __global__ void __launch_bounds__(kThreads, W == 128               ? 1
 
     std::uint32_t e[KT][4], e_low[KT][4];
     std::uint32_t jacobian[kGradient ? 2 * KT : 1][2][3];  // pairs of halves
-#pragma unroll
+#pragma unroll 1  // one copy of the gather: unrolled, the loop outgrows the instruction cache
     for (int j = 0; j < 2 * KT; ++j) {
       const FieldLevel level = shared.levels[4 * j + quarter];
 #pragma unroll
