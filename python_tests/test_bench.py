@@ -53,7 +53,7 @@ def test_marching_keeps_the_samples_of_the_workload() -> None:
 
 
 def test_the_grid_is_the_one_of_the_workload() -> None:
-    assert scenes.GRID.entries * scenes.GRID.features == 12_203_804
+    assert scenes.GRID.entries * scenes.GRID.features == 12_203_840
     assert step.FIELD.grid.levels == scenes.GRID.levels == 16
 
 

@@ -169,7 +169,7 @@ def test_opcheck(device: torch.device, generator: torch.Generator) -> None:
         rest = levels, half, count, packed, numbers, want, device.type == "cuda"
         torch.library.opcheck(_field, (x, *trained, *rest))
     plain = (x, table.detach(), mlp.detach(), None, half, None, packed, numbers)
-    plain = (*plain, _field(*plain, True, device.type == "cuda")[3])
+    plain = (*plain, _field(*plain, True, device.type == "cuda")[3], True)
     torch.library.opcheck(_field_backward, (*plain, like[:, 0].clone(), None, like))
     torch.library.opcheck(_field_backward, (*plain, None, like, None))
 

@@ -180,13 +180,13 @@ def test_unused_slots_neither_show_nor_teach(normals: str, monkeypatch: pytest.M
     total = int(exact.rays.samples.total)
     monkeypatch.setattr("dfast.renderer.march", poisoned)
     roomy, field = learn(total + 1000)
-    assert torch.equal(exact.image, roomy.image)
+    assert_close(exact.image, roomy.image, rtol=0, atol=1e-5)  # other batches, other rounding
     for a, b in zip(field.parameters(), taught.parameters(), strict=True):
         assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
 
     tight, field = learn(total // 2)  # whole rays at the end of the list are left out
     assert bool(tight.rays.samples.overflow)
-    assert torch.equal(tight.image[0, :, :16], exact.image[0, :, :16])
+    assert_close(tight.image[0, :, :16], exact.image[0, :, :16], rtol=0, atol=1e-5)
     assert not tight.opacity[1, 0, 17:].any()
     assert all(bool(p.grad.isfinite().all()) for p in field.parameters())
 

@@ -193,7 +193,7 @@ void add_sums(const Packed<T>& weights, const T* sums, T* d_mlp) {
 template <typename T>
 void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const T* x,
                     const T* table, const Half* storage, const T* level_weights, const T* mlp, const std::uint32_t*,
-                    const T* d_tau, const T* d_albedo, const T* d_gradient, std::int64_t, int, std::uint32_t*,
+                    bool, const T* d_tau, const T* d_albedo, const T* d_gradient, std::int64_t, int, std::uint32_t*,
                     std::int64_t, T* d_table, T* d_mlp) {
   n = bounded(n, count);
   if (n <= 0) return;
@@ -229,12 +229,12 @@ void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const st
   }
 }
 
-#define DFAST_INSTANTIATE(T)                                                                                           \
-  template void field_forward<T>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const T*, const T*,       \
-                                 const Half*, const T*, const T*, T*, T*, T*, std::uint32_t*);                         \
-  template void field_backward<T>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const T*, const T*,      \
-                                  const Half*, const T*, const T*, const std::uint32_t*, const T*, const T*, const T*, \
-                                  std::int64_t, int, std::uint32_t*, std::int64_t, T*, T*);
+#define DFAST_INSTANTIATE(T)                                                                                       \
+  template void field_forward<T>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const T*, const T*,   \
+                                 const Half*, const T*, const T*, T*, T*, T*, std::uint32_t*);                     \
+  template void field_backward<T>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const T*, const T*,  \
+                                  const Half*, const T*, const T*, const std::uint32_t*, bool, const T*, const T*, \
+                                  const T*, std::int64_t, int, std::uint32_t*, std::int64_t, T*, T*);
 DFAST_INSTANTIATE(float)
 DFAST_INSTANTIATE(double)
 #undef DFAST_INSTANTIATE

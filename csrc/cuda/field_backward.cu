@@ -47,14 +47,14 @@ struct AdjointSource {
 template <>
 void field_backward<float>(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count,
                            const float* x, const float*, const Half* storage, const float* level_weights,
-                           const float* mlp, const std::uint32_t* masks, const float* d_tau, const float* d_albedo,
-                           const float* d_gradient, std::int64_t chunk, int parts, std::uint32_t* workspace,
-                           std::int64_t, float* d_table, float* d_mlp) {
+                           const float* mlp, const std::uint32_t* saved, bool saves_inputs, const float* d_tau,
+                           const float* d_albedo, const float* d_gradient, std::int64_t chunk, int parts,
+                           std::uint32_t* workspace, std::int64_t, float* d_table, float* d_mlp) {
   if (n == 0) return;
   if (chunk < 128 || chunk % 128) throw std::invalid_argument("field_backward: chunk must be a multiple of 128");
   const DeviceGuard guard(launch.device);
   FieldArgs p = field_args(net, n, count, x, storage, level_weights, mlp);
-  p.masks = const_cast<std::uint32_t*>(masks);
+  p.saved = const_cast<std::uint32_t*>(saved), p.saves_inputs = saves_inputs;
   p.d_tau = d_tau, p.d_albedo = d_albedo, p.d_gradient = d_gradient;
   p.partial = reinterpret_cast<float*>(workspace + (2 * net.grid.levels + 1) * chunk);
   const FieldLayer last = field_layer(2 * net.grid.levels, net.width, net.layers, net.layers);
@@ -72,7 +72,7 @@ void field_backward<float>(Launch launch, const FieldNet& net, std::int64_t n, c
 
 template <>
 void field_backward<double>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const double*, const double*,
-                            const Half*, const double*, const double*, const std::uint32_t*, const double*,
+                            const Half*, const double*, const double*, const std::uint32_t*, bool, const double*,
                             const double*, const double*, std::int64_t, int, std::uint32_t*, std::int64_t, double*,
                             double*) {
   throw std::invalid_argument("field_backward on CUDA computes in half precision: float32 only");

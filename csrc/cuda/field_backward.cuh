@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     const int row0 = 16 * warp;  // of this warp in the block's arrays
 
     // Gather.
-    std::uint32_t e[S][KT][4];
+    std::uint32_t e[S][KT][4] = {};
     float u[2][3] = {}, tangent_scale[2] = {1.0f, 1.0f};
     unsigned size[2] = {}, tangent_size[2] = {};  // of obar and J u, a row
     float tangent[kSecond ? 2 * KT : 1][2][2];
@@ -107,8 +107,8 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     };
     if (works) {
       if (points.any) {
-        const std::uint32_t* from = masks_of<W, KT>(p, tile * working + warp);
-        for (int i = 0; i < layers * Shape::kMaskWords; ++i) masks.bits[32 * i] = from[32 * i];
+        const Saved<W, KT> from(p, tile * working + warp);
+        for (int i = 0; i < layers * Shape::kMaskWords; ++i) masks.bits[32 * i] = from.masks[32 * i];
       }
       if constexpr (kSecond) {
 #pragma unroll
@@ -117,28 +117,36 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
           for (int k = 0; k < 3; ++k) u[r][k] = points.valid[r] ? 0.5f * p.d_gradient[3 * points.index[r] + k] : 0.0f;
         }
       }
+      if (!kSecond && p.saves_inputs) {
+        if (points.any) {
+          const Saved<W, KT> from(p, tile * working + warp);
 #pragma unroll
-      for (int j = 0; j < 2 * KT; ++j) {
-        const FieldLevel level = shared.levels[4 * j + quarter];
+          for (int i = 0; i < 4 * KT; ++i) e[0][i / 4][i % 4] = __ldcs(from.inputs + 32 * i);
+        }
+      } else {
 #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          float value[2] = {}, slope[3][2] = {}, along[2] = {};
-          if (level.weight != 0.0f) {
-            const FieldCell cell = locate<true>(level, p.net.grid.smooth, points.unit[r]);
-            std::uint32_t corner[8];
-            read_corners<true>(p.storage, level, cell, corner);
-            interpolate<kSecond>(corner, cell.w, value, slope);
-            if constexpr (kSecond) {
+        for (int j = 0; j < 2 * KT; ++j) {
+          const FieldLevel level = shared.levels[4 * j + quarter];
 #pragma unroll
-              for (int k = 0; k < 3; ++k) {
-                const float factor = u[r][k] * cell.d[k];
-                along[0] += factor * slope[k][0], along[1] += factor * slope[k][1];
+          for (int r = 0; r < 2; ++r) {
+            float value[2] = {}, slope[3][2] = {}, along[2] = {};
+            if (level.weight != 0.0f) {
+              const FieldCell cell = locate<true>(level, p.net.grid.smooth, points.unit[r]);
+              std::uint32_t corner[8];
+              read_corners<true>(p.storage, level, cell, corner);
+              interpolate<kSecond>(corner, cell.w, value, slope);
+              if constexpr (kSecond) {
+#pragma unroll
+                for (int k = 0; k < 3; ++k) {
+                  const float factor = u[r][k] * cell.d[k];
+                  along[0] += factor * slope[k][0], along[1] += factor * slope[k][1];
+                }
               }
             }
-          }
-          e[0][j / 2][(j & 1) * 2 + r] = pack_half(level.weight * value[0], level.weight * value[1]);
-          if constexpr (kSecond) {
-            tangent[j][r][0] = level.weight * along[0], tangent[j][r][1] = level.weight * along[1];
+            e[0][j / 2][(j & 1) * 2 + r] = pack_half(level.weight * value[0], level.weight * value[1]);
+            if constexpr (kSecond) {
+              tangent[j][r][0] = level.weight * along[0], tangent[j][r][1] = level.weight * along[1];
+            }
           }
         }
       }

@@ -80,9 +80,13 @@ __global__ void __launch_bounds__(kThreads, W == 128 ? 1 : 4) forward_kernel(con
                                     begin, end);
       advance();
     }
-    if (p.masks) {
-      std::uint32_t* to = masks_of<W, KT>(p, tile);
-      for (int i = 0; i < layers * Shape::kMaskWords; ++i) to[32 * i] = masks.bits[32 * i];
+    if (p.saved) {
+      const Saved<W, KT> to(p, tile);
+      for (int i = 0; i < layers * Shape::kMaskWords; ++i) to.masks[32 * i] = masks.bits[32 * i];
+      if (!kGradient) {
+#pragma unroll
+        for (int i = 0; i < 4 * KT; ++i) __stcs(to.inputs + 32 * i, e[i / 4][i % 4]);
+      }
     }
     float o[4];
     const __half* last = shared.weights + Shape::last(layers);
@@ -165,11 +169,12 @@ void launch_forward(const Launch& launch, const FieldArgs& p) {
 template <>
 void field_forward<float>(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const float* x,
                           const float*, const Half* storage, const float* level_weights, const float* mlp, float* tau,
-                          float* albedo, float* gradient, std::uint32_t* masks) {
+                          float* albedo, float* gradient, std::uint32_t* saved) {
   if (n == 0) return;
   const DeviceGuard guard(launch.device);
   FieldArgs p = field_args(net, n, count, x, storage, level_weights, mlp);
-  p.tau = tau, p.albedo = albedo, p.gradient = gradient, p.masks = masks;
+  p.tau = tau, p.albedo = albedo, p.gradient = gradient;
+  p.saved = saved, p.saves_inputs = !gradient;
   with_field_shape(net, [&](auto width, auto tiles) {
     constexpr int W = decltype(width)::value, KT = decltype(tiles)::value;
     gradient ? launch_forward<W, KT, true>(launch, p) : launch_forward<W, KT, false>(launch, p);

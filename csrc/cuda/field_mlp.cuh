@@ -24,7 +24,8 @@ struct FieldArgs {
   const std::uint32_t* storage;  // rows of two halves
   const float* level_weights;    // nullable
   const float* mlp;
-  std::uint32_t* masks;  // which units are active; nullable in the forward pass, which writes them
+  std::uint32_t* saved;  // by the forward pass for the backward pass, see Saved; nullable in the former
+  bool saves_inputs;
   // Forward
   float* tau;
   float* albedo;
@@ -272,11 +273,18 @@ struct FieldPoints {
   }
 };
 
-// The masks of 16 samples in memory: [layer, word, lane].
+// What the forward pass leaves of 16 samples, [words, lane]: which units are active, and, where it saves another
+// gather, the first layer's A fragments. The backward pass of the second order gathers anyway: it needs the Jacobian.
 template <int W, int KT>
-__device__ __forceinline__ std::uint32_t* masks_of(const FieldArgs& p, std::int64_t tile) {
-  return p.masks + tile * (p.net.layers * FieldShape<W, KT>::kMaskWords * 32) + (threadIdx.x & 31);
-}
+struct Saved {
+  std::uint32_t* masks;   // [layer, word]
+  std::uint32_t* inputs;  // [KT, 4]
+  __device__ __forceinline__ Saved(const FieldArgs& p, std::int64_t tile) {
+    const int words = p.net.layers * FieldShape<W, KT>::kMaskWords;
+    masks = p.saved + tile * ((words + (p.saves_inputs ? 4 * KT : 0)) * 32) + (threadIdx.x & 31);
+    inputs = masks + words * 32;
+  }
+};
 
 __device__ __forceinline__ std::int64_t points_of(const FieldArgs& p) {
   if (!p.count) return p.n;

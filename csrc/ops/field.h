@@ -74,12 +74,14 @@ DFAST_LAUNCHERS(
                        T* tau,                  // [n]
                        T* albedo,               // [n, 3]
                        T* gradient,             // [n, 3], nullable
-                       std::uint32_t* masks);   // [ceil(n / 16), H, ceil(width / 64), 32], nullable; CUDA only
+                       std::uint32_t* saved);   // for the backward pass; nullable; CUDA only: [ceil(n / 16), words, 32],
+                                                // words H ceil(width / 64), and without gradient 4 ceil(L / 8) more
 
     template <typename T>
     void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const T* x,
                         const T* table, const Half* storage, const T* level_weights, const T* mlp,
-                        const std::uint32_t* masks,  // of the forward pass; null on the CPU, which needs none
+                        const std::uint32_t* saved,  // by the forward pass; null on the CPU, which needs nothing
+                        bool saves_inputs,           // whether `saved` is of a pass without gradient
                         const T* d_tau,              // [n], nullable: zero
                         const T* d_albedo,           // [n, 3], nullable
                         const T* d_gradient,         // [n, 3], nullable

@@ -262,44 +262,57 @@ def _arguments(
 @torch.library.custom_op(
     "dfast::field",
     mutates_args=(),
-    schema=f"({_COMMON}, bool want_gradient, bool keep_masks) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema=f"({_COMMON}, bool want_gradient, bool learns) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _field(  # type: ignore[no-untyped-def]
-    x, table, mlp, level_weights, storage, count, net, numbers, want_gradient, keep_masks
+    x, table, mlp, level_weights, storage, count, net, numbers, want_gradient, learns
 ):
-    """tau [N], albedo [N, 3], gradient [N, 3] or [0, 3], and the masks that CUDA's backward needs:
-    which units were active, a bit each."""
-    results = _empty_results(x, net, want_gradient, keep_masks)
-    tau, albedo, gradient, masks = results
+    """tau [N], albedo [N, 3], gradient [N, 3] or [0, 3], and what CUDA's backward wants kept:
+    which units were active, a bit each, and without gradient the encoded points in half."""
+    results = _empty_results(x, net, want_gradient, learns)
+    tau, albedo, gradient, saved = results
     arguments = _arguments(x, table, mlp, level_weights, storage, count, net, numbers)
     _native.call(
         "field_forward", x, *arguments, tau, albedo, gradient if want_gradient else None,
-        masks if keep_masks else None,
+        saved if learns else None,
     )  # fmt: skip
     return results
 
 
 def _empty_results(
-    x: Tensor, net: Sequence[int], want_gradient: bool, keep_masks: bool
+    x: Tensor, net: Sequence[int], want_gradient: bool, learns: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n, (width, layers) = x.shape[0], net[6:8]
-    masks = ((n + 15) // 16 if keep_masks else 0, layers, (width + 63) // 64, 32)
+    words = layers * ((width + 63) // 64) + (0 if want_gradient else 4 * ((net[0] + 7) // 8))
     return (
         x.new_empty(n),
         x.new_empty(n, 3),
         x.new_empty(n if want_gradient else 0, 3),
-        x.new_empty(masks, dtype=torch.int32),
+        x.new_empty((n + 15) // 16 if learns else 0, words, 32, dtype=torch.int32),
     )
 
 
 @torch.library.custom_op(
     "dfast::field_backward",
     mutates_args=(),
-    schema=f"({_COMMON}, Tensor masks, Tensor? d_tau, Tensor? d_albedo, Tensor? d_gradient)"
+    schema=f"({_COMMON}, Tensor saved, bool want_gradient, Tensor? d_tau,"
+    " Tensor? d_albedo, Tensor? d_gradient)"
     " -> (Tensor, Tensor)",
 )
 def _field_backward(  # type: ignore[no-untyped-def]
-    x, table, mlp, level_weights, storage, count, net, numbers, masks, d_tau, d_albedo, d_gradient
+    x,
+    table,
+    mlp,
+    level_weights,
+    storage,
+    count,
+    net,
+    numbers,
+    saved,
+    want_gradient,
+    d_tau,
+    d_albedo,
+    d_gradient,
 ):
     """d_table, d_mlp. Gradients that are None are zero."""
     given = [None if d is None else d.contiguous() for d in (d_tau, d_albedo, d_gradient)]
@@ -311,22 +324,34 @@ def _field_backward(  # type: ignore[no-untyped-def]
     workspace = x.new_empty((2 * net[0] + 1) * chunk + parts * mlp.shape[0], dtype=torch.int32)
     d_table, d_mlp = x.new_zeros(table.shape), x.new_zeros(mlp.shape)
     _native.call(
-        "field_backward", x, *arguments, masks, *given, chunk, parts, workspace, table.shape[0],
-        d_table, d_mlp,
+        "field_backward", x, *arguments, saved, not want_gradient, *given, chunk, parts, workspace,
+        table.shape[0], d_table, d_mlp,
     )  # fmt: skip
     return d_table, d_mlp
 
 
 @torch.library.register_fake("dfast::field")
 def _(  # type: ignore[no-untyped-def]
-    x, table, mlp, level_weights, storage, count, net, numbers, want_gradient, keep_masks
+    x, table, mlp, level_weights, storage, count, net, numbers, want_gradient, learns
 ):
-    return _empty_results(x, net, want_gradient, keep_masks)
+    return _empty_results(x, net, want_gradient, learns)
 
 
 @torch.library.register_fake("dfast::field_backward")
 def _(  # type: ignore[no-untyped-def]
-    x, table, mlp, level_weights, storage, count, net, numbers, masks, d_tau, d_albedo, d_gradient
+    x,
+    table,
+    mlp,
+    level_weights,
+    storage,
+    count,
+    net,
+    numbers,
+    saved,
+    want_gradient,
+    d_tau,
+    d_albedo,
+    d_gradient,
 ):
     return x.new_empty(table.shape), x.new_empty(mlp.shape)
 
@@ -346,9 +371,9 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     if not ctx.want_gradient:
         d_gradient = None
-    *tensors, masks = ctx.saved_tensors
+    *tensors, saved = ctx.saved_tensors
     d_table, d_mlp = _field_backward(
-        *tensors, ctx.net, ctx.numbers, masks, d_tau, d_albedo, d_gradient
+        *tensors, ctx.net, ctx.numbers, saved, ctx.want_gradient, d_tau, d_albedo, d_gradient
     )
     return (
         None,  # x
@@ -360,7 +385,7 @@ def _backward(
         None,  # net
         None,  # numbers
         None,  # want_gradient
-        None,  # keep_masks
+        None,  # learns
     )
 
 
