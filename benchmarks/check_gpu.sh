@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, checked in about a minute: the GPU tests and, beside them, compute-sanitizer's memcheck,
-# initcheck and racecheck over every kernel. (racecheck looks for races in shared memory, which no kernel uses yet.)
+# initcheck and racecheck (shared memory) over every kernel.
 #
 #   benchmarks/check_gpu.sh            after `pip install .`, or with the extension built in place
 #

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from dfast.ops import hashgrid
 from dfast.ops.composite import composite
+from dfast.ops.field import FieldSpec, field
 from dfast.ops.hashgrid import GridSpec
 from dfast.ops.march import march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
 from dfast.ops.shade_composite import shade_composite
+from dfast.optimizer import Adam
 
 CUDA = torch.device("cuda")
 generator = torch.Generator().manual_seed(0)
@@ -83,7 +85,31 @@ def exercise_rendering(dtype: torch.dtype, growth: float, capacity: int | None) 
         torch.autograd.grad([v.sum() for v in outputs], (tau, gradient), retain_graph=True)
 
 
+def exercise_field(levels: int, width: int, layers: int, interpolation: str) -> None:
+    """Both passes of both orders, with slots to spare, at the cube's border; then Adam."""
+    grid = GridSpec(levels, 2, 6, 3, 9, interpolation)  # type: ignore[arg-type]
+    spec, n = FieldSpec(grid, width, layers, blob="linear", blob_height=1.0), 333
+    x = 2.0 * rand(n, 3, dtype=torch.float32) - 1.0
+    x[0], x[1] = -1.0, 1.0
+    table = rand(grid.entries, 2, dtype=torch.float32).requires_grad_()
+    mlp = rand(spec.parameters, dtype=torch.float32).sub_(0.5).requires_grad_()
+    storage, count = table.detach().half(), torch.tensor([n - 20], device=CUDA)
+    optimizer = Adam([({"table": table, "mlp": mlp}, 1e-2)], betas=(0.9, 0.99), eps=1e-15)
+    for want in (False, True):
+        sample = field(
+            x, table, mlp, spec, storage=storage, count=count, want_gradient=want
+        )  # fmt: skip
+        ends = [v for v in sample if v is not None]
+        ones = [torch.ones_like(v) for v in ends]
+        grads = torch.autograd.grad(ends, (table, mlp), ones)
+        optimizer.step(grads, torch.ones(1, device=CUDA), {"table": storage})
+
+
 def main() -> None:
+    for width in (16, 32, 64, 128):
+        for layers in (1, 2, 3):
+            exercise_field(5, width, layers, "smoothstep")
+            exercise_field(12, width, layers, "linear")
     for dtype in (torch.float32, torch.float64):
         for features in (1, 2, 4, 8):
             for interpolation in ("linear", "smoothstep"):

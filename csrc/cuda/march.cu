@@ -70,6 +70,9 @@ __global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
   const MarchRuns shared_runs{own, kMaxRuns, kBlock};
   MarchCount<T> counter{runs, r};
   if (kLanes > 1) counter.runs = shared_runs, counter.id = threadIdx.x;
+  // Runs that a ray does not have are empty: the writers load all of them.
+  for (int i = lane; r < p.rays && i < runs.limit; i += kLanes) runs.run[i * runs.rays + r] = {0, 0};
+  __syncwarp();
 
   MarchRay<T> ray;
   const bool met = r < p.rays && ray.start(p, r);
@@ -158,7 +161,7 @@ struct RayWriter {
   }
 
   __device__ void write(const MarchRuns& runs, int64_t slot, int64_t end, int32_t count, T* staged) const {
-    // Unset runs come last: they are those behind the run that completes `count`.
+    // Empty runs come last: they are those behind the run that completes `count`.
     MarchRun run = {0, 0};
     if (lane < runs.limit) run = runs.run[lane * runs.rays + id];
     const int32_t length = run.end - run.begin;

@@ -151,7 +151,7 @@ struct MarchRun {
 };
 
 struct MarchRuns {
-  MarchRun* run;  // [limit, R]; those of a ray come first, the rest is unset
+  MarchRun* run;  // [limit, R]; those of a ray come first, the rest is empty (CUDA) or unset
   int limit;      // stored at most a ray, 0 with growing steps
   int64_t rays;   // R
 };
