@@ -410,3 +410,40 @@ def test_cuda_says_what_it_cannot_take(generator: torch.Generator) -> None:
     assert isinstance(field(x, table, mlp, spec, storage=table.half()), FieldSample)
     with pytest.raises(ValueError, match="half copy of the table"):
         field(x, table, mlp, spec)
+
+
+@pytest.mark.gpu
+def test_second_order_where_the_table_is_flat(generator: torch.Generator) -> None:
+    """J u is zero there, but the gradient of the table is not."""
+    spec, cuda = spec_of(0, 32), torch.device("cuda")
+    inputs, d = draw(spec, 100, generator), torch.randn(100, 3, generator=generator)
+    x, mlp = inputs["x"].float().to(cuda), inputs["mlp"].float().to(cuda)
+    table = torch.zeros(spec.grid.entries, 2, device=cuda, requires_grad=True)
+    sample = field(x, table, mlp, spec, storage=table.detach().half(), want_gradient=True)
+    (got,) = torch.autograd.grad(sample.gradient, table, d.to(cuda))
+    exact = torch.zeros(spec.grid.entries, 2, dtype=torch.float64, requires_grad=True)
+    sample = reference.field(inputs["x"], exact, inputs["mlp"], spec, want_gradient=True)
+    (want,) = torch.autograd.grad(sample.gradient, exact, d.double())
+    assert float(want.norm()) > 0
+    assert float((got.double().cpu() - want).norm()) <= 1e-2 * float(want.norm())
+
+
+@pytest.mark.gpu
+def test_deterministic_algorithms_after_the_forward_pass(generator: torch.Generator) -> None:
+    spec, cuda = spec_of(0, 32), torch.device("cuda")
+    inputs = {k: v.float().to(cuda) for k, v in draw(spec, 20, generator).items()}
+    table, half = inputs["table"].requires_grad_(), inputs["table"].detach().half()
+    sample = field(inputs["x"], table, inputs["mlp"], spec, storage=half)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with pytest.raises(RuntimeError, match="deterministic"):
+            torch.autograd.grad(sample.tau.sum(), table)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_level_weights_do_not_learn(generator: torch.Generator) -> None:
+    inputs = draw(TINY, 5, generator)
+    levels = torch.ones(TINY.grid.levels, dtype=torch.float64, requires_grad=True)
+    sample = field(inputs["x"], inputs["table"], inputs["mlp"], TINY, level_weights=levels)
+    assert not sample.tau.requires_grad

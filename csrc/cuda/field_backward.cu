@@ -51,6 +51,7 @@ void field_backward<float>(Launch launch, const FieldNet& net, std::int64_t n, c
                            const float* d_albedo, const float* d_gradient, std::int64_t chunk, int parts,
                            std::uint32_t* workspace, std::int64_t, float* d_table, float* d_mlp) {
   if (n == 0) return;
+  if (!saved) throw std::invalid_argument("field_backward on CUDA needs what the forward pass saved");
   if (chunk < 128 || chunk % 128) throw std::invalid_argument("field_backward: chunk must be a multiple of 128");
   const DeviceGuard guard(launch.device);
   FieldArgs p = field_args(net, n, count, x, storage, level_weights, mlp);

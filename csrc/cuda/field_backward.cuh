@@ -15,7 +15,7 @@
 
 namespace dfast::cuda {
 
-constexpr int kTangentRoom = 10;  // tangents may be scaled up to 2^10 times more than adjoints
+constexpr int kTangentRoom = 5;  // a is scaled by at most 2^5 on its way into dW, so it may reach 2000
 
 // Magnitudes are compared as the bits of |v|: the order of floats, with NaN above infinity instead of lost.
 __device__ __forceinline__ unsigned magnitude(float v) { return __float_as_uint(v) & 0x7fffffffu; }
@@ -221,6 +221,8 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
         row_scale[r] = scale_for(size[r]);
         most = max(most, size[r]);
         if (tangent_size[r]) most = max(most, magnitude(1.0f / (tangent_scale[r] * (1 << kTangentRoom))));
+        // Where J u is zero, a_0 goes to the table all the same.
+        if (u[r][0] != 0.0f || u[r][1] != 0.0f || u[r][2] != 0.0f) most = max(most, 1u);
       }
       for (int step = 4; step < 32; step *= 2) most = max(most, __shfl_xor_sync(~0u, most, step));
       if (lane == 0) atomicMax(&largest[turn], most);

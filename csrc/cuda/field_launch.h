@@ -1,8 +1,11 @@
 // What the fused field's launchers share: shapes that are compiled, and persistent grids.
 #pragma once
 
+#include <map>
+#include <mutex>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 #include "cuda/field_mlp.cuh"
 #include "cuda/launch.h"
@@ -44,11 +47,22 @@ void with_field_shape(const FieldNet& net, const F& f) {
   net.grid.levels <= 8 ? with_width(std::integral_constant<int, 1>{}) : with_width(std::integral_constant<int, 2>{});
 }
 
+// Lets a kernel have `bytes` of shared memory. The limit only grows: another thread may be about to launch with it.
+inline void allow_shared_memory(const void* kernel, int device, int bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, int> allowed;
+  const std::lock_guard<std::mutex> lock(mutex);
+  int& limit = allowed[{kernel, device}];
+  if (bytes <= limit) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the field");
+  limit = bytes;
+}
+
 // As many blocks as run at once, and no more than there is work for. The launches may be captured in a graph: nothing
 // here touches the stream.
 inline unsigned persistent_blocks(const void* kernel, int device, int threads, int bytes, std::int64_t wanted) {
   int processors = 0, resident = 0;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the field");
+  allow_shared_memory(kernel, device, bytes);
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes), "occupancy of the field");
   if (resident < 1) throw std::runtime_error("the fused CUDA field does not fit on this GPU");

@@ -30,6 +30,10 @@ EXP_LIMIT = 15.0
 CHUNK = 1 << 22
 """Points that CUDA's backward takes at a time: it needs 132 bytes for each with 16 levels."""
 
+SHARED_OF_LARGEST = 170_000
+"""Bytes of shared memory that CUDA's kernels need for three layers of width 128; every other shape
+fits on GPUs of compute capability 8.0 and newer."""
+
 Activation = Literal["softplus", "exp"]
 Blob = Literal["none", "linear", "gaussian"]
 
@@ -134,6 +138,8 @@ def unsupported(
         return f"on CUDA it takes 2 features a level, not {spec.grid.features}"
     if spec.grid.levels > 16:
         return f"on CUDA it takes at most 16 levels, not {spec.grid.levels}"
+    if spec.grid.max_resolution > 4096:  # its slopes are halves
+        return f"on CUDA it takes at most 4096 cells a side, not {spec.grid.max_resolution}"
     if spec.width not in (16, 32, 64, 128):
         return f"on CUDA it takes layers of width 16, 32, 64 or 128, not {spec.width}"
     if dtype != torch.float32:
@@ -146,6 +152,10 @@ def unsupported(
         return "dfast was built without CUDA kernels"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return "it needs a GPU of compute capability 8.0 or newer"
+    properties = torch.cuda.get_device_properties(device)
+    shared = getattr(properties, "shared_memory_per_block_optin", 0)
+    if spec.width == 128 and spec.layers == 3 and shared < SHARED_OF_LARGEST:
+        return f"three layers of width 128 need {SHARED_OF_LARGEST} bytes of shared memory"
     return None
 
 
@@ -203,7 +213,8 @@ def field(
     numbers = [spec.density_scale, spec.density_bias, spec.blob_height, spec.blob_width]
     learns = torch.is_grad_enabled() and (table.requires_grad or mlp.requires_grad)
     tau, albedo, gradient, _ = _field(
-        x.detach(), table, mlp, level_weights, storage, count, _pack(spec), numbers, want_gradient,
+        x.detach(), table, mlp, None if level_weights is None else level_weights.detach(), storage,
+        count, _pack(spec), numbers, want_gradient,
         learns and x.device.type == "cuda",
     )  # fmt: skip
     return FieldSample(tau, albedo, gradient if want_gradient else None)
@@ -315,6 +326,11 @@ def _field_backward(  # type: ignore[no-untyped-def]
     d_gradient,
 ):
     """d_table, d_mlp. Gradients that are None are zero."""
+    if x.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        raise RuntimeError(
+            "dfast.ops.field: deterministic algorithms were turned on after the forward pass; the "
+            "backward pass on CUDA has none"
+        )
     given = [None if d is None else d.contiguous() for d in (d_tau, d_albedo, d_gradient)]
     arguments = _arguments(x, table, mlp, level_weights, storage, count, net, numbers)
     chunk = parts = 0
