@@ -413,6 +413,7 @@ def test_cuda_says_what_it_cannot_take(generator: torch.Generator) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("needs_cuda")
 def test_second_order_where_the_table_is_flat(generator: torch.Generator) -> None:
     """J u is zero there, but the gradient of the table is not."""
     spec, cuda = spec_of(0, 32), torch.device("cuda")
@@ -429,6 +430,7 @@ def test_second_order_where_the_table_is_flat(generator: torch.Generator) -> Non
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("needs_cuda")
 def test_deterministic_algorithms_after_the_forward_pass(generator: torch.Generator) -> None:
     spec, cuda = spec_of(0, 32), torch.device("cuda")
     inputs = {k: v.float().to(cuda) for k, v in draw(spec, 20, generator).items()}
