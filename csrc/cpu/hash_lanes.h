@@ -107,21 +107,6 @@ DFAST_HD void prefetch_rows(const Row* rows, const HashLevel& level, const std::
   }
 }
 
-// Calls f(std::integral_constant<int, F>).
-template <typename Body>
-void with_features(int features, const Body& f) {
-  switch (features) {
-    case 1:
-      return f(std::integral_constant<int, 1>{});
-    case 2:
-      return f(std::integral_constant<int, 2>{});
-    case 4:
-      return f(std::integral_constant<int, 4>{});
-    default:
-      return f(std::integral_constant<int, 8>{});
-  }
-}
-
 // Calls f(rows) with the level's first row in the type that is stored.
 template <int F, typename T, typename Body>
 void with_rows(const T* table, const Half* storage, std::int64_t offset, const Body& f) {

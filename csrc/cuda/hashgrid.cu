@@ -3,8 +3,8 @@
 // Gather and scatter: a thread owns one (sample, level); blocks are level-major (blockIdx.y), so at any time the reads
 // of the whole device fall into a few levels' rows, which L2 holds. They are bound by L2 sector traffic: eight rows of
 // F numbers a thread, each one vector load. J^T a sums over levels inside a thread (one sample a thread): no atomics,
-// the order is fixed. Scatter adds with vector atomics where the hardware has them (sm_90), or into 64-bit fixed point
-// when the caller wants sums that do not depend on the order.
+// the order is fixed. Two features, the usual grid, have kernels of their own: encode_pairs_kernel here, and float sums
+// in hash_scatter.cuh. When the caller wants sums that do not depend on the order they are 64-bit fixed point.
 #include <type_traits>
 
 #include "cuda/hash_scatter.cuh"
@@ -127,10 +127,7 @@ __global__ void __launch_bounds__(kBlock)
 
 template <int F, typename T>
 __device__ __forceinline__ void add_row(HashRow<T, F>* to, const HashRow<T, F>& value) {
-  constexpr bool kVector = std::is_same_v<T, float> && DFAST_VECTOR_ATOMICS;
-  if constexpr (kVector && F == 2) {
-    atomicAdd(reinterpret_cast<float2*>(to), make_float2(value.v[0], value.v[1]));
-  } else if constexpr (kVector && F % 4 == 0) {
+  if constexpr (std::is_same_v<T, float> && DFAST_VECTOR_ATOMICS && F % 4 == 0) {
 #pragma unroll
     for (int f = 0; f < F; f += 4) {
       atomicAdd(reinterpret_cast<float4*>(to->v + f),
@@ -224,21 +221,6 @@ __global__ void __launch_bounds__(kBlock)
   if (i >= count) return;
   const double unit = *fixed_unit;
   out[i] += static_cast<T>(static_cast<double>(fixed[i]) * (unit - unit == 0.0 ? unit : unit - unit));
-}
-
-// Calls f(std::integral_constant<int, F>).
-template <typename Body>
-void with_features(int features, const Body& f) {
-  switch (features) {
-    case 1:
-      return f(std::integral_constant<int, 1>{});
-    case 2:
-      return f(std::integral_constant<int, 2>{});
-    case 4:
-      return f(std::integral_constant<int, 4>{});
-    default:
-      return f(std::integral_constant<int, 8>{});
-  }
 }
 
 // Calls f(rows) with the table's rows in the type that is stored.

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 #include "math/half.h"
@@ -52,6 +53,21 @@ inline HashGrid make_hash_grid(int features, bool smooth, const std::vector<doub
                      static_cast<std::uint32_t>(dense[l] ? 0 : rows - 1), offsets[l]};
   }
   return grid;
+}
+
+// Calls f(std::integral_constant<int, F>).
+template <typename Body>
+void with_features(int features, const Body& f) {
+  switch (features) {
+    case 1:
+      return f(std::integral_constant<int, 1>{});
+    case 2:
+      return f(std::integral_constant<int, 2>{});
+    case 4:
+      return f(std::integral_constant<int, 4>{});
+    default:
+      return f(std::integral_constant<int, 8>{});
+  }
 }
 
 // One table row, read as one word where the hardware can: rows start at multiples of their own size.
