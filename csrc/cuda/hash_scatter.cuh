@@ -1,9 +1,9 @@
 // Adding to a hash grid's gradient, two float features a row.
 //
 // What bounds it is the number of requests that reach L2 and of lanes in them, whatever their width, and it halves when
-// the rows do not stay in L2. Hence: level after level, so that one level's rows do; neighbours along x in one 16-byte
-// reduction where they are aligned, else in one instruction (add_corners); and a warp's samples, neighbours on a ray,
-// are added up first where they fall into one cell, which is most of them on coarse levels.
+// the rows do not stay in L2. Hence: a few levels after the other, so that their rows do; neighbours along x in one
+// 16-byte reduction where they are aligned, else in one instruction (add_corners); and a warp's samples, neighbours on a
+// ray, are added up first where they fall into one cell, which is most of them on coarse levels.
 #pragma once
 
 #include "cuda/field_grid.cuh"
@@ -19,6 +19,7 @@
 namespace dfast::cuda {
 
 constexpr int kScatterBlock = 128;
+constexpr int kScatterLevels = 4;  // for which a thread keeps its sample: position and gradients are then in L1
 
 __device__ __forceinline__ void add_row(float* __restrict__ out, std::uint32_t row, const float (&v)[2]) {
 #if DFAST_VECTOR_ATOMICS
@@ -152,20 +153,24 @@ __device__ __forceinline__ void scatter_warp(const FieldLevel& level, bool smoot
   add_corners(out, any && head, row, term);
 }
 
-// Grid: (blocks that share a level's samples, levels).
+// Grid: (blocks that share the samples, groups of kScatterLevels levels).
 template <bool kSecond, class Source>
 __global__ void __launch_bounds__(kScatterBlock)
     scatter_kernel(const HashGrid grid, const float* __restrict__ level_weights, const Source source,
                    float* __restrict__ table) {
-  __shared__ FieldLevel shared_level;
-  if (threadIdx.x == 0) load_level(grid, level_weights, blockIdx.y, &shared_level);
+  __shared__ FieldLevel levels[kScatterLevels];
+  const int first = kScatterLevels * blockIdx.y;
+  if (threadIdx.x < kScatterLevels) load_level(grid, level_weights, first + threadIdx.x, levels + threadIdx.x);
   __syncthreads();
-  const FieldLevel level = shared_level;
-  if (level.weight == 0.0f) return;
-  float* out = table + 2 * static_cast<std::size_t>(level.offset);
   const std::int64_t n = source.count(), stride = static_cast<std::int64_t>(gridDim.x) * kScatterBlock;
   for (std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kScatterBlock; begin < n; begin += stride) {
-    scatter_warp<kSecond>(level, grid.smooth, source, begin + threadIdx.x, n, blockIdx.y, out);
+#pragma unroll 1
+    for (int j = 0; j < kScatterLevels; ++j) {
+      const FieldLevel level = levels[j];
+      if (level.weight == 0.0f) continue;  // so are those past the last
+      float* out = table + 2 * static_cast<std::size_t>(level.offset);
+      scatter_warp<kSecond>(level, grid.smooth, source, begin + threadIdx.x, n, first + j, out);
+    }
   }
 }
 
@@ -176,7 +181,7 @@ void scatter_samples(const Launch& launch, const HashGrid& grid, const float* le
   int processors = 0;
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, launch.device), "cudaDeviceGetAttribute");
   const unsigned wanted = blocks_for(most, kScatterBlock), resident = 16u * processors;
-  const dim3 blocks(wanted < resident ? wanted : resident, grid.levels);
+  const dim3 blocks(wanted < resident ? wanted : resident, (grid.levels + kScatterLevels - 1) / kScatterLevels);
   scatter_kernel<kSecond><<<blocks, kScatterBlock, 0, stream_of(launch)>>>(grid, level_weights, source, table);
   check(cudaGetLastError(), "hash grid scatter");
 }
