@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 #include <vector>
 
 #include "cpu/parallel.h"
@@ -26,18 +25,6 @@ template <class Make, class Body>
 void each_piece(const Launch& launch, int64_t batch, const Pieces& pieces, const Make& make, const Body& body) {
   parallel_chunks(launch.threads, batch * pieces.count, 1, make,
                   [&](int64_t begin, int64_t, auto& state) { body(begin, state); });
-}
-
-template <class F>
-void dispatch(Nonlinearity activation, const F& f) {
-  switch (activation) {
-    case Nonlinearity::kSilu:
-      return f(std::integral_constant<Nonlinearity, Nonlinearity::kSilu>());
-    case Nonlinearity::kGelu:
-      return f(std::integral_constant<Nonlinearity, Nonlinearity::kGelu>());
-    default:
-      return f(std::integral_constant<Nonlinearity, Nonlinearity::kNone>());
-  }
 }
 
 // Each channel's moments in one piece of rows, row after row, then its groups'.
@@ -116,7 +103,7 @@ void group_norm(Launch launch, const S* x, const S* weight, const S* bias, const
       factor[c] = k.rstd * k.gain;
       offset[c] = k.offset;
     }
-    dispatch(p.activation, [&](auto kind) {
+    with_activation(p.activation, [&](auto kind) {
       for (int64_t n = 0; n < pieces.size(i); ++n) {
         const S* from = x + base + n * channels;
         S* to = y + base + n * channels;

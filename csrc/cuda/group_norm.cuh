@@ -12,7 +12,6 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -53,19 +52,6 @@ inline Tile make_tile(int64_t channels, int64_t groups, int width, int size, int
   tile.tiles = static_cast<int>(channels / tile.channels);
   tile.groups = tile.channels / of_group;
   return tile;
-}
-
-// Calls f with the activation as a constant.
-template <class F>
-__device__ __forceinline__ void dispatch(Nonlinearity activation, const F& f) {
-  switch (activation) {
-    case Nonlinearity::kSilu:
-      return f(std::integral_constant<Nonlinearity, Nonlinearity::kSilu>());
-    case Nonlinearity::kGelu:
-      return f(std::integral_constant<Nonlinearity, Nonlinearity::kGelu>());
-    default:
-      return f(std::integral_constant<Nonlinearity, Nonlinearity::kNone>());
-  }
 }
 
 template <class T>
@@ -265,7 +251,7 @@ __device__ __forceinline__ void apply_rows(const Tile& tile, const Channels<S, W
     shift[j] = channels.add[j] - s.mean;
     factor[j] = s.rstd * channels.gain[j];
   }
-  dispatch(activation, [&](auto kind) {
+  with_activation(activation, [&](auto kind) {
     for_rows<4>(rows, lane, tile.lanes, load, [&](int row, const Vector<S, W>& v) {
       Vector<S, W> out;
 #pragma unroll

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   if (lane < tile.lanes) {
     const Normalized<S, W> channels(p, stats, b, c);
     T plain[W] = {}, projected[W] = {};
-    dispatch(p.activation, [&](auto kind) {
+    with_activation(p.activation, [&](auto kind) {
       for_rows<2>(
           rows, lane, tile.lanes,
           [&](int row) {
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     plain[j] = means[(at + j) / of_group].plain;
     projected[j] = means[(at + j) / of_group].projected;
   }
-  dispatch(p.activation, [&](auto kind) {
+  with_activation(p.activation, [&](auto kind) {
     for_rows<2>(
         rows, lane, tile.lanes,
         [&](int row) {

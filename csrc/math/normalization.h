@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "math/common.h"
 
@@ -53,6 +54,19 @@ DFAST_HD T activate_derivative(Nonlinearity kind, T z) {
   }
   if (kind == Nonlinearity::kGelu) return normal_cdf(z) + z * exp_of(T(-0.5) * z * z) * T(0.39894228040143268);
   return T(1);
+}
+
+// Calls f with the activation as a constant, for loops that should not ask again.
+template <class F>
+DFAST_HD void with_activation(Nonlinearity kind, const F& f) {
+  switch (kind) {
+    case Nonlinearity::kSilu:
+      return f(std::integral_constant<Nonlinearity, Nonlinearity::kSilu>());
+    case Nonlinearity::kGelu:
+      return f(std::integral_constant<Nonlinearity, Nonlinearity::kGelu>());
+    default:
+      return f(std::integral_constant<Nonlinearity, Nonlinearity::kNone>());
+  }
 }
 
 // Mean, and sum of squared distances from it. Parts with counts n_i, means m_i and sums s_i together have the mean

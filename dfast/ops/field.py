@@ -317,29 +317,17 @@ def _empty_results(
     " -> (Tensor, Tensor)",
 )
 def _field_backward(  # type: ignore[no-untyped-def]
-    x,
-    table,
-    mlp,
-    level_weights,
-    storage,
-    count,
-    net,
-    numbers,
-    saved,
-    want_gradient,
-    d_tau,
-    d_albedo,
-    d_gradient,
+    x, table, mlp, level_weights, storage, count, net, numbers, saved, want_gradient, *given
 ):
-    """d_table, d_mlp. Gradients that are None are zero."""
+    """d_table, d_mlp. given: d_tau, d_albedo, d_gradient; those that are None are zero."""
     if x.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
         raise RuntimeError(
             "dfast.ops.field: deterministic algorithms were turned on after the forward pass; the "
             "backward pass on CUDA has none"
         )
+    d_tau, d_albedo, d_gradient = (None if d is None else d.contiguous() for d in given)
     if want_gradient and d_gradient is None and x.device.type == "cuda":
         d_gradient = x.new_zeros(x.shape)
-    given = [None if d is None else d.contiguous() for d in (d_tau, d_albedo, d_gradient)]
     arguments = _arguments(x, table, mlp, level_weights, storage, count, net, numbers)
     chunk = parts = 0
     if x.device.type == "cuda":
@@ -348,8 +336,8 @@ def _field_backward(  # type: ignore[no-untyped-def]
     workspace = x.new_empty((2 * net[0] + 1) * chunk + parts * mlp.shape[0], dtype=torch.int32)
     d_table, d_mlp = x.new_zeros(table.shape), x.new_zeros(mlp.shape)
     _native.call(
-        "field_backward", x, *arguments, saved, x.shape[0] <= KEPT, *given, chunk, parts, workspace,
-        table.shape[0], d_table, d_mlp,
+        "field_backward", x, *arguments, saved, x.shape[0] <= KEPT, d_tau, d_albedo, d_gradient,
+        chunk, parts, workspace, table.shape[0], d_table, d_mlp,
     )  # fmt: skip
     return d_table, d_mlp
 
@@ -362,21 +350,7 @@ def _(  # type: ignore[no-untyped-def]
 
 
 @torch.library.register_fake("dfast::field_backward")
-def _(  # type: ignore[no-untyped-def]
-    x,
-    table,
-    mlp,
-    level_weights,
-    storage,
-    count,
-    net,
-    numbers,
-    saved,
-    want_gradient,
-    d_tau,
-    d_albedo,
-    d_gradient,
-):
+def _(x, table, mlp, *_):  # type: ignore[no-untyped-def]
     return x.new_empty(table.shape), x.new_empty(mlp.shape)
 
 

@@ -259,6 +259,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
     return out.transpose(1, 2).flatten(2)
 
 
+def keys_and_values(attn: Any, rows: Tensor, text: Tensor | None) -> Tensor:
+    """Those made of the text [B, M, D], or of the rows themselves where there is none."""
+    if text is None:
+        text = rows
+    elif attn.norm_cross is not None:
+        text = attn.norm_encoder_hidden_states(text)
+    return F.linear(text, attn.text_weight, attn.text_bias)
+
+
 class RowAttention:
     """AttnProcessor2_0: of rows to themselves or to a text, or of pixels to themselves."""
 
@@ -281,10 +290,7 @@ class RowAttention:
             if text is not None:  # given to a layer that was made for one kind of rows
                 k, v = attn.to_k(text), attn.to_v(text)
         else:
-            text = rows if text is None else text
-            if attn.norm_cross is not None and encoder_hidden_states is not None:
-                text = attn.norm_encoder_hidden_states(text)
-            q, (k, v) = own, F.linear(text, attn.text_weight, attn.text_bias).chunk(2, -1)
+            q, (k, v) = own, keys_and_values(attn, rows, text).chunk(2, -1)
         if attention_mask is not None:
             batch, length = k.shape[:2]
             attention_mask = attn.prepare_attention_mask(attention_mask, length, batch)
@@ -313,11 +319,8 @@ class PixelAttention:
         rows = rows_of(hidden_states)
         batch, length = rows.shape[:2]
         mask = attn.prepare_attention_mask(attention_mask, length, batch, out_dim=4)
-        text = rows if encoder_hidden_states is None else encoder_hidden_states
-        if attn.norm_cross is not None and encoder_hidden_states is not None:
-            text = attn.norm_encoder_hidden_states(text)
         own = F.linear(attn.group_norm(rows.mT).mT, attn.own_weight, attn.own_bias)
-        keys = F.linear(text, attn.text_weight, attn.text_bias)
+        keys = keys_and_values(attn, rows, encoder_hidden_states)
         q, rest = own.tensor_split([attn.inner_dim], -1)
         if not attn.only_cross_attention:
             keys = torch.cat([keys, rest], 1)
