@@ -16,57 +16,26 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..priors._quiet import quiet
 from . import counts, scenes
 from .cases import UNTOUCHED, Case, Sizes, Work, dfast_cases
+from .model_sizes import Networks, Size, networks
+from .random_models import WORDS, builders, materialize
 
-STABLE: dict[str, Any] = {
-    "sample_size": 64, "block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768,
-}  # fmt: skip
-
-
-def _floyd(width: int, text: int) -> dict[str, Any]:
-    return {
-        "sample_size": 64,
-        "in_channels": 3,
-        "out_channels": 6,
-        "block_out_channels": tuple(width * n for n in (1, 2, 3, 4)),
-        "layers_per_block": 3,
-        "attention_head_dim": 64,
-        "down_block_types": ("ResnetDownsampleBlock2D", *3 * ("SimpleCrossAttnDownBlock2D",)),
-        "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
-        "up_block_types": (*3 * ("SimpleCrossAttnUpBlock2D",), "ResnetUpsampleBlock2D"),
-        "cross_attention_dim": text,
-        "encoder_hid_dim": 4096,
-        "encoder_hid_dim_type": "text_proj",
-        "addition_embed_type": "text",
-        "addition_embed_type_num_heads": 64,
-        "resnet_time_scale_shift": "scale_shift",
-        "time_embedding_act_fn": "gelu",
-        "act_fn": "gelu",
-        "cross_attention_norm": "group_norm",
-        "mid_block_scale_factor": 1.414,
-        "resnet_out_scale_factor": 1.414,
-        "resnet_skip_time_act": True,
-    }
-
-
-UNETS = {"sd15": STABLE, "if-m": _floyd(192, 768), "if-xl": _floyd(704, 2816)}
-"""860 M, 372 M and 4.30 G parameters."""
-TINY = {
-    **STABLE, "sample_size": 16, "block_out_channels": (32, 64, 64, 64), "cross_attention_dim": 32,
-}  # fmt: skip
+NAMES = ("sd15", "if-m", "if-xl")
 
 
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
     """F where it makes sense: on CUDA, or in miniature; nothing where diffusers is missing."""
     if find_spec("diffusers") is None or (device_type == "cpu" and not sizes.quick):
         return
-    names = list(UNETS)[: 1 if sizes.quick else None] if device_type == "cuda" else ["tiny"]
-    for name in names:
-        yield from _both(device_type, f"F-unet-{name}", partial(unet, name))
-    size = 512 if device_type == "cuda" else 32
+    size: Size = "full" if device_type == "cuda" else "tiny"
+    for name in NAMES[: 1 if sizes.quick else None]:
+        workload = f"F-unet-{name}" if size == "full" else "F-unet-tiny"
+        yield from _both(device_type, workload, partial(unet, name, size))
+    pixels = networks("sd15", size).image_size
     for what in ("encode", "encode-backward"):
-        yield from _both(device_type, f"F-vae-{what}-{size}", partial(encoder, what, size))
+        yield from _both(device_type, f"F-vae-{what}-{pixels}", partial(encoder, what, size))
 
 
 def _both(device_type: str, workload: str, build: Callable[..., Work]) -> Iterator[Case]:
@@ -75,18 +44,15 @@ def _both(device_type: str, workload: str, build: Callable[..., Work]) -> Iterat
     yield Case(workload, UNTOUCHED, plain, captured=device_type == "cuda")
 
 
-def unet(name: str, device: torch.device, *, tuned: bool) -> Work:
+def unet(name: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
     """One guided prediction, a batch of two."""
-    from diffusers import UNet2DConditionModel
-
-    config = TINY if name == "tiny" else UNETS[name]
-    model = _random(UNet2DConditionModel, config, device)
-    size, like = config["sample_size"], model.conv_in.weight
-    width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
-    noisy = scenes.normal(device, 2, model.config.in_channels, size, size).to(like)
+    made = networks(name, size)
+    model = _random(made, "unet", device)
+    side, like = model.config.sample_size, model.conv_in.weight
+    noisy = scenes.normal(device, 2, model.config.in_channels, side, side).to(like)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
-    text, t = scenes.normal(device, 2, 77, width, seed=1).to(like), torch.tensor([500, 500])
-    t = t.to(device)
+    text = scenes.normal(device, 2, WORDS, sum(made.text_widths), seed=1).to(like)
+    t = torch.tensor([500, 500], device=device)
 
     @torch.no_grad()
     def run() -> Tensor:
@@ -96,19 +62,11 @@ def unet(name: str, device: torch.device, *, tuned: bool) -> Work:
     return _work(model, run, _flops(run), tuned)
 
 
-def encoder(what: str, size: int, device: torch.device, *, tuned: bool) -> Work:
+def encoder(what: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
     """Latents of one picture, and the gradient of the picture."""
-    from diffusers import AutoencoderKL
-
-    widths = (128, 256, 512, 512) if size == 512 else (32, 64)
-    options = {
-        "block_out_channels": widths,
-        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
-        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
-        "layers_per_block": 2,
-    }
-    model = _random(AutoencoderKL, options, device)
-    picture = scenes.normal(device, 1, 3, size, size).to(model.quant_conv.weight)
+    model = _random(networks("sd15", size), "vae", device)
+    side = model.config.sample_size
+    picture = scenes.normal(device, 1, 3, side, side).to(model.quant_conv.weight)
     picture = picture.contiguous(memory_format=torch.channels_last)
 
     def encode(image: Tensor) -> Tensor:
@@ -130,21 +88,11 @@ def encoder(what: str, size: int, device: torch.device, *, tuned: bool) -> Work:
     return _work(model.encoder, backward, 2 * flops, tuned)  # every product once more, transposed
 
 
-def _random(kind: Any, config: dict[str, Any], device: torch.device) -> Any:
-    """The network with weights that keep a signal's size: half on CUDA, channels-last, frozen."""
-    from ..priors._quiet import quiet
-
-    with torch.device("meta"):
-        model = kind(**config)
+def _random(made: Networks, part: str, device: torch.device) -> Any:
+    """The network with random weights: half on CUDA, channels-last, frozen."""
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     with quiet():
-        model = model.to(dtype)
-    model = model.to_empty(device=device).eval().requires_grad_(False)
-    generator = torch.Generator(device).manual_seed(scenes.SEED)
-    for name, p in model.named_parameters():
-        p.normal_(0.0, p[0].numel() ** -0.5 if p.ndim > 1 else 0.02, generator=generator)
-        if "norm" in name and name.endswith("weight") and p.ndim == 1:
-            p.add_(1.0)
+        model = materialize(builders(made)[part], device, dtype, scenes.SEED)
     return model.to(memory_format=torch.channels_last)
 
 

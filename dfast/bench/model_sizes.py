@@ -42,6 +42,11 @@ class Networks:
     text_activations: tuple[str, ...]
     """of each encoder's feed-forward layers"""
 
+    @property
+    def image_size(self) -> int:
+        """Pixels a side of its pictures."""
+        return int((self.vae or self.unet)["sample_size"])
+
 
 def networks(family: str, size: Size = "full") -> Networks:
     """The networks of a family. Raises ConfigError."""
