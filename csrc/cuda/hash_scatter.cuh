@@ -2,8 +2,8 @@
 //
 // What bounds it is the number of requests that reach L2 and of lanes in them, whatever their width, and it halves when
 // the rows do not stay in L2. Hence: a few levels after the other, so that their rows do; neighbours along x in one
-// 16-byte reduction where they are aligned, else in one instruction (add_corners); and a warp's samples, neighbours on a
-// ray, are added up first where they fall into one cell, which is most of them on coarse levels.
+// 16-byte reduction where they are aligned, else in one instruction (add_corners); and a warp's samples, neighbours on
+// a ray, are added up first where they fall into one cell, which is most of them on coarse levels.
 #pragma once
 
 #include "cuda/field_grid.cuh"
