@@ -143,7 +143,6 @@ class Graphs:
     def _quiet(self) -> Iterator[None]:
         """Nothing else happens to the device inside, and nothing torch set stays set on failure."""
         collecting, watching = gc.isenabled(), torch.cuda.get_sync_debug_mode()
-        gc.collect()
         gc.disable()  # what it frees may not be freed during a recording
         if watching:  # torch itself waits before it records
             torch.cuda.set_sync_debug_mode(0)
