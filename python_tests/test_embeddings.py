@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import weakref
 from pathlib import Path
@@ -87,6 +88,97 @@ def test_copies_share_and_other_encoders_do_not(tmp_path: Path, cache: Path) -> 
     assert (embed(other) - first).abs().max() > 1e-3
     parts = ("text_encoder", "tokenizer")
     assert identity(Folder(other, "other"), parts) != identity(Folder(folder("if-m"), "x"), parts)
+
+
+def test_weights_that_change_in_place_are_encoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One number of a large file, at the size and the times that it had."""
+    path = copied("sd15", tmp_path)
+    file = path / "text_encoder/model.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {"unused": torch.zeros(4_000_000)}, file, metadata={"format": "pt"})
+    parts, first = ("text_encoder", "tokenizer"), embed(path)
+    keys = {identity(Folder(path, "x"), parts)}
+    for at in (1_000_000, 5_000_001, 9_999_999):
+        was = file.stat()
+        with file.open("r+b") as stream:
+            stream.seek(at)
+            stream.write(b"\x01")
+        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+        keys.add(identity(Folder(path, "x"), parts))
+    assert len(keys) == 4
+    name = next(k for k in tensors if k.endswith("layers.1.mlp.fc2.weight"))
+    changed = tensors | {name: -tensors[name], "unused": torch.zeros(4_000_000)}
+    save_file(changed, file, metadata={"format": "pt"})
+    assert (embed(path) - first).abs().max() > 1e-3
+
+
+def test_weights_are_read_once_for_their_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfast.priors import embeddings
+
+    read: list[Path] = []
+    whole = embeddings._hash
+    monkeypatch.setattr(embeddings, "_hash", lambda file: (read.append(file), whole(file))[1])
+    path = copied("sdxl", tmp_path)
+    parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    first = identity(Folder(path, "x"), parts)
+    assert len(read) == 2
+    assert identity(Folder(path, "x"), parts) == first and len(read) == 2
+    (path / "text_encoder_2/model.safetensors").touch()
+    assert identity(Folder(path, "x"), parts) == first and len(read) == 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_what_was_kept_changes_no_bit(
+    family: str, precision: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whichever sentences are encoded beside it, a sentence gives the same numbers."""
+    tables = []
+    for i, before in enumerate([[], [("a blue chair", "ugly")], [(PROMPT, "")]]):
+        monkeypatch.setenv("DFAST_CACHE", str(tmp_path / str(i)))
+        options = PriorConfig(precision=precision)  # type: ignore[arg-type]
+        prior: Any = load_prior(str(folder(family)), CPU, options=options)
+        for prompt, negative in before:
+            prior.embed(prompt, negative=negative)
+        tables.append(prior.embed(PROMPT, negative="ugly").tables)
+    for other in tables[1:]:
+        assert all(torch.equal(other[name], value) for name, value in tables[0].items())
+
+
+def test_sentences_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import T5EncoderModel
+
+    sizes: list[int] = []
+    forward = T5EncoderModel.forward
+
+    def watched(self: Any, ids: torch.Tensor, **options: Any) -> Any:
+        sizes.append(len(ids))
+        return forward(self, ids, **options)
+
+    monkeypatch.setattr(T5EncoderModel, "forward", watched)
+    embed(folder("if-m"), negative="ugly")
+    assert sizes == [1] * 7
+
+
+def test_blocks_are_half_again_after_each_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T5 on the CPU: no block stays in float32, and what is stored is never rounded again."""
+    from transformers import T5EncoderModel
+
+    seen: list[tuple[torch.dtype, int]] = []
+    forward = T5EncoderModel.forward
+
+    def watched(self: Any, *args: Any, **options: Any) -> Any:
+        weight = self.encoder.block[0].layer[0].SelfAttention.q.weight
+        seen.append((weight.dtype, weight.data_ptr()))
+        return forward(self, *args, **options)
+
+    monkeypatch.setattr(T5EncoderModel, "forward", watched)
+    embed(folder("if-m"), precision="fp16")
+    assert len(seen) == 6 and len(set(seen)) == 1 and seen[0][0] == torch.float16
 
 
 def test_precisions_are_kept_apart() -> None:

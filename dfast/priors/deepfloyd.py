@@ -9,7 +9,7 @@ from ..errors import PriorError
 from .embeddings import Encoded
 from .folder import Folder
 from .text import TextPrior
-from .text_encoders import encoder, tokenizer, tokens
+from .text_encoders import encoder, one_by_one, tokenizer, tokens
 
 
 class DeepFloyd(TextPrior):
@@ -39,5 +39,7 @@ class DeepFloyd(TextPrior):
             self.folder, "text_encoder", "T5EncoderModel", dtype, self.device,
             self.options.text_encoder,
         ) as model:  # fmt: skip
-            hidden = model(ids.to(model.device), attention_mask=mask.to(model.device))[0]
-        return [{"hidden": row} for row in hidden]
+            return [
+                {"hidden": model(row, attention_mask=masked)[0][0]}
+                for row, masked in one_by_one(model, ids, mask)
+            ]

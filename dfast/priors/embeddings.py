@@ -31,9 +31,10 @@ def cache_folder() -> Path:
 
 
 def identity(folder: Folder, parts: Iterable[str]) -> str | None:
-    """A hash of text encoders and tokenizers: small files whole, weights by samples of their bytes.
+    """A hash of text encoders and tokenizers, of all their bytes.
 
-    Remembered for each folder, so that it is known after the weights are deleted; None if they are
+    A note for each folder remembers it, so that it is known after the weights are deleted, and the
+    hash of each weights file, so that it is read again only if it changed. None if weights are
     missing and were never seen.
     """
     parts = list(parts)
@@ -41,35 +42,45 @@ def identity(folder: Folder, parts: Iterable[str]) -> str | None:
     note = cache_folder() / f"{hashlib.sha256(where.encode()).hexdigest()}.json"
     files = [p for part in parts for p in sorted((folder.path / part).glob("*")) if p.is_file()]
     weighty = {p.parent.name for p in files if p.suffix == ".safetensors"}
+    known = _known(note)
     if any(part in STEMS and part not in weighty for part in parts):
-        try:
-            return str(json.loads(note.read_text())["identity"])
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
+        return known.get("identity")
     digest = hashlib.sha256()
+    hashes: dict[str, str] = {}
     for file in files:
         digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size}\n".encode())
         if file.suffix == ".safetensors":
-            _sample(file, digest)
+            is_now = _stamp(file)
+            hashes[is_now] = known.get(is_now) or _hash(file)
+            digest.update(hashes[is_now].encode())
         elif file.suffix in (".json", ".txt", ".model"):
             digest.update(file.read_bytes())
-    text = json.dumps({"folder": where, "identity": digest.hexdigest()})
-    with suppress(OSError):
-        if not note.is_file() or note.read_bytes() != text.encode():
-            with replacing(note) as temporary:
-                temporary.write_text(text)
+    now = {"folder": where, "identity": digest.hexdigest(), **hashes}
+    if now != known:
+        with suppress(OSError), replacing(note) as temporary:
+            temporary.write_text(json.dumps(now))
     return digest.hexdigest()
 
 
-def _sample(file: Path, digest: hashlib._Hash) -> None:
-    """The header of a safetensors file and 256 blocks spread over it."""
-    size = file.stat().st_size
+def _known(note: Path) -> dict[str, str]:
+    """What a note says; {} if there is none, or none that can be read."""
+    try:
+        found = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return {}
+    texts = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
+    return found if texts else {}
+
+
+def _stamp(file: Path) -> str:
+    """Tells a file from what it was before it was written to; its bytes are not read."""
+    at = file.stat()
+    return f"{file.resolve()} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns} {at.st_ino}"
+
+
+def _hash(file: Path) -> str:
     with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        digest.update(stream.read(min(length, size)))
-        for i in range(256):
-            stream.seek(size * i // 256)
-            digest.update(stream.read(4096))
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class EmbeddingCache:

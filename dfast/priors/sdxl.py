@@ -9,7 +9,7 @@ from ..config import PriorConfig
 from .embeddings import Encoded
 from .folder import Folder
 from .stable_diffusion import StableDiffusion
-from .text_encoders import encoder, tokenizer, tokens
+from .text_encoders import encoder, one_by_one, tokenizer, tokens
 
 _ENCODERS = (
     ("text_encoder", "tokenizer", "CLIPTextModel"),
@@ -41,16 +41,18 @@ class StableDiffusionXL(StableDiffusion):
         return super()._vae_dtype()
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[Encoded]:
-        hidden: list[Tensor] = []
-        pooled = torch.empty(0)
+        hidden: list[list[Tensor]] = []
+        pooled: list[Tensor] = []
         for part, words, cls in _ENCODERS:
             ids, _ = tokens(tokenizer(self.folder, words, "CLIPTokenizer"), sentences, 77)
             where = self.options.text_encoder
             with encoder(self.folder, part, cls, dtype, self.device, where) as model:
-                made = model(ids.to(model.device), output_hidden_states=True)
-                hidden.append(made.hidden_states[-2].float().cpu())
-                pooled = made[0]  # of the second: the projected sentence
-        rows = torch.cat(hidden, -1)
+                made = [
+                    model(row, output_hidden_states=True) for row, _ in one_by_one(model, ids, ids)
+                ]
+                hidden.append([m.hidden_states[-2][0].float().cpu() for m in made])
+                pooled = [m[0][0] for m in made]  # of the second: the projected sentence
+        rows = [torch.cat(pair, -1) for pair in zip(*hidden, strict=True)]
         return [{"hidden": h, "pooled": p} for h, p in zip(rows, pooled, strict=True)]
 
     def _encoded(self, sentences: list[str]) -> dict[str, Encoded]:

@@ -11,7 +11,7 @@ from .embeddings import Encoded
 from .folder import Folder
 from .latents import LatentEncoder
 from .text import PRECISIONS, TextPrior
-from .text_encoders import encoder, tokenizer, tokens
+from .text_encoders import encoder, one_by_one, tokenizer, tokens
 
 
 class StableDiffusion(TextPrior):
@@ -50,9 +50,10 @@ class StableDiffusion(TextPrior):
             self.options.text_encoder,
         ) as model:  # fmt: skip
             wants_mask = getattr(model.config, "use_attention_mask", False)
-            masked = mask.to(model.device) if wants_mask else None
-            hidden = model(ids.to(model.device), attention_mask=masked)[0]
-        return [{"hidden": row} for row in hidden]
+            return [
+                {"hidden": model(row, attention_mask=masked if wants_mask else None)[0][0]}
+                for row, masked in one_by_one(model, ids, mask)
+            ]
 
     def encode(self, image: Tensor, *, linear: bool = False) -> Tensor:
         """See `Prior.encode`. linear: by one affine map of colours, see `LatentEncoder`."""

@@ -110,7 +110,7 @@ class TextPrior:
         seen = identity(self.folder, self.text_parts)
         key = {
             "encoders": seen, "length": self.text_length, "dtype": str(dtype),
-            "family": type(self).__name__, "format": 1,
+            "family": type(self).__name__, "format": 2,
             "rounded": self.options.text_encoder == "8bit",
         }  # fmt: skip
         cache = EmbeddingCache(key)
@@ -145,7 +145,11 @@ class TextPrior:
         return text
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[Encoded]:
-        """Each sentence's tensors, by encoders that live no longer than this call."""
+        """Each sentence's tensors, by encoders that live no longer than this call.
+
+        One sentence at a time: the numbers of a batch depend in their last bits on its size, which
+        is how many sentences were not in the cache.
+        """
         raise NotImplementedError
 
     def prepare(self) -> None:

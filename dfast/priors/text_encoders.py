@@ -77,9 +77,24 @@ def _in_float32(model: Any) -> Any:
     for module in (model.shared, model.encoder.final_layer_norm):
         module.float()
     for block in blocks:
-        block.register_forward_pre_hook(lambda module, _: (module.float(), None)[1])
-        block.register_forward_hook(lambda module, *_: (module.to(stored), None)[1])
+        _widen_while_it_runs(block)
     return model
+
+
+def _widen_while_it_runs(block: Any) -> None:
+    """In float32 for each call; what is stored stays, so that nothing is cast back."""
+    stored = [(parameter, parameter.data) for parameter in block.parameters()]
+
+    def widen(*_: Any) -> None:
+        for parameter, data in stored:
+            parameter.data = data.float()
+
+    def restore(*_: Any) -> None:
+        for parameter, data in stored:
+            parameter.data = data
+
+    block.register_forward_pre_hook(widen)
+    block.register_forward_hook(restore)
 
 
 def _eight_bits(device: torch.device) -> dict[str, Any]:
@@ -140,3 +155,8 @@ def tokens(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor, T
             )
     made = tokenizer(sentences, padding="max_length", max_length=length, return_tensors="pt")
     return made.input_ids, made.attention_mask
+
+
+def one_by_one(model: Any, ids: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(ids, mask), [1,length] each, of one sentence after another, where the model is."""
+    return zip(ids.to(model.device).split(1), mask.to(model.device).split(1), strict=True)
