@@ -117,7 +117,8 @@ class Guard:
     def _fail_non_finite(self) -> NoReturn:
         raise NonFiniteError(
             f"gradients are not finite: {int(self.skipped)} steps skipped and {self.rewinds} "
-            "rewinds did not help; lower optimizer.lr_grid and lr_mlp, or check the prior"
+            "rewinds did not help; lower optimizer.lr_grid and lr_mlp, or check the prior and its "
+            "precision (prior.precision)"
         )
 
     def _fail_collapsed(self, opacity: float, how: str) -> NoReturn:

@@ -183,7 +183,7 @@ def test_a_streak_rewinds_and_a_hopeless_run_is_named() -> None:
     with pytest.raises(NonFiniteError, match="rewinds did not help") as error:
         for _ in range(60):
             trainer.train_step()
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and "prior.precision" in str(error.value)
 
 
 def test_looks_judged_late_rewind_to_a_state_known_to_be_good() -> None:
