@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,31 +14,45 @@ from .errors import OutOfMemoryError
 from .priors.base import Prior
 
 
+def ran_out(error: BaseException) -> bool:
+    """Whether it says that there is no memory: torch's, on any device, Python's or the system's."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # On the CPU torch raises a plain RuntimeError.
+    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
 @contextmanager
 def explained(device: torch.device, config: Config, prior: Prior) -> Iterator[None]:
-    """Turn torch's error into one that says which settings to turn.
+    """Turn an error of `ran_out` into one that says which settings to turn.
 
     Nothing is written or removed: the run can go on from its last checkpoint.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not ran_out(error):
+            raise
         raise OutOfMemoryError(_message(str(error), device, config, prior)) from error
 
 
 def _message(reason: str, device: torch.device, config: Config, prior: Prior) -> str:
-    asked = re.search(r"Tried to allocate ([\d.]+ \w+)", reason)
+    asked = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", reason)
     wanted = f"{asked[1]} more" if asked else "more than there is"
     room = ""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         room = f" ({total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of it free)"
-    turns = "; ".join(knobs(config, prior)) or "use a smaller model"
+    turns = "; ".join(knobs(config, prior, streams=device.type == "cuda")) or "use a smaller model"
     return f"out of memory: {device}{room} was asked for {wanted}. In this order: {turns}"
 
 
-def knobs(config: Config, prior: Prior) -> list[str]:
-    """Settings that lower the memory and are not turned yet, what costs least first."""
+def knobs(config: Config, prior: Prior, *, streams: bool = True) -> list[str]:
+    """Settings that lower the memory and are not turned yet, what costs least first.
+
+    streams: whether weights could wait elsewhere, which on the CPU they cannot.
+    """
     latent, real = hasattr(prior, "encode"), hasattr(prior, "meta_parts")
     options, guidance = getattr(prior, "options", config.prior), config.guidance
     pixels = max(size for _, size in config.camera.resolution)
@@ -47,7 +62,7 @@ def knobs(config: Config, prior: Prior) -> list[str]:
         (latent and not options.vae_checkpointing, "set prior.vae_checkpointing = true"),
         (latent and not options.vae_tiling, "set prior.vae_tiling = true"),
         (real and not options.attention_slicing, "set prior.attention_slicing = true"),
-        (real and options.offload == "none", 'set prior.offload = "model"'),
+        (real and streams and options.offload == "none", 'set prior.offload = "model"'),
         (latent and guidance.linear_until < 1, "set guidance.linear_until = 1"),
         (real, "use a smaller model"),
         (pixels > 32, f"lower camera.resolution, now {pixels}"),

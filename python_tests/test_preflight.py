@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,52 @@ def test_out_of_memory_while_loading() -> None:
 
     with pytest.raises(OutOfMemoryError, match="asked for more than there is"):
         train("x", prior=Large(12), config=TINY, device="cpu", progress=False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory: "
+            "you tried to allocate 4000000000 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+    ids=["torch", "python", "system"],
+)
+@pytest.mark.parametrize("where", ["text encoder", "unet"])
+def test_out_of_memory_on_the_cpu(
+    error: Exception, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No file is called damaged for it; streaming weights from the host would not help."""
+    import safetensors
+    import transformers
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setenv("DFAST_CACHE", str(tmp_path))
+    prior = load_prior(str(tiny_models.folder("sd15")), CPU)
+    if where == "text encoder":
+        monkeypatch.setattr(transformers.CLIPTextModel, "from_pretrained", refuse)
+    else:
+        prior.embed("x")
+        monkeypatch.setattr(safetensors, "safe_open", refuse)
+    with pytest.raises(OutOfMemoryError, match="out of memory: cpu was asked for") as caught:
+        train("x", prior=prior, config=TINY, device="cpu", progress=False)
+    assert "attention_slicing" in str(caught.value) and "offload" not in str(caught.value)
+    asked = "4000000000 bytes" in str(caught.value)
+    assert asked == isinstance(error, RuntimeError)
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    class Broken(OraclePrior):
+        def prepare(self) -> None:
+            raise RuntimeError("mat1 and mat2")
+
+    with pytest.raises(RuntimeError, match=r"^mat1 and mat2$"):
+        train("x", prior=Broken(12), config=TINY, device="cpu", progress=False)
 
 
 def test_knobs_come_in_order_and_only_where_they_are() -> None:

@@ -67,15 +67,31 @@ class Folder:
         """Whether the folder has this part at all."""
         return (self.path / part).is_dir()
 
-    def number(self, part: str, key: str, default: float) -> float:
-        """A positive number of a part's configuration; `default` if it is not there or null."""
-        value = self.read(part, "config.json").get(key)
-        if value is None:
-            return default
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 < value < math.inf:
-            reason = f"{key}: expected a positive number, got {value!r}"
-            raise self.damaged(self.path / part / "config.json", reason)
+    def config(self, part: str) -> dict[str, Any]:
+        """The configuration of a part; {} if it is not there."""
+        there = (self.path / part / "config.json").is_file()
+        return self.read(part, "config.json") if there else {}
+
+    def numbers(
+        self, part: str, key: str, default: float | None, *, above: float = 0.0
+    ) -> list[float]:
+        """A finite number above `above` of a part's configuration, or the list of such that it has.
+
+        default: of a key that is not there or null; None: it must be there.
+        """
+        value: Any = self.read(part, "config.json").get(key)
+        value = default if value is None else value
+        found: list[Any] = value if isinstance(value, list) and value else [value]
+        if not all(type(v) in (int, float) and above < v < math.inf for v in found):
+            what = "a positive number" if above == 0.0 else "a finite number"
+            raise self.wrong(part, key, what, value)
+        return found
+
+    def number(self, part: str, key: str, default: float | None) -> float:
+        """A positive number of a part's configuration; see `numbers`."""
+        value, *more = self.numbers(part, key, default)
+        if more:
+            raise self.wrong(part, key, "one positive number", [value, *more])
         return value
 
     def check_tokenizer(self, part: str) -> None:
@@ -147,9 +163,30 @@ class Folder:
             f"prior {self.name!r}: incomplete, {self.path / missing} is missing; {again}"
         )
 
+    def wrong(self, part: str, key: str, expected: str, got: object) -> PriorError:
+        """The error for a configuration that makes no sense by itself."""
+        reason = f"{key}: expected {expected}, got {got!r}"
+        return self.damaged(self.path / part / "config.json", reason)
+
+    def unlike(
+        self, part: str, key: str, expected: object, got: object, *, like: str
+    ) -> PriorError:
+        """The error for a part, sound by itself, that does not belong to another, `like`."""
+        return PriorError(
+            f"prior {self.name!r}: {part}: expected {key} {expected} for this {like}, got {got}"
+        )
+
+    def misfit(self, part: str, key: str, expected: object, got: object) -> PriorError:
+        """The error for weights of another shape than their configuration's."""
+        return PriorError(
+            f"prior {self.name!r}: {self.path / part} does not fit its config.json, "
+            f"{key}: expected {expected}, got {got}"
+        )
+
     def damaged(self, path: Path, reason: str) -> PriorError:
         """The error for a file that cannot be read."""
-        reason = reason.strip().splitlines()[0] if reason.strip() else "unreadable"
+        first, *more = reason.strip().splitlines() or ["unreadable"]
+        reason = f"{first} {more[0].strip()}" if more and first.endswith(":") else first
         # In the hub's cache a file is a link, and what it leads to would be linked again.
         again = f"delete {path.resolve()} and fetch it again (`--download`)"
         return PriorError(

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import PriorError, PromptError
+from ..memory import ran_out
 from ._quiet import quiet
 from .folder import Folder
+from .weights import check_floating
 
 
 def fits(needed: int, free: int) -> bool:
@@ -46,6 +48,7 @@ def encoder(
         options |= _eight_bits(device)
     else:
         device = pick_device(where, device, weights.bytes)
+    check_floating(folder, weights)
     try:
         with quiet():
             model, info = getattr(transformers, cls).from_pretrained(
@@ -53,10 +56,16 @@ def encoder(
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, by name
                 **options,
             )
     except Exception as error:  # damaged files fail in many ways
+        if ran_out(error):
+            raise
         raise folder.damaged(folder.path / part, str(error)) from error
+    if info["mismatched_keys"]:
+        key, got, expected = sorted(info["mismatched_keys"])[0]
+        raise folder.misfit(part, key, tuple(expected), tuple(got))
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
         raise folder.damaged(folder.path / part, f"it lacks {missing}")

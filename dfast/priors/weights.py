@@ -6,7 +6,8 @@ DeepFloyd's largest model that alone takes longer than reading them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import PriorError
+from ..memory import ran_out
 from ._quiet import quiet
-from .folder import Folder
+from .folder import Folder, Weights
 
 
 class Float32(nn.Module):
@@ -70,47 +72,74 @@ def fill(
     """`module`, built on the meta device, with the folder's weights, on `device`.
 
     Only the tensors it has are read, each cast to its type. rename: from the file's names to the
-    module's. Raises PriorError when one is missing or has another shape.
+    module's. Raises PriorError when one is missing or has another shape, is quantised, or holds inf
+    or NaN in the type it is cast to.
     """
-    from safetensors import SafetensorError, safe_open
-
     half = all(p.dtype != torch.float32 or "conv_out" in k for k, p in module.named_parameters())
     slots = dict(module.state_dict())
     state: dict[str, Tensor] = {}
     for file in folder.weights(part, half=half).files:
-        try:
-            with safe_open(file, framework="pt", device=str(device)) as tensors:
-                for key in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                    slot = slots.get(rename(key))
-                    if slot is not None:
-                        read = _sound(tensors.get_tensor(key), folder, file, key)
-                        # Memory of a file is aligned as the file has it, which changes last bits.
-                        state[rename(key)] = read.to(slot.dtype, copy=device.type == "cpu")
-        except (SafetensorError, OSError) as error:
-            raise folder.damaged(file, str(error)) from error
+        with _opened(folder, file, device) as tensors:
+            for key in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                slot = slots.get(rename(key))
+                if slot is not None:
+                    read = tensors.get_tensor(key)
+                    if not read.is_floating_point():
+                        raise _quantised(folder, file, key, str(read.dtype).removeprefix("torch."))
+                    # Memory of a file is aligned as the file has it, which changes last bits.
+                    cast = read.to(slot.dtype, copy=device.type == "cpu")
+                    if not bool(cast.isfinite().all()):
+                        raise _not_finite(read, cast, folder, file, key)
+                    state[rename(key)] = cast
     for key, slot in slots.items():
         got = tuple(state[key].shape) if key in state else "nothing"
         if got != tuple(slot.shape):
-            raise PriorError(
-                f"prior {folder.name!r}: {folder.path / part} does not fit its config.json, "
-                f"{key}: expected {tuple(slot.shape)}, got {got}"
-            )
+            raise folder.misfit(part, key, tuple(slot.shape), got)
     module.load_state_dict(state, assign=True)
     return module.requires_grad_(False)
 
 
-def _sound(tensor: Tensor, folder: Folder, file: Path, key: str) -> Tensor:
-    """The tensor itself. Raises PriorError for quantised weights and for inf and NaN."""
-    if not tensor.is_floating_point():
-        raise PriorError(
-            f"prior {folder.name!r}: {file} is quantised, {key}: expected floating point, "
-            f"got {str(tensor.dtype).removeprefix('torch.')}"
-        )
-    # float8 has no isfinite; a sum would overflow half precision.
-    wide = tensor.float() if tensor.element_size() == 1 else tensor
-    if not bool(torch.isfinite(wide).all()):
-        raise folder.damaged(file, f"{key} holds inf or NaN")
-    return tensor
+def check_floating(folder: Folder, weights: Weights) -> None:
+    """Whether none are quantised, told by the headers. Raises PriorError."""
+    for file in weights.files:
+        with _opened(folder, file, torch.device("cpu")) as tensors:
+            for key in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                kind = tensors.get_slice(key).get_dtype()
+                # Older files keep the positions, 0 to 76.
+                if not kind.startswith(("F", "BF")) and not key.endswith("position_ids"):
+                    raise _quantised(folder, file, key, kind)
+
+
+@contextmanager
+def _opened(folder: Folder, file: Path, device: torch.device) -> Iterator[Any]:
+    """A safetensors file. Raises PriorError if it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt", device=str(device)) as tensors:
+            yield tensors
+    except (SafetensorError, OSError) as error:
+        if ran_out(error):
+            raise
+        raise folder.damaged(file, str(error)) from error
+
+
+def _quantised(folder: Folder, file: Path, key: str, got: str) -> PriorError:
+    """The error for weights that mean nothing without what they were scaled by."""
+    return PriorError(
+        f"prior {folder.name!r}: {file} is quantised, {key}: expected floating point, got {got}"
+    )
+
+
+def _not_finite(read: Tensor, cast: Tensor, folder: Folder, file: Path, key: str) -> PriorError:
+    """The error for a tensor that is not finite: as it was read, or only as it was cast."""
+    if not bool(read.float().isfinite().all()):
+        return folder.damaged(file, f"{key} holds inf or NaN")
+    setting = "vae_precision" if file.parent.name == "vae" else "precision"
+    kind = str(cast.dtype).removeprefix("torch.")
+    return PriorError(
+        f'prior {folder.name!r}: {file}: {key} overflows {kind}; set prior.{setting} = "fp32"'
+    )
 
 
 def unet_key(key: str) -> str:
