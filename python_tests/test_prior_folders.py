@@ -420,6 +420,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         ),
         "it lists no files of this folder",
     ),
+    "bad tokenizer": (
+        lambda p: (p / "tokenizer/tokenizer.json").write_text("{"),
+        r"tokenizer/tokenizer\.json is damaged",
+    ),
     "schedule": (
         lambda p: _edit(p / "scheduler/scheduler_config.json", prediction_type="flow"),
         "expected a prediction_type",
@@ -482,10 +486,6 @@ LATE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "quantised": (
         lambda p: _weights(p / UNET, lambda v: v.to(torch.int8)),
         "is quantised, .*: expected floating point, got int8",
-    ),
-    "bad tokenizer": (
-        lambda p: (p / "tokenizer/tokenizer.json").write_text("{"),
-        r"tokenizer is damaged",
     ),
     "foreign configuration": (
         lambda p: _edit(p / "unet/config.json", down_block_types=["Nonsense"]),

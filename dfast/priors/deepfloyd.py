@@ -7,6 +7,7 @@ import torch
 from ..config import PriorConfig
 from ..errors import PriorError
 from .embeddings import Encoded
+from .fit import T5
 from .folder import Folder
 from .text import TextPrior
 from .text_encoders import encoder, one_by_one, tokenizer, tokens
@@ -16,6 +17,7 @@ class DeepFloyd(TextPrior):
     """`dfast.priors.Prior` of an IFPipeline's folder. It diffuses the picture itself."""
 
     family = "if"
+    text_kind = T5
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
         """Reads small files only. Raises PriorError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import torch
@@ -31,19 +32,26 @@ class LatentEncoder:
         folder.weights("vae", half=dtype != torch.float32)
         self.factor = _factor(folder, config)
         """Pixels a side of a latent."""
+        self.channels = int(folder.number("vae", "latent_channels", 4))
+        """Of a latent."""
         scale = folder.number("vae", "scaling_factor", 0.18215)
-        mean, spread = config.get("latents_mean"), config.get("latents_std")
-        if mean is None or spread is None:  # as the pipelines have it: both or neither
-            mean, spread = config.get("shift_factor") or 0.0, 1.0
-        self._shift, deviation = (
-            torch.tensor(v, dtype=torch.float32, device=device).view(-1, 1, 1)
-            for v in (mean, spread)
-        )
-        self._gain = scale / deviation
+        if config.get("latents_mean") is None or config.get("latents_std") is None:
+            mean, spread = self._each("shift_factor", 0.0, -math.inf), torch.ones(1, 1, 1)
+        else:  # as the pipelines have it: both or neither
+            mean = self._each("latents_mean", None, -math.inf)
+            spread = self._each("latents_std", None)
+        self._shift, self._gain = mean.to(device), (scale / spread).to(device)
         cuda = device.type == "cuda"
         self.layout = torch.channels_last if cuda else torch.contiguous_format
         self.vae: Any = None
         self._linear: tuple[Tensor, Tensor, float] | None = None
+
+    def _each(self, key: str, default: float | None, above: float = 0.0) -> Tensor:
+        """One number of the configuration for all channels, or for each: [1 or C,1,1] float32."""
+        found = self.folder.numbers("vae", key, default, above=above)
+        if len(found) not in (1, self.channels):
+            raise self.folder.wrong("vae", key, f"{self.channels} numbers", found)
+        return torch.tensor(found, dtype=torch.float32).view(-1, 1, 1)
 
     def build(self) -> Any:
         """The VAE on the meta device, without its decoder."""
@@ -114,14 +122,18 @@ class LatentEncoder:
 def _factor(folder: Folder, config: dict[str, Any]) -> int:
     """Pixels a side of a latent. Raises PriorError for a VAE of another kind."""
     kind, levels = config.get("_class_name", "AutoencoderKL"), config.get("block_out_channels")
+    blocks, colors = config.get("down_block_types"), config.get("in_channels", 3)
     if kind != "AutoencoderKL":
         raise PriorError(
             f"prior {folder.name!r}: expected the VAE of Stable Diffusion, AutoencoderKL, "
             f"got {kind} in {folder.path / 'vae'}"
         )
     if not isinstance(levels, list) or not levels:
-        reason = f"block_out_channels: expected a list, got {levels!r}"
-        raise folder.damaged(folder.path / "vae" / "config.json", reason)
+        raise folder.wrong("vae", "block_out_channels", "a list", levels)
+    if not isinstance(blocks, list) or len(blocks) != len(levels):
+        raise folder.wrong("vae", "down_block_types", f"a list of {len(levels)}", blocks)
+    if colors != 3:
+        raise folder.wrong("vae", "in_channels", "3", colors)
     return int(2 ** (len(levels) - 1))
 
 

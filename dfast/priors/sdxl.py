@@ -30,8 +30,17 @@ class StableDiffusionXL(StableDiffusion):
         self._empty_is_zero = bool(
             folder.read("model_index.json").get("force_zeros_for_empty_prompt", True)
         )
+        self._check_pooled()
         size = float(self.image_size)  # height, width, crop from the top and left, target size
         self._time_ids = torch.tensor([size, size, 0.0, 0.0, size, size], device=device)
+
+    def _check_pooled(self) -> None:
+        """Whether the sentence and the six numbers of a picture are as wide as the UNet expects."""
+        both = self.folder.number("unet", "projection_class_embeddings_input_dim", None)
+        rest = both - 6 * self.folder.number("unet", "addition_time_embed_dim", None)
+        part, key = "text_encoder_2", "projection_dim"
+        if self.folder.config(part) and (got := self.folder.number(part, key, 512)) != rest:
+            raise self.folder.unlike(part, key, rest, got, like="UNet")
 
     def _vae_dtype(self) -> torch.dtype:
         """float32 for the VAE that overflows float16, which says so in its configuration."""

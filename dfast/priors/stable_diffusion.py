@@ -28,6 +28,9 @@ class StableDiffusion(TextPrior):
         """Reads small files only. Raises PriorError."""
         super().__init__(folder, device, options)
         self.latents = LatentEncoder(folder, device, self._vae_dtype(), options)
+        latent, seen = self.latents.channels, self.unet_config.get("in_channels", 4)
+        if latent != seen:
+            raise folder.unlike("vae", "latent_channels", seen, latent, like="UNet")
         factor = self.latents.factor
         self.image_size = options.image_size or self._made_for() * factor
         self.latent_size = self.image_size // factor

@@ -20,12 +20,16 @@ from ..config import PriorConfig
 from ..errors import PriorError
 from .base import Role
 from .embeddings import EmbeddingCache, Encoded, identity
+from .fit import CLIP, check_text
 from .folder import Folder
 from .noise_schedule import NoiseSchedule
 from .weights import build_unet, fill, unet_key
 
 BARE, VIEWED, NEGATIVE, NULL, SENTENCES = 0, 1, 5, 6, 7
 """Rows of a condition: the prompt, the prompt told each of VIEW_WORDS, the negative, no words."""
+
+VIEWS = ("camera", "words", "none")
+"""How a camera may be told, see `Prior.embed`."""
 
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -56,6 +60,7 @@ class TextPrior:
     roles: tuple[Role, ...] = ("text", "negative", "null", "against_near", "against_far")
     text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
     """Parts of the folder that make embeddings."""
+    text_kind = CLIP
     text_length = 77
     """Tokens a sentence is padded to."""
     usual_size = 64
@@ -73,16 +78,14 @@ class TextPrior:
         )
         self.unet_config = folder.read("unet", "config.json")
         folder.weights("unet", half=self.dtype != torch.float32)
+        check_text(folder, self.text_kind, self.text_parts, self.text_length)
         self.image_size = options.image_size or self._made_for()
         self.unet: Any = None
         self._run: Callable[..., Any] | None = None
 
     def _made_for(self) -> int:
         """Cells a side of what the UNet diffused in training."""
-        size = self.unet_config.get("sample_size")
-        if isinstance(size, list) and size:
-            return int(max(size))
-        return int(self.folder.number("unet", "sample_size", self.usual_size))
+        return int(max(self.folder.numbers("unet", "sample_size", self.usual_size)))
 
     @property
     def capturable(self) -> bool:
@@ -97,6 +100,8 @@ class TextPrior:
     @torch.no_grad()
     def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> TextCondition:
         """See `Prior.embed`. Raises PromptError for a prompt that is too long for the encoder."""
+        if views not in VIEWS:
+            raise PriorError(f"views: expected one of {', '.join(VIEWS)}, got {views!r}")
         told = [f"{prompt}, {word} view" for word in VIEW_WORDS]
         sentences = [self._sentence(s) for s in (prompt, *told, negative, "")]
         encoded = self._encoded(list(dict.fromkeys(sentences)))
@@ -202,6 +207,8 @@ class TextPrior:
         roles: tuple[Role, ...] = ("text",),
     ) -> Tensor:
         """See `Prior.predict_noise`. Text of these models does not speak of texture."""
+        if not roles or not set(roles) <= set(self.roles):
+            raise PriorError(f"roles: expected some of {', '.join(self.roles)}, got {roles!r}")
         self.prepare()
         n, channels = len(roles), noisy.shape[1]
         batch = noisy.shape[0]
