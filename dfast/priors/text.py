@@ -153,7 +153,8 @@ class TextPrior:
         """Each sentence's tensors, by encoders that live no longer than this call.
 
         One sentence at a time: the numbers of a batch depend in their last bits on its size, which
-        is how many sentences were not in the cache.
+        is how many sentences were not in the cache. It costs T5-XXL on a CPU less than twice the
+        time of a batch, though its blocks are cast to float32 for each.
         """
         raise NotImplementedError
 
