@@ -19,7 +19,7 @@ def ran_out(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     # On the CPU torch raises a plain RuntimeError.
-    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
