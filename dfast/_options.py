@@ -11,23 +11,25 @@ from .config import Config
 from .errors import ConfigError
 
 
-def settings(options: Namespace) -> Config | None:
-    """The configuration that --config, --preset and --set name; None for the device's default."""
+def settings(options: Namespace, begun: Config | None = None) -> Config | None:
+    """The configuration that --config, --preset, --set and --negative name; `begun` if none does.
+
+    What they leave out is as in `begun`, the settings of the run that goes on, or else as `unsaid`.
+    """
     if options.config and options.preset:
         raise ConfigError("--config and --preset: expected one of them, got both")
     negative = getattr(options, "negative", None)
-    if not (options.config or options.preset or options.set or negative):
-        return None
-    if options.config:
-        made = Config.load(options.config)
-    elif options.preset == "dreamfusion":
+    if not (options.config or options.preset or options.set or negative is not None):
+        return begun
+    if options.preset == "dreamfusion":
         made = Config.dreamfusion()
     elif options.preset == "default":
         made = Config.default(_device_kind(options.device))
     else:
-        made = unsaid(options)
+        made = begun or unsaid(options)
+        made = Config.load(options.config, base=made) if options.config else made
     made = changed(made, options.set)
-    return made.replace(guidance={"negative": negative}) if negative else made
+    return made if negative is None else made.replace(guidance={"negative": negative})
 
 
 def changed(made: Config, changes: list[str]) -> Config:
@@ -46,12 +48,17 @@ def changed(made: Config, changes: list[str]) -> Config:
     return made
 
 
+def prior_name(options: Namespace) -> str:
+    """What --prior says; the embedded one if it is not given."""
+    return "shapes" if options.prior is None else str(options.prior)
+
+
 def unsaid(options: Namespace) -> Config:
     """The settings where nobody names any: those of the prior, on the device."""
     from .loop import default_config
 
     kind, download = _device_kind(options.device), getattr(options, "download", False)
-    return default_config(options.prior or "shapes", kind, download=download)
+    return default_config(prior_name(options), kind, download=download)
 
 
 def _device_kind(device: str | None) -> str:

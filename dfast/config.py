@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ __all__ = [
     "ShadingConfig",
     "TrainConfig",
 ]
+
+
+_FAMILY = re.compile(r"shapes|sd\d*|sdxl|if(-\w+)?")
+"""Families of priors, and how the short names of their models are made."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +153,8 @@ class Config:
 
     @classmethod
     def for_prior(cls, family: str) -> Config:
-        """Settings for a real diffusion model: "sd", "sdxl" or "if", or a name that begins so;
-        `default` for "shapes".
+        """Settings for a real diffusion model: "sd", "sdxl" or "if", or a short name of one such as
+        "sd15" or "if-m"; `default` for "shapes". Raises ConfigError for others.
 
         `dreamfusion` with what became usual for one GPU: one view of 64 pixels a step, 10 000
         steps, Adam's rates as in `default`, words of the view blended by azimuth, cameras that
@@ -158,6 +163,8 @@ class Config:
         object itself, since what is seen through the origin depends on the direction alone.
         Samples are half a pixel apart. w is 100 for latents and 20 for DeepFloyd's pixels.
         """
+        if not isinstance(family, str) or not _FAMILY.fullmatch(family):
+            raise ConfigError(f"family: expected 'shapes', 'sd', 'sdxl' or 'if', got {family!r}")
         if family == "shapes":
             return cls.default()
         scale = 20.0 if family.startswith("if") else 100.0
@@ -191,8 +198,11 @@ class Config:
         return plain(self)
 
     @classmethod
-    def load(cls, path: str | Path) -> Config:
-        """Read a .toml or .json file. Raises ConfigError."""
+    def load(cls, path: str | Path, *, base: Config | None = None) -> Config:
+        """Read a .toml or .json file; keys that it leaves out are `base`'s, or take their default.
+
+        Raises ConfigError.
+        """
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
@@ -202,6 +212,8 @@ class Config:
         except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
             kind = "JSON" if path.suffix == ".json" else "TOML"
             raise ConfigError(f"config file '{path}': not valid {kind} ({error})") from error
+        if base is not None and isinstance(values, Mapping):
+            values = merge(base.to_dict(), values)
         return cls.from_dict(values)
 
     def dumps(self, kind: Literal["toml", "json"] = "toml") -> str:
@@ -216,7 +228,7 @@ class Config:
             kind: Literal["toml", "json"] = "json" if path.suffix == ".json" else "toml"
             temporary.write_text(self.dumps(kind), encoding="utf-8")
 
-    def replace(self, **changes: Any) -> Config:
+    def replace(self, /, **changes: Any) -> Config:
         """A copy with some keys changed; sections take mappings of the keys to change.
 
         >>> Config().replace(train={"steps": 10}, field={"grid": {"levels": 4}}).train.steps

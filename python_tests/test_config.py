@@ -48,6 +48,31 @@ def test_settings_of_real_models() -> None:
     assert latent.optimizer == Config().optimizer and latent.field.blob == "linear"
     assert latent.field.grid == Config.dreamfusion().field.grid
     assert Config.for_prior("shapes") == Config.default()
+    for alias in ("sd", "sd15", "sd21", "sdxl", "if", "if-m", "if-l", "if-xl"):
+        assert Config.for_prior(alias).train.steps == 10000
+
+
+@pytest.mark.parametrize(
+    "family", ["deepfloyd", "foo", "SHAPES", "", "sdxx", "iffy", "owner/sd15", "DeepFloyd/IF", None]
+)
+def test_settings_of_no_family(family: Any) -> None:
+    with pytest.raises(ConfigError, match="family: expected 'shapes', 'sd', 'sdxl' or 'if', got"):
+        Config.for_prior(family)
+
+
+def test_a_file_is_laid_over_a_base(tmp_path: Path) -> None:
+    path, base = tmp_path / "c.toml", Config.for_prior("if")
+    path.write_text("[prior]\nvae_checkpointing = true\n")
+    assert Config.load(path, base=base) == base.replace(prior={"vae_checkpointing": True})
+    assert Config.load(path) == Config().replace(prior={"vae_checkpointing": True})
+    base.save(path)
+    assert Config.load(path, base=Config()) == base  # it says everything
+    listed = tmp_path / "c.json"
+    listed.write_text("[1]")
+    with pytest.raises(ConfigError, match="expected a table"):
+        Config.load(listed, base=base)
+    with pytest.raises(ConfigError, match="'self': unknown"):
+        Config().replace(**{"self": 1})
 
 
 def test_replace_changes_a_copy() -> None:
