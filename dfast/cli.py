@@ -156,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
         "--random", action="store_true",
         help="of the same sizes as --prior, with random weights: nothing is fetched",
     )  # fmt: skip
-    p.add_argument("--steps", type=int, default=100, help="with --prior (default: %(default)s)")
+    p.add_argument("--steps", type=int, help="with --prior (default: 100)")
     p.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="with --prior: change one setting, such as prior.compile=true (may be repeated)",

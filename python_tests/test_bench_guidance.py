@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 import torch
 
 from dfast.bench import guidance
@@ -30,11 +32,11 @@ def test_the_command_measures_models_of_random_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "x.json"
-    line = ["bench", "--prior", "sd15, if-m, nothing", "--random", "--quick", "--steps", "1"]
+    line = ["bench", "--prior", "sd15, if-m", "--random", "--quick", "--steps", "1"]
     sets = [word for change in SMALL for word in ("--set", change)]
-    assert main([*line, *sets, "--device", "cpu", "--out", str(out)]) == 1  # of the last
-    latent, pixels, failed = json.loads(out.read_text())
-    assert [r["model"] for r in (latent, pixels, failed)] == ["sd15", "if-m", "nothing"]
+    assert main([*line, *sets, "--device", "cpu", "--out", str(out)]) == 0
+    latent, pixels = json.loads(out.read_text())
+    assert [r["model"] for r in (latent, pixels)] == ["sd15", "if-m"]
     for record in (latent, pixels):
         for key in ("step_ms", "unet_ms", "render_ms", "optimizer_ms", "load_s", "first_step_s"):
             assert record[key] > 0, key
@@ -42,11 +44,52 @@ def test_the_command_measures_models_of_random_weights(
         assert record["ratio"] == pytest.approx(record["step_ms"] / record["unet_ms"], rel=1e-2)
     assert latent["encode_ms"] > 0 and latent["ratio_encode"] < latent["ratio"]
     assert pixels["encode_ms"] == 0 and pixels["ratio_encode"] == pixels["ratio"]
-    assert "family: expected one of sd15" in failed["error"]
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].split()[:3] == ["model", "step_ms", "unet_ms"] and len(rows) == 3
+
+
+def test_a_model_that_fails_is_named_and_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, out = tiny_models.copied("sd15", tmp_path), tmp_path / "x.json"
+    (broken / "text_encoder" / "model.safetensors").unlink()
+    line = ["bench", "--prior", f"{broken},shapes", "--steps", "1", "--device", "cpu"]
+    sets = [word for change in SMALL for word in ("--set", change)]
+    assert main([*line, *sets, "--out", str(out)]) == 1
+    failed, other = json.loads(out.read_text())
+    assert "incomplete" in failed["error"] and "error" not in other
     text = capsys.readouterr()
-    rows = text.out.splitlines()
-    assert rows[0].split()[:3] == ["model", "step_ms", "unet_ms"] and len(rows) == 4
-    assert "nothing: ConfigError" in text.err
+    assert len(text.out.splitlines()) == 3 and f"{broken}: PriorError" in text.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prior", "foo", "--random"], "prior: expected one of sd15, .*, got 'foo'"),
+        (["--prior", "shapes", "--random"], "prior: expected one of sd15, .*, got 'shapes'"),
+        (["--prior", ","], "prior: expected 'shapes', .*, got ''"),
+        (["--prior", ""], "prior: expected 'shapes', .*, got ''"),
+        (["--prior", "shapes,/no/such"], "got '/no/such': no such folder"),
+        (["--prior", "shapes", "--set", "prior.foo=1"], "config key 'prior.foo': unknown"),
+        (["--prior", "shapes", "--out", "."], "--out: expected a file to write, got the folder"),
+        (["--prior", "shapes", "--workloads", "A"], "--workloads: expected no --prior"),
+        (["--prior", "shapes", "--profile", "x"], "--profile: expected no --prior"),
+        (["--random"], "--random: expected with --prior"),
+        (["--steps", "3"], "--steps: expected with --prior"),
+        (["--set", "prior.compile=true"], "--set: expected with --prior"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_runs(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something ran")
+
+    monkeypatch.setattr(guidance, "measure", refuse)
+    assert main(["bench", "--device", "cpu", "--quick", *options]) == 2
+    shown = capsys.readouterr()
+    assert re.search(message, shown.err) and shown.err.count("\n") == 1 and not shown.out
 
 
 def test_the_embedded_prior_is_measured_too() -> None:

@@ -28,12 +28,16 @@ from torch import Tensor
 
 from ..capture import Graphs
 from ..config import Config
+from ..errors import ConfigError
 from ..guidance import roles_of
-from ..priors import family_of, load_prior
+from ..priors import load_prior
+from ..priors.families import family
+from ..priors.hub import find
 from ..renderer import SampleBudget, render
 from ..sds import inject
 from ..trainer import Trainer
 from . import machine, report
+from .model_sizes import FAMILIES
 from .timing import MIB, Record
 
 PROMPT = "a red chair"
@@ -70,14 +74,17 @@ def run(
     settings: changes each prior's own. random: the names are families of `model_sizes`, and
     each is written with random weights to a temporary folder first; tiny: of no real size. A prior
     that fails leaves its message in "error" and the others go on.
+
+    Raises ConfigError and PriorError before anything is measured, for names and settings that
+    cannot be.
     """
+    plans = [(name, settings(Config.for_prior(_family(name, random)))) for name in names]
     about = machine.describe(device)
     records: list[Record] = []
-    for name in names:
+    for name, made in plans:
         with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
             try:
                 folder = _random(name, Path(temporary), device, tiny) if random else name
-                made = settings(Config.for_prior(family_of(folder)))
                 found = measure(folder, device, made, steps)
             except Exception as error:  # whatever a model does wrong is its result
                 lines = str(error).splitlines() or [""]
@@ -90,6 +97,16 @@ def run(
         if device.type == "cuda":
             torch.cuda.empty_cache()
     return records
+
+
+def _family(name: str, random: bool) -> str:
+    """As `Config.for_prior` knows it. Raises ConfigError or PriorError if there is no such."""
+    if random and name not in FAMILIES:
+        expected = ", ".join(FAMILIES)
+        raise ConfigError(f"prior: expected one of {expected} with random weights, got {name!r}")
+    if random:
+        return name
+    return name if name == "shapes" else family(find(name))
 
 
 def _random(family: str, to: Path, device: torch.device, tiny: bool) -> str:
