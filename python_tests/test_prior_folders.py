@@ -18,7 +18,7 @@ from tiny_models import copied, folder
 
 from dfast.bench import random_models
 from dfast.config import PriorConfig
-from dfast.errors import PriorError
+from dfast.errors import ConfigError, DeviceError, PriorError
 from dfast.priors import family_of, hub, load_prior
 from dfast.priors.catalog import CATALOG, VANISHED, is_hub_id
 from dfast.priors.folder import Folder, pick
@@ -156,6 +156,39 @@ def test_a_folder_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_mistyped_folder_is_said_to_be_none() -> None:
     with pytest.raises(PriorError, match=r"'models/typo': no such folder, and not in the hub's"):
         load_prior("models/typo", CPU)
+
+
+@pytest.mark.parametrize("name", ["/no/such", "./x", "../x", "~/no-such", "a/b/c", "."])
+def test_a_path_that_leads_nowhere_is_said_to_be_none(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PriorError) as caught:
+        load_prior(name, CPU)
+    told = "expected a diffusers folder" if name == "." else f"got {name!r}: no such folder"
+    assert told in str(caught.value)
+
+
+def test_arguments_that_are_no_such_things(tmp_path: Path) -> None:
+    path = str(folder("sd15"))
+    assert load_prior(path, "cpu").name == str(folder("sd15").resolve())
+    names: tuple[Any, ...] = (None, 5, Path(path))
+    for name in names:
+        with pytest.raises(PriorError, match="prior: expected the name of one"):
+            load_prior(name, CPU)
+        with pytest.raises(PriorError, match="prior: expected the name of one"):
+            family_of(name)
+    with pytest.raises(DeviceError, match="device: expected cpu, cuda or cuda:N, got 'tpu'"):
+        load_prior(path, "tpu")
+    options: Any = {"precision": "fp16"}
+    with pytest.raises(ConfigError, match="options: expected a "):
+        load_prior(path, CPU, options=options)
+
+
+def test_a_part_of_no_class(tmp_path: Path) -> None:
+    path = copied("if-m", tmp_path)
+    _edit(path / "model_index.json", vae=[])
+    assert family_of(str(path)) == "if"
 
 
 def test_a_folder_of_a_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from .._device import pick_device
 from ..config import PriorConfig
-from ..errors import PriorError
+from ..errors import ConfigError, PriorError
 from .base import Condition, Prior, Role
 
 __all__ = ["Condition", "Prior", "Role", "check_prior", "family_of", "load_prior"]
@@ -16,7 +17,7 @@ __all__ = ["Condition", "Prior", "Role", "check_prior", "family_of", "load_prior
 
 def load_prior(
     name: str,
-    device: torch.device,
+    device: str | torch.device,
     *,
     download: bool = False,
     options: PriorConfig | None = None,
@@ -27,17 +28,22 @@ def load_prior(
     id "owner/name". download: fetch what is not on this machine, after saying what, on which terms
     and how large; without it the network is never touched. options: None is `PriorConfig()`.
 
-    Raises PriorError when there is none, or its files are missing, damaged or of another family.
+    Raises PriorError when there is none, or its files are missing, damaged or of another family;
+    DeviceError, NativeMissingError and ConfigError for a device or options that cannot be.
     """
+    _check_name(name)
+    where = pick_device(device)
+    if options is not None and not isinstance(options, PriorConfig):
+        raise ConfigError(f"options: expected a dfast.config.PriorConfig or None, got {options!r}")
     if name == "shapes":
         from .shapes import ShapesPrior
 
-        return ShapesPrior(device=device)
+        return ShapesPrior(device=where)
     from .families import open_folder
     from .hub import find
 
     folder = find(name, download=download)
-    return open_folder(folder, device, options or PriorConfig())
+    return open_folder(folder, where, options or PriorConfig())
 
 
 def family_of(name: str, *, download: bool = False) -> str:
@@ -48,6 +54,7 @@ def family_of(name: str, *, download: bool = False) -> str:
     """
     from .catalog import CATALOG
 
+    _check_name(name)
     if name == "shapes":
         return name
     if name in CATALOG and not os.path.isdir(name):
@@ -56,6 +63,13 @@ def family_of(name: str, *, download: bool = False) -> str:
     from .hub import find
 
     return family(find(name, download=download))
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise PriorError(
+            f"prior: expected the name of one, a folder or a hub id as a string, got {name!r}"
+        )
 
 
 def check_prior(prior: Any) -> Prior:

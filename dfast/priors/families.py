@@ -23,7 +23,8 @@ def family(folder: Folder) -> str:
             raise folder.partial("unet")
         raise _foreign(folder, kind)
     for part in ("vae", "scheduler"):
-        if isinstance(index.get(part), list) and index[part][0] and not folder.has(part):
+        made = index.get(part)
+        if isinstance(made, list) and any(made[:1]) and not folder.has(part):
             raise folder.partial(part)
     unet = folder.read("unet", "config.json")
     if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
