@@ -70,6 +70,8 @@ class Guidance:
 
     def _check(self, known: tuple[Role, ...]) -> None:
         config, name = self.config, self.prior.name
+        if config.variant != "nfsd":  # which alone brings a negative of its own
+            known = (*known, "negative")  # no words without one, and `embed` sees the others
         if missing := [role for role in roles_of(config) if role not in known]:
             of_views = missing[0] in AGAINST
             key, value = ("perp_neg", "true") if of_views else ("variant", repr(config.variant))

@@ -238,9 +238,13 @@ def test_the_embedded_prior_refuses_a_negative_prompt() -> None:
     from dfast.priors import load_prior
 
     prior = load_prior("shapes", CPU)
-    for config in (GuidanceConfig(negative="blurry"), GuidanceConfig(variant="nfsd")):
-        with pytest.raises(PromptError, match="negative"):
-            Guidance(config, prior, "a red chair", CPU)
+    with pytest.raises(PromptError, match="negative"):
+        Guidance(GuidanceConfig(negative="blurry"), prior, "a red chair", CPU)
+    # NFSD brings its own, of which nobody has heard who asks for the variant.
+    with pytest.raises(ConfigError, match=r"'guidance.variant': expected 'sds' .* got 'nfsd'"):
+        Guidance(GuidanceConfig(variant="nfsd"), prior, "a red chair", CPU)
+    for variant in ("sds", "csd", "ism"):
+        Guidance(GuidanceConfig(variant=variant), prior, "a red chair", CPU)
 
 
 @pytest.mark.parametrize("variant", ["sds", "csd", "nfsd", "ism"])

@@ -34,7 +34,8 @@ class Prior(Protocol):
     - `capturable`: True promises that `predict_noise` (and `encode`) launch the same work for equal
       shapes whatever the tensors hold, ask the host for nothing and keep nothing there: on CUDA
       they are then recorded once and replayed, and their Python runs no more. False if absent.
-    - `roles`: those that `predict_noise` knows; ("text", "negative", "null") if absent.
+    - `roles`: those that `predict_noise` knows; ("text", "negative", "null") if absent. Without a
+      negative prompt every prior is asked for "negative", which is no words then.
     - `encode(image, *, linear=False)`: [B,3,image_size,image_size] in [-1, 1] to what the model
       diffuses, [B,C,h,w] float32, differentiable. linear: by a cheap approximation, for which the
       image may also be [B,3,h,w]. The image itself if absent.

@@ -47,6 +47,7 @@ class ShapesPrior:
     name = "shapes"
     image_size = IMAGE_SIZE
     capturable = True
+    roles: tuple[Role, ...] = ("text", "null")
 
     def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
         unet, self.text_encoder, self.tokenizer, self.scheduler = _load(folder)
