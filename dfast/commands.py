@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from ._files import replacing
-from ._options import changed, settings, unsaid
+from ._options import changed, prior_name, settings, unsaid
 from .config import Config
 from .errors import CollapsedError, ConfigError, NonFiniteError, RunFolderError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def train(options: Namespace) -> int:
     """Make an object, or go on with one; then its mesh and pictures."""
-    prompt, seed, prior = options.prompt, options.seed, options.prior
+    prompt, seed, begun = options.prompt, options.seed, None
     if options.dry_run and options.download:
         raise ConfigError("--dry-run: expected without --download, since it fetches nothing")
     if options.resume and not options.out and not prompt:
@@ -30,13 +30,13 @@ def train(options: Namespace) -> int:
     if prompt is None and not options.resume:
         raise ConfigError('prompt: expected what to make, such as: dfast train "a red chair"')
     out = Path(options.out or f"runs/{_slug(prompt)}")
-    made = settings(options)
     if options.resume:
         about = _read_run(out)
         prompt = about["prompt"] if prompt is None else prompt
         seed = about["seed"] if seed is None else seed
-        prior = about["prior"] if prior is None else prior
-        made = Config.load(out / "config.toml") if made is None else made
+        options.prior = about["prior"] if options.prior is None else options.prior
+        begun = Config.load(out / "config.toml")
+    made, prior = settings(options, begun), prior_name(options)
 
     import dfast
 
@@ -44,15 +44,14 @@ def train(options: Namespace) -> int:
         made = made or unsaid(options)
         print(
             dfast.estimate(
-                prompt, prior=prior or "shapes", device=options.device, config=made,
-                steps=options.steps,
+                prompt, prior=prior, device=options.device, config=made, steps=options.steps
             )
         )  # fmt: skip
         return 0
     try:
         result = dfast.train(
             prompt,
-            prior=prior or "shapes",
+            prior=prior,
             download=options.download,
             out=out,
             steps=options.steps,
@@ -192,8 +191,6 @@ def _score_runs(paths: list[str], device: str) -> list[Score]:
 
 def _train_and_score(prompts: list[str], device: str, options: Namespace) -> list[Score]:
     """Every prompt with every seed; a run that ends in a named failure counts as an empty one."""
-    import torch
-
     from .evaluate import Nothing, score, timed_training
     from .priors import load_prior
     from .shapes.grammar import parse
@@ -202,7 +199,7 @@ def _train_and_score(prompts: list[str], device: str, options: Namespace) -> lis
         parse(prompt)  # complain before hours of work, not after
     made = settings(options)
     loaded = made.prior if made is not None else None
-    prior = load_prior(options.prior or "shapes", torch.device(device), options=loaded)
+    prior = load_prior(prior_name(options), device, options=loaded)
     scores: list[Score] = []
     for prompt in prompts:
         for seed in range(options.seeds):
@@ -261,17 +258,21 @@ def config(options: Namespace) -> int:
 
 def bench(options: Namespace) -> int:
     """Measure this machine and print the table; 1 when a case of dfast's own failed."""
-    if options.prior:
-        return _bench_priors(options)
+    out = Path(options.out) if options.out else None
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out: expected a file to write, got the folder '{out}'")
+    models = options.prior is not None
+    others = ("workloads", "profile") if models else ("random", "steps", "set")
+    if given := [name for name in others if getattr(options, name)]:
+        raise ConfigError(f"--{given[0]}: expected {'no' if models else 'with'} --prior")
+    if models:
+        return _bench_priors(options, out)
     from .bench.cases import parse_letters
 
     # torch's profiler would announce each trace on stderr; it asks when torch is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     letters = parse_letters(options.workloads)
-    out = Path(options.out) if options.out else None
     folder = Path(options.profile) if options.profile else None
-    if out is not None and out.is_dir():
-        raise ConfigError(f"--out: expected a file to write, got the folder '{out}'")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ConfigError(f"--profile: expected a folder, got the file '{folder}'")
 
@@ -289,23 +290,24 @@ def bench(options: Namespace) -> int:
     return int(any("error" in r and str(r["variant"]).startswith("dfast") for r in records))
 
 
-def _bench_priors(options: Namespace) -> int:
+def _bench_priors(options: Namespace, out: Path | None) -> int:
     """Measure whole steps with diffusion models; 1 when one failed."""
     from ._device import pick_device
     from ._native import library
     from .bench import guidance
 
     library()
-    if options.steps < 1:
-        raise ConfigError(f"--steps: expected a whole number >= 1, got {options.steps}")
+    steps = 100 if options.steps is None else options.steps
+    if steps < 1:
+        raise ConfigError(f"--steps: expected a whole number >= 1, got {steps}")
     records = guidance.run(
         [name.strip() for name in options.prior.split(",")],
         pick_device(options.device),
         settings=lambda made: changed(made, options.set),
-        steps=options.steps,
+        steps=steps,
         random=options.random,
         tiny=options.quick,
-        out=Path(options.out) if options.out else None,
+        out=out,
         say=lambda line: print(line, file=sys.stderr),
     )
     print(guidance.table(records))

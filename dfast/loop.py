@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
 from ._device import pick_device
 from ._native import library
 from ._numbers import whole
-from .config import Config
+from .config import Config, PriorConfig
 from .errors import ConfigError, PromptError
 from .events import Callback, Event
 from .memory import explained
@@ -59,33 +59,19 @@ def train(
     before anything is written, NonFiniteError or CollapsedError when a run cannot be saved, and
     OutOfMemoryError at any time; checkpoints stay.
     """
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
-    prompt = " ".join(prompt.split())
     number = whole(seed)
     if number is None or not 0 <= number < 2**31:
         raise ConfigError(f"seed: expected a whole number in [0, 2147483648), got {seed!r}")
-    if config is not None and not isinstance(config, Config):
-        raise ConfigError(f"config: expected a dfast.Config or None, got {config!r}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
-    where = pick_device(device)
-    config = default_config(prior, where.type, download=download) if config is None else config
-    if steps is not None:
-        length = whole(steps)
-        if length is None or length < 1:
-            raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
-        config = config.replace(train={"steps": length})
-    library()  # a missing extension is named here, not after the folder is made
-    if isinstance(prior, str):
-        model = load_prior(prior, where, download=download, options=config.prior)
-    else:
-        model = check_prior(prior)
+    prompt, where, config, model = admit(
+        prompt, prior=prior, download=download, device=device, config=config, steps=steps
+    )
     folder = None
     if out is not None:
         from . import __version__
 
-        about = {"prompt": prompt, "seed": number, "prior": _entry(prior), "dfast": __version__}
+        about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
         folder = RunFolder(out, config, about, resume=resume)
     with explained(where, config, model):
         trainer = Trainer(config, model, prompt, number, where)
@@ -105,6 +91,47 @@ def train(
         return run(trainer, folder, listeners)
 
 
+class Admitted(NamedTuple):
+    """Arguments of a run that have passed the checks at the door."""
+
+    prompt: str
+    device: torch.device
+    config: Config
+    prior: Any
+    """opened; no weights are read"""
+
+
+def admit(
+    prompt: str,
+    *,
+    prior: str | Prior,
+    download: bool = False,
+    device: str | torch.device | None,
+    config: Config | None,
+    steps: int | None,
+) -> Admitted:
+    """What `train` and `estimate` do first, with arguments as there; raises what they raise."""
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
+    if config is not None and not isinstance(config, Config):
+        raise ConfigError(f"config: expected a dfast.Config or None, got {config!r}")
+    where = pick_device(device)
+    config = default_config(prior, where.type, download=download) if config is None else config
+    if steps is not None:
+        length = whole(steps)
+        if length is None or length < 1:
+            raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
+        config = config.replace(train={"steps": length})
+    library()  # a missing extension is named here, not after a folder is made
+    if isinstance(prior, str):
+        model = load_prior(prior, where, download=download, options=config.prior)
+    else:
+        model = check_prior(prior)
+    if isinstance(own := getattr(model, "options", None), PriorConfig):
+        config = config.replace(prior=own)  # an opened prior has its own
+    return Admitted(" ".join(prompt.split()), where, config, model)
+
+
 def default_config(prior: str | Prior, device: str, *, download: bool = False) -> Config:
     """The settings of a run that names none. device: its type. Raises PriorError."""
     if isinstance(prior, str):
@@ -112,14 +139,6 @@ def default_config(prior: str | Prior, device: str, *, download: bool = False) -
     else:
         family = getattr(prior, "family", "shapes")
     return Config.default(device) if family == "shapes" else Config.for_prior(family)
-
-
-def _entry(prior: str | Prior) -> str:
-    """What the run folder remembers, so that resuming finds it again from any working folder."""
-    if not isinstance(prior, str):
-        return prior.name
-    path = os.path.expanduser(prior)
-    return os.path.realpath(path) if os.path.isdir(path) and prior != "shapes" else prior
 
 
 def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback] = ()) -> Result:

@@ -17,15 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ._device import pick_device
 from ._meta import Cost, cost
-from ._native import library
 from .config import Config
 from .guidance import roles_of
-from .loop import default_config
+from .loop import admit
 from .memory import knobs
-from .priors import Prior, check_prior, load_prior
+from .priors import Prior
 from .priors.base import Role
+from .priors.prompt_check import check
 from .priors.text_encoders import fits
 from .priors.weights import size_of
 from .trainer import Trainer
@@ -106,18 +105,10 @@ def estimate(
     No weights of a named model are read; its folder must be on this machine. Raises what
     `dfast.train` raises at the door.
     """
-    library()
-    where = pick_device(device)
-    config = default_config(prior, where.type) if config is None else config
-    config = config if steps is None else config.replace(train={"steps": steps})
-    model: Any
-    if isinstance(prior, str):
-        model = load_prior(prior, where, options=config.prior)
-    else:
-        model = check_prior(prior)
+    prompt, where, config, model = admit(
+        prompt, prior=prior, device=device, config=config, steps=steps
+    )
     real = hasattr(model, "meta_parts")
-    if real:  # an opened prior has its own
-        config = config.replace(prior=model.options)
     seconds, rendering, state = _timed(_Silent(model) if real else model, prompt, config, where)
     weights: dict[str, int] = {}
     working = {"rendering" if real else "a step": rendering}
@@ -147,7 +138,7 @@ class _Silent:
     capturable = True
 
     def __init__(self, prior: Any) -> None:
-        self.name, self.image_size = prior.name, prior.image_size
+        self._prior, self.name, self.image_size = prior, prior.name, prior.image_size
         self.roles = prior.roles
         self._alphas = prior.alphas
         self._latents = getattr(prior, "latent_size", 0)
@@ -159,7 +150,7 @@ class _Silent:
         return found
 
     def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> None:
-        pass
+        check(self._prior, prompt, negative)
 
     def _encode(self, image: Tensor, *, linear: bool = False) -> Tensor:
         return torch.nn.functional.adaptive_avg_pool2d(image, self._latents)

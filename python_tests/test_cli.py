@@ -121,6 +121,24 @@ def test_settings_of_a_prior_are_printed_without_it(capsys):
     assert "scale = 20.0" in text and 'precision = "auto"' in text
 
 
+def test_a_file_leaves_the_rest_to_the_prior(cube, tmp_path: Path, capsys):
+    path, own = tmp_path / "c.toml", dfast.Config.for_prior("sd")
+    path.write_text('[guidance]\nnegative = "blurry"\n')
+    line = ["train", "x", "--no-export", "--prior", "sd15", "--config", str(path)]
+    assert main(line) == 0 and main([*line, "--negative", ""]) == 0
+    assert cube[0]["config"] == own.replace(guidance={"negative": "blurry"})
+    assert cube[1]["config"] == own  # an empty one is one, too
+    assert main(["config", "--prior", "sd15", "--config", str(path)]) == 0
+    assert "steps = 10000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["train", "a cube"], ["evaluate", "--prompt", "a cube"]])
+def test_an_empty_prior_is_none(command, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, "--prior", "", "--device", "cpu"]) == 2
+    assert "prior: expected 'shapes'" in one_line(capsys) and not list(tmp_path.iterdir())
+
+
 def test_the_catalogue_is_listed(monkeypatch, capsys, tmp_path):
     import tiny_models
 
@@ -204,6 +222,9 @@ def test_resume_takes_prompt_seed_and_settings_from_the_folder(tmp_path: Path, c
     call = cube[0]
     assert (call["prompt"], call["seed"], call["resume"]) == ("a red cube", 7, True)
     assert call["config"] == dfast.Config.dreamfusion()
+    line = ["train", "--resume", "--out", str(tmp_path), "--no-export"]
+    assert main([*line, "--set", "guidance.scale=7"]) == 0  # over what the run has
+    assert cube[1]["config"] == dfast.Config.dreamfusion().replace(guidance={"scale": 7})
 
 
 def test_render_and_export(tmp_path: Path, cube, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from oracle import OraclePrior
 import dfast
 from dfast._meta import cost
 from dfast.config import Config
-from dfast.errors import OutOfMemoryError, PriorError
+from dfast.errors import ConfigError, OutOfMemoryError, PriorError, PromptError
 from dfast.loop import train
 from dfast.memory import knobs
 from dfast.preflight import Estimate, estimate, text_on_device
@@ -141,6 +142,45 @@ def test_dry_run_prints_and_writes_nothing(tmp_path: Path, capsys) -> None:
     assert "estimate for shapes" in text and "5 steps" in text and not out.exists()
     with pytest.raises(PriorError, match="expected 'shapes'"):
         dfast.estimate(prior="nothing")
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "if-m"])
+def test_what_training_would_refuse_is_refused(family: str) -> None:
+    folder, long = str(tiny_models.folder(family)), "word " * 95
+    with pytest.raises(PromptError, match="expected at most 77 tokens"):
+        estimate(long, prior=folder, config=TINY, device="cpu")
+    negative = TINY.replace(guidance={"negative": long})
+    with pytest.raises(PromptError, match="prompt or negative: expected at most 77 tokens"):
+        estimate(prior=folder, config=negative, device="cpu")
+    rounded = TINY.replace(prior={"text_encoder": "8bit"})
+    with pytest.raises(PriorError, match="'8bit' expects a CUDA device"):
+        estimate(prior=folder, config=rounded, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"prompt": " "}, PromptError, "prompt: expected a description"),
+        ({"config": {}}, ConfigError, "config: expected a dfast.Config or None, got {}"),
+        ({"steps": 0}, ConfigError, "steps: expected a whole number >= 1, got 0"),
+        ({"steps": 2.5}, ConfigError, "steps: expected a whole number >= 1, got 2.5"),
+        ({"prior": 5}, PriorError, "prior: expected the name of one or an object"),
+    ],
+)
+def test_the_door_is_that_of_training(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        estimate(**{"prior": str(tiny_models.folder("sd15")), "device": "cpu"} | options)
+
+
+def test_networks_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
+    path = tiny_models.copied("sdxl", tmp_path)
+    unet = path / "unet" / "config.json"
+    unet.write_text(json.dumps(json.loads(unet.read_text()) | {"addition_time_embed_dim": None}))
+    with pytest.raises(PriorError) as caught:
+        estimate(prior=str(path), config=TINY, device="cpu")
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
 class Greedy(OraclePrior):

@@ -15,7 +15,7 @@ from oracle import OraclePrior
 import dfast
 from dfast import _device
 from dfast.cli import main
-from dfast.config import Config
+from dfast.config import Config, PriorConfig
 from dfast.errors import (
     ConfigError,
     DeviceError,
@@ -276,6 +276,39 @@ def test_a_run_remembers_where_its_model_is(tmp_path: Path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path)
     line = ["train", "--resume", "--out", "run", "--quiet", "--no-export", "--device", "cpu"]
     assert main(line) == 0 and (tmp_path / "run" / "result.safetensors").exists()
+
+
+def test_the_same_bytes_from_wherever_a_model_is_named(tmp_path: Path, monkeypatch) -> None:
+    folder = tiny_models.folder("if-m")
+    monkeypatch.chdir(folder.parent)
+    config = TINY.replace(train={"steps": 2, "preview_every": 0, "checkpoint_every": 1})
+
+    def stop(event: Event) -> None:
+        if event.step == 1:
+            raise KeyboardInterrupt
+
+    _train(prior=folder.name, out=tmp_path / "whole", config=config)
+    with pytest.raises(KeyboardInterrupt):
+        _train(prior=folder.name, out=tmp_path / "run", config=config, callbacks=[stop])
+    monkeypatch.chdir(tmp_path)
+    line = ["train", "--resume", "--out", "run", "--quiet", "--no-export", "--device", "cpu"]
+    assert main(line) == 0
+    whole, resumed = (tmp_path / name / "result.safetensors" for name in ("whole", "run"))
+    assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_an_opened_model_is_recorded_as_it_was_opened(tmp_path: Path, monkeypatch) -> None:
+    folder, own = tiny_models.folder("sd15"), PriorConfig(image_size=32, vae_checkpointing=True)
+    monkeypatch.chdir(folder.parent)
+    opened = load_prior(folder.name, "cpu", options=own)
+    out, config = tmp_path / "run", TINY.replace(train={"steps": 2, "preview_every": 0})
+    assert _train(prior=opened, out=out, config=config).config.prior == own
+    assert Config.load(out / "config.toml") == config.replace(prior=own)
+    monkeypatch.chdir(tmp_path)
+    before = (out / "result.safetensors").read_bytes()
+    (out / "result.safetensors").unlink()
+    line = ["train", "--resume", "--out", "run", "--quiet", "--no-export", "--device", "cpu"]
+    assert main(line) == 0 and (out / "result.safetensors").read_bytes() == before
 
 
 def test_a_named_model_brings_its_own_settings() -> None:

@@ -38,9 +38,10 @@ def find(name: str, *, download: bool = False) -> Folder:
         )
     entry = CATALOG.get(name)
     if entry is None and not is_hub_id(name):
+        a_path = name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1
         raise PriorError(
             f"prior: expected 'shapes', {', '.join(map(repr, CATALOG))}, a folder or a hub id "
-            f"'owner/name', got {name!r}"
+            f"'owner/name', got {name!r}{': no such folder' if a_path else ''}"
         )
     repo = entry.hub if entry else name
     entry = entry or next((e for e in CATALOG.values() if e.hub == name), None)
@@ -88,7 +89,8 @@ def _local(path: Path, name: str) -> Folder:
             f"prior {name!r}: expected a diffusers folder with {INDEX}, got {path.resolve()} "
             "without one"
         )
-    return Folder(path, name)
+    real = path.resolve()  # which a run remembers, to find it from any working folder
+    return Folder(real, str(real))
 
 
 def _absent(repo: str, name: str, entry: Entry | None) -> PriorError:
