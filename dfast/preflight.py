@@ -24,7 +24,6 @@ from .loop import admit
 from .memory import knobs
 from .priors import Prior
 from .priors.base import Role
-from .priors.prompt_check import check
 from .priors.text_encoders import fits
 from .priors.weights import size_of
 from .trainer import Trainer
@@ -150,7 +149,7 @@ class _Silent:
         return found
 
     def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> None:
-        check(self._prior, prompt, negative)
+        self._prior.check_text(prompt, negative)
 
     def _encode(self, image: Tensor, *, linear: bool = False) -> Tensor:
         return torch.nn.functional.adaptive_avg_pool2d(image, self._latents)

@@ -10,7 +10,7 @@ from .embeddings import Encoded
 from .fit import T5
 from .folder import Folder
 from .text import TextPrior
-from .text_encoders import encoder, one_by_one, tokenizer, tokens
+from .text_encoders import encoder, one_by_one
 
 
 class DeepFloyd(TextPrior):
@@ -34,9 +34,7 @@ class DeepFloyd(TextPrior):
         return text.lower().strip()
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[Encoded]:
-        ids, mask = tokens(
-            tokenizer(self.folder, "tokenizer", "T5Tokenizer"), sentences, self.text_length
-        )
+        ids, mask = self._tokens("tokenizer", sentences)
         with encoder(
             self.folder, "text_encoder", "T5EncoderModel", dtype, self.device,
             self.options.text_encoder,

@@ -18,14 +18,18 @@ class Text(NamedTuple):
     """model_type in the configuration"""
     width: str
     """the key of the width"""
+    tokenizer: str
+    """its class in transformers"""
     model: str
     """of tokenizer.json"""
     files: tuple[str, ...]
     """of a tokenizer without tokenizer.json"""
 
 
-CLIP = Text(("clip_text_model", "clip"), "hidden_size", "BPE", ("vocab.json", "merges.txt"))
-T5 = Text(("t5",), "d_model", "Unigram", ("spiece.model",))
+CLIP = Text(
+    ("clip_text_model", "clip"), "hidden_size", "CLIPTokenizer", "BPE", ("vocab.json", "merges.txt")
+)  # fmt: skip
+T5 = Text(("t5",), "d_model", "T5Tokenizer", "Unigram", ("spiece.model",))
 
 
 def check_text(folder: Folder, kind: Text, parts: Sequence[str], length: int) -> None:

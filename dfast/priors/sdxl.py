@@ -9,7 +9,7 @@ from ..config import PriorConfig
 from .embeddings import Encoded
 from .folder import Folder
 from .stable_diffusion import StableDiffusion
-from .text_encoders import encoder, one_by_one, tokenizer, tokens
+from .text_encoders import encoder, one_by_one
 
 _ENCODERS = (
     ("text_encoder", "tokenizer", "CLIPTextModel"),
@@ -53,7 +53,7 @@ class StableDiffusionXL(StableDiffusion):
         hidden: list[list[Tensor]] = []
         pooled: list[Tensor] = []
         for part, words, cls in _ENCODERS:
-            ids, _ = tokens(tokenizer(self.folder, words, "CLIPTokenizer"), sentences, 77)
+            ids, _ = self._tokens(words, sentences)
             where = self.options.text_encoder
             with encoder(self.folder, part, cls, dtype, self.device, where) as model:
                 made = [

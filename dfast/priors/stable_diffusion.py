@@ -11,7 +11,7 @@ from .embeddings import Encoded
 from .folder import Folder
 from .latents import LatentEncoder
 from .text import PRECISIONS, TextPrior
-from .text_encoders import encoder, one_by_one, tokenizer, tokens
+from .text_encoders import encoder, one_by_one
 
 
 class StableDiffusion(TextPrior):
@@ -45,9 +45,7 @@ class StableDiffusion(TextPrior):
         return PRECISIONS.get(self.options.vae_precision, auto)
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[Encoded]:
-        ids, mask = tokens(
-            tokenizer(self.folder, "tokenizer", "CLIPTokenizer"), sentences, self.text_length
-        )
+        ids, mask = self._tokens("tokenizer", sentences)
         with encoder(
             self.folder, "text_encoder", "CLIPTextModel", dtype, self.device,
             self.options.text_encoder,

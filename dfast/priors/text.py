@@ -23,6 +23,7 @@ from .embeddings import EmbeddingCache, Encoded, identity
 from .fit import CLIP, check_text
 from .folder import Folder
 from .noise_schedule import NoiseSchedule
+from .text_encoders import eight_bits, tokenizer, tokens
 from .weights import build_unet, fill, unet_key
 
 BARE, VIEWED, NEGATIVE, NULL, SENTENCES = 0, 1, 5, 6, 7
@@ -102,12 +103,32 @@ class TextPrior:
         """See `Prior.embed`. Raises PromptError for a prompt that is too long for the encoder."""
         if views not in VIEWS:
             raise PriorError(f"views: expected one of {', '.join(VIEWS)}, got {views!r}")
-        told = [f"{prompt}, {word} view" for word in VIEW_WORDS]
-        sentences = [self._sentence(s) for s in (prompt, *told, negative, "")]
+        sentences = self._sentences(prompt, negative)
         encoded = self._encoded(list(dict.fromkeys(sentences)))
         rows = [encoded[s] for s in sentences]
         tables = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         return TextCondition({k: v.to(self.device) for k, v in tables.items()}, views)
+
+    def check_text(self, prompt: str, negative: str) -> None:
+        """Raise what `embed` would, as far as small files tell.
+
+        Nothing is said of parts that are not there: the sentences may have been kept.
+        """
+        if self.options.text_encoder == "8bit":
+            eight_bits(self.device)
+        for part in self.text_parts[1::2]:
+            if self.folder.has(part):
+                self._tokens(part, self._sentences(prompt, negative))
+
+    def _tokens(self, part: str, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask [n,text_length] by the tokenizer of that part."""
+        made = tokenizer(self.folder, part, self.text_kind.tokenizer)
+        return tokens(made, sentences, self.text_length)
+
+    def _sentences(self, prompt: str, negative: str) -> list[str]:
+        """[SENTENCES] as the encoder was trained to see them."""
+        told = [f"{prompt}, {word} view" for word in VIEW_WORDS]
+        return [self._sentence(s) for s in (prompt, *told, negative, "")]
 
     def _encoded(self, sentences: list[str]) -> dict[str, Encoded]:
         """Each sentence from the cache; the others through the text encoder, which goes again."""

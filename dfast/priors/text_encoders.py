@@ -45,7 +45,7 @@ def encoder(
     weights = folder.weights(part, half=dtype != torch.float32)
     options: dict[str, Any] = {"dtype": dtype, "variant": "fp16" if weights.half else None}
     if where == "8bit":
-        options |= _eight_bits(device)
+        options |= eight_bits(device)
     else:
         device = pick_device(where, device, weights.bytes)
     check_floating(folder, weights)
@@ -106,7 +106,8 @@ def _widen_while_it_runs(block: Any) -> None:
     block.register_forward_hook(restore)
 
 
-def _eight_bits(device: torch.device) -> dict[str, Any]:
+def eight_bits(device: torch.device) -> dict[str, Any]:
+    """Options of `from_pretrained`. Raises PriorError where 8 bits cannot be had."""
     lacking = _lacking("bitsandbytes", "accelerate")
     if lacking or device.type != "cuda":
         got = f"without {' and '.join(lacking)}" if lacking else f"{device.type!r}"
