@@ -113,7 +113,6 @@ class Config:
                 density_activation="exp",
                 density_scale=1.4,
                 density_bias=-1.0,
-                first_albedo=0.5,
                 blob="gaussian",
                 blob_height=5.0,
                 blob_width=0.2 * unit,

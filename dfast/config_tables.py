@@ -70,9 +70,6 @@ class FieldConfig:
     density_activation: Literal["softplus", "exp"] = "softplus"
     density_scale: float = 15.0
     density_bias: float = -1.5
-    first_albedo: float = 0.75
-    """The gray it begins with. Bright, because a dark picture can be taken for a bright thing in
-    the shade, and stays dark then; a bright picture cannot be a dark thing."""
     blob: Literal["linear", "gaussian", "none"] = "linear"
     """linear: height (1 - r / width); gaussian: height exp(-r^2 / (2 width^2))."""
     blob_height: float = 5.0
@@ -88,7 +85,6 @@ class FieldConfig:
         _check_numbers(self, "field", ("hidden",), 1, 256)
         _check_numbers(self, "field", ("layers",), 1, 3)
         _check_numbers(self, "field", ("density_scale", "blob_width", "finite_step"), 1e-6)
-        _check_numbers(self, "field", ("first_albedo",), 0.01, 0.99)
 
 
 @dataclass(frozen=True)

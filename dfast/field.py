@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -52,24 +51,6 @@ def field_spec(config: FieldConfig) -> FieldSpec:
     )
 
 
-def _independent(weights: Sequence[Tensor]) -> Tensor:
-    """The last layer's weights, mixed so that outputs do not move together at first.
-
-    Half of all units let their input through, so an MLP's outputs depend on its input as the
-    product of its matrices does. Where two rows of that are alike, growing denser is growing darker
-    as well, say, and an object can stay what it became by that. Their Gram matrix becomes a
-    multiple of the identity; matrices too narrow for that stay as they are.
-    """
-    product = weights[-1]
-    for weight in reversed(weights[:-1]):
-        product = product @ weight
-    if min(min(weight.shape) for weight in weights[:-1]) < 2 * len(product):
-        return weights[-1]
-    lower = torch.linalg.cholesky(product @ product.T)
-    size = product.norm(dim=1).mean()
-    return size * torch.linalg.solve_triangular(lower, weights[-1], upper=False)
-
-
 class Field(nn.Module):
     """Parameters: table [entries, F] and mlp [P], all weights and biases in one (see `FieldSpec`).
 
@@ -103,17 +84,13 @@ class Field(nn.Module):
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Draw new parameters; the host generator makes them the same on every device."""
 
-        def draw(like: Tensor, bound: float) -> Tensor:
-            return (2.0 * torch.rand(like.shape, generator=generator) - 1.0) * bound
+        def draw(p: Tensor, bound: float) -> None:
+            p.copy_((2.0 * torch.rand(p.shape, generator=generator) - 1.0) * bound)
 
-        self.table.copy_(draw(self.table, 1e-4))
-        drawn = [draw(w, math.sqrt(6.0 / w.shape[1])) for w in self.weights]  # He et al. 2015
-        drawn[-1] = _independent(drawn)
-        for weight, values in zip(self.weights, drawn, strict=True):
-            weight.copy_(values)
-        for bias in self.biases:
+        draw(self.table, 1e-4)
+        for weight, bias in self.shape.split(self.mlp):
+            draw(weight, math.sqrt(6.0 / weight.shape[1]))  # He et al. 2015
             bias.zero_()
-        bias[1:] = math.log(self.config.first_albedo / (1.0 - self.config.first_albedo))
         self.refresh_storage()
 
     @property

@@ -229,21 +229,3 @@ def test_empty_input_and_seeded_start(generator: torch.Generator) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(field.parameters(), again.parameters(), strict=True)
     )
-
-
-@pytest.mark.parametrize("gray", [0.5, 0.9])
-def test_begins_gray(gray: float, generator: torch.Generator) -> None:
-    field = Field(replace(SMALL, first_albedo=gray), generator)
-    albedo = field(_points(30, generator, torch.float32)).albedo
-    assert_close(albedo, torch.full_like(albedo, gray), rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_outputs_start_independent(layers: int, generator: torch.Generator) -> None:
-    config = FieldConfig(grid=replace(SMALL.grid, levels=8), hidden=32, layers=layers)
-    product = torch.eye(16)
-    for weight in Field(config, generator).weights:
-        product = weight.detach() @ product
-    gram = product @ product.T
-    assert float(gram.trace()) > 1.0
-    assert_close(gram, gram.trace() / 4 * torch.eye(4), rtol=0, atol=1e-4 * float(gram.trace()))
