@@ -8,7 +8,7 @@ import torch
 
 from ..config import PriorConfig
 from ..errors import PriorError
-from .folder import Folder
+from .folder import INDEX, Folder
 from .text import TextPrior
 
 SUPPORTED = "Stable Diffusion 1.x, 2.x and XL, and DeepFloyd IF stage I"
@@ -16,15 +16,15 @@ SUPPORTED = "Stable Diffusion 1.x, 2.x and XL, and DeepFloyd IF stage I"
 
 def family(folder: Folder) -> str:
     """ "sd", "sdxl" or "if". Raises PriorError that names what the folder is instead."""
-    index = folder.read("model_index.json")
+    index = folder.read(INDEX)
     kind = str(index.get("_class_name"))
     if "unet" not in index or not folder.has("unet"):
         if "unet" in index:
             raise folder.partial("unet")
         raise _foreign(folder, kind)
+    listed = folder.listed()
     for part in ("vae", "scheduler"):
-        made = index.get(part)
-        if isinstance(made, list) and any(made[:1]) and not folder.has(part):
+        if part in listed and not folder.has(part):
             raise folder.partial(part)
     unet = folder.read("unet", "config.json")
     if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":

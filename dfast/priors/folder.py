@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import PriorError
 
+INDEX = "model_index.json"
 STEMS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
@@ -66,6 +67,11 @@ class Folder:
     def has(self, part: str) -> bool:
         """Whether the folder has this part at all."""
         return (self.path / part).is_dir()
+
+    def listed(self) -> list[str]:
+        """The parts that its index names; those that it leaves out are null there."""
+        index = self.read(INDEX)
+        return [part for part, made in index.items() if isinstance(made, list) and any(made[:1])]
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of a part; {} if it is not there."""

@@ -16,9 +16,8 @@ from typing import Any
 from ..errors import PriorError
 from .catalog import CATALOG, VANISHED, Entry, is_hub_id
 from .families import SUPPORTED, family
-from .folder import STEMS, Folder, pick
+from .folder import INDEX, STEMS, Folder, pick
 
-INDEX = "model_index.json"
 PARTS = ("scheduler", "tokenizer", "tokenizer_2", *STEMS)
 
 
@@ -68,9 +67,7 @@ def whole(repo: str) -> bool:
         return False
     folder = Folder(path, repo)
     try:
-        for part, made in folder.read(INDEX).items():
-            if part not in PARTS or not isinstance(made, list) or made[:1] == [None]:
-                continue
+        for part in (part for part in folder.listed() if part in PARTS):
             if part == "scheduler":
                 folder.read(part, "scheduler_config.json")
             elif part in STEMS:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..config import PriorConfig
 from .embeddings import Encoded
-from .folder import Folder
+from .folder import INDEX, Folder
 from .stable_diffusion import StableDiffusion
 from .text_encoders import encoder, one_by_one
 
@@ -27,9 +27,7 @@ class StableDiffusionXL(StableDiffusion):
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
         """Reads small files only. Raises PriorError."""
         super().__init__(folder, device, options)
-        self._empty_is_zero = bool(
-            folder.read("model_index.json").get("force_zeros_for_empty_prompt", True)
-        )
+        self._empty_is_zero = bool(folder.read(INDEX).get("force_zeros_for_empty_prompt", True))
         self._check_pooled()
         size = float(self.image_size)  # height, width, crop from the top and left, target size
         self._time_ids = torch.tensor([size, size, 0.0, 0.0, size, size], device=device)
