@@ -1,6 +1,8 @@
-"""Which device to run on, settled before anything else happens."""
+"""Which device to run on, settled before anything else happens; and whether one is full."""
 
 from __future__ import annotations
+
+import errno
 
 import torch
 
@@ -42,3 +44,12 @@ def pick_device(device: str | torch.device | None) -> torch.device:
                 "use device='cpu', or see `dfast doctor`"
             )
     return where
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether it says that there is no memory: torch's, on any device, Python's or the system's."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # On the CPU torch raises a plain RuntimeError.
+    refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)

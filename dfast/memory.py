@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from ._device import ran_out
 from .config import Config
 from .errors import OutOfMemoryError
 from .priors.base import Prior
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether it says that there is no memory: torch's, on any device, Python's or the system's."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    # On the CPU torch raises a plain RuntimeError.
-    refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 @contextmanager
@@ -54,7 +45,7 @@ def knobs(config: Config, prior: Prior, *, streams: bool = True) -> list[str]:
     streams: whether weights could wait elsewhere, which on the CPU they cannot.
     """
     latent, real = hasattr(prior, "encode"), hasattr(prior, "meta_parts")
-    options, guidance = getattr(prior, "options", config.prior), config.guidance
+    options, guidance = config.prior, config.guidance
     pixels = max(size for _, size in config.camera.resolution)
     views = config.camera.views
     candidates = [

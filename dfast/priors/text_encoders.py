@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._device import ran_out
 from ..errors import PriorError, PromptError
-from ..memory import ran_out
 from ._quiet import quiet
 from .folder import Folder
 from .weights import check_floating

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._device import ran_out
 from ..errors import PriorError
-from ..memory import ran_out
 from ._quiet import quiet
 from .folder import Folder, Weights
 
