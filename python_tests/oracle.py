@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfast.cameras import CameraBatch
+from dfast.scene.cameras import CameraBatch
 
 AXES = (0.62, 0.48, 0.4)
 

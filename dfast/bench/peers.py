@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import counts, scenes, step
-from .cases import Case, Sizes, Work, count_name
+from dfast.bench import counts, scenes, step
+from dfast.bench.case import Case, Sizes, Work, count_name
 
 NAMES = ("nerfacc", "tinycudann")
 

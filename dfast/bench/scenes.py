@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..cameras import CameraBatch, spherical
-from ..config import FieldConfig, GridConfig, MarchConfig
-from ..occupancy import OccupancyGrid, pack_bits
-from ..ops.hashgrid import GridSpec
-from ..ops.march import Samples, march
-from ..shading import ShadingBatch, fixed_shading
+from dfast.config import FieldConfig, GridConfig, MarchConfig
+from dfast.nn.occupancy import OccupancyGrid, pack_bits
+from dfast.ops.hashgrid import GridSpec
+from dfast.ops.march import Samples, march
+from dfast.scene.cameras import CameraBatch, spherical
+from dfast.scene.lighting import ShadingBatch, fixed_shading
 
 CELLS = 128
 STEP = 2.0 * math.sqrt(3.0) / 1024

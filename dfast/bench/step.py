@@ -13,15 +13,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..field import Field
-from ..occupancy import OccupancyGrid
-from ..optimizer import Adam
-from ..renderer import SampleBudget, render_rays
-from . import counts, scenes
-from .cases import Case, Sizes, Work, dfast_cases, plain_cases
-from .plain import PlainField
-from .trace import stage
+from dfast import reference
+from dfast.bench import counts, scenes
+from dfast.bench.case import Case, Sizes, Work, dfast_cases, plain_cases
+from dfast.bench.plain import PlainField
+from dfast.bench.trace import stage
+from dfast.nn.adam import Adam
+from dfast.nn.field import Field
+from dfast.nn.occupancy import OccupancyGrid
+from dfast.render.volume import render_rays
+from dfast.scene.scene import build_field
+from dfast.training.sample_budget import SampleBudget
 
 FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
 RATE = 1e-6
@@ -45,7 +47,7 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
 
 
 def _field(device: torch.device) -> Field:
-    made = Field(FIELD, scenes.generator()).to(device)
+    made = build_field(FIELD, scenes.generator()).to(device)
     made.refresh_storage()
     return made
 

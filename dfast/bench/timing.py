@@ -18,8 +18,8 @@ from time import perf_counter
 
 import torch
 
-from ..capture import Graphs
-from .cases import Case, Work
+from dfast.bench.case import Case, Work
+from dfast.training.cuda_graphs import Graphs
 
 MIB = 2.0**20
 WARMUPS, RUNS = 10, 50

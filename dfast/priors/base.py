@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..cameras import CameraBatch
+from dfast.scene.cameras import CameraBatch
 
 Condition = Any
 """Whatever `Prior.embed` made of a prompt; only the prior that made it looks inside."""
@@ -18,7 +18,7 @@ Role = Literal["text", "negative", "null", "against_near", "against_far"]
 "text": the prompt, told the view of each camera. "negative": the negative prompt, or no words where
 there is none; classifier-free guidance leads away from it. "null": no words. "against_near" and
 "against_far": the prompt told the two views that Perp-Neg leads away from, see
-`dfast.views.against`.
+`dfast.scene.views.against`.
 """
 
 
@@ -74,6 +74,6 @@ class Prior(Protocol):
 
         noisy [B,C,h,w] float32 = alpha x + sigma eps; t [B] int64; cameras: B views or None;
         textureless [B] bool: the picture shows the shape in white. Nothing is guided here: how the
-        predictions are put together is for `dfast.sds`.
+        predictions are put together is for `dfast.guidance.sds`.
         """
         ...
