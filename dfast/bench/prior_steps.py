@@ -30,14 +30,14 @@ from dfast.bench import machine, report
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.errors import ConfigError
-from dfast.guidance.diffusion import roles_of
-from dfast.guidance.sds import inject
+from dfast.guidance.diffusion import conditions_of
+from dfast.guidance.sds import sds_loss
 from dfast.priors import load_prior
 from dfast.priors.loading.families import family
 from dfast.priors.loading.hub import find
 from dfast.render.volume import render
 from dfast.testing.model_sizes import FAMILIES
-from dfast.training.cuda_graphs import Graphs
+from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.trainer import Trainer
 
@@ -158,7 +158,7 @@ def measure(name: str, device: torch.device, config: Config, steps: int) -> Reco
         found["loading_mib"] = loading / MIB
     times = parts(trainer, max(3, min(steps, 50)))
     found |= times | {
-        "unet_batch": config.camera.views * len(roles_of(config.guidance)),
+        "unet_batch": config.camera.views * len(conditions_of(config.guidance)),
         "ratio": 1e3 * whole / times["unet_ms"],
         "ratio_encode": 1e3 * whole / (times["unet_ms"] + times["encode_ms"]),
     }
@@ -168,8 +168,8 @@ def measure(name: str, device: torch.device, config: Config, steps: int) -> Reco
 def _settled(config: Config) -> int:
     """Steps after which all that a long run repeats has been recorded, occupancy updates too."""
     o = config.occupancy
-    step = SampleBudget.EXACT_STEPS + Graphs.WARMUP + 1
-    return max(step, o.warmup_steps + (Graphs.WARMUP + 2) * o.every)
+    step = SampleBudget.EXACT_STEPS + CudaGraphCache.WARMUP + 1
+    return max(step, o.warmup_steps + (CudaGraphCache.WARMUP + 2) * o.every)
 
 
 def parts(trainer: Trainer, runs: int) -> dict[str, float]:
@@ -190,7 +190,7 @@ def parts(trainer: Trainer, runs: int) -> dict[str, float]:
     pulled = torch.randn_like(picture().image)
 
     def drawn() -> Sequence[Tensor]:
-        loss = inject(picture().image, pulled)
+        loss = sds_loss(picture().image, pulled)
         return torch.autograd.grad(loss, parameters, materialize_grads=True)
 
     image = picture().image.detach().requires_grad_()
@@ -252,9 +252,9 @@ def _milliseconds(
     generators: Sequence[torch.Generator],
 ) -> float:
     """Of a call: recorded and queued on CUDA, median of five batches; plain on the CPU."""
-    graphs = Graphs(device, generators)
+    graphs = CudaGraphCache(device, generators)
     again = partial(graphs.run, "part", call)
-    for _ in range(Graphs.WARMUP + 1 if graphs.enabled else 1):
+    for _ in range(CudaGraphCache.WARMUP + 1 if graphs.enabled else 1):
         again()
     times = []
     for _ in range(5 if device.type == "cuda" else 1):

@@ -29,13 +29,13 @@ FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob
 RATE = 1e-6
 """Small: the scene must be the same after a thousand steps. Adam's work does not depend on it."""
 BETAS, EPS = (0.9, 0.99), 1e-15
-LOOKS = {"albedo": "albedo", "lambertian": "diffuse"}
+SHADING_MODES = {"albedo": "albedo", "lambertian": "diffuse"}
 
 
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
     """E at these sizes."""
     for size in sizes.steps:
-        for look in LOOKS:
+        for look in SHADING_MODES:
             name = f"E-{look}-{size}"
             yield from dfast_cases(device_type, name, partial(render_step, look, size))
             if size <= sizes.reference_pixels:
@@ -80,7 +80,7 @@ def cost(look: str, rays: int, total: int, parameters: int) -> counts.Cost:
 def render_step(look: str, size: int, device: torch.device) -> Work:
     """dfast's step. On CUDA in as many sample slots as the trainer reserves."""
     field, occupancy, v = _field(device), scenes.occupancy(device), scenes.view(size, device)
-    optimizer, shading = _optimizer(field), scenes.light(LOOKS[look], device)
+    optimizer, shading = _optimizer(field), scenes.light(SHADING_MODES[look], device)
     parameters, factor = list(optimizer.parameters.values()), torch.ones(1, device=device)
     total = int(scenes.samples(size, device).total)
     capacity = _slots(total, device)
@@ -110,7 +110,7 @@ def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) ->
     v, bits, shading = (
         scenes.view(size, device),
         scenes.occupancy(device).bits,
-        scenes.light(LOOKS[look], device),
+        scenes.light(SHADING_MODES[look], device),
     )
     field, lit = PlainField(_field(device), gathered=gathered), look != "albedo"
     parameters = field.parameters()

@@ -32,7 +32,7 @@ from dfast.evaluation.faults import _flatness, faults
 from dfast.evaluation.scorecard import PartScore, Score
 from dfast.evaluation.truths import GRID, Surface, _catalogue, _ellipsoid, _surface, _truth
 from dfast.mesh.density_grid import (
-    Solid,
+    DensityField,
     density_grid,
     device_of,
     grid_points,
@@ -49,7 +49,7 @@ SAME_SHAPE = 0.97  # IoU above which two truths count as one geometry
 
 
 def score(
-    result: Solid,
+    result: DensityField,
     prompt: str | None = None,
     *,
     seed: int | None = None,
@@ -144,7 +144,12 @@ def _nothing(
 
 
 def _seen(
-    result: Solid, prediction: Prediction, truth: Truth, surface: Surface, pose: Tensor, count: int
+    result: DensityField,
+    prediction: Prediction,
+    truth: Truth,
+    surface: Surface,
+    pose: Tensor,
+    count: int,
 ) -> tuple[Tensor, Tensor]:
     """Colours [n, 3] that the first ``count`` surface points show under a pose, and whether each is
     right [n].

@@ -16,9 +16,9 @@ from torch.nn.functional import interpolate
 from dfast.config import GuidanceConfig
 from dfast.errors import ConfigError
 from dfast.guidance import sds
-from dfast.priors.base import Prior, Role
+from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import add_noise, ddim_step
-from dfast.scene.views import against_weights
+from dfast.scene.views import perp_neg_weights
 
 if TYPE_CHECKING:
     from dfast.training.step_inputs import StepInputs
@@ -30,25 +30,25 @@ BAD_PICTURES = (
 """NFSD's sentence for pictures outside the domain (Katzir et al. 2023)."""
 LATE = 0.2
 """NFSD: fraction of the timesteps below which the noise is low."""
-AGAINST: tuple[Role, ...] = ("against_near", "against_far")
+PERP_NEG: tuple[Condition, ...] = ("perp_neg_front", "perp_neg_side")
 
 
-def roles_of(config: GuidanceConfig) -> tuple[Role, ...]:
+def conditions_of(config: GuidanceConfig) -> tuple[Condition, ...]:
     """What the noised picture is asked under; "text" comes first, its opposite second."""
-    asked: dict[str, tuple[Role, ...]] = {
+    asked: dict[str, tuple[Condition, ...]] = {
         "sds": ("text", "negative"),
         "csd": ("text", "null", "negative") if config.negative else ("text", "null"),
         "nfsd": ("text", "null", "negative"),
         "ism": ("text", "negative"),
     }
-    return asked[config.variant] + (AGAINST if config.perp_neg else ())
+    return asked[config.variant] + (PERP_NEG if config.perp_neg else ())
 
 
 class Guidance:
     """A prior that has read the prompt, under one configuration.
 
     Attributes:
-        capturable: whether `model_space` and `gradient` may be recorded.
+        cuda_graph_safe: whether `model_space` and `gradient` may be recorded.
     """
 
     def __init__(
@@ -59,25 +59,28 @@ class Guidance:
         Raises ConfigError for a configuration that this prior cannot serve.
         """
         self.config, self.prior, self.device = config, prior, device
-        self.capturable = bool(getattr(prior, "capturable", False))
+        self.cuda_graph_safe = bool(getattr(prior, "cuda_graph_safe", False))
         self._encode = getattr(prior, "encode", None)
-        self._check(getattr(prior, "roles", ("text", "negative", "null")))
-        self.alpha, self.sigma = prior.alphas(device)
+        self._check(getattr(prior, "conditions", ("text", "negative", "null")))
+        self.alpha, self.sigma = prior.noise_schedule(device)
         negative = config.negative or (BAD_PICTURES if config.variant == "nfsd" else "")
-        self._condition = prior.embed(prompt, views=config.view_words, negative=negative)
-        if (prepare := getattr(prior, "prepare", None)) is not None:
-            prepare()
+        self._condition = prior.encode_prompt(prompt, views=config.view_words, negative=negative)
+        if (load := getattr(prior, "load", None)) is not None:
+            load()
         self._resizers: dict[tuple[int, int], Tensor] = {}
         self._latent_size = 0
         if config.linear_until > 0:
             self._side(linear=True)  # fits the map, which no recording could
 
-    def _check(self, known: tuple[Role, ...]) -> None:
+    def _check(self, known: tuple[Condition, ...]) -> None:
         config, name = self.config, self.prior.name
         if config.variant != "nfsd":  # which alone brings a negative of its own
-            known = (*known, "negative")  # no words without one, and `embed` sees the others
-        if missing := [role for role in roles_of(config) if role not in known]:
-            of_views = missing[0] in AGAINST
+            known = (
+                *known,
+                "negative",
+            )  # no words without one, and `encode_prompt` sees the others
+        if missing := [role for role in conditions_of(config) if role not in known]:
+            of_views = missing[0] in PERP_NEG
             key, value = ("perp_neg", "true") if of_views else ("variant", repr(config.variant))
             expected = "false" if of_views else "'sds'"
             raise ConfigError(
@@ -130,10 +133,10 @@ class Guidance:
 
     def _predict(self, noisy: Tensor, inputs: StepInputs) -> list[Tensor]:
         """[B,C,h,w] for each role of the variant, the text's led away from other views' words."""
-        told = list(self._ask(noisy, inputs.t, inputs, roles_of(self.config)))
+        told = list(self._ask(noisy, inputs.t, inputs, conditions_of(self.config)))
         if self.config.perp_neg:
             *told, near, far = told
-            weights = against_weights(inputs.cameras.azimuth, inputs.cameras.elevation)
+            weights = perp_neg_weights(inputs.cameras.azimuth, inputs.cameras.elevation)
             told[0] = sds.perp_neg(told[0], told[1], torch.stack([near, far]), weights)
         return told
 
@@ -152,11 +155,13 @@ class Guidance:
     def _level(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self.alpha[t], self.sigma[t]
 
-    def _ask(self, noisy: Tensor, t: Tensor, inputs: StepInputs, roles: tuple[Role, ...]) -> Tensor:
+    def _ask(
+        self, noisy: Tensor, t: Tensor, inputs: StepInputs, conditions: tuple[Condition, ...]
+    ) -> Tensor:
         return self.prior.predict_noise(
             noisy, t, self._condition,
             cameras=None if self.config.view_words == "none" else inputs.cameras,
-            textureless=inputs.shading.textureless > 0.5, roles=roles,
+            textureless=inputs.shading.textureless > 0.5, conditions=conditions,
         )  # fmt: skip
 
     def _side(self, linear: bool) -> int:

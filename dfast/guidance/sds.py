@@ -12,14 +12,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfast.priors.diffusion import _wide, guided
+from dfast.priors.diffusion import _wide, classifier_free_guidance
 
 
 def perp_neg(text: Tensor, base: Tensor, negatives: Tensor, weights: Tensor) -> Tensor:
     """Perp-Neg: the prediction for a text, led away from other texts without weakening it.
 
     eps_c - sum_i w_i d_i^perp, where d_i^perp is the part of eps_i - eps_u that is perpendicular,
-    over a whole sample, to eps_c - eps_u. To be given to `guided` in place of eps_c, which makes
+    over a whole sample, to eps_c - eps_u. To be given to `classifier_free_guidance` in place of eps_c, which makes
     the paper's eps_u + s (d - sum_i w_i d_i^perp), s = 1 + w.
 
     text, base (eps_u) [B,C,H,W]; negatives [k,B,C,H,W]; weights [k,B] >= 0, the paper's with the
@@ -50,7 +50,7 @@ def weight(alpha: Tensor, sigma: Tensor, kind: str = "sigma2") -> Tensor:
 
 def sds(text: Tensor, base: Tensor, noise: Tensor, scale: float) -> Tensor:
     """SDS: eps_hat - eps, with eps_hat guided; base is what guidance leads away from."""
-    return guided(text, base, scale) - noise
+    return classifier_free_guidance(text, base, scale) - noise
 
 
 def csd(
@@ -82,7 +82,7 @@ def ism(text: Tensor, base: Tensor, inverted: Tensor, scale: float) -> Tensor:
 
     text, base: at x_t, guided with w = scale; inverted: no words, at x_s, the step before x_t.
     """
-    return guided(text, base, scale) - _wide(inverted)
+    return classifier_free_guidance(text, base, scale) - _wide(inverted)
 
 
 def scaled(direction: Tensor, w: Tensor) -> Tensor:
@@ -90,6 +90,6 @@ def scaled(direction: Tensor, w: Tensor) -> Tensor:
     return w.view(-1, 1, 1, 1) * direction
 
 
-def inject(x: Tensor, gradient: Tensor) -> Tensor:
+def sds_loss(x: Tensor, gradient: Tensor) -> Tensor:
     """A scalar whose gradient with respect to x is exactly `gradient`; its value means nothing."""
     return (gradient.detach() * x).sum()

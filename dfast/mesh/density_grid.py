@@ -18,7 +18,7 @@ from torch.nn import functional as F
 RADIUS = 1.0
 
 
-class Solid(Protocol):
+class DensityField(Protocol):
     """What export and evaluation need of a result; any object with these two methods will do."""
 
     def density(self, x: Tensor) -> Tensor:
@@ -45,12 +45,12 @@ def query(
     return torch.cat(parts) if parts else function(x.to(device)).float().cpu()
 
 
-def device_of(solid: Solid) -> torch.device:
+def device_of(solid: DensityField) -> torch.device:
     """The device a result wants its query points on (the CPU for objects that do not say)."""
     return torch.device(getattr(solid, "device", "cpu"))
 
 
-def density_grid(solid: Solid, n: int = 64) -> Tensor:
+def density_grid(solid: DensityField, n: int = 64) -> Tensor:
     """Density [n, n, n] of a result at the cell centres; zero outside the bounding sphere."""
     points = grid_points(n)
     inside = (points.square().sum(-1) <= RADIUS**2).nonzero()[:, 0]

@@ -7,13 +7,13 @@ import torch
 
 from dfast._numbers import whole
 from dfast.errors import ExportError
-from dfast.mesh.density_grid import Solid, density_grid, device_of, query, silhouette_level
+from dfast.mesh.density_grid import DensityField, density_grid, device_of, query, silhouette_level
 from dfast.mesh.mesh import Mesh
 from dfast.mesh.surface_nets import closed_surface, drop_specks
 
 
 def extract_mesh(
-    solid: Solid, *, resolution: int = 128, level: float | None = None, keep: float = 0.03
+    solid: DensityField, *, resolution: int = 128, level: float | None = None, keep: float = 0.03
 ) -> Mesh:
     """The surface of a result as a closed mesh with the field's albedo at its vertices.
 

@@ -10,9 +10,9 @@ import torch
 from dfast._device import pick_device
 from dfast.config import PriorConfig
 from dfast.errors import ConfigError, PriorError
-from dfast.priors.base import Condition, Prior, Role
+from dfast.priors.base import Condition, Prior, PromptEmbedding
 
-__all__ = ["Condition", "Prior", "Role", "check_prior", "family_of", "load_prior"]
+__all__ = ["Condition", "Prior", "PromptEmbedding", "check_prior", "family_of", "load_prior"]
 
 
 def load_prior(
@@ -74,7 +74,7 @@ def _check_name(name: Any) -> None:
 
 def check_prior(prior: Any) -> Prior:
     """`prior` itself. Raises PriorError when it lacks something of the protocol."""
-    needed = ("name", "image_size", "alphas", "embed", "predict_noise")
+    needed = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
     missing = [name for name in needed if not hasattr(prior, name)]
     if missing or isinstance(prior, type):
         got = f"the class {prior.__name__}" if isinstance(prior, type) else type(prior).__name__

@@ -11,7 +11,7 @@ def add_noise(x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     return alpha.view(-1, 1, 1, 1) * x + sigma.view(-1, 1, 1, 1) * noise
 
 
-def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+def classifier_free_guidance(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance in the paper's convention: (1 + w) eps_c - w eps_u.
 
     `scale` is w; diffusers' guidance_scale is 1 + w. w = 0 is the conditional prediction alone. A

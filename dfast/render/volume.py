@@ -18,7 +18,7 @@ from dfast.ops.shade_composite import shade_composite
 from dfast.render.outputs import RayRender, Rendered
 from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
-from dfast.scene.lighting import ShadingBatch
+from dfast.scene.lighting import Lighting
 
 RADIUS = 1.0
 """Of the sphere at the origin that holds the object."""
@@ -30,7 +30,7 @@ def render_rays(
     origins: Tensor,
     directions: Tensor,
     view: Tensor | None,
-    shading: ShadingBatch,
+    shading: Lighting,
     config: MarchConfig,
     *,
     background: Tensor | None = None,
@@ -91,7 +91,7 @@ def render(
     background: Background,
     colors: Tensor,
     cameras: CameraBatch,
-    shading: ShadingBatch,
+    shading: Lighting,
     resolution: int,
     config: MarchConfig,
     *,

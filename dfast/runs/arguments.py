@@ -14,7 +14,7 @@ from dfast.errors import ConfigError, PromptError
 from dfast.priors import Prior, check_prior, family_of, load_prior
 
 
-class Admitted(NamedTuple):
+class RunArguments(NamedTuple):
     """Arguments of a run that have passed the checks at the door."""
 
     prompt: str
@@ -24,7 +24,7 @@ class Admitted(NamedTuple):
     """opened; no weights are read"""
 
 
-def admit(
+def resolve_arguments(
     prompt: str,
     *,
     prior: str | Prior,
@@ -32,7 +32,7 @@ def admit(
     device: str | torch.device | None,
     config: Config | None,
     steps: int | None,
-) -> Admitted:
+) -> RunArguments:
     """What `train` and `estimate` do first, with arguments as there; raises what they raise."""
     if not isinstance(prompt, str) or not prompt.strip():
         raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
@@ -52,7 +52,7 @@ def admit(
         model = check_prior(prior)
     if isinstance(own := getattr(model, "options", None), PriorConfig):
         config = config.replace(prior=own)  # an opened prior has its own
-    return Admitted(" ".join(prompt.split()), where, config, model)
+    return RunArguments(" ".join(prompt.split()), where, config, model)
 
 
 def default_config(prior: str | Prior, device: str, *, download: bool = False) -> Config:

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from dfast.config import Config
-from dfast.guidance.diffusion import roles_of
+from dfast.guidance.diffusion import conditions_of
 from dfast.priors import Prior
-from dfast.priors.base import Role
+from dfast.priors.base import Condition
 from dfast.priors.loading.text_encoders import fits
 from dfast.priors.loading.weights import size_of
 from dfast.priors.pipelines.probe import _ask, _encode
-from dfast.runs.arguments import admit
+from dfast.runs.arguments import resolve_arguments
 from dfast.runs.cost_model import Cost, cost
-from dfast.runs.out_of_memory import knobs
+from dfast.runs.out_of_memory import memory_suggestions
 from dfast.training.trainer import Trainer
 
 EFFICIENCY = 0.5
@@ -104,7 +104,7 @@ def estimate(
     No weights of a named model are read; its folder must be on this machine. Raises what
     `dfast.train` raises at the door.
     """
-    prompt, where, config, model = admit(
+    prompt, where, config, model = resolve_arguments(
         prompt, prior=prior, device=device, config=config, steps=steps
     )
     real = hasattr(model, "meta_parts")
@@ -127,28 +127,28 @@ def estimate(
     reading = text_on_device(stored, config.prior.text_encoder, where.type, free)
     return Estimate(
         model.name, str(where), weights, working, reading, state, flops, seconds,
-        config.train.steps, free, tuple(knobs(config, model)),
+        config.train.steps, free, tuple(memory_suggestions(config, model)),
     )  # fmt: skip
 
 
 class _Silent:
     """In a real prior's place: of the same shapes, and free."""
 
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(self, prior: Any) -> None:
         self._prior, self.name, self.image_size = prior, prior.name, prior.image_size
-        self.roles = prior.roles
-        self._alphas = prior.alphas
+        self.conditions = prior.conditions
+        self._alphas = prior.noise_schedule
         self._latents = getattr(prior, "latent_size", 0)
         if self._latents:
             self.encode = self._encode
 
-    def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         found: tuple[Tensor, Tensor] = self._alphas(device)
         return found
 
-    def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> None:
+    def encode_prompt(self, prompt: str, *, views: str = "camera", negative: str = "") -> None:
         self._prior.check_text(prompt, negative)
 
     def _encode(self, image: Tensor, *, linear: bool = False) -> Tensor:
@@ -156,9 +156,9 @@ class _Silent:
 
     def predict_noise(
         self, noisy: Tensor, t: Tensor, condition: None, *, cameras: Any, textureless: Tensor,
-        roles: tuple[Role, ...] = ("text",),
+        conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:  # fmt: skip
-        return noisy.expand(len(roles), *noisy.shape)
+        return noisy.expand(len(conditions), *noisy.shape)
 
 
 def _timed(prior: Any, prompt: str, config: Config, device: torch.device) -> tuple[float, int, int]:
@@ -203,9 +203,9 @@ def _costs(
 ) -> dict[str, tuple[Cost, float]]:
     """The cost of a call of each network, and how many calls a step makes."""
     unet, guidance = parts["unet"], config.guidance
-    views, roles = config.camera.views, len(roles_of(guidance))
+    views, conditions = config.camera.views, len(conditions_of(guidance))
     side = getattr(prior, "latent_size", prior.image_size)
-    costs = {"unet": (cost(partial(_ask, unet, views * roles, side), unet.parameters()), 1.0)}
+    costs = {"unet": (cost(partial(_ask, unet, views * conditions, side), unet.parameters()), 1.0)}
     if guidance.variant == "ism":
         alone = cost(partial(_ask, unet, views, side), unet.parameters())
         costs["inversion"] = alone, guidance.inversion_steps + 1.0

@@ -15,7 +15,7 @@ from dfast.priors.base import Prior
 
 
 @contextmanager
-def explained(device: torch.device, config: Config, prior: Prior) -> Iterator[None]:
+def explain_out_of_memory(device: torch.device, config: Config, prior: Prior) -> Iterator[None]:
     """Turn an error of `ran_out` into one that says which settings to turn.
 
     Nothing is written or removed: the run can go on from its last checkpoint.
@@ -35,11 +35,14 @@ def _message(reason: str, device: torch.device, config: Config, prior: Prior) ->
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         room = f" ({total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of it free)"
-    turns = "; ".join(knobs(config, prior, streams=device.type == "cuda")) or "use a smaller model"
+    turns = (
+        "; ".join(memory_suggestions(config, prior, streams=device.type == "cuda"))
+        or "use a smaller model"
+    )
     return f"out of memory: {device}{room} was asked for {wanted}. In this order: {turns}"
 
 
-def knobs(config: Config, prior: Prior, *, streams: bool = True) -> list[str]:
+def memory_suggestions(config: Config, prior: Prior, *, streams: bool = True) -> list[str]:
     """Settings that lower the memory and are not turned yet, what costs least first.
 
     streams: whether weights could wait elsewhere, which on the CPU they cannot.

@@ -21,7 +21,7 @@ from dfast.render.volume import render_rays
 from dfast.runs.folder import RESULT
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.coarse_to_fine import level_weights
-from dfast.scene.lighting import LOOKS, fixed_shading
+from dfast.scene.lighting import SHADING_MODES, fixed_lighting
 from dfast.scene.scene import build_field
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class Result:
         pixels_a_side = whole(resolution)
         if pixels_a_side is None or not 1 <= pixels_a_side <= 8192:
             raise ConfigError(f"resolution: expected 1 to 8192 pixels, got {resolution!r}")
-        if shading not in (*LOOKS, "normal"):
+        if shading not in (*SHADING_MODES, "normal"):
             raise ConfigError(
-                f"shading: expected one of {', '.join(LOOKS)}, normal, got {shading!r}"
+                f"shading: expected one of {', '.join(SHADING_MODES)}, normal, got {shading!r}"
             )
         behind = _color(self.config.background.color if background is None else background)
         cameras = spherical(torch.tensor([azimuth]), elevation, distance, fov).to(self.device)
@@ -106,7 +106,7 @@ class Result:
     def _picture(self, cameras: CameraBatch, resolution: int, look: str) -> tuple[Tensor, Tensor]:
         """Premultiplied colour [R,3] and opacity [R,1]."""
         origins, directions = cameras.rays(resolution)
-        shading = fixed_shading("albedo" if look == "normal" else look, cameras)
+        shading = fixed_lighting("albedo" if look == "normal" else look, cameras)
         view = torch.arange(len(cameras), device=self.device, dtype=torch.int32)
         view = view.repeat_interleave(resolution * resolution)
         colors, opacities = [], []

@@ -16,10 +16,10 @@ from dfast.config import Config
 from dfast.errors import ConfigError
 from dfast.io.tensors import write_bytes
 from dfast.priors import Prior
-from dfast.runs.arguments import admit
+from dfast.runs.arguments import resolve_arguments
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
-from dfast.runs.out_of_memory import explained
+from dfast.runs.out_of_memory import explain_out_of_memory
 from dfast.runs.result import Result
 from dfast.training.trainer import Metrics, Trainer
 
@@ -63,7 +63,7 @@ def train(
         raise ConfigError(f"seed: expected a whole number in [0, 2147483648), got {seed!r}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
-    prompt, where, config, model = admit(
+    prompt, where, config, model = resolve_arguments(
         prompt, prior=prior, download=download, device=device, config=config, steps=steps
     )
     folder = None
@@ -72,7 +72,7 @@ def train(
 
         about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
         folder = RunFolder(out, config, about, resume=resume)
-    with explained(where, config, model):
+    with explain_out_of_memory(where, config, model):
         trainer = Trainer(config, model, prompt, number, where)
     if folder is not None:
         folder.begin()  # not before the prior has read the prompt and loaded its weights
@@ -86,7 +86,7 @@ def train(
             bar = ProgressBar(config.train.steps, trainer.step)
             stack.callback(bar.close)
             listeners.insert(0, bar)
-        stack.enter_context(explained(where, config, model))
+        stack.enter_context(explain_out_of_memory(where, config, model))
         return run(trainer, folder, listeners)
 
 

@@ -5,17 +5,17 @@ Nothing here knows of training.
 
 from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch, aimed, look_at, orbit, spherical
-from dfast.scene.lighting import LOOKS, ShadingBatch, fixed_shading
+from dfast.scene.lighting import SHADING_MODES, Lighting, fixed_lighting
 from dfast.scene.views import VIEW_WORDS
 
 __all__ = [
-    "LOOKS",
+    "SHADING_MODES",
     "VIEW_WORDS",
     "Background",
     "CameraBatch",
-    "ShadingBatch",
+    "Lighting",
     "aimed",
-    "fixed_shading",
+    "fixed_lighting",
     "look_at",
     "orbit",
     "spherical",

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from dfast.scene.cameras import CameraBatch
 
-LOOKS = ("albedo", "diffuse", "textureless")
+SHADING_MODES = ("albedo", "diffuse", "textureless")
 
 
 @dataclass(frozen=True)
-class ShadingBatch:
+class Lighting:
     """The light and look of B pictures."""
 
     light_position: Tensor
@@ -33,9 +33,9 @@ class ShadingBatch:
     synchronisation.
     """
 
-    def to(self, device: torch.device | str) -> ShadingBatch:
+    def to(self, device: torch.device | str) -> Lighting:
         """The same shading on `device`."""
-        return ShadingBatch(
+        return Lighting(
             light_position=self.light_position.to(device, non_blocking=True),
             ambient=self.ambient.to(device, non_blocking=True),
             diffuse=self.diffuse.to(device, non_blocking=True),
@@ -44,17 +44,17 @@ class ShadingBatch:
         )
 
 
-def fixed_shading(look: str, cameras: CameraBatch, ambient: float = 0.3) -> ShadingBatch:
+def fixed_lighting(look: str, cameras: CameraBatch, ambient: float = 0.3) -> Lighting:
     """One look for all, lit from above and to the left of each camera. Raises ValueError on an
     unknown look.
     """
-    if look not in LOOKS:
-        raise ValueError(f"shading: expected one of {', '.join(LOOKS)}, got {look!r}")
+    if look not in SHADING_MODES:
+        raise ValueError(f"shading: expected one of {', '.join(SHADING_MODES)}, got {look!r}")
     n, device = len(cameras), cameras.origin.device
     right, up = cameras.rotation[..., 0], cameras.rotation[..., 1]
     ones = torch.ones(n, device=device)
     lit = look != "albedo"
-    return ShadingBatch(
+    return Lighting(
         light_position=cameras.origin + 0.5 * cameras.distance[:, None] * (up - right),
         ambient=ones * (ambient if lit else 1.0),
         diffuse=ones * (1.0 - ambient if lit else 0.0),

@@ -40,13 +40,13 @@ def against(azimuth: Tensor) -> tuple[Tensor, Tensor]:
     """The two views that Perp-Neg leads away from, indices [B] each into `VIEW_WORDS`.
 
     They are front and side for every camera; from which, and by how much, is for
-    `against_weights`: nothing is gained by leading a camera away from the back.
+    `perp_neg_weights`: nothing is gained by leading a camera away from the back.
     """
     near = torch.zeros_like(azimuth, dtype=torch.int64)
     return near, near + 1
 
 
-def against_weights(azimuth: Tensor, elevation: Tensor) -> Tensor:
+def perp_neg_weights(azimuth: Tensor, elevation: Tensor) -> Tensor:
     """How strongly Perp-Neg leads a camera away from each of `against`, [2,B] >= 0.
 
     Continuous in the heading, as Armandpour et al. 2023 have it with the exponential decays that

@@ -1,8 +1,8 @@
 """Device work recorded once and replayed: CUDA graphs, and how numbers reach them.
 
 A recorded function must read nothing but tensors whose memory stays where it is, and launch the
-same kernels whatever they hold. `Staging` gives host numbers such a place; `Graphs` records,
-replays, and goes on without recording where that is not possible; `InFlight` brings numbers back
+same kernels whatever they hold. `StagingBuffer` gives host numbers such a place; `CudaGraphCache` records,
+replays, and goes on without recording where that is not possible; `AsyncReadback` brings numbers back
 without stopping the device. None of them knows what is recorded.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor
 Made = TypeVar("Made")
 
 _WRECKS: list[torch.cuda.CUDAGraph] = []
-"""Graphs whose recording failed; torch's allocator may go on looking at them."""
+"""CudaGraphCache whose recording failed; torch's allocator may go on looking at them."""
 
 
 class _Entry:
@@ -33,7 +33,7 @@ class _Entry:
         self.made: Any = None
 
 
-class Graphs:
+class CudaGraphCache:
     """Functions of fixed tensors by key, each run a few times, then recorded, then replayed.
 
     All graphs share one pool of memory, so they must not run at the same time; they are replayed on
@@ -183,7 +183,7 @@ def _reason(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-class Staging:
+class StagingBuffer:
     """A fixed place on a device for some small tensors, filled by one copy that nobody waits for.
 
     The first `send` decides shapes and dtypes for good.
@@ -232,7 +232,7 @@ class Staging:
         ]
 
 
-class InFlight:
+class AsyncReadback:
     """A small tensor on its way to the host, as it is at this point of the current stream."""
 
     def __init__(self, values: Tensor) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from dfast.config import TrainConfig
 from dfast.errors import CollapsedError, NonFiniteError
 from dfast.ops.adam import SKIPPED, STREAK
-from dfast.training.cuda_graphs import InFlight
+from dfast.training.cuda_graphs import AsyncReadback
 
 EMPTY, OPAQUE = 1e-3, 0.98
 """Mean opacity inside the bounding sphere below, above which a scene counts as collapsed."""
@@ -28,7 +28,7 @@ EMPTY, OPAQUE = 1e-3, 0.98
 State = dict[str, Tensor]
 
 
-class Guard:
+class HealthCheck:
     """Watches one optimiser. `state` and `restore` read and write what a rewind brings back."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Guard:
         self._streak = status[STREAK]
         self._state, self._restore, self._reseed = state, restore, reseed
         self._good: State | None = None
-        self._waiting: tuple[InFlight, State] | None = None
+        self._waiting: tuple[AsyncReadback, State] | None = None
         self.late = status.device.type == "cuda"
         """Whether looks are judged at the next one."""
         self.rewinds = 0
@@ -66,7 +66,7 @@ class Guard:
         if last or not self.late:
             self._judge(seen, None, last=last)
         elif waiting is None or not self._judge(waiting[0].read(), waiting[1]):
-            self._waiting = InFlight(seen), self._copy()
+            self._waiting = AsyncReadback(seen), self._copy()
 
     def _judge(self, seen: Tensor, then: State | None, *, last: bool = False) -> bool:
         """Act on a look: streak, opacity, soundness; `then` is the state it was made in, None for

@@ -7,7 +7,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from dfast.training.cuda_graphs import InFlight
+from dfast.training.cuda_graphs import AsyncReadback
 
 
 class SampleBudget:
@@ -34,7 +34,7 @@ class SampleBudget:
         self._seen = 0
         self._largest = 0
         self._capacity: int | None = None
-        self._pending: deque[tuple[InFlight, int | None]] = deque()
+        self._pending: deque[tuple[AsyncReadback, int | None]] = deque()
 
     def capacity(self, resolution: int) -> int | None:
         """Capacity to march with at this resolution; None is exact."""
@@ -55,7 +55,7 @@ class SampleBudget:
         """Remember what the march wanted, an int64 scalar on the device; it is read later."""
         if not self.asynchronous:
             return
-        self._pending.append((InFlight(total), self._capacity))
+        self._pending.append((AsyncReadback(total), self._capacity))
         self._seen += 1
 
     def _read(self, leave: int) -> None:

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from dfast.config import CameraConfig, LightConfig, ShadingConfig
 from dfast.config.schedules import lit_probability
 from dfast.scene.cameras import CameraBatch, look_at, position
-from dfast.scene.lighting import ShadingBatch
+from dfast.scene.lighting import Lighting
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -56,13 +56,13 @@ def sample_timesteps(
     return t.long().clamp(0, count - 1)
 
 
-def sample_shading(
+def sample_lighting(
     shading: ShadingConfig,
     light: LightConfig,
     cameras: CameraBatch,
     progress: float,
     generator: torch.Generator,
-) -> ShadingBatch:
+) -> Lighting:
     """A look and a light for each camera; cameras and result live on the generator's device, the
     host.
     """
@@ -78,7 +78,7 @@ def sample_shading(
     position = uniform(n, *light.distance, generator)[:, None] * direction
     ambient = uniform(n, *light.ambient, generator)
     is_lit = look > 0
-    return ShadingBatch(
+    return Lighting(
         light_position=position,
         ambient=torch.where(is_lit, ambient, 1.0),
         diffuse=torch.where(is_lit, 1.0 - ambient, 0.0),

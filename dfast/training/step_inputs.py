@@ -13,8 +13,8 @@ from dfast.config.schedules import learning_rate, ramp, t_range
 from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.coarse_to_fine import level_weights
-from dfast.scene.lighting import ShadingBatch
-from dfast.training.sampling import sample_cameras, sample_shading, sample_timesteps
+from dfast.scene.lighting import Lighting
+from dfast.training.sampling import sample_cameras, sample_lighting, sample_timesteps
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class StepInputs:
     """B views and the numbers of one step. Only `shading.lit` is a fact for the host."""
 
     cameras: CameraBatch
-    shading: ShadingBatch
+    shading: Lighting
     colors: Tensor
     """[B,3] backgrounds"""
     t: Tensor
@@ -54,7 +54,7 @@ class StepInputs:
         """The same step with its tensors replaced by others in the order of `tensors()`."""
         light_position, ambient, diffuse, textureless = tensors[6:10]
         lit = self.shading.lit
-        shading = ShadingBatch(light_position, ambient, diffuse, textureless, lit)
+        shading = Lighting(light_position, ambient, diffuse, textureless, lit)
         return StepInputs(CameraBatch(*tensors[:6]), shading, *tensors[10:])
 
 
@@ -72,7 +72,7 @@ def draw(
     """
     now, n = step / config.train.steps, config.camera.views
     cameras = sample_cameras(config.camera, n, generator)
-    shading = sample_shading(config.shading, config.light, cameras, now, generator)
+    shading = sample_lighting(config.shading, config.light, cameras, now, generator)
     colors = background.sample_colors(n, generator)
     alpha, sigma = schedule
     t = sample_timesteps(n, *t_range(now, config.guidance), len(alpha), generator)

@@ -9,7 +9,7 @@ from dfast.config import Config
 from dfast.config.schedules import resolution
 from dfast.errors import RunFolderError
 from dfast.guidance.diffusion import Guidance
-from dfast.guidance.sds import inject
+from dfast.guidance.sds import sds_loss
 from dfast.nn.adam import Adam
 from dfast.nn.occupancy import OccupancyGrid
 from dfast.ops.adam import NORM, SKIPPED
@@ -20,9 +20,9 @@ from dfast.scene.background import Background
 from dfast.scene.coarse_to_fine import level_weights
 from dfast.scene.scene import build_field
 from dfast.training import regularizers
-from dfast.training.cuda_graphs import Graphs, Staging
+from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
 from dfast.training.generators import Generators
-from dfast.training.guards import Guard
+from dfast.training.guards import HealthCheck
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.step_inputs import StepInputs, draw
 
@@ -57,7 +57,7 @@ class Trainer:
             o.resolution, decay=o.decay, threshold=o.threshold, device=device
         )
         self.optimizer = self._new_optimizer()
-        self.guard = Guard(
+        self.guard = HealthCheck(
             config.train,
             self.optimizer.status,
             self._model_state,
@@ -65,10 +65,10 @@ class Trainer:
             self._reseed,
         )
         self.budget = SampleBudget(device)
-        self.graphs = Graphs(device, [self.rng.device], enabled=config.train.capture)
+        self.graphs = CudaGraphCache(device, [self.rng.device], enabled=config.train.capture)
         self._wants_normals = max(config.regularizer.orientation) > 0
         self._recorded: tuple[object, ...] = ()
-        self._staging = Staging(device)
+        self._staging = StagingBuffer(device)
         self.guidance = Guidance(config.guidance, prior, prompt, device)
         self._schedule = self.guidance.alpha.cpu(), self.guidance.sigma.cpu()
 
@@ -107,7 +107,7 @@ class Trainer:
     def _run(self, inputs: StepInputs, size: int, capacity: int | None) -> dict[str, Tensor]:
         """`_device_step`, recorded where that is possible."""
         linear = self.guidance.linear(self.step / self.config.train.steps)
-        if not self.guidance.capturable or (self.graphs.enabled and capacity is None):
+        if not self.guidance.cuda_graph_safe or (self.graphs.enabled and capacity is None):
             return self._device_step(inputs, size, capacity, linear)
         kind = ("step", size, capacity, linear)
         if kind != self._recorded:  # an outgrown buffer, or a phase, will not come back
@@ -131,7 +131,7 @@ class Trainer:
         x = self.guidance.model_space(pictures.image, linear=linear)
         gradient = self.guidance.gradient(x, inputs, rng.device)
         # A mean over pixels of what the model diffuses, as the regularisers are over the picture's.
-        loss = inject(x, gradient) / (len(x) * x.shape[-2] * x.shape[-1])
+        loss = sds_loss(x, gradient) / (len(x) * x.shape[-2] * x.shape[-1])
         loss = loss + self._regularize(pictures, inputs.orientation)
         parameters = list(self.optimizer.parameters.values())
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)

@@ -98,7 +98,7 @@ def test_plain_fields_agree_with_the_field_to_second_order() -> None:
 
 
 @pytest.mark.usefixtures("needs_native")
-@pytest.mark.parametrize("look", list(step.LOOKS))
+@pytest.mark.parametrize("look", list(step.SHADING_MODES))
 def test_plain_step_has_the_gradients_of_dfasts(look: str) -> None:
     """Positions differ by an ulp, 1e-7, hence finest encodings by 1e-4 of themselves: in one sample
     of a hundred one of 128 ReLUs flips and changes its gradient by a third, 3 % in the norm."""

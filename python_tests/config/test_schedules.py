@@ -18,8 +18,8 @@ from dfast.config import (
 from dfast.config.schedules import learning_rate, lit_probability, ramp, resolution, t_range
 from dfast.scene.cameras import orbit
 from dfast.scene.coarse_to_fine import level_weights
-from dfast.scene.lighting import fixed_shading
-from dfast.training.sampling import sample_shading
+from dfast.scene.lighting import fixed_lighting
+from dfast.training.sampling import sample_lighting
 
 
 def test_ramp() -> None:
@@ -70,9 +70,9 @@ def test_looks_follow_their_odds(generator: torch.Generator) -> None:
         [0, 0, 0.5, 1]
     )
     cameras = orbit(4000)
-    early = sample_shading(config, LightConfig(), cameras, 0.1, generator)
+    early = sample_lighting(config, LightConfig(), cameras, 0.1, generator)
     assert not early.lit and early.ambient.eq(1).all() and early.diffuse.eq(0).all()
-    late = sample_shading(config, LightConfig(ambient=(0.1, 0.1)), cameras, 1.0, generator)
+    late = sample_lighting(config, LightConfig(ambient=(0.1, 0.1)), cameras, 1.0, generator)
     assert late.lit
     albedo, white = late.diffuse == 0, late.textureless == 1
     assert float(albedo.float().mean()) == pytest.approx(0.25, abs=0.03)
@@ -84,7 +84,7 @@ def test_looks_follow_their_odds(generator: torch.Generator) -> None:
 def test_lights_are_near_the_camera(generator: torch.Generator) -> None:
     cameras = orbit(500)
     light = LightConfig(distance=(2.0, 2.5), spread=0.1)
-    position = sample_shading(ShadingConfig(), light, cameras, 1.0, generator).light_position
+    position = sample_lighting(ShadingConfig(), light, cameras, 1.0, generator).light_position
     distance = position.norm(dim=-1)
     assert distance.min() >= 2.0 - 1e-5 and distance.max() <= 2.5 + 1e-5
     cosine = (position / distance[:, None] * cameras.origin / 3.0).sum(-1)
@@ -93,4 +93,4 @@ def test_lights_are_near_the_camera(generator: torch.Generator) -> None:
 
 def test_unknown_look_is_named() -> None:
     with pytest.raises(ValueError, match="shading: expected one of albedo, diffuse, textureless"):
-        fixed_shading("shiny", orbit(1))
+        fixed_lighting("shiny", orbit(1))

@@ -15,24 +15,30 @@ from torch.testing import assert_close
 
 from dfast.config import Config, GuidanceConfig
 from dfast.errors import ConfigError, PromptError
-from dfast.guidance.diffusion import BAD_PICTURES, Guidance, roles_of
-from dfast.priors.base import Role
+from dfast.guidance.diffusion import BAD_PICTURES, Guidance, conditions_of
+from dfast.priors.base import Condition
 from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
-from dfast.scene.views import against_weights
+from dfast.scene.views import perp_neg_weights
 from dfast.training.step_inputs import StepInputs, draw
 from dfast.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SIZE = 6
-VALUES = {"text": 0.5, "negative": -0.2, "null": 0.1, "against_near": 0.4, "against_far": -0.7}
+VALUES = {"text": 0.5, "negative": -0.2, "null": 0.1, "perp_neg_front": 0.4, "perp_neg_side": -0.7}
 
 
 class Roles:
     """Under each role a delta at one flat colour; remembers what it was asked."""
 
-    name, image_size = "roles", SIZE
-    roles: tuple[Role, ...] = ("text", "negative", "null", "against_near", "against_far")
+    name, image_size = "conditions", SIZE
+    conditions: tuple[Condition, ...] = (
+        "text",
+        "negative",
+        "null",
+        "perp_neg_front",
+        "perp_neg_side",
+    )
 
     def __init__(self, **values: float) -> None:
         self.values = VALUES | values
@@ -40,27 +46,27 @@ class Roles:
         self.asked: list[tuple[tuple[str, ...], CameraBatch | None]] = []
         self.order: list[tuple[str, ...]] = []
 
-    def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return self.alpha.to(device), self.sigma.to(device)
 
-    def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> str:
-        self.order.append(("embed", prompt, views, negative))
+    def encode_prompt(self, prompt: str, *, views: str = "camera", negative: str = "") -> str:
+        self.order.append(("encode_prompt", prompt, views, negative))
         return "condition"
 
-    def prepare(self) -> None:
-        self.order.append(("prepare",))
+    def load(self) -> None:
+        self.order.append(("load",))
 
     def delta(self, role: str, like: Tensor) -> Tensor:
         return torch.full_like(like, self.values[role]) * torch.linspace(0.5, 1, like.shape[-1])
 
     def predict_noise(
         self, noisy: Tensor, t: Tensor, condition: str, *, cameras: CameraBatch | None,
-        textureless: Tensor, roles: tuple[Role, ...] = ("text",),
+        textureless: Tensor, conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:  # fmt: skip
         assert condition == "condition" and not noisy.requires_grad
-        self.asked.append((roles, cameras))
+        self.asked.append((conditions, cameras))
         a, s = (v[t].view(-1, 1, 1, 1) for v in (self.alpha, self.sigma))
-        return torch.stack([(noisy - a * self.delta(role, noisy)) / s for role in roles])
+        return torch.stack([(noisy - a * self.delta(role, noisy)) / s for role in conditions])
 
 
 class Latents(Roles):
@@ -108,8 +114,8 @@ def test_sds_of_deltas_leads_past_the_text_and_from_the_negative() -> None:
     gradient, x, inputs = _gradient(prior, scale=4.0, negative="blue")
     c, n = prior.delta("text", x), prior.delta("negative", x)
     assert_close(gradient, _ratio(inputs) * (x - c + 4.0 * (n - c)), rtol=1e-4, atol=1e-4)
-    assert [roles for roles, _ in prior.asked] == [("text", "negative")]  # one batch
-    assert prior.order == [("embed", "a thing", "camera", "blue"), ("prepare",)]
+    assert [conditions for conditions, _ in prior.asked] == [("text", "negative")]  # one batch
+    assert prior.order == [("encode_prompt", "a thing", "camera", "blue"), ("load",)]
 
 
 def test_csd_of_deltas() -> None:
@@ -137,7 +143,7 @@ def test_nfsd_of_deltas(t: float) -> None:
     else:
         expected = _ratio(inputs) * (n - u + 2.0 * (u - c))
     assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
-    assert prior.order[0] == ("embed", "a thing", "camera", BAD_PICTURES)
+    assert prior.order[0] == ("encode_prompt", "a thing", "camera", BAD_PICTURES)
 
 
 def test_ism_of_deltas_leads_from_the_picture_without_words_to_the_text() -> None:
@@ -148,7 +154,7 @@ def test_ism_of_deltas_leads_from_the_picture_without_words_to_the_text() -> Non
     gradient, x, inputs = _gradient(prior, variant="ism", scale=0.0, inversion_steps=3)
     c, u = prior.delta("text", x), prior.delta("null", x)
     assert_close(gradient, _ratio(inputs) * (u - c), rtol=1e-3, atol=1e-3)
-    asked = [roles for roles, _ in prior.asked]
+    asked = [conditions for conditions, _ in prior.asked]
     assert asked == [("null",)] * 4 + [("text", "negative")]
     gradient, _, _ = _gradient(prior, variant="ism", scale=2.0, inversion_steps=3)
     assert_close(gradient, _ratio(inputs) * 3.0 * (u - c), rtol=1e-3, atol=2e-3)
@@ -161,7 +167,7 @@ def test_ism_where_no_words_say_nothing_points_at_the_text(t: float) -> None:
     class Broad(Roles):
         def predict_noise(self, noisy: Tensor, *args: Any, **options: Any) -> Tensor:
             told = super().predict_noise(noisy, *args, **options)
-            return told * (options["roles"] != ("null",))
+            return told * (options["conditions"] != ("null",))
 
     prior = Broad()
     gradient, x, inputs = _gradient(prior, t, variant="ism", scale=0.0)
@@ -173,7 +179,7 @@ def test_ism_where_no_words_say_nothing_points_at_the_text(t: float) -> None:
 def test_perp_neg_leads_each_view_by_its_own_weights() -> None:
     prior = Roles()
     gradient, x, inputs = _gradient(prior, scale=3.0, perp_neg=True)
-    assert prior.asked[0][0] == ("text", "negative", "against_near", "against_far")
+    assert prior.asked[0][0] == ("text", "negative", "perp_neg_front", "perp_neg_side")
     plain, _, _ = _gradient(Roles(), scale=3.0)
     assert_close(gradient, plain, rtol=1e-3, atol=1e-3)  # these deltas are all parallel
 
@@ -181,7 +187,7 @@ def test_perp_neg_leads_each_view_by_its_own_weights() -> None:
         def delta(self, role: str, like: Tensor) -> Tensor:
             """The views differ in the other half of the picture, from the text and each other."""
             out = super().delta(role, like).clone()
-            rows = {"against_near": 1, "against_far": 2}.get(role, 0)
+            rows = {"perp_neg_front": 1, "perp_neg_side": 2}.get(role, 0)
             mask = torch.zeros_like(out)
             mask[..., rows, :] = 1.0
             return out * mask
@@ -191,8 +197,8 @@ def test_perp_neg_leads_each_view_by_its_own_weights() -> None:
     gradient, x, inputs = _gradient(crossed, scale=3.0, perp_neg=True)
     plain, _, _ = _gradient(Crossed(negative=0.0), scale=3.0)
     cameras = inputs.cameras
-    weights = against_weights(cameras.azimuth, cameras.elevation).view(2, -1, 1, 1, 1)
-    near, far = (crossed.delta(role, x) for role in ("against_near", "against_far"))
+    weights = perp_neg_weights(cameras.azimuth, cameras.elevation).view(2, -1, 1, 1, 1)
+    near, far = (crossed.delta(role, x) for role in ("perp_neg_front", "perp_neg_side"))
     pull = 4.0 * _ratio(inputs) * (weights[0] * near + weights[1] * far)
     assert_close(gradient - plain, pull, rtol=1e-3, atol=1e-3)
     assert float(pull.abs().max()) > 0.1
@@ -228,7 +234,7 @@ def test_what_a_prior_cannot_do_is_said_before_it_is_asked() -> None:
     with pytest.raises(ConfigError, match=r"linear_until': expected 0 .* sees pixels, got 0.5"):
         Guidance(GuidanceConfig(linear_until=0.5), Roles(), "x", CPU)
     prior = Roles()
-    prior.roles = ("text", "negative")
+    prior.conditions = ("text", "negative")
     with pytest.raises(ConfigError, match=r"variant': expected 'sds' .* role 'null', got 'csd'"):
         Guidance(GuidanceConfig(variant="csd"), prior, "x", CPU)
     assert not prior.order
@@ -250,9 +256,9 @@ def test_the_embedded_prior_refuses_a_negative_prompt() -> None:
 @pytest.mark.parametrize("variant", ["sds", "csd", "nfsd", "ism"])
 @pytest.mark.parametrize("perp_neg", [False, True])
 def test_every_role_is_asked_once(variant: Any, perp_neg: bool) -> None:
-    roles = roles_of(GuidanceConfig(variant=variant, perp_neg=perp_neg, negative="x"))
-    assert roles[0] == "text" and len(set(roles)) == len(roles)
-    assert ("against_far" in roles) is perp_neg
+    conditions = conditions_of(GuidanceConfig(variant=variant, perp_neg=perp_neg, negative="x"))
+    assert conditions[0] == "text" and len(set(conditions)) == len(conditions)
+    assert ("perp_neg_side" in conditions) is perp_neg
 
 
 @pytest.mark.usefixtures("needs_native")

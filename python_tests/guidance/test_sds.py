@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfast.guidance.sds import csd, inject, ism, nfsd, perp_neg, scaled, sds, weight
-from dfast.priors.diffusion import add_noise, ddim_step, eps_from_v, guided
+from dfast.guidance.sds import csd, ism, nfsd, perp_neg, scaled, sds, sds_loss, weight
+from dfast.priors.diffusion import add_noise, classifier_free_guidance, ddim_step, eps_from_v
 from dfast.training import regularizers
 from dfast.training.sampling import sample_timesteps
 
@@ -73,7 +73,7 @@ def test_guided_fixed_point(scale: float, generator: torch.Generator) -> None:
 
     zero = torch.zeros_like(x)  # the mean over eps: everything is linear
     noisy = add_noise(x, zero, alpha, sigma)
-    predicted = guided(predict(noisy, mu_c), predict(noisy, mu_u), scale)
+    predicted = classifier_free_guidance(predict(noisy, mu_c), predict(noisy, mu_u), scale)
     assert_close(scaled(predicted - zero, weight(alpha, sigma)), zero, atol=1e-12, rtol=0)
 
 
@@ -102,8 +102,8 @@ def test_two_deltas_bifurcate(k: float, stable: bool) -> None:
 def test_guidance_convention_and_precision() -> None:
     """(1 + w) eps_c - w eps_u is diffusers' eps_u + s (eps_c - eps_u) at s = 1 + w, in fp32."""
     c, u = torch.randn(2, 3), torch.randn(2, 3)
-    assert_close(guided(c, u, 7.5), u + 8.5 * (c - u))
-    half = guided(c.half(), u.half(), 100.0)
+    assert_close(classifier_free_guidance(c, u, 7.5), u + 8.5 * (c - u))
+    half = classifier_free_guidance(c.half(), u.half(), 100.0)
     assert half.dtype == torch.float32
     assert_close(half, 101.0 * c.half().float() - 100.0 * u.half().float(), rtol=1e-5, atol=1e-4)
 
@@ -179,7 +179,7 @@ def test_perp_neg_is_perpendicular_sample_by_sample(generator: torch.Generator) 
             expected -= weights[i, k] * (d - (d @ toward[k]) / (toward[k] @ toward[k]) * toward[k])
         assert_close(moved[k], expected)
     # With guidance w this is the paper's eps_u + s (d - sum w_i d_i^perp), s = 1 + w.
-    assert_close(guided(got, u, 6.0), u + 7.0 * (c - u + moved.view_as(c)))
+    assert_close(classifier_free_guidance(got, u, 6.0), u + 7.0 * (c - u + moved.view_as(c)))
 
 
 def test_perp_neg_leaves_alone_what_is_not_against(generator: torch.Generator) -> None:
@@ -192,7 +192,7 @@ def test_perp_neg_leaves_alone_what_is_not_against(generator: torch.Generator) -
 
 def test_a_negative_prompt_is_led_away_from() -> None:
     c, n = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
-    assert float(guided(c, n, 10.0)) == -10.0
+    assert float(classifier_free_guidance(c, n, 10.0)) == -10.0
 
 
 def test_guidance_arithmetic_of_half_predictions_is_in_float32() -> None:
@@ -223,7 +223,7 @@ def test_v_prediction(generator: torch.Generator) -> None:
 def test_inject_is_exact() -> None:
     x = torch.ones(2, 3, 4, 4, requires_grad=True)
     gradient = torch.randn(2, 3, 4, 4) * 1e-6
-    inject(x, gradient).backward()
+    sds_loss(x, gradient).backward()
     assert torch.equal(x.grad, gradient)  # bit for bit, where 0.5 |x - (x - g)|^2 loses it
 
 

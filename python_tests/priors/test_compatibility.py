@@ -147,7 +147,7 @@ def test_what_a_configuration_does_not_say_is_not_held_against_it(tmp_path: Path
     config = json.loads((path / "text_encoder/config.json").read_text())
     del config["model_type"], config["max_position_embeddings"]
     (path / "text_encoder/config.json").write_text(json.dumps(config))
-    load_prior(str(path), CPU).embed("a red chair")
+    load_prior(str(path), CPU).encode_prompt("a red chair")
 
 
 UNSOUND: dict[str, tuple[str, str, dict[str, Any], str]] = {
@@ -216,8 +216,8 @@ def test_weights_that_do_not_fit_are_named(what: str, tmp_path: Path) -> None:
     spoil(path)
     prior: Any = load_prior(str(path), CPU)
     with pytest.raises(PriorError, match=message) as caught:
-        prior.embed("a red chair")
-        prior.prepare()
+        prior.encode_prompt("a red chair")
+        prior.load()
     assert "\n" not in str(caught.value)
 
 
@@ -225,7 +225,7 @@ def test_positions_of_older_files_are_no_quantised_weights(tmp_path: Path) -> No
     path = copied("sd15", tmp_path)
     positions = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
     save_file(load_file(path / TEXT) | positions, path / TEXT, metadata={"format": "pt"})
-    load_prior(str(path), CPU).embed("a red chair")
+    load_prior(str(path), CPU).encode_prompt("a red chair")
 
 
 @pytest.mark.parametrize(
@@ -241,21 +241,23 @@ def test_weights_that_overflow_when_they_are_cast(
     with pytest.raises(
         PriorError, match=rf'conv_in\.weight overflows float16; set prior\.{setting} = "fp32"'
     ):
-        made.prepare()
+        made.load()
     options: Any = {precision: "bf16"}
     made = load_prior(str(path), CPU, options=PriorConfig(**options))
-    made.prepare()
+    made.load()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_requests_that_make_no_sense(family: str) -> None:
     prior: Any = load_prior(str(folder(family)), CPU)
     with pytest.raises(PriorError, match="views: expected one of camera, words, none, got 'foo'"):
-        prior.embed("a red chair", views="foo")
+        prior.encode_prompt("a red chair", views="foo")
     noisy = torch.zeros(1, prior.unet_config["in_channels"], 8, 8)
-    for roles, got in ((), r"\(\)"), (("bogus",), r"\('bogus',\)"), (("text", "x"), "'x'"):
-        with pytest.raises(PriorError, match=rf"roles: expected some of text, .*, got .*{got}"):
+    for conditions, got in ((), r"\(\)"), (("bogus",), r"\('bogus',\)"), (("text", "x"), "'x'"):
+        with pytest.raises(
+            PriorError, match=rf"conditions: expected some of text, .*, got .*{got}"
+        ):
             prior.predict_noise(
-                noisy, torch.tensor([500]), prior.embed("a red chair", views="none"),
-                cameras=None, textureless=torch.tensor([False]), roles=roles,
+                noisy, torch.tensor([500]), prior.encode_prompt("a red chair", views="none"),
+                cameras=None, textureless=torch.tensor([False]), conditions=conditions,
             )  # fmt: skip

@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def embed(path: Path, prompt: str = PROMPT, negative: str = "", **options: Any) -> torch.Tensor:
     prior = load_prior(str(path), CPU, options=PriorConfig(**options))
-    return prior.embed(prompt, negative=negative).tables["hidden"]
+    return prior.encode_prompt(prompt, negative=negative).tables["hidden"]
 
 
 def delete_encoders(path: Path) -> None:
@@ -143,8 +143,8 @@ def test_what_was_kept_changes_no_bit(
         options = PriorConfig(precision=precision)  # type: ignore[arg-type]
         prior: Any = load_prior(str(folder(family)), CPU, options=options)
         for prompt, negative in before:
-            prior.embed(prompt, negative=negative)
-        tables.append(prior.embed(PROMPT, negative="ugly").tables)
+            prior.encode_prompt(prompt, negative=negative)
+        tables.append(prior.encode_prompt(PROMPT, negative="ugly").tables)
     for other in tables[1:]:
         assert all(torch.equal(other[name], value) for name, value in tables[0].items())
 
@@ -278,10 +278,10 @@ def test_encoders_are_gone_before_the_unet_is_read(
     monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", classmethod(watched))
     prior: Any = load_prior(str(folder(family)), CPU)
     assert alive == []
-    prior.embed(PROMPT)
+    prior.encode_prompt(PROMPT)
     assert len(alive) == (2 if family == "sdxl" else 1)
     assert [ref() for ref in alive] == [None] * len(alive)
     assert prior.unet is None
-    prior.prepare()
+    prior.load()
     assert prior.unet is not None
     assert (prior.latents.vae is not None) if family in LATENT else not hasattr(prior, "encode")

@@ -47,7 +47,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(prior: Any) -> torch.Tensor:
     """The answer to one fixed question."""
-    condition = prior.embed("a red chair", views="none")
+    condition = prior.encode_prompt("a red chair", views="none")
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     return prior.predict_noise(
         x, torch.tensor([500]), condition, cameras=None, textureless=torch.tensor([False])
@@ -548,7 +548,7 @@ def test_folders_that_fail_when_they_are_read(what: str, tmp_path: Path) -> None
 def test_eight_bits_need_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     prior: Any = load_prior(str(folder("if-m")), CPU, options=PriorConfig(text_encoder="8bit"))
     with pytest.raises(PriorError, match=r"prior\.text_encoder: '8bit' expects a CUDA device"):
-        prior.embed("a red chair")
+        prior.encode_prompt("a red chair")
 
 
 def test_sentencepiece_files_need_their_package(
@@ -560,7 +560,7 @@ def test_sentencepiece_files_need_their_package(
     (path / "tokenizer" / "tokenizer.json").rename(path / "tokenizer" / "spiece.model")
     monkeypatch.setattr(text_encoders.metadata, "distributions", lambda: [])
     with pytest.raises(PriorError, match="needs `pip install sentencepiece protobuf`"):
-        load_prior(str(path), CPU).embed("a red chair")
+        load_prior(str(path), CPU).encode_prompt("a red chair")
 
 
 # Which files
@@ -617,12 +617,12 @@ def test_the_half_variant_is_found(family: str, tmp_path: Path) -> None:
     )
     prior: Any = load_prior(str(path), CPU)
     assert prior.folder.weights("unet", half=False).half
-    prior.embed("a red chair")
-    prior.prepare()
+    prior.encode_prompt("a red chair")
+    prior.load()
     assert {p.dtype for p in prior.unet.parameters()} == {torch.float32}  # on a CPU
     half: Any = load_prior(str(path), CPU, options=PriorConfig(precision="fp16"))
-    half.embed("a red chair")
-    half.prepare()
+    half.encode_prompt("a red chair")
+    half.load()
     last = half.unet.conv_out.layer.weight
     assert {p.dtype for p in half.unet.parameters() if p is not last} >= {torch.float16}
     assert last.dtype == torch.float32

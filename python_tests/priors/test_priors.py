@@ -16,7 +16,7 @@ from dfast.config import PriorConfig
 from dfast.errors import PriorError, PromptError
 from dfast.priors import load_prior
 from dfast.priors.base import Prior
-from dfast.priors.diffusion import guided
+from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.loading._quiet import quiet
 from dfast.priors.loading.weights import size_of
 from dfast.priors.noise_schedule import NoiseSchedule
@@ -74,9 +74,9 @@ def test_the_noise_is_that_of_the_pipelines_own_call(family: str) -> None:
     prior, pipe = load(family), pipeline(family)
     assert isinstance(prior, Prior)
     noisy, t = noise_like(prior), torch.tensor([40, 900])
-    condition = prior.embed(PROMPT, views="none", negative=NEGATIVE)
+    condition = prior.encode_prompt(PROMPT, views="none", negative=NEGATIVE)
     got = prior.predict_noise(
-        noisy, t, condition, cameras=None, textureless=PLAIN, roles=("text", "negative")
+        noisy, t, condition, cameras=None, textureless=PLAIN, conditions=("text", "negative")
     )
     hidden, added = encode_prompts(pipe, family)
     if family == "sdxl":
@@ -115,28 +115,33 @@ def test_sampling_with_the_prior_gives_the_pipelines_picture(family: str) -> Non
         wanted = pipe(PROMPT, generator=generator, **options).images
     else:
         wanted = pipe(PROMPT, output_type="latent", latents=x, **options).images
-    condition = prior.embed(PROMPT, views="none", negative=NEGATIVE)
+    condition = prior.encode_prompt(PROMPT, views="none", negative=NEGATIVE)
     ours.set_timesteps(steps)
     for t in ours.timesteps:
         text, negative = prior.predict_noise(
-            x, t[None], condition, cameras=None, textureless=PLAIN[:1], roles=("text", "negative")
+            x,
+            t[None],
+            condition,
+            cameras=None,
+            textureless=PLAIN[:1],
+            conditions=("text", "negative"),
         )
-        x = ours.step(guided(text, negative, w), t, x).prev_sample
+        x = ours.step(classifier_free_guidance(text, negative, w), t, x).prev_sample
     torch.testing.assert_close(x, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_call_of_the_network_for_all_roles(family: str) -> None:
     prior = load(family)
-    condition = prior.embed(PROMPT)
-    prior.prepare()
+    condition = prior.encode_prompt(PROMPT)
+    prior.load()
     seen: list[tuple[int, ...]] = []
     prior.unet.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
     noisy, t, cameras = noise_like(prior), torch.tensor([500, 20]), orbit(2)
 
-    def ask(roles: tuple[str, ...]) -> Tensor:
+    def ask(conditions: tuple[str, ...]) -> Tensor:
         return prior.predict_noise(
-            noisy, t, condition, cameras=cameras, textureless=PLAIN, roles=roles
+            noisy, t, condition, cameras=cameras, textureless=PLAIN, conditions=conditions
         )
 
     together = ask(("text", "null", "negative"))
@@ -160,12 +165,12 @@ def test_views_are_told_in_the_papers_words() -> None:
     noisy, t = noise_like(prior, 4), torch.full((4,), 500)
     texts = {}
     for how in ("words", "camera", "none"):
-        condition = prior.embed(PROMPT, views=how)
+        condition = prior.encode_prompt(PROMPT, views=how)
         texts[how] = prior.predict_noise(
             noisy, t, condition, cameras=cameras, textureless=torch.zeros(4, dtype=torch.bool)
         )[0]
     for i, view in enumerate(views):
-        alone = prior.embed(f"{PROMPT}, {VIEW_WORDS[view]} view", views="none")
+        alone = prior.encode_prompt(f"{PROMPT}, {VIEW_WORDS[view]} view", views="none")
         told = prior.predict_noise(
             noisy[i : i + 1], t[:1], alone, cameras=None, textureless=PLAIN[:1]
         )[0, 0]
@@ -177,9 +182,9 @@ def test_views_are_told_in_the_papers_words() -> None:
 
 def test_embeddings_are_blended_by_view() -> None:
     prior = load("if-m")
-    condition = prior.embed(PROMPT)
+    condition = prior.encode_prompt(PROMPT)
     seen: list[Tensor] = []
-    prior.prepare()
+    prior.load()
     prior.unet.register_forward_pre_hook(lambda _, args: seen.append(args[2]))
     cameras = orbit(2, azimuth=30.0)
     prior.predict_noise(
@@ -192,8 +197,8 @@ def test_embeddings_are_blended_by_view() -> None:
 
 def test_six_channels_are_noise_and_variance() -> None:
     prior = load("if-m")
-    condition = prior.embed(PROMPT, views="none")
-    prior.prepare()
+    condition = prior.encode_prompt(PROMPT, views="none")
+    prior.load()
     outputs: list[Tensor] = []
     prior.unet.register_forward_hook(lambda *args: outputs.append(args[2][0]))
     noisy = noise_like(prior)
@@ -207,8 +212,8 @@ def test_six_channels_are_noise_and_variance() -> None:
 def test_sdxl_is_told_sizes_and_no_words_are_zeros() -> None:
     prior = load("sdxl", image_size=96)
     assert prior.image_size == 96
-    condition = prior.embed(PROMPT, negative="")
-    prior.prepare()
+    condition = prior.encode_prompt(PROMPT, negative="")
+    prior.load()
     added: list[dict[str, Tensor]] = []
     prior.unet.register_forward_pre_hook(
         lambda _, args, kwargs: added.append(kwargs["added_cond_kwargs"]), with_kwargs=True
@@ -216,7 +221,7 @@ def test_sdxl_is_told_sizes_and_no_words_are_zeros() -> None:
     noisy = torch.randn(1, 4, 12, 12)
     prior.predict_noise(
         noisy, torch.tensor([3]), condition, cameras=orbit(1), textureless=PLAIN[:1],
-        roles=("text", "negative"),
+        conditions=("text", "negative"),
     )  # fmt: skip
     assert added[0]["time_ids"].tolist() == [[96, 96, 0, 0, 96, 96]] * 2
     assert added[0]["text_embeds"][0].abs().max() > 0
@@ -226,7 +231,7 @@ def test_sdxl_is_told_sizes_and_no_words_are_zeros() -> None:
 
 def test_a_prompt_that_would_lose_its_view_is_refused() -> None:
     with pytest.raises(PromptError, match=r"at most 77 tokens .* got"):
-        load("sd15").embed("x" * 200)
+        load("sd15").encode_prompt("x" * 200)
 
 
 @pytest.mark.parametrize("family", LATENT)
@@ -297,7 +302,7 @@ def test_checkpointing_keeps_fewer_activations() -> None:
     kept = {}
     for name in (False, True):
         prior = load("sd15", vae_checkpointing=name)
-        prior.prepare()
+        prior.load()
         sizes: list[int] = []
         image = torch.zeros(1, 3, 64, 64, requires_grad=True)
         with torch.autograd.graph.saved_tensors_hooks(
@@ -351,14 +356,14 @@ def test_rounding_at_a_high_guidance_scale(precision: str, bound: float) -> None
 
     def asked(precision: str, rounded: bool) -> Tensor:
         prior = load("sd15", precision=precision)
-        condition = prior.embed(PROMPT, views="none", negative=NEGATIVE)
-        prior.prepare()
+        condition = prior.encode_prompt(PROMPT, views="none", negative=NEGATIVE)
+        prior.load()
         if rounded:
             prior.unet.conv_out.register_forward_hook(lambda *args: args[2].to(prior.dtype))
         text, negative = prior.predict_noise(
-            noisy, t, condition, cameras=None, textureless=PLAIN, roles=("text", "negative")
+            noisy, t, condition, cameras=None, textureless=PLAIN, conditions=("text", "negative")
         )
-        return guided(text, negative, 100.0)
+        return classifier_free_guidance(text, negative, 100.0)
 
     exact = asked("fp32", False)
     kept = (asked(precision, False) - exact).square().mean().sqrt()
@@ -372,7 +377,7 @@ def test_parts_on_the_meta_device_are_the_parts_that_are_loaded(family: str) -> 
     prior = load(family)
     meta = prior.meta_parts()
     assert {p.device.type for part in meta.values() for p in part.parameters()} == {"meta"}
-    prior.prepare()
+    prior.load()
     assert size_of(meta["unet"]) == size_of(prior.unet) > 0
     if family in LATENT:
         assert size_of(meta["vae"]) == size_of(prior.latents.vae) > 0
@@ -383,7 +388,7 @@ def test_parts_on_the_meta_device_are_the_parts_that_are_loaded(family: str) -> 
 def test_memory_options_change_no_number(options: dict[str, Any]) -> None:
     def asked(**options: Any) -> Tensor:
         prior = load("sd15", **options)
-        condition = prior.embed(PROMPT, views="none")
+        condition = prior.encode_prompt(PROMPT, views="none")
         return prior.predict_noise(
             noise_like(prior), torch.tensor([1, 600]), condition, cameras=None, textureless=PLAIN
         )
@@ -402,7 +407,7 @@ def test_compiling_is_told_and_used(
 
     monkeypatch.setattr(torch, "compile", compiled)
     prior = load("sd15", compile=True)
-    condition = prior.embed(PROMPT, views="none")
+    condition = prior.encode_prompt(PROMPT, views="none")
     eps = prior.predict_noise(
         noise_like(prior), torch.tensor([1, 600]), condition, cameras=None, textureless=PLAIN
     )
@@ -412,8 +417,8 @@ def test_compiling_is_told_and_used(
 
 
 def test_weights_that_come_and_go_are_not_recorded() -> None:
-    assert load("sd15").capturable
-    assert not load("sd15", offload="model").capturable
+    assert load("sd15").cuda_graph_safe
+    assert not load("sd15", offload="model").cuda_graph_safe
 
 
 def test_an_image_size_that_latents_cannot_have() -> None:
@@ -492,7 +497,7 @@ def test_files_as_they_were_published_in_2022(tmp_path: Path) -> None:
     image = torch.rand(1, 3, 64, 64)
     today, then = load("sd15"), load_prior(str(path), CPU)
     assert torch.equal(then.encode(image), today.encode(image))  # type: ignore[attr-defined]
-    told = [prior.embed("A red Chair").tables["hidden"] for prior in (today, then)]
+    told = [prior.encode_prompt("A red Chair").tables["hidden"] for prior in (today, then)]
     assert torch.equal(*told)
 
 
@@ -526,14 +531,14 @@ def test_tuned_networks_say_the_same(
     from dfast.priors.fused.tune import tune
 
     plain, tuned = load(family), load(family)
-    tuned.prepare()
+    tuned.load()
     kinds = {type(m) for m in tune(tuned.unet).modules()}
     assert {FusedGroupNorm, FusedResnet} <= kinds
 
     def ask(prior: Any) -> Tensor:
         return prior.predict_noise(
-            noise_like(prior), torch.tensor([1, 600]), prior.embed(PROMPT), cameras=orbit(2),
-            textureless=PLAIN, roles=("text", "null"),
+            noise_like(prior), torch.tensor([1, 600]), prior.encode_prompt(PROMPT), cameras=orbit(2),
+            textureless=PLAIN, conditions=("text", "null"),
         )  # fmt: skip
 
     wanted, got = ask(plain), ask(tuned)
@@ -561,21 +566,21 @@ def test_half_precision_on_a_gpu(
     def ask(prior: Any, device: torch.device, condition: Any) -> Tensor:
         return prior.predict_noise(
             noisy.to(device), t.to(device), condition, cameras=cameras.to(device),
-            textureless=PLAIN.to(device), roles=("text", "negative"),
+            textureless=PLAIN.to(device), conditions=("text", "negative"),
         )  # fmt: skip
 
-    wanted = ask(exact, CPU, exact.embed(PROMPT))
-    condition = prior.embed(PROMPT)
+    wanted = ask(exact, CPU, exact.encode_prompt(PROMPT))
+    condition = prior.encode_prompt(PROMPT)
     got = ask(prior, cuda, condition)
     assert got.dtype == torch.float32
     assert (got.cpu() - wanted).norm() / wanted.norm() < 2e-2
-    assert prior.capturable
+    assert prior.cuda_graph_safe
     arguments = noisy.cuda(), t.cuda(), cameras.to(cuda), PLAIN.cuda()
 
     def recorded() -> Tensor:
         return prior.predict_noise(
             arguments[0], arguments[1], condition, cameras=arguments[2],
-            textureless=arguments[3], roles=("text", "negative"),
+            textureless=arguments[3], conditions=("text", "negative"),
         )  # fmt: skip
 
     torch.testing.assert_close(_replayed(recorded), got, rtol=1e-3, atol=1e-3)
@@ -592,10 +597,10 @@ def test_half_precision_on_a_gpu(
 
 def _replayed(function: Any) -> Tensor:
     """What `function` makes when it is recorded in a CUDA graph and replayed."""
-    from dfast.training.cuda_graphs import Graphs
+    from dfast.training.cuda_graphs import CudaGraphCache
 
-    graphs = Graphs(torch.device("cuda"))
-    for _ in range(Graphs.WARMUP + 2):
+    graphs = CudaGraphCache(torch.device("cuda"))
+    for _ in range(CudaGraphCache.WARMUP + 2):
         made = graphs.run("once", function)
     assert graphs.captures == 1
     return made.clone()

@@ -18,7 +18,7 @@ from dfast.render.outputs import RayRender, Rendered
 from dfast.render.volume import render, render_rays
 from dfast.scene.background import Background
 from dfast.scene.cameras import orbit
-from dfast.scene.lighting import ShadingBatch, fixed_shading
+from dfast.scene.lighting import Lighting, fixed_lighting
 from dfast.scene.scene import build_field
 from dfast.training.sample_budget import SampleBudget
 
@@ -39,20 +39,20 @@ def _ball(color: float = 0.0, config: FieldConfig = BALL) -> Field:
     return field
 
 
-def _render(field: Field, shading: ShadingBatch | None = None, **options: object) -> Rendered:
+def _render(field: Field, shading: Lighting | None = None, **options: object) -> Rendered:
     cameras = options.pop("cameras", orbit(2))
     occupancy = OccupancyGrid(32)
     background = Background(BackgroundConfig(kind="solid"))
     colors = options.pop("colors", torch.zeros(len(cameras), 3))
-    shading = shading or fixed_shading("albedo", cameras)
+    shading = shading or fixed_lighting("albedo", cameras)
     march = options.pop("march", MarchConfig(step=0.02))
     return render(field, occupancy, background, colors, cameras, shading, 32, march, **options)
 
 
-def _lit(cameras: object, light: Tensor, textureless: float) -> ShadingBatch:
+def _lit(cameras: object, light: Tensor, textureless: float) -> Lighting:
     n = len(cameras)
     ones = torch.ones(n)
-    return ShadingBatch(light, 0.1 * ones, 0.9 * ones, textureless * ones, lit=True)
+    return Lighting(light, 0.1 * ones, 0.9 * ones, textureless * ones, lit=True)
 
 
 def test_ball_has_its_size_and_colour() -> None:
@@ -118,7 +118,7 @@ def test_no_occupied_cell_shows_the_background() -> None:
     occupancy.bits.zero_()
     pictures = render(
         _ball(), occupancy, Background(BackgroundConfig()), torch.full((1, 3), 0.25), cameras,
-        fixed_shading("diffuse", cameras), 8, MarchConfig(),
+        fixed_lighting("diffuse", cameras), 8, MarchConfig(),
     )  # fmt: skip
     assert_close(pictures.image, torch.full((1, 3, 8, 8), 0.25))
     pictures.image.sum().backward()
@@ -129,7 +129,7 @@ def test_gradients_reach_a_learned_background() -> None:
     cameras = orbit(2)
     pictures = render(
         _ball(), OccupancyGrid(32), background, torch.zeros(2, 3), cameras,
-        fixed_shading("albedo", cameras), 16, MarchConfig(step=0.05),
+        fixed_lighting("albedo", cameras), 16, MarchConfig(step=0.05),
     )  # fmt: skip
     directions = cameras.rays(16)[1]
     behind = background(directions, torch.zeros(2, 3)).reshape(2, 16, 16, 3).permute(0, 3, 1, 2)

@@ -19,7 +19,7 @@ from dfast.priors import load_prior
 from dfast.priors.loading.weights import size_of
 from dfast.runs.cost_model import cost
 from dfast.runs.estimate import Estimate, estimate, text_on_device
-from dfast.runs.out_of_memory import knobs
+from dfast.runs.out_of_memory import memory_suggestions
 from dfast.runs.train import train
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -64,7 +64,7 @@ def test_attention_costs_operations_but_no_matrix() -> None:
 def test_weights_are_exact_and_none_are_read(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(tiny_models.folder(family))
     loaded: Any = load_prior(folder, CPU)
-    loaded.prepare()
+    loaded.load()
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("weights were read")
@@ -208,7 +208,7 @@ def test_out_of_memory_says_what_to_turn_and_keeps_the_checkpoint(tmp_path: Path
 
 def test_out_of_memory_while_loading() -> None:
     class Large(OraclePrior):
-        def prepare(self) -> None:
+        def load(self) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(OutOfMemoryError, match="asked for more than there is"):
@@ -243,7 +243,7 @@ def test_out_of_memory_on_the_cpu(
     if where == "text encoder":
         monkeypatch.setattr(transformers.CLIPTextModel, "from_pretrained", refuse)
     else:
-        prior.embed("x")
+        prior.encode_prompt("x")
         monkeypatch.setattr(safetensors, "safe_open", refuse)
     with pytest.raises(OutOfMemoryError, match="out of memory: cpu was asked for") as caught:
         train("x", prior=prior, config=TINY, device="cpu", progress=False)
@@ -254,7 +254,7 @@ def test_out_of_memory_on_the_cpu(
 
 def test_other_errors_pass_as_they_are() -> None:
     class Broken(OraclePrior):
-        def prepare(self) -> None:
+        def load(self) -> None:
             raise RuntimeError("mat1 and mat2")
 
     with pytest.raises(RuntimeError, match=r"^mat1 and mat2$"):
@@ -263,13 +263,13 @@ def test_other_errors_pass_as_they_are() -> None:
 
 def test_knobs_come_in_order_and_only_where_they_are() -> None:
     prior = load_prior(str(tiny_models.folder("sd15")), CPU)
-    named = " ".join(knobs(TINY, prior))
+    named = " ".join(memory_suggestions(TINY, prior))
     order = ["camera.views", "vae_checkpointing", "vae_tiling", "attention_slicing", "offload"]
     order += ["linear_until", "smaller model"]
     places = [named.index(word) for word in order]
     assert places == sorted(places)
     turned = TINY.replace(camera={"views": 1}, prior={"vae_tiling": True, "offload": "model"})
     prior = load_prior(str(tiny_models.folder("sd15")), CPU, options=turned.prior)
-    named = " ".join(knobs(turned, prior))
+    named = " ".join(memory_suggestions(turned, prior))
     assert "views" not in named and "vae_tiling" not in named and "offload" not in named
-    assert knobs(TINY.replace(camera={"views": 1}), OraclePrior()) == []
+    assert memory_suggestions(TINY.replace(camera={"views": 1}), OraclePrior()) == []

@@ -326,7 +326,7 @@ def test_a_named_model_brings_its_own_settings() -> None:
 
 def test_a_folder_that_is_taken_is_refused_before_the_model_reads(tmp_path: Path) -> None:
     class Unread(OraclePrior):
-        def embed(self, *_: object, **__: object) -> None:
+        def encode_prompt(self, *_: object, **__: object) -> None:
             raise AssertionError("the prompt was read")
 
     (tmp_path / "precious").write_text("")

@@ -8,8 +8,8 @@ import torch
 from dfast.scene.views import (
     VIEW_WORDS,
     against,
-    against_weights,
     heading,
+    perp_neg_weights,
     view_index,
     view_weights,
 )
@@ -59,21 +59,21 @@ def test_against_leads_from_the_other_views() -> None:
     near, far = against(azimuth)
     assert {VIEW_WORDS[int(i)] for i in near} == {"front"}
     assert {VIEW_WORDS[int(i)] for i in far} == {"side"}
-    front, side = against_weights(azimuth, elevation)
+    front, side = perp_neg_weights(azimuth, elevation)
     most, back = 4.0 * (1.0 - 0.60653), 1.0 - 0.60653
     torch.testing.assert_close(
         front[:4], torch.tensor([0, most, most + back, most]), rtol=1e-4, atol=0
     )
     torch.testing.assert_close(side[:4], torch.tensor([most, 0, back, 0]), rtol=1e-4, atol=1e-6)
-    level = against_weights(azimuth[4:5], torch.zeros(1))
+    level = perp_neg_weights(azimuth[4:5], torch.zeros(1))
     torch.testing.assert_close(torch.stack([front, side])[:, 4:5], 0.5 * level)
     assert float(front[5]) == float(side[5]) == 0.0
 
 
 def test_against_weights_are_continuous_and_never_negative() -> None:
     azimuth = torch.arange(0, 360, 0.25, dtype=torch.float64)
-    weights = against_weights(azimuth, torch.zeros_like(azimuth))
+    weights = perp_neg_weights(azimuth, torch.zeros_like(azimuth))
     assert float(weights.min()) > -1e-9
     assert float((weights - weights.roll(1, 1)).abs().max()) < 0.01
-    mirrored = against_weights(-azimuth, torch.zeros_like(azimuth))
+    mirrored = perp_neg_weights(-azimuth, torch.zeros_like(azimuth))
     torch.testing.assert_close(weights, mirrored)

@@ -38,7 +38,7 @@ def test_pipelines_run_on_tiny_folders(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "if-m"])
 def test_the_longest_sentence_of_a_run_fits(family: str, tmp_path: Path) -> None:
     prior = load_prior(str(write(family, tmp_path, size="tiny")), torch.device("cpu"))
-    prior.embed("a red chair", negative=BAD_PICTURES)
+    prior.encode_prompt("a red chair", negative=BAD_PICTURES)
 
 
 def test_equal_seeds_write_equal_bytes(tmp_path: Path) -> None:

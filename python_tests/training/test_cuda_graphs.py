@@ -13,10 +13,10 @@ from oracle import OraclePrior
 from torch import Tensor
 
 from dfast.config import Config
-from dfast.priors.diffusion import guided
+from dfast.priors.diffusion import classifier_free_guidance
 from dfast.runs.events import Event
 from dfast.runs.train import train
-from dfast.training.cuda_graphs import Graphs, Staging
+from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.step_inputs import draw
 from dfast.training.trainer import Trainer
@@ -36,7 +36,7 @@ MIXED = {
     "regularizer": {"orientation": [0.0, 0.0]},
 }
 """Some steps need normals and some do not, which are two recordings."""
-READY = SampleBudget.EXACT_STEPS + 3 * Graphs.WARMUP + 4
+READY = SampleBudget.EXACT_STEPS + 3 * CudaGraphCache.WARMUP + 4
 """Steps after which nothing is left to record: the last occupancy update to be recorded is call 4
 of its kind."""
 
@@ -46,29 +46,29 @@ class Grey:
 
     name = "grey"
     image_size = 16
-    capturable = True
+    cuda_graph_safe = True
 
-    def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         angle = (torch.arange(100, device=device) + 0.5) * (0.005 * torch.pi)
         return torch.cos(angle), torch.sin(angle)
 
-    def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> str:
+    def encode_prompt(self, prompt: str, *, views: str = "camera", negative: str = "") -> str:
         return prompt
 
     def predict_noise(
-        self, noisy: Tensor, *_: object, roles: tuple[str, ...], **__: object
+        self, noisy: Tensor, *_: object, conditions: tuple[str, ...], **__: object
     ) -> Tensor:
-        return (0.9 * noisy).expand(len(roles), *noisy.shape)
+        return (0.9 * noisy).expand(len(conditions), *noisy.shape)
 
 
 class Nosy(Grey):
     """Says that it can be recorded, and asks the host a question."""
 
     def predict_noise(
-        self, noisy: Tensor, *_: object, roles: tuple[str, ...], **__: object
+        self, noisy: Tensor, *_: object, conditions: tuple[str, ...], **__: object
     ) -> Tensor:
         eps = (0.9 if float(noisy.mean()) < 1e9 else 0.8) * noisy
-        return eps.expand(len(roles), *noisy.shape)
+        return eps.expand(len(conditions), *noisy.shape)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def deterministic() -> Iterator[None]:
 
 
 def test_staging_brings_everything_over(device: torch.device) -> None:
-    staging = Staging(device)
+    staging = StagingBuffer(device)
     g = torch.Generator().manual_seed(0)
 
     def values() -> list[Tensor]:
@@ -108,7 +108,7 @@ def test_step_inputs_survive_the_journey() -> None:
         TINY, 0, trainer._schedule, trainer.background, trainer.field.spec.grid.resolutions,
         trainer.rng.host,
     )  # fmt: skip
-    inputs = drawn.replace(Staging(torch.device("cpu")).send(drawn.tensors()))
+    inputs = drawn.replace(StagingBuffer(torch.device("cpu")).send(drawn.tensors()))
     for part in ("cameras", "shading"):
         for name, value in vars(getattr(drawn, part)).items():
             got = getattr(getattr(inputs, part), name)
@@ -122,7 +122,7 @@ def test_step_inputs_survive_the_journey() -> None:
 
 def test_off_cuda_functions_are_called() -> None:
     calls: list[int] = []
-    graphs = Graphs(torch.device("cpu"))
+    graphs = CudaGraphCache(torch.device("cpu"))
     for i in range(9):
         assert graphs.run("key", lambda i=i: calls.append(i) or i) == i
     assert calls == [*range(9)] and graphs.captures == 0 and not graphs.enabled
@@ -188,7 +188,7 @@ def test_graphs_replay_with_new_inputs_and_new_randomness() -> None:
     generator = torch.Generator(device).manual_seed(5)
     reference = torch.Generator(device).manual_seed(5)
     x = torch.zeros(1000, device=device)
-    graphs = Graphs(device, [generator])
+    graphs = CudaGraphCache(device, [generator])
 
     def function() -> Tensor:
         return x + torch.rand(1000, generator=generator, device=device)
@@ -199,7 +199,7 @@ def test_graphs_replay_with_new_inputs_and_new_randomness() -> None:
         made = graphs.run("key", function)
         expected = i + torch.rand(1000, generator=reference, device=device)
         assert torch.equal(made, expected)
-        if i >= Graphs.WARMUP:
+        if i >= CudaGraphCache.WARMUP:
             places.add(made.data_ptr())
     assert graphs.captures == 1 and len(places) == 1
     graphs.drop()
@@ -263,7 +263,7 @@ def test_overflow_is_counted_and_mended() -> None:
     captures = trainer.graphs.captures
     trainer.budget._capacity = 64
     trainer.budget._pending.clear()  # what these say would mend it before it happens
-    for _ in range(SampleBudget.LAG + Graphs.WARMUP + 6):
+    for _ in range(SampleBudget.LAG + CudaGraphCache.WARMUP + 6):
         values = trainer.train_step()
     assert float(values["overflows"]) >= 1
     assert (trainer.budget.capacity(16) or 0) >= float(values["samples"])
@@ -307,7 +307,7 @@ def test_a_step_that_cannot_be_recorded_goes_on_without() -> None:
 @on_gpu
 def test_a_prior_that_says_no_is_never_recorded() -> None:
     class Plain(Nosy):
-        capturable = False
+        cuda_graph_safe = False
 
     trainer = trainer_of(Plain())
     with warnings.catch_warnings():
@@ -342,18 +342,18 @@ def test_the_embedded_prior_can_be_recorded() -> None:
     from dfast.scene.cameras import orbit
 
     device = torch.device("cuda")
-    prior, graphs = ShapesPrior(device), Graphs(device)
-    condition, cameras = prior.embed("a red chair"), orbit(3, device=device)
+    prior, graphs = ShapesPrior(device), CudaGraphCache(device)
+    condition, cameras = prior.encode_prompt("a red chair"), orbit(3, device=device)
     noisy, t = torch.zeros(3, 3, 64, 64, device=device), torch.zeros(3, dtype=torch.int64).cuda()
     white = torch.tensor([False, True, False], device=device)
 
     def predict() -> Tensor:
         both = prior.predict_noise(
-            noisy, t, condition, cameras=cameras, textureless=white, roles=("text", "negative")
+            noisy, t, condition, cameras=cameras, textureless=white, conditions=("text", "negative")
         )
-        return guided(*both, 5.0)
+        return classifier_free_guidance(*both, 5.0)
 
-    for i in range(Graphs.WARMUP + 3):
+    for i in range(CudaGraphCache.WARMUP + 3):
         noisy.normal_()
         t.fill_(100 * i + 50)
         made, expected = graphs.run("prior", predict).clone(), predict()

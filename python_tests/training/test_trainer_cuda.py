@@ -17,7 +17,7 @@ from dfast.render.outputs import Rendered
 from dfast.render.volume import render
 from dfast.scene.background import Background
 from dfast.scene.cameras import orbit
-from dfast.scene.lighting import fixed_shading
+from dfast.scene.lighting import fixed_lighting
 from dfast.scene.scene import build_field
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.trainer import Trainer
@@ -42,18 +42,18 @@ class Still:
     def __init__(self, image_size: int = 16) -> None:
         self.image_size, self.poison = image_size, False
 
-    def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         angle = (torch.arange(100, device=device) + 0.5) * (0.005 * torch.pi)
         return torch.cos(angle), torch.sin(angle)
 
-    def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> str:
+    def encode_prompt(self, prompt: str, *, views: str = "camera", negative: str = "") -> str:
         return prompt
 
     def predict_noise(
-        self, noisy: Tensor, *_: object, roles: tuple[str, ...], **__: object
+        self, noisy: Tensor, *_: object, conditions: tuple[str, ...], **__: object
     ) -> Tensor:
         eps = torch.full_like(noisy, torch.nan) if self.poison else 0.9 * noisy
-        return eps.expand(len(roles), *noisy.shape)
+        return eps.expand(len(conditions), *noisy.shape)
 
 
 def _trainer(prior: Still, config: Config = TINY, seed: int = 0) -> Trainer:
@@ -134,7 +134,7 @@ def _picture(device: str, capacity: int | None = None) -> tuple[Rendered, Field]
     cameras = orbit(2, device=device)
     pictures = render(
         field, OccupancyGrid(16, device=device), Background(BackgroundConfig()).to(device),
-        torch.ones(2, 3, device=device), cameras, fixed_shading("diffuse", cameras), 24,
+        torch.ones(2, 3, device=device), cameras, fixed_lighting("diffuse", cameras), 24,
         MarchConfig(step=0.03), capacity=capacity, want_normals=True,
     )  # fmt: skip
     (pictures.image.square().mean() + pictures.rays.orientation.sum()).backward()

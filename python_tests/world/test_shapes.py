@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.errors import PromptError
-from dfast.priors.diffusion import guided
+from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.embedded import dataset
 from dfast.priors.embedded.model import PAD, TEXT_LENGTH, UNKNOWN, build_tokenizer
 from dfast.priors.embedded.prior import WEIGHTS, ShapesPrior, plain
@@ -326,14 +326,14 @@ def test_weights_are_small_and_safe() -> None:
 def clean_estimate(caption: str, image: Tensor, camera: CameraBatch, t: int, w: float) -> Tensor:
     """What the prior takes for the clean image, [B, 3, H, W] in [0, 1]."""
     p = prior()
-    alpha, sigma = (table[t] for table in p.alphas(torch.device("cpu")))
+    alpha, sigma = (table[t] for table in p.noise_schedule(torch.device("cpu")))
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     noisy = alpha * (2 * image - 1) + sigma * noise
     both = p.predict_noise(
-        noisy, torch.full((len(image),), t), p.embed(caption), cameras=camera,
-        textureless=torch.zeros(len(image), dtype=torch.bool), roles=("text", "negative"),
+        noisy, torch.full((len(image),), t), p.encode_prompt(caption), cameras=camera,
+        textureless=torch.zeros(len(image), dtype=torch.bool), conditions=("text", "negative"),
     )  # fmt: skip
-    eps = guided(*both, w)
+    eps = classifier_free_guidance(*both, w)
     return ((noisy - sigma * eps) / alpha / 2 + 0.5).clamp(0, 1)
 
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfast.priors.diffusion import guided
+from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.embedded.dataset import Batch, Geometries, Pool, Views
 from dfast.priors.embedded.model import build_tokenizer, load_folder
 from dfast.scene.views import VIEW_WORDS
@@ -138,7 +138,7 @@ def sample(
             ).sample
         cond, uncond = v.float().chunk(2)
         z = scheduler.step(
-            guided(cond, uncond, guidance), t, z, use_clipped_model_output=True
+            classifier_free_guidance(cond, uncond, guidance), t, z, use_clipped_model_output=True
         ).prev_sample
     return (z / 2 + 0.5).clamp(0, 1)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dfast.errors import PriorError, PromptError
-from dfast.priors.base import Role
+from dfast.priors.base import Condition
 from dfast.priors.diffusion import eps_from_v
 from dfast.priors.embedded.model import (
     CAMERA_FEATURES,
@@ -47,8 +47,8 @@ class ShapesPrior:
 
     name = "shapes"
     image_size = IMAGE_SIZE
-    capturable = True
-    roles: tuple[Role, ...] = ("text", "null")
+    cuda_graph_safe = True
+    conditions: tuple[Condition, ...] = ("text", "null")
 
     def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
         unet, self.text_encoder, self.tokenizer, self.scheduler = _load(folder)
@@ -68,13 +68,15 @@ class ShapesPrior:
         bar = self.scheduler.alphas_cumprod.to(device, torch.float32)
         self.alpha, self.sigma = bar.sqrt(), (1 - bar).sqrt()
 
-    def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """See `Prior.alphas`."""
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """See `Prior.noise_schedule`."""
         return self.alpha.to(device), self.sigma.to(device)
 
     @torch.no_grad()
-    def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> ShapesCondition:
-        """See `Prior.embed`; raises PromptError for words it does not know."""
+    def encode_prompt(
+        self, prompt: str, *, views: str = "camera", negative: str = ""
+    ) -> ShapesCondition:
+        """See `Prior.encode_prompt`; raises PromptError for words it does not know."""
         if negative:
             raise PromptError(
                 f"negative: expected '', the embedded prior knows no others, got {negative!r}"
@@ -101,7 +103,7 @@ class ShapesPrior:
         *,
         cameras: CameraBatch | None,
         textureless: Tensor,
-        roles: tuple[Role, ...] = ("text",),
+        conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:
         """See `Prior.predict_noise`."""
         batch = noisy.shape[0]
@@ -115,15 +117,15 @@ class ShapesPrior:
                 )
                 rays = ray_map(cameras)
         captions = {"text": condition.text[textureless.long(), view]}
-        empty, n = condition.empty.expand(batch, -1, -1), len(roles)
-        text = torch.cat([captions.get(role, empty) for role in roles])
+        empty, n = condition.empty.expand(batch, -1, -1), len(conditions)
+        text = torch.cat([captions.get(role, empty) for role in conditions])
         seen = torch.cat([noisy, rays], 1).repeat(n, 1, 1, 1)
         seen = seen.to(self.dtype, memory_format=self.layout)
         v = self.unet(
             seen, t.repeat(n), text, class_labels=camera.repeat(n, 1).to(self.dtype),
             return_dict=False,
         )[0].float()  # fmt: skip
-        alpha, sigma = (table[t].repeat(n) for table in self.alphas(noisy.device))
+        alpha, sigma = (table[t].repeat(n) for table in self.noise_schedule(noisy.device))
         eps = eps_from_v(v, noisy.repeat(n, 1, 1, 1), alpha, sigma)
         return eps.view(n, *noisy.shape)
 

@@ -1,8 +1,8 @@
 """What every text-conditioned diffusion model of a pipeline folder shares.
 
 A family adds how its text is encoded and how its UNet is called; all else is here. Nothing with
-weights is read before it is needed: `embed` loads text encoders, if a sentence is not in the cache,
-and lets go of them; `prepare` then loads the UNet.
+weights is read before it is needed: `encode_prompt` loads text encoders, if a sentence is not in the cache,
+and lets go of them; `load` then loads the UNet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
-from dfast.priors.base import Role
+from dfast.priors.base import Condition
 from dfast.priors.loading.compatibility import CLIP, check_text
 from dfast.priors.loading.embedding_cache import EmbeddingCache, Encoded, identity
 from dfast.priors.loading.folder import Folder
@@ -31,7 +31,7 @@ BARE, VIEWED, NEGATIVE, NULL, SENTENCES = 0, 1, 5, 6, 7
 """Rows of a condition: the prompt, the prompt told each of VIEW_WORDS, the negative, no words."""
 
 VIEWS = ("camera", "words", "none")
-"""How a camera may be told, see `Prior.embed`."""
+"""How a camera may be told, see `Prior.encode_prompt`."""
 
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -59,7 +59,13 @@ class TextPrior:
 
     family = ""
     """As `Config.for_prior` knows it."""
-    roles: tuple[Role, ...] = ("text", "negative", "null", "against_near", "against_far")
+    conditions: tuple[Condition, ...] = (
+        "text",
+        "negative",
+        "null",
+        "perp_neg_front",
+        "perp_neg_side",
+    )
     text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
     """Parts of the folder that make embeddings."""
     text_kind = CLIP
@@ -90,18 +96,20 @@ class TextPrior:
         return int(max(self.folder.numbers("unet", "sample_size", self.usual_size)))
 
     @property
-    def capturable(self) -> bool:
+    def cuda_graph_safe(self) -> bool:
         """Weights that come and go cannot be recorded."""
         return self.options.offload == "none"
 
-    def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """See `Prior.alphas`."""
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """See `Prior.noise_schedule`."""
         alpha, sigma = self.schedule.to(self.device)
         return alpha.to(device), sigma.to(device)
 
     @torch.no_grad()
-    def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> TextCondition:
-        """See `Prior.embed`. Raises PromptError for a prompt that is too long for the encoder."""
+    def encode_prompt(
+        self, prompt: str, *, views: str = "camera", negative: str = ""
+    ) -> TextCondition:
+        """See `Prior.encode_prompt`. Raises PromptError for a prompt that is too long for the encoder."""
         if views not in VIEWS:
             raise PriorError(f"views: expected one of {', '.join(VIEWS)}, got {views!r}")
         sentences = self._sentences(prompt, negative)
@@ -111,7 +119,7 @@ class TextPrior:
         return TextCondition({k: v.to(self.device) for k, v in tables.items()}, views)
 
     def check_text(self, prompt: str, negative: str) -> None:
-        """Raise what `embed` would, as far as small files tell.
+        """Raise what `encode_prompt` would, as far as small files tell.
 
         Nothing is said of parts that are not there: the sentences may have been kept.
         """
@@ -180,8 +188,8 @@ class TextPrior:
         """
         raise NotImplementedError
 
-    def prepare(self) -> None:
-        """See `Prior.prepare`; once."""
+    def load(self) -> None:
+        """See `Prior.load`; once."""
         if self._run is not None:
             return
         streamed = self.options.offload == "model" and self.device.type == "cuda"
@@ -227,15 +235,19 @@ class TextPrior:
         *,
         cameras: CameraBatch | None,
         textureless: Tensor,
-        roles: tuple[Role, ...] = ("text",),
+        conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:
         """See `Prior.predict_noise`. Text of these models does not speak of texture."""
-        if not roles or not set(roles) <= set(self.roles):
-            raise PriorError(f"roles: expected some of {', '.join(self.roles)}, got {roles!r}")
-        self.prepare()
-        n, channels = len(roles), noisy.shape[1]
+        if not conditions or not set(conditions) <= set(self.conditions):
+            raise PriorError(
+                f"conditions: expected some of {', '.join(self.conditions)}, got {conditions!r}"
+            )
+        self.load()
+        n, channels = len(conditions), noisy.shape[1]
         batch = noisy.shape[0]
-        weights = torch.cat([_weights(role, condition.views, cameras, noisy) for role in roles])
+        weights = torch.cat(
+            [_weights(role, condition.views, cameras, noisy) for role in conditions]
+        )
         rows = {k: v.to(self.dtype) for k, v in condition.rows(weights).items()}
         seen = noisy.repeat(n, 1, 1, 1)
         half = seen.to(self.dtype, memory_format=self.layout)
@@ -250,7 +262,7 @@ class TextPrior:
         return self._run(noisy, t, rows["hidden"], return_dict=False)[0]
 
 
-def _weights(role: Role, views: str, cameras: CameraBatch | None, like: Tensor) -> Tensor:
+def _weights(role: Condition, views: str, cameras: CameraBatch | None, like: Tensor) -> Tensor:
     """[B,SENTENCES] float32: how much of each sentence a role has for each camera."""
     batch = like.shape[0]
     rows = torch.arange(SENTENCES, device=like.device)
@@ -266,5 +278,5 @@ def _weights(role: Role, views: str, cameras: CameraBatch | None, like: Tensor) 
     if role == "text":
         word = view_index(azimuth, elevation)
     else:
-        word = view_rules.against(azimuth)[("against_near", "against_far").index(role)]
+        word = view_rules.against(azimuth)[("perp_neg_front", "perp_neg_side").index(role)]
     return (rows == VIEWED + word[:, None]).float()

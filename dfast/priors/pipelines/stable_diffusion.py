@@ -67,9 +67,9 @@ class StableDiffusion(TextPrior):
         """The share of the latents' spread that `encode(linear=True)` misses, in [0, 1]."""
         return self.latents.linear_map()[2]
 
-    def prepare(self) -> None:
-        """See `Prior.prepare`."""
-        super().prepare()
+    def load(self) -> None:
+        """See `Prior.load`."""
+        super().load()
         self.latents.load()
 
     def meta_parts(self) -> dict[str, nn.Module]:
