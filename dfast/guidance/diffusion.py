@@ -64,7 +64,9 @@ class Guidance:
         self._check(getattr(prior, "conditions", ("text", "negative", "null")))
         self.alpha, self.sigma = prior.noise_schedule(device)
         negative = config.negative or (BAD_PICTURES if config.variant == "nfsd" else "")
-        self._condition = prior.encode_prompt(prompt, views=config.view_words, negative=negative)
+        self._condition = prior.encode_prompt(
+            prompt, views=config.view_conditioning, negative=negative
+        )
         if (load := getattr(prior, "load", None)) is not None:
             load()
         self._resizers: dict[tuple[int, int], Tensor] = {}
@@ -160,7 +162,7 @@ class Guidance:
     ) -> Tensor:
         return self.prior.predict_noise(
             noisy, t, self._condition,
-            cameras=None if self.config.view_words == "none" else inputs.cameras,
+            cameras=None if self.config.view_conditioning == "none" else inputs.cameras,
             textureless=inputs.shading.textureless > 0.5, conditions=conditions,
         )  # fmt: skip
 
