@@ -16,7 +16,7 @@ from dfast.io.images import contact_sheet
 from dfast.io.video import turntable
 from dfast.mesh.density_grid import density_grid, grid_points, projections, sample, silhouette_level
 from dfast.mesh.extract import extract_mesh
-from dfast.mesh.files import glb_bytes
+from dfast.mesh.gltf import glb_bytes
 from dfast.mesh.surface_nets import closed_surface
 
 
