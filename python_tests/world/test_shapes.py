@@ -18,7 +18,7 @@ from dfast.priors.embedded.model import PAD, TEXT_LENGTH, UNKNOWN, build_tokeniz
 from dfast.priors.embedded.prior import WEIGHTS, ShapesPrior, plain
 from dfast.scene.cameras import CameraBatch, aimed
 from dfast.scene.views import view_words
-from dfast.world import Scene, catalogue, grammar, parse, tracer
+from dfast.world import ProceduralScene, catalogue, grammar, parse, tracer
 from dfast.world.objects import OBJECTS, PRIMITIVES
 from dfast.world.scenes import COLORS, MAX_PARTS, PALETTE, table_distance
 
@@ -228,7 +228,7 @@ def decode(tokens: Tensor) -> str:
     return " ".join(w for w in tokenizer.convert_ids_to_tokens(tokens.tolist()) if w != PAD)
 
 
-def nouns(scene: Scene) -> list[str]:
+def nouns(scene: ProceduralScene) -> list[str]:
     """The word that each colour slot of a caption describes."""
     words = scene.caption.split()
     return [words[i + 1] for i, w in enumerate(words) if w in COLORS]
