@@ -82,7 +82,7 @@ def _score_runs(paths: list[str], device: str) -> list[Score]:
 
 def _train_and_score(prompts: list[str], device: str, options: Namespace) -> list[Score]:
     """Every prompt with every seed; a run that ends in a named failure counts as an empty one."""
-    from dfast.evaluation.score import Nothing, score
+    from dfast.evaluation.score import EmptyField, score
     from dfast.priors import load_prior
     from dfast.world.grammar import parse
 
@@ -103,7 +103,7 @@ def _train_and_score(prompts: list[str], device: str, options: Namespace) -> lis
                 scores.append(score(result, prompt, seed=seed, seconds=seconds))
             except (CollapsedError, NonFiniteError) as error:
                 print(f"dfast: {prompt!r}, seed {seed}: {error}", file=sys.stderr)
-                scores.append(score(Nothing(), prompt, seed=seed))
+                scores.append(score(EmptyField(), prompt, seed=seed))
             s = scores[-1]
             done = f"{len(scores)}/{len(prompts) * options.seeds}"
             print(

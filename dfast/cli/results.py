@@ -10,11 +10,11 @@ from typing import Any
 def render(options: Namespace) -> int:
     """A view, a contact sheet or a turntable of a finished run."""
     from dfast.io.images import save_image
-    from dfast.io.video import FILMS
+    from dfast.io.video import VIDEO_FORMATS
 
     result = _load(options)
     look = {"resolution": options.resolution, "shading": options.shading}
-    if Path(options.out).suffix.lower() in FILMS:
+    if Path(options.out).suffix.lower() in VIDEO_FORMATS:
         result.turntable(options.out, frames=options.frames, elevation=options.elevation, **look)
     elif options.sheet:
         result.contact_sheet(options.out, resolution=options.resolution)
