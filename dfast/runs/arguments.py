@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -11,7 +11,7 @@ from dfast._native import library
 from dfast._numbers import whole
 from dfast.config import Config, PriorConfig
 from dfast.errors import ConfigError, PromptError
-from dfast.priors import Prior, check_prior, family_of, load_prior
+from dfast.priors import Prior, as_prior, family_of, load_prior
 
 
 class RunArguments(NamedTuple):
@@ -20,7 +20,7 @@ class RunArguments(NamedTuple):
     prompt: str
     device: torch.device
     config: Config
-    prior: Any
+    prior: Prior
     """opened; no weights are read"""
 
 
@@ -49,9 +49,9 @@ def resolve_arguments(
     if isinstance(prior, str):
         model = load_prior(prior, where, download=download, options=config.prior)
     else:
-        model = check_prior(prior)
-    if isinstance(own := getattr(model, "options", None), PriorConfig):
-        config = config.replace(prior=own)  # an opened prior has its own
+        model = as_prior(prior)
+    if isinstance(model.options, PriorConfig):
+        config = config.replace(prior=model.options)  # an opened prior has its own
     return RunArguments(" ".join(prompt.split()), where, config, model)
 
 
@@ -60,5 +60,5 @@ def default_config(prior: str | Prior, device: str, *, download: bool = False) -
     if isinstance(prior, str):
         family = family_of(prior, download=download)
     else:
-        family = getattr(prior, "family", "shapes")
+        family = as_prior(prior).family
     return Config.default(device) if family == "shapes" else Config.for_prior(family)

@@ -15,7 +15,8 @@ from torch.testing import assert_close
 
 from dfast.config import Config, GuidanceConfig
 from dfast.errors import ConfigError, PromptError
-from dfast.guidance.diffusion import BAD_PICTURES, DiffusionGuidance, conditions_of
+from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.guidance.variants import NFSD_NEGATIVE_PROMPT, conditions_of
 from dfast.priors.base import Condition
 from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
@@ -74,11 +75,11 @@ class Latents(Roles):
 
     name = "latents"
 
-    def encode(self, image: Tensor, *, linear: bool = False) -> Tensor:
-        if not linear:
-            assert image.shape[-1] == SIZE
-            return torch.nn.functional.avg_pool2d(image, 2)
-        pooled = torch.nn.functional.adaptive_avg_pool2d(image, SIZE // 2)
+    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+        if not approximate:
+            assert images.shape[-1] == SIZE
+            return torch.nn.functional.avg_pool2d(images, 2)
+        pooled = torch.nn.functional.adaptive_avg_pool2d(images, SIZE // 2)
         return pooled / 1.5
 
 
@@ -143,7 +144,7 @@ def test_nfsd_of_deltas(t: float) -> None:
     else:
         expected = _ratio(inputs) * (n - u + 2.0 * (u - c))
     assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
-    assert prior.order[0] == ("encode_prompt", "a thing", "camera", BAD_PICTURES)
+    assert prior.order[0] == ("encode_prompt", "a thing", "camera", NFSD_NEGATIVE_PROMPT)
 
 
 def test_ism_of_deltas_leads_from_the_picture_without_words_to_the_text() -> None:
@@ -235,7 +236,9 @@ def test_what_a_prior_cannot_do_is_said_before_it_is_asked() -> None:
         DiffusionGuidance(GuidanceConfig(linear_until=0.5), Roles(), "x", CPU)
     prior = Roles()
     prior.conditions = ("text", "negative")
-    with pytest.raises(ConfigError, match=r"variant': expected 'sds' .* role 'null', got 'csd'"):
+    with pytest.raises(
+        ConfigError, match=r"variant': expected 'sds' .* condition 'null', got 'csd'"
+    ):
         DiffusionGuidance(GuidanceConfig(variant="csd"), prior, "x", CPU)
     assert not prior.order
 

@@ -284,4 +284,4 @@ def test_encoders_are_gone_before_the_unet_is_read(
     assert prior.unet is None
     prior.load()
     assert prior.unet is not None
-    assert (prior.latents.vae is not None) if family in LATENT else not hasattr(prior, "encode")
+    assert (prior.latents.vae is not None) if family in LATENT else not prior.is_latent

@@ -241,7 +241,7 @@ def test_latents_are_the_posterior_mean(family: str, generator: torch.Generator)
     with torch.no_grad():
         wanted = pipe.vae.encode(image).latent_dist.mean * pipe.vae.config.scaling_factor
     x = image.clone().requires_grad_(True)
-    latents = prior.encode(x)
+    latents = prior.encode_images(x)
     torch.testing.assert_close(latents, wanted, rtol=1e-5, atol=1e-6)
     (gradient,) = torch.autograd.grad(latents.square().sum(), x)
     assert gradient.abs().max() > 0
@@ -257,10 +257,10 @@ def test_latents_are_normalised_as_the_folder_says(tmp_path: Path) -> None:
     file.write_text(json.dumps(config | {"latents_mean": mean, "latents_std": spread}))
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     plain, prior = load("sdxl"), load_prior(str(path), CPU)
-    raw = plain.encode(image) / config["scaling_factor"]
+    raw = plain.encode_images(image) / config["scaling_factor"]
     around, by = (torch.tensor(v).view(1, 4, 1, 1) for v in (mean, spread))
     wanted = (raw - around) * config["scaling_factor"] / by
-    torch.testing.assert_close(prior.encode(image), wanted)  # type: ignore[attr-defined]
+    torch.testing.assert_close(prior.encode_images(image), wanted)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_the_size_a_folder_was_made_for(
 
 def _image_gradient(prior: Any, image: Tensor, toward: Tensor) -> Tensor:
     x = image.clone().requires_grad_(True)
-    return torch.autograd.grad((prior.encode(x) * toward).sum(), x)[0]
+    return torch.autograd.grad((prior.encode_images(x) * toward).sum(), x)[0]
 
 
 def test_checkpointing_the_encoder_is_exact_and_tiles_are_close(
@@ -292,10 +292,10 @@ def test_checkpointing_the_encoder_is_exact_and_tiles_are_close(
     assert torch.equal(_image_gradient(checkpointed, image, toward), wanted)
     tiled = load("sd15", vae_tiling=True)
     assert _image_gradient(tiled, image, toward).shape == wanted.shape
-    latents = tiled.encode(image)
+    latents = tiled.encode_images(image)
     assert latents.shape == (1, 4, 8, 8)
     assert (_image_gradient(tiled, image, toward) != 0).float().mean() > 0.99
-    assert tiled.encode(torch.zeros(1, 3, 96, 96)).shape == (1, 4, 12, 12)
+    assert tiled.encode_images(torch.zeros(1, 3, 96, 96)).shape == (1, 4, 12, 12)
 
 
 def test_checkpointing_keeps_fewer_activations() -> None:
@@ -308,7 +308,7 @@ def test_checkpointing_keeps_fewer_activations() -> None:
         with torch.autograd.graph.saved_tensors_hooks(
             lambda x, sizes=sizes: sizes.append(x.numel()) or x, lambda x: x
         ):
-            prior.encode(image)
+            prior.encode_images(image)
         kept[name] = sum(sizes)
     assert kept[True] < 0.5 * kept[False]
 
@@ -333,11 +333,11 @@ def test_the_linear_map_is_the_best_of_its_kind(generator: torch.Generator) -> N
     prior = load("sd15")
     image = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
     image.requires_grad_(True)
-    latents = prior.encode(image, linear=True)
+    latents = prior.encode_images(image, approximate=True)
     assert latents.shape == (2, 4, 8, 8)
     assert torch.autograd.grad(latents.sum(), image)[0].abs().min() > 0
     small = torch.nn.functional.avg_pool2d(image, 8)
-    torch.testing.assert_close(prior.encode(small, linear=True), latents)
+    torch.testing.assert_close(prior.encode_images(small, approximate=True), latents)
     assert 0 < prior.linear_residual < 1
     matrix, offset, residual = prior.latents.linear_map()
     assert (matrix.shape, offset.shape) == ((4, 3), (4,))
@@ -375,7 +375,7 @@ def test_rounding_at_a_high_guidance_scale(precision: str, bound: float) -> None
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parts_on_the_meta_device_are_the_parts_that_are_loaded(family: str) -> None:
     prior = load(family)
-    meta = prior.meta_parts()
+    meta = prior.cost_parts()
     assert {p.device.type for part in meta.values() for p in part.parameters()} == {"meta"}
     prior.load()
     assert size_of(meta["unet"]) == size_of(prior.unet) > 0
@@ -496,7 +496,7 @@ def test_files_as_they_were_published_in_2022(tmp_path: Path) -> None:
     (words / "tokenizer.json").unlink()
     image = torch.rand(1, 3, 64, 64)
     today, then = load("sd15"), load_prior(str(path), CPU)
-    assert torch.equal(then.encode(image), today.encode(image))  # type: ignore[attr-defined]
+    assert torch.equal(then.encode_images(image), today.encode_images(image))
     told = [prior.encode_prompt("A red Chair").tables["hidden"] for prior in (today, then)]
     assert torch.equal(*told)
 
