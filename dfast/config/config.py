@@ -18,6 +18,7 @@ from typing import Any, Literal
 from dfast._files import replacing
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.parsing import build, merge, plain, toml
+from dfast.config.renamed import current_names
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
     BackgroundConfig,
@@ -112,7 +113,7 @@ class Config:
                 blob_width=0.2 * unit,
             ),
             background=BackgroundConfig(kind="mlp", hidden=32),
-            march=MarchConfig(step=2.0 / 256),
+            march=MarchConfig(step_size=2.0 / 256),
             camera=CameraConfig(
                 distance=(1.0 * unit, 1.5 * unit),
                 fov=(41.0, 71.0),
@@ -136,11 +137,11 @@ class Config:
                 t_max=0.98,
                 t_min_end=0.02,
                 t_max_end=0.98,
-                view_words="words",
+                view_conditioning="words",
             ),
             regularizer=RegularizerConfig(orientation=(1e-4, 1e-2), opacity=1e-3),
             optimizer=OptimizerConfig(warmup_steps=3000, final=0.01),
-            coarse_to_fine=CoarseToFineConfig(levels_start=16, footprint=(0.1, 0.002)),
+            coarse_to_fine=CoarseToFineConfig(levels_start=16, lowpass_std=(0.1, 0.002)),
             train=TrainConfig(steps=15000, preview_every=500, checkpoint_every=1000),
         )
 
@@ -172,11 +173,11 @@ class Config:
                 "blob_width": 0.5,
             },
             background=BackgroundConfig(),
-            march={"step": 2.0 / 128},
+            march={"step_size": 2.0 / 128},
             camera={"views": 1, "distance": (1.5, 2.0), "fov": (40.0, 70.0)},
             light={"distance": (1.2, 2.0)},
             shading={"ambient_only": 0.1},
-            guidance={"scale": scale, "view_words": "camera"},
+            guidance={"scale": scale, "view_conditioning": "camera"},
             optimizer=OptimizerConfig(),
             train={"steps": 10000},
         )
@@ -184,7 +185,7 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Build from nested mappings; keys left out take their default. Raises ConfigError."""
-        return build(cls, values, "")
+        return build(cls, current_names(values) if isinstance(values, Mapping) else values, "")
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dicts, lists, numbers and strings, in declaration order."""
@@ -206,7 +207,7 @@ class Config:
             kind = "JSON" if path.suffix == ".json" else "TOML"
             raise ConfigError(f"config file '{path}': not valid {kind} ({error})") from error
         if base is not None and isinstance(values, Mapping):
-            values = merge(base.to_dict(), values)
+            values = merge(base.to_dict(), current_names(values))
         return cls.from_dict(values)
 
     def dumps(self, kind: Literal["toml", "json"] = "toml") -> str:
@@ -227,4 +228,4 @@ class Config:
         >>> Config().replace(train={"steps": 10}, field={"grid": {"levels": 4}}).train.steps
         10
         """
-        return Config.from_dict(merge(self.to_dict(), changes))
+        return Config.from_dict(merge(self.to_dict(), current_names(changes)))

@@ -37,7 +37,7 @@ class GuidanceConfig:
     t_until: float = 0.8
     """...over this fraction of the run."""
     weighting: Literal["sigma2", "uniform", "alpha_sigma", "sigma"] = "sigma2"
-    view_words: Literal["camera", "words", "none"] = "camera"
+    view_conditioning: Literal["camera", "words", "none"] = "camera"
     """How a prior hears the view: its finest conditioning, the paper's four words, or nothing."""
 
     def __post_init__(self) -> None:
@@ -47,8 +47,8 @@ class GuidanceConfig:
         _check_numbers(self, "guidance", ("linear_until",), 0, 1)
         ok = all(0.0 <= value <= 10.0 for value in self.negative_weight)
         _check("guidance", "negative_weight", self.negative_weight, ok, "two numbers in [0, 10]")
-        ok = not (self.perp_neg and self.view_words == "none")
-        _check("guidance", "perp_neg", self.perp_neg, ok, "false where view_words is 'none'")
+        ok = not (self.perp_neg and self.view_conditioning == "none")
+        _check("guidance", "perp_neg", self.perp_neg, ok, "false where view_conditioning is 'none'")
         _check_numbers(
             self, "guidance", ("t_min", "t_max", "t_min_end", "t_max_end", "t_until"), 0, 1
         )

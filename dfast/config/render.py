@@ -12,17 +12,17 @@ from dfast.config.checks import Range, _check, _check_numbers, _check_ranges
 class MarchConfig:
     """Samples along a ray."""
 
-    step: float = 2.0 / 64
-    growth: float = 0.0
-    """Step length grows with distance: max(step, growth * t)."""
-    early_stop: float = 1e-4
+    step_size: float = 2.0 / 64
+    cone_angle: float = 0.0
+    """Step length grows with distance: max(step_size, cone_angle * t)."""
+    early_stop_eps: float = 1e-4
     """Transmittance below which the rest of a ray is ignored."""
     jitter: bool = True
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "march", ("step",), 1e-4)
-        _check_numbers(self, "march", ("growth",), 0, 1)
-        _check_numbers(self, "march", ("early_stop",), 0, 0.99)
+        _check_numbers(self, "march", ("step_size",), 1e-4)
+        _check_numbers(self, "march", ("cone_angle",), 0, 1)
+        _check_numbers(self, "march", ("early_stop_eps",), 0, 0.99)
 
 
 @dataclass(frozen=True)

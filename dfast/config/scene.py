@@ -94,17 +94,19 @@ class OccupancyConfig:
 
 @dataclass(frozen=True)
 class CoarseToFineConfig:
-    """Grid levels come in one by one; a Gaussian footprint damps fine ones."""
+    """Grid levels come in one by one; a Gaussian low-pass filter damps fine ones."""
 
     levels_start: int = 4
     levels_until: float = 0.4
     """Fraction of the run by which every level is in."""
-    footprint: Range = (0.05, 0.03)
-    """(start, end): standard deviation of the blur, world units, over `footprint_until`."""
-    footprint_until: float = 1.0 / 3.0
+    lowpass_std: Range = (0.05, 0.03)
+    """(start, end): standard deviation of the blur, world units, over `lowpass_std_until`."""
+    lowpass_std_until: float = 1.0 / 3.0
 
     def __post_init__(self) -> None:
         _check_numbers(self, "coarse_to_fine", ("levels_start",), 1)
-        _check_numbers(self, "coarse_to_fine", ("levels_until", "footprint_until"), 0, 1)
-        for value in self.footprint:
-            _check("coarse_to_fine", "footprint", self.footprint, value >= 0, "two numbers >= 0")
+        _check_numbers(self, "coarse_to_fine", ("levels_until", "lowpass_std_until"), 0, 1)
+        for value in self.lowpass_std:
+            _check(
+                "coarse_to_fine", "lowpass_std", self.lowpass_std, value >= 0, "two numbers >= 0"
+            )

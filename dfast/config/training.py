@@ -65,7 +65,7 @@ class TrainConfig:
     rewind_limit: int = 3
     collapse_limit: int = 5
     """Consecutive looks at an empty or fully opaque scene after which it is re-seeded, once."""
-    capture: bool = True
+    cuda_graphs: bool = True
     """Record the step in CUDA graphs. Nothing is recorded on the CPU."""
 
     def __post_init__(self) -> None:

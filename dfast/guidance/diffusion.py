@@ -40,7 +40,7 @@ class DiffusionGuidance(Guidance):
         self._check()
         self._schedule = prior.noise_schedule(device)
         negative = config.negative or self._variant.negative_prompt
-        self._condition = prior.encode_prompt(prompt, views=config.view_words, negative=negative)
+        self._condition = prior.encode_prompt(prompt, views=config.view_conditioning, negative=negative)
         prior.load()
         self._resizers: dict[tuple[int, int], Tensor] = {}
         self._latent_size = 0
@@ -70,7 +70,7 @@ class DiffusionGuidance(Guidance):
                 noisy,
                 t,
                 self._condition,
-                cameras=None if self.config.view_words == "none" else batch.cameras,
+                cameras=None if self.config.view_conditioning == "none" else batch.cameras,
                 textureless=batch.lighting.textureless > 0.5,
                 conditions=conditions,
             )

@@ -55,8 +55,8 @@ def render_rays(
             occupancy.bits,
             resolution=occupancy.resolution,
             radius=RADIUS,
-            step=config.step,
-            growth=config.growth,
+            step=config.step_size,
+            growth=config.cone_angle,
             jitter=jitter,
             capacity=capacity,
         )
@@ -78,7 +78,7 @@ def render_rays(
         shading.diffuse,
         shading.textureless,
         background=background,
-        early_stop=config.early_stop,
+        early_stop=config.early_stop_eps,
     )
     return RayRender(
         color, opacity, depth, normal if normal_picture else None, orientation, samples

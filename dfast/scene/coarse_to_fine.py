@@ -16,18 +16,17 @@ def level_weights(
 ) -> Tensor | None:
     """[L] weights in [0, 1] of the grid levels, float32 on the CPU; None when all are 1.
 
-    Levels come in one by one, each over its own stretch of progress. The footprint is a Gaussian
-    blur of standard
-    deviation f world units: level l, whose cells measure c_l, is damped by exp(-0.5 (f / c_l)^2),
-    which is mip-NeRF 360's factor with the frequency measured in cells.
+    Levels come in one by one, each over its own stretch of progress. The low-pass filter is a
+    Gaussian of standard deviation f world units: level l, whose cells measure c_l, is damped by
+    exp(-0.5 (f / c_l)^2), which is mip-NeRF 360's factor with the frequency measured in cells.
     """
     count = len(resolutions)
     active = ramp(progress, min(config.levels_start, count), count, config.levels_until)
-    footprint = ramp(progress, *config.footprint, config.footprint_until)
-    if active >= count and footprint == 0.0:
+    lowpass_std = ramp(progress, *config.lowpass_std, config.lowpass_std_until)
+    if active >= count and lowpass_std == 0.0:
         return None
     weights = []
     for level, cells in enumerate(resolutions):
-        in_cells = footprint * cells / 2.0  # the grid spans [-1, 1]
+        in_cells = lowpass_std * cells / 2.0  # the grid spans [-1, 1]
         weights.append(min(max(active - level, 0.0), 1.0) * math.exp(-0.5 * in_cells**2))
     return torch.tensor(weights)

@@ -170,7 +170,7 @@ class CudaGraphCache:
         self.drop()
         warnings.warn(
             f"the step cannot be recorded in a CUDA graph and runs without one ({reason}); "
-            "set train.capture = false to say so beforehand",
+            "set train.cuda_graphs = false to say so beforehand",
             RuntimeWarning,
             stacklevel=2,
         )

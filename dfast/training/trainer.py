@@ -65,7 +65,7 @@ class Trainer:
             self._reseed,
         )
         self.budget = SampleBudget(device)
-        self.graphs = CudaGraphCache(device, [self.rng.device], enabled=config.train.capture)
+        self.graphs = CudaGraphCache(device, [self.rng.device], enabled=config.train.cuda_graphs)
         self._wants_normals = max(config.regularizer.orientation) > 0
         self._recorded: tuple[object, ...] = ()
         self._staging = StagingBuffer(device)

@@ -207,7 +207,7 @@ def test_perp_neg_leads_each_view_by_its_own_weights() -> None:
 
 def test_a_prior_is_told_no_cameras_where_views_are_none() -> None:
     prior = Roles()
-    _gradient(prior, view_words="none")
+    _gradient(prior, view_conditioning="none")
     assert prior.asked[0][1] is None
 
 
@@ -276,7 +276,7 @@ def test_every_role_is_asked_once(variant: Any, perp_neg: bool) -> None:
 def test_runs_step_with_every_variant(guidance: dict[str, Any]) -> None:
     config = Config().replace(
         field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
-        occupancy={"resolution": 16}, march={"step": 0.1}, guidance=guidance,
+        occupancy={"resolution": 16}, march={"step_size": 0.1}, guidance=guidance,
         camera={"views": 2, "resolution": [[0.0, 12]]}, train={"steps": 4},
     )  # fmt: skip
     prior = Latents()

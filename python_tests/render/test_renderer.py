@@ -45,7 +45,7 @@ def _render(field: Field, shading: Lighting | None = None, **options: object) ->
     background = Background(BackgroundConfig(kind="solid"))
     colors = options.pop("colors", torch.zeros(len(cameras), 3))
     shading = shading or fixed_lighting("albedo", cameras)
-    march = options.pop("march", MarchConfig(step=0.02))
+    march = options.pop("march", MarchConfig(step_size=0.02))
     return render(field, occupancy, background, colors, cameras, shading, 32, march, **options)
 
 
@@ -81,7 +81,7 @@ def test_frontally_lit_ball_has_its_mean_shade() -> None:
     """
     cameras = orbit(1, elevation=20.0, distance=60.0, fov=1.6)
     shading = _lit(cameras, 50.0 * cameras.origin, textureless=1.0)
-    pictures = _render(_ball(-3.0), shading, cameras=cameras, march=MarchConfig(step=0.01))
+    pictures = _render(_ball(-3.0), shading, cameras=cameras, march=MarchConfig(step_size=0.01))
     # The rim, where opacity is partial, is also the darkest: weigh by opacity to keep it.
     mean = (pictures.image[:, :1].sum() / pictures.opacity.sum()).item()
     assert mean == pytest.approx(0.1 + 0.9 * 2.0 / 3.0, abs=0.01)
@@ -129,7 +129,7 @@ def test_gradients_reach_a_learned_background() -> None:
     cameras = orbit(2)
     pictures = render(
         _ball(), OccupancyGrid(32), background, torch.zeros(2, 3), cameras,
-        fixed_lighting("albedo", cameras), 16, MarchConfig(step=0.05),
+        fixed_lighting("albedo", cameras), 16, MarchConfig(step_size=0.05),
     )  # fmt: skip
     directions = cameras.rays(16)[1]
     behind = background(directions, torch.zeros(2, 3)).reshape(2, 16, 16, 3).permute(0, 3, 1, 2)
@@ -142,7 +142,7 @@ def test_views_in_any_order(generator: torch.Generator) -> None:
     """Rays that say which view is theirs see what rays in the order of the views see."""
     cameras = orbit(2)
     shading = _lit(cameras, cameras.origin * torch.tensor([[1.0], [-1.0]]), 0.0)
-    march = MarchConfig(step=0.05)
+    march = MarchConfig(step_size=0.05)
     colors = torch.rand(2, 3, generator=generator)
     field, occupancy = _ball(), OccupancyGrid(32)
     origins, directions = cameras.rays(16)

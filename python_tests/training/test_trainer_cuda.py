@@ -61,7 +61,7 @@ def _trainer(prior: Still, config: Config = TINY, seed: int = 0) -> Trainer:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"field": {"precision": "half"}}, {"march": {"growth": 0.01}}]
+    "changes", [{}, {"field": {"precision": "half"}}, {"march": {"cone_angle": 0.01}}]
 )
 @pytest.mark.parametrize("image_size", [16, 32])
 def test_a_step_never_waits_for_the_gpu(changes: dict, image_size: int) -> None:
@@ -135,7 +135,7 @@ def _picture(device: str, capacity: int | None = None) -> tuple[Rendered, Field]
     pictures = render(
         field, OccupancyGrid(16, device=device), Background(BackgroundConfig()).to(device),
         torch.ones(2, 3, device=device), cameras, fixed_lighting("diffuse", cameras), 24,
-        MarchConfig(step=0.03), capacity=capacity, want_normals=True,
+        MarchConfig(step_size=0.03), capacity=capacity, want_normals=True,
     )  # fmt: skip
     (pictures.image.square().mean() + pictures.rays.orientation.sum()).backward()
     return pictures, field
