@@ -30,8 +30,8 @@ from dfast.bench import machine, report
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.errors import ConfigError
-from dfast.guidance.diffusion import conditions_of
 from dfast.guidance.sds import sds_loss
+from dfast.guidance.variants import conditions_of
 from dfast.priors import load_prior
 from dfast.priors.loading.families import family
 from dfast.priors.loading.hub import find
@@ -196,30 +196,24 @@ def parts(trainer: Trainer, runs: int) -> dict[str, float]:
     image = picture().image.detach().requires_grad_()
 
     def encoded() -> Tensor:
-        return torch.autograd.grad(guidance.model_space(image).sum(), image)[0]
+        return torch.autograd.grad(guidance.encode_images(image).sum(), image)[0]
 
-    latent = guidance.model_space(image).detach()
-    network = _network(trainer)
+    latent = guidance.encode_images(image).detach()
+    network = guidance.prior.network
+    assert network is not None, "the prior loaded it when the guidance was built"
     args, options = _arguments(
-        network, lambda: guidance.gradient(latent, inputs, trainer.rng.device)
+        network, lambda: guidance.gradient(latent, inputs.guidance_batch(), trainer.rng.device)
     )
     gradients = [torch.zeros_like(p) for p in parameters]
     storage = {"field.table": trainer.field.storage}
     forward, both = timed(picture), timed(drawn)
-    latents = getattr(trainer.prior, "encode", None) is not None
     return {
         "unet_ms": timed(torch.no_grad()(lambda: network(*args, **options))),
-        "encode_ms": timed(encoded) if latents else 0.0,
+        "encode_ms": timed(encoded) if guidance.prior.is_latent else 0.0,
         "render_ms": forward,
         "backward_ms": max(both - forward, 0.0),
         "optimizer_ms": timed(lambda: trainer.optimizer.step(gradients, inputs.factor, storage)),
     }
-
-
-def _network(trainer: Trainer) -> Any:
-    """What the prior calls: the UNet, compiled if it is."""
-    prior: Any = trainer.prior
-    return getattr(prior, "_run", None) or prior.unet
 
 
 def _arguments(network: torch.nn.Module, call: Callable[[], object]) -> tuple[Any, Any]:

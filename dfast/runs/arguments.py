@@ -11,9 +11,9 @@ import torch
 from dfast._device import parse_device, pick_device
 from dfast._native import library
 from dfast._numbers import whole
-from dfast.config import Config, PriorConfig, presets
+from dfast.config import Config, presets
 from dfast.errors import ConfigError, PromptError
-from dfast.priors import Prior, check_prior, family_of, load_prior
+from dfast.priors import Prior, as_prior, family_of, load_prior
 
 
 def resolve_config(
@@ -68,7 +68,7 @@ def resolve_config(
         if length is None or length < 1:
             raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
         config = config.replace(train={"steps": length})
-    if isinstance(own := getattr(prior, "options", None), PriorConfig):
+    if not isinstance(prior, str) and (own := as_prior(prior).options) is not None:
         config = config.replace(prior=own)
     return config
 
@@ -87,7 +87,7 @@ def default_config(prior: str | Prior, device: str, *, download: bool = False) -
     if isinstance(prior, str):
         family = family_of(prior, download=download)
     else:
-        family = getattr(prior, "family", "shapes")
+        family = as_prior(prior).family
     return Config.default(device) if family == "shapes" else Config.for_prior(family)
 
 
@@ -105,7 +105,7 @@ class RunArguments(NamedTuple):
     """A device that is there and that dfast has kernels for."""
     config: Config
     """The complete configuration."""
-    prior: Any
+    prior: Prior
     """The prior; its weights are not read yet."""
 
 
@@ -125,10 +125,9 @@ def resolve_arguments(
     if not isinstance(prompt, str) or not prompt.strip():
         raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
     where = pick_device(device)
+    prior = prior if isinstance(prior, str) else as_prior(prior)
     settings = resolve_config(prior, where, config=config, steps=steps, download=download)
     library()  # names a missing extension now, before a folder is made
     if isinstance(prior, str):
-        model = load_prior(prior, where, download=download, options=settings.prior)
-    else:
-        model = check_prior(prior)
-    return RunArguments(" ".join(prompt.split()), where, settings, model)
+        prior = load_prior(prior, where, download=download, options=settings.prior)
+    return RunArguments(" ".join(prompt.split()), where, settings, as_prior(prior))
