@@ -196,12 +196,12 @@ def parts(trainer: Trainer, runs: int) -> dict[str, float]:
     image = picture().image.detach().requires_grad_()
 
     def encoded() -> Tensor:
-        return torch.autograd.grad(guidance.model_space(image).sum(), image)[0]
+        return torch.autograd.grad(guidance.encode_images(image).sum(), image)[0]
 
-    latent = guidance.model_space(image).detach()
+    latent = guidance.encode_images(image).detach()
     network = _network(trainer)
     args, options = _arguments(
-        network, lambda: guidance.gradient(latent, inputs, trainer.rng.device)
+        network, lambda: guidance.gradient(latent, inputs.guidance_batch(), trainer.rng.device)
     )
     gradients = [torch.zeros_like(p) for p in parameters]
     storage = {"field.table": trainer.field.storage}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfast.config import Config
 from dfast.config.schedules import learning_rate, ramp, t_range
+from dfast.guidance.base import GuidanceBatch
 from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.coarse_to_fine import level_weights
@@ -39,6 +40,12 @@ class StepInputs:
     """[1] weight of that regulariser"""
     against: Tensor
     """[1] share of CSD's pull away from the negative prompt"""
+
+    def guidance_batch(self) -> GuidanceBatch:
+        """Return the part of these inputs that a guidance may know."""
+        return GuidanceBatch(
+            self.cameras, self.shading, self.t, self.alpha, self.sigma, self.against
+        )
 
     def tensors(self) -> list[Tensor]:
         """All of them, in a fixed order."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from dfast.config import Config
 from dfast.config.schedules import resolution
 from dfast.errors import RunFolderError
-from dfast.guidance.diffusion import Guidance
+from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.sds import sds_loss
 from dfast.nn.adam import Adam
 from dfast.nn.occupancy import OccupancyGrid
@@ -69,8 +69,9 @@ class Trainer:
         self._wants_normals = max(config.regularizer.orientation) > 0
         self._recorded: tuple[object, ...] = ()
         self._staging = StagingBuffer(device)
-        self.guidance = Guidance(config.guidance, prior, prompt, device)
-        self._schedule = self.guidance.alpha.cpu(), self.guidance.sigma.cpu()
+        self.guidance = DiffusionGuidance(config.guidance, prior, prompt, device)
+        alpha, sigma = self.guidance.noise_schedule
+        self._schedule = alpha.cpu(), sigma.cpu()
 
     def train_step(self) -> Metrics:
         """Sample, render, ask the prior, inject its answer at the image, regularise, step.
@@ -106,7 +107,7 @@ class Trainer:
 
     def _run(self, inputs: StepInputs, size: int, capacity: int | None) -> dict[str, Tensor]:
         """`_device_step`, recorded where that is possible."""
-        linear = self.guidance.linear(self.step / self.config.train.steps)
+        linear = self.guidance.approximate_at(self.step / self.config.train.steps)
         if not self.guidance.cuda_graph_safe or (self.graphs.enabled and capacity is None):
             return self._device_step(inputs, size, capacity, linear)
         kind = ("step", size, capacity, linear)
@@ -128,8 +129,8 @@ class Trainer:
             inputs.shading, size, config.march, level_weights=inputs.levels, generator=rng.device,
             capacity=capacity, want_normals=self._wants_normals,
         )  # fmt: skip
-        x = self.guidance.model_space(pictures.image, linear=linear)
-        gradient = self.guidance.gradient(x, inputs, rng.device)
+        x = self.guidance.encode_images(pictures.image, approximate=linear)
+        gradient = self.guidance.gradient(x, inputs.guidance_batch(), rng.device)
         # A mean over pixels of what the model diffuses, as the regularisers are over the picture's.
         loss = sds_loss(x, gradient) / (len(x) * x.shape[-2] * x.shape[-1])
         loss = loss + self._regularize(pictures, inputs.orientation)
