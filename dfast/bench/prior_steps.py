@@ -30,8 +30,8 @@ from dfast.bench import machine, report
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.errors import ConfigError
-from dfast.guidance.diffusion import conditions_of
 from dfast.guidance.sds import sds_loss
+from dfast.guidance.variants import conditions_of
 from dfast.priors import load_prior
 from dfast.priors.loading.families import family
 from dfast.priors.loading.hub import find
@@ -196,7 +196,8 @@ def parts(trainer: Trainer, runs: int) -> dict[str, float]:
         return torch.autograd.grad(guidance.encode_images(image).sum(), image)[0]
 
     latent = guidance.encode_images(image).detach()
-    network, noise = _network(trainer), trainer.generators.device
+    network, noise = guidance.prior.network, trainer.generators.device
+    assert network is not None, "the prior loaded it when the guidance was built"
     args, options = _arguments(
         network, lambda: guidance.gradient(latent, inputs.guidance_batch(), noise)
     )
@@ -207,21 +208,13 @@ def parts(trainer: Trainer, runs: int) -> dict[str, float]:
         trainer.optimizer.step(gradients, inputs.rate_factor, half_copies)
 
     forward, both = timed(picture), timed(drawn)
-    latents = getattr(guidance.prior, "encode", None) is not None
     return {
         "unet_ms": timed(torch.no_grad()(lambda: network(*args, **options))),
-        "encode_ms": timed(encoded) if latents else 0.0,
+        "encode_ms": timed(encoded) if guidance.prior.is_latent else 0.0,
         "render_ms": forward,
         "backward_ms": max(both - forward, 0.0),
         "optimizer_ms": timed(optimized),
     }
-
-
-def _network(trainer: Trainer) -> Any:
-    """What the prior calls: the UNet, compiled if it is."""
-    guidance: Any = trainer.guidance
-    prior = guidance.prior
-    return getattr(prior, "_run", None) or prior.unet
 
 
 def _arguments(network: torch.nn.Module, call: Callable[[], object]) -> tuple[Any, Any]:

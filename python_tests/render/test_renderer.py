@@ -35,7 +35,7 @@ BALL = FieldConfig(
     blob_width=0.6,
     density_scale=100.0,
 )
-FINE = MarchConfig(step=0.02)
+FINE = MarchConfig(step_size=0.02)
 
 
 def _ball(color: float = 0.0, config: FieldConfig = BALL) -> Field:
@@ -107,7 +107,7 @@ def test_frontally_lit_ball_has_its_mean_shade() -> None:
     """
     cameras = orbit(1, elevation=20.0, distance=60.0, fov=1.6)
     lighting = _lit(cameras, 50.0 * cameras.origin, textureless=1.0)
-    pictures = _render(_ball(-3.0), lighting, cameras=cameras, march=MarchConfig(step=0.01))
+    pictures = _render(_ball(-3.0), lighting, cameras=cameras, march=MarchConfig(step_size=0.01))
     # The rim, where opacity is partial, is also the darkest. Weighing by opacity includes it.
     mean = (pictures.image[:, :1].sum() / pictures.opacity.sum()).item()
     assert mean == pytest.approx(0.1 + 0.9 * 2.0 / 3.0, abs=0.01)
@@ -161,7 +161,7 @@ def test_gradients_reach_a_learned_background() -> None:
         Scene(_ball(), OccupancyGrid(32), background),
         cameras,
         fixed_lighting("albedo", cameras),
-        RenderOptions(MarchConfig(step=0.05), normals="none"),
+        RenderOptions(MarchConfig(step_size=0.05), normals="none"),
         resolution=16,
         colors=torch.zeros(2, 3),
     )
@@ -176,7 +176,7 @@ def test_views_in_any_order(generator: torch.Generator) -> None:
     """Rays with camera ids in any order see what rays in the order of the cameras see."""
     cameras = orbit(2)
     lighting = _lit(cameras, cameras.origin * torch.tensor([[1.0], [-1.0]]), 0.0)
-    options = RenderOptions(MarchConfig(step=0.05))
+    options = RenderOptions(MarchConfig(step_size=0.05))
     colors = torch.rand(2, 3, generator=generator)
     scene = _scene(_ball())
     origins, directions = cameras.rays(16)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("needs_native")
 TINY = Config().replace(
     field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 16},
     occupancy={"resolution": 16, "every": 3, "warmup_steps": 6},
-    march={"step": 0.05},
+    march={"step_size": 0.05},
     shading={"albedo": 0.0, "ambient_only": 0.0, "ramp": 0.0},
     camera={"views": 2, "resolution": [[0.0, 16]]},
     train={"steps": 60, "log_every": 1000, "preview_every": 0, "checkpoint_every": 0},
@@ -138,8 +138,8 @@ def test_off_cuda_functions_are_called() -> None:
 
 def test_cuda_graphs_change_nothing_on_the_cpu() -> None:
     states = []
-    for capture in (True, False):
-        config = TINY.replace(train={"capture": capture, "steps": 6})
+    for enabled in (True, False):
+        config = TINY.replace(train={"cuda_graphs": enabled, "steps": 6})
         trainer = build_trainer(config, OraclePrior(12), "x", 3, torch.device("cpu"))
         for _ in range(6):
             trainer.train_step()
@@ -221,7 +221,7 @@ def test_graphs_replay_with_new_inputs_and_new_randomness() -> None:
 @pytest.mark.parametrize("changes", [{}, MIXED])
 def test_a_run_with_graphs_is_the_run_without(changes: dict[str, Any]) -> None:
     config = TINY.replace(**changes)
-    captured, plain = trainer_of(Grey(), config), trainer_of(Grey(), config, capture=False)
+    captured, plain = trainer_of(Grey(), config), trainer_of(Grey(), config, cuda_graphs=False)
     for step in range(40):
         if step == 30:
             captured.model.reset()
@@ -241,8 +241,8 @@ def test_a_fast_run_with_graphs_stays_close() -> None:
     from dfast.runs.train import result_of
 
     pictures = []
-    for capture in (True, False):
-        trainer = trainer_of(Grey(), capture=capture)
+    for enabled in (True, False):
+        trainer = trainer_of(Grey(), cuda_graphs=enabled)
         for _ in range(30):
             trainer.train_step()
         pictures.append(torch.from_numpy(result_of(trainer).render(resolution=32)).float())
@@ -300,7 +300,7 @@ def test_a_rewind_works_with_captured_steps() -> None:
 @on_gpu
 @pytest.mark.usefixtures("deterministic")
 def test_a_step_that_cannot_be_captured_runs_without_graph() -> None:
-    nosy, plain = trainer_of(Nosy()), trainer_of(Nosy(), capture=False)
+    nosy, plain = trainer_of(Nosy()), trainer_of(Nosy(), cuda_graphs=False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(30):

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("needs_cuda")]
 TINY = Config().replace(
     field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 16},
     occupancy={"resolution": 16, "every": 3, "warmup_steps": 6},
-    march={"step": 0.05},
+    march={"step_size": 0.05},
     shading={"ambient_only": 0.0},
     camera={"views": 2, "resolution": [[0.0, 16]]},
     train={"steps": 40, "log_every": 1000},
@@ -64,7 +64,7 @@ def _trainer(prior: Still, config: Config = TINY, seed: int = 0) -> Trainer:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"field": {"precision": "half"}}, {"march": {"growth": 0.01}}]
+    "changes", [{}, {"field": {"precision": "half"}}, {"march": {"cone_angle": 0.01}}]
 )
 @pytest.mark.parametrize("image_size", [16, 32])
 def test_a_step_never_waits_for_the_gpu(changes: dict[str, Any], image_size: int) -> None:
@@ -142,7 +142,7 @@ def _picture(device: str, max_samples: int | None = None) -> tuple[Rendering, Fi
         scene,
         cameras,
         fixed_lighting("diffuse", cameras),
-        RenderOptions(MarchConfig(step=0.03), max_samples=max_samples),
+        RenderOptions(MarchConfig(step_size=0.03), max_samples=max_samples),
         resolution=24,
         colors=torch.ones(2, 3, device=device),
     )
