@@ -16,7 +16,7 @@ from dfast.priors.loading.text_encoders import fits
 from dfast.priors.loading.weights import size_of
 from dfast.priors.pipelines.probe import call_unet, call_vae_encoder
 from dfast.runs.cost_model import Cost, cost
-from dfast.training.trainer import Trainer
+from dfast.training.build import build_trainer
 
 SAMPLE_BYTES = 400
 """Bytes that rendering needs for a sample along a ray. Used on CPUs, where torch does not record
@@ -100,7 +100,7 @@ def time_steps(prior: Prior, prompt: str, config: Config, device: torch.device) 
         config: its configuration.
         device: its device.
     """
-    trainer = Trainer(config, prior, prompt, 0, device)
+    trainer = build_trainer(config, prior, prompt, 0, device)
     cuda = device.type == "cuda"
     state = sum(t.nbytes for t in trainer.state_dict().values() if t.device.type == device.type)
     allocated = torch.cuda.memory_allocated(device) if cuda else 0
