@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from dfast import reference
-from dfast.bench import counts, scenes
-from dfast.bench.case import Case, Sizes, Work, dfast_cases, plain_cases
-from dfast.bench.plain import PlainField
+from dfast.bench import counts, inputs
+from dfast.bench.case import Case, Work, baseline_cases, dfast_cases
+from dfast.bench.sizes import Sizes
+from dfast.bench.torch_baseline import TorchField
 from dfast.bench.trace import stage
 from dfast.nn.adam import Adam
 from dfast.nn.field import Field
@@ -25,7 +26,7 @@ from dfast.render.volume import render_rays
 from dfast.scene.scene import build_field
 from dfast.training.sample_budget import SampleBudget
 
-FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
+FIELD = dataclasses.replace(inputs.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
 RATE = 1e-6
 """Small: the scene must be the same after a thousand steps. Adam's work does not depend on it."""
 BETAS, EPS = (0.9, 0.99), 1e-15
@@ -40,14 +41,14 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
             yield from dfast_cases(device_type, name, partial(render_step, look, size))
             if size <= sizes.reference_pixels:
                 build = partial(plain_step, look, size)
-                yield from plain_cases(name, build, quick=sizes.quick)
+                yield from baseline_cases(name, build, quick=sizes.quick)
     yield from dfast_cases(device_type, "E-adam", adam)
     build = partial(occupancy_update, sizes.cells)
     yield from dfast_cases(device_type, f"E-occupancy-{sizes.cells}", build)
 
 
 def _field(device: torch.device) -> Field:
-    made = build_field(FIELD, scenes.generator()).to(device)
+    made = build_field(FIELD, inputs.generator()).to(device)
     made.refresh_storage()
     return made
 
@@ -68,9 +69,9 @@ def cost(look: str, rays: int, total: int, parameters: int) -> counts.Cost:
     """A whole step's."""
     lit = look != "albedo"
     return (
-        counts.march(rays, total, scenes.CELLS)
+        counts.march(rays, total, inputs.CELLS)
         + counts.field(
-            total, scenes.GRID, FIELD.hidden, FIELD.layers, normal=lit, backward=True
+            total, inputs.GRID, FIELD.hidden, FIELD.layers, normal=lit, backward=True
         )
         + counts.shaded(rays, total, lit)
         + counts.adam(parameters)
@@ -79,18 +80,18 @@ def cost(look: str, rays: int, total: int, parameters: int) -> counts.Cost:
 
 def render_step(look: str, size: int, device: torch.device) -> Work:
     """dfast's step. On CUDA in as many sample slots as the trainer reserves."""
-    field, occupancy, v = _field(device), scenes.occupancy(device), scenes.view(size, device)
-    optimizer, shading = _optimizer(field), scenes.light(SHADING_MODES[look], device)
+    field, occupancy, v = _field(device), inputs.occupancy(device), inputs.view(size, device)
+    optimizer, shading = _optimizer(field), inputs.lighting(SHADING_MODES[look], device)
     parameters, factor = list(optimizer.parameters.values()), torch.ones(1, device=device)
-    total = int(scenes.samples(size, device).total)
+    total = int(inputs.samples(size, device).total)
     capacity = _slots(total, device)
     white = torch.ones(1, 3, device=device)
-    gradient = scenes.normal(device, size * size, 3)
+    gradient = inputs.normal(device, size * size, 3)
 
     def run() -> tuple[Tensor, ...]:
         with stage("render"):
             rays = render_rays(
-                field, occupancy, v.origins, v.directions, None, shading, scenes.MARCH,
+                field, occupancy, v.origins, v.directions, None, shading, inputs.MARCH,
                 background=white, jitter=v.jitter, capacity=capacity,
             )  # fmt: skip
         with stage("backward"):
@@ -108,28 +109,28 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
 def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) -> Work:
     """The same step from `dfast.reference`, autograd and torch's own Adam."""
     v, bits, shading = (
-        scenes.view(size, device),
-        scenes.occupancy(device).bits,
-        scenes.light(SHADING_MODES[look], device),
+        inputs.view(size, device),
+        inputs.occupancy(device).bits,
+        inputs.lighting(SHADING_MODES[look], device),
     )
-    field, lit = PlainField(_field(device), gathered=gathered), look != "albedo"
+    field, lit = TorchField(_field(device), gathered=gathered), look != "albedo"
     parameters = field.parameters()
     optimizer = torch.optim.Adam(parameters, lr=RATE, betas=BETAS, eps=EPS)
-    gradient = scenes.normal(device, size * size, 3)
+    gradient = inputs.normal(device, size * size, 3)
     lights = (shading.light_position, shading.ambient, shading.diffuse, shading.textureless)
-    total = int(scenes.samples(size, device).total)
+    total = int(inputs.samples(size, device).total)
 
     def run() -> tuple[Tensor, ...]:
         with stage("render"):
             s = reference.march(
-                v.origins, v.directions, bits, resolution=scenes.CELLS, radius=1.0,
-                step=scenes.STEP, jitter=v.jitter,
+                v.origins, v.directions, bits, resolution=inputs.CELLS, radius=1.0,
+                step=inputs.STEP, jitter=v.jitter,
             )  # fmt: skip
             tau, color, normal = field(s.x, want_gradient=lit)
             if normal is not None:
                 color, _ = reference.shade(normal, color, s.x, *lights, torch.zeros_like(s.ray))
             out, _, opacity, _ = reference.composite(
-                tau, s.dt, color, s.t, s.offsets, early_stop=scenes.EARLY_STOP
+                tau, s.dt, color, s.t, s.offsets, early_stop=inputs.EARLY_STOP
             )
             image = out + (1.0 - opacity)[:, None]
         with stage("backward"):
@@ -151,7 +152,7 @@ def adam(device: torch.device) -> Work:
     """Adam alone, over the field's parameters."""
     field = _field(device)
     optimizer, factor = _optimizer(field), torch.ones(1, device=device)
-    gradients = [scenes.normal(device, *p.shape) for p in optimizer.parameters.values()]
+    gradients = [inputs.normal(device, *p.shape) for p in optimizer.parameters.values()]
     numbers = sum(g.numel() for g in gradients)
     run = partial(optimizer.step, gradients, factor, {"table": field.storage})
     return Work(run, counts.adam(numbers), {"parameters": numbers})
@@ -160,10 +161,10 @@ def adam(device: torch.device) -> Work:
 def occupancy_update(cells: int, device: torch.device) -> Work:
     """A look at half the cells of a grid of cells^3, as the trainer takes now and then."""
     field, occupancy = _field(device), OccupancyGrid(cells, device=device)
-    draws = torch.Generator(device).manual_seed(scenes.SEED)
+    draws = torch.Generator(device).manual_seed(inputs.SEED)
     count = round(int((occupancy.density < 0).sum()) * 0.5)
     hidden, layers = FIELD.hidden, FIELD.layers
-    cost = counts.field(count, scenes.GRID, hidden, layers, normal=False, backward=False)
+    cost = counts.field(count, inputs.GRID, hidden, layers, normal=False, backward=False)
     return Work(
         lambda: occupancy.update(field.density, draws, fraction=0.5), cost, {"cells": count},
         generators=(draws,),

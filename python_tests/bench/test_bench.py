@@ -12,8 +12,19 @@ from PIL import Image
 from torch import Tensor
 
 from dfast import reference
-from dfast.bench import counts, machine, peers, plain, report, runner, scenes, step, timing, trace
-from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE, UNTOUCHED, Case, Work
+from dfast.bench import (
+    counts,
+    inputs,
+    machine,
+    peers,
+    report,
+    runner,
+    step,
+    timing,
+    torch_baseline,
+    trace,
+)
+from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE, DIFFUSERS, Case, Work
 from dfast.bench.suite import LETTERS, cases, parse_letters
 from dfast.cli.main import main
 from dfast.errors import ConfigError
@@ -28,41 +39,44 @@ CPU = torch.device("cpu")
 def test_marching_keeps_the_samples_of_the_workload() -> None:
     """110 308 samples on 711 rays are the published counts; a sample on a cell's face may fall
     either way in float32."""
-    samples = scenes.samples(64, CPU)
+    samples = inputs.samples(64, CPU)
     assert abs(int(samples.total) - 110_308) <= 5
     assert int((samples.offsets.diff() > 0).sum()) == 711
 
 
 def test_the_grid_is_the_one_of_the_workload() -> None:
-    assert scenes.GRID.entries * scenes.GRID.features == 12_203_840
-    assert step.FIELD.grid.levels == scenes.GRID.levels == 16
+    assert inputs.GRID.entries * inputs.GRID.features == 12_203_840
+    assert step.FIELD.grid.levels == inputs.GRID.levels == 16
 
 
 def test_points_along_rays_lie_on_them_and_in_the_cube() -> None:
-    x = scenes.points(2 * 4096, CPU, "rays")
+    x = inputs.points(2 * 4096, CPU, "rays")
     assert x.shape == (8192, 3) and float(x.min()) >= 0 and float(x.max()) <= 1
-    v = scenes.view(64, CPU)
+    v = inputs.view(64, CPU)
     middle = 64 * 32 + 32  # a ray through the middle of the picture
     offset = 2.0 * x.view(4096, 2, 3)[middle] - 1.0 - v.origins[middle]
     off = torch.linalg.cross(offset, v.directions[middle].expand_as(offset))
     assert float(off.norm(dim=-1).max()) < 1e-5
     with pytest.raises(ValueError, match="multiple of 4096 along rays, got 100"):
-        scenes.points(100, CPU, "rays")
+        inputs.points(100, CPU, "rays")
 
 
 def test_inputs_are_the_same_each_time() -> None:
-    assert torch.equal(scenes.points(64, CPU), scenes.points(64, CPU))
-    assert torch.equal(scenes.normal(CPU, 8, seed=3), scenes.normal(CPU, 8, seed=3))
+    assert torch.equal(inputs.points(64, CPU), inputs.points(64, CPU))
+    assert torch.equal(inputs.normal(CPU, 8, seed=3), inputs.normal(CPU, 8, seed=3))
 
 
 def test_gathered_encoding_is_the_reference() -> None:
     spec = GridSpec(5, 2, 9, 4, 64, "linear")
     assert any(spec.dense) and not all(spec.dense)
-    x, table = scenes.uniform(CPU, 300, 3), scenes.normal(CPU, spec.entries, 2)
+    x, table = inputs.uniform(CPU, 300, 3), inputs.normal(CPU, spec.entries, 2)
     x[0], x[1] = 0.0, 1.0
     table.requires_grad_()
-    a = scenes.normal(CPU, 300, spec.outputs, seed=1)
-    got, expected = plain.encode(x, table, spec), reference.hash_encode(x, table, spec)
+    a = inputs.normal(CPU, 300, spec.outputs, seed=1)
+    got, expected = (
+        torch_baseline.gathered_encode(x, table, spec),
+        reference.hash_encode(x, table, spec),
+    )
     torch.testing.assert_close(got, expected)
     d_got, d_expected = (torch.autograd.grad(e, table, a)[0] for e in (got, expected))
     torch.testing.assert_close(d_got, d_expected)
@@ -74,24 +88,27 @@ def test_plain_fields_agree_with_the_field_to_second_order() -> None:
     config = step.FIELD.__class__(
         **{**vars(step.FIELD), "grid": step.FIELD.grid.__class__(4, 2, 9, 4, 32, "linear")}
     )
-    field = build_field(config, scenes.generator())
+    field = build_field(config, inputs.generator())
     with torch.no_grad():
         field.table.mul_(3e3)  # values that matter
-    x = 1.6 * scenes.uniform(CPU, 200, 3) - 0.8
-    gradients = [scenes.normal(CPU, *shape) for shape in ((200,), (200, 3), (200, 3))]
+    x = 1.6 * inputs.uniform(CPU, 200, 3) - 0.8
+    gradients = [inputs.normal(CPU, *shape) for shape in ((200,), (200, 3), (200, 3))]
 
-    def results(net: Field | plain.PlainField) -> list[Tensor]:
+    def results(net: Field | torch_baseline.TorchField) -> list[Tensor]:
         values = list(net(x, want_gradient=True))
         return [*values, *torch.autograd.grad(values, list(net.parameters()), gradients)]
 
     expected = results(field)
     with torch.no_grad():  # as the benchmark of value and normal asks
-        bare = [plain.PlainField(field, gathered=g)(x, want_gradient=True) for g in (False, True)]
+        bare = [
+            torch_baseline.TorchField(field, gathered=g)(x, want_gradient=True)
+            for g in (False, True)
+        ]
     for values in bare:
         assert all(v is not None for v in values)
         torch.testing.assert_close(values.gradient, expected[2].detach(), rtol=1e-3, atol=1e-3)
     for gathered in (False, True):
-        got = results(plain.PlainField(field, gathered=gathered))
+        got = results(torch_baseline.TorchField(field, gathered=gathered))
         for mine, theirs in zip(expected, got, strict=True):
             error = (mine - theirs).detach().norm() / theirs.detach().norm()
             assert float(error) < 1e-4
@@ -117,7 +134,7 @@ def test_counts() -> None:
     assert counts.adam(10).bytes == 340
     both = counts.Cost(1, 2) + counts.Cost(3, 4)
     assert both == (4, 6)
-    sizes = {"points": 100, "grid": scenes.GRID, "width": 64, "layers": 2}
+    sizes = {"points": 100, "grid": inputs.GRID, "width": 64, "layers": 2}
     value = counts.field(**sizes, normal=False, backward=False)
     second = counts.field(**sizes, normal=True, backward=True)
     assert second.flops > 5 * value.flops and second.bytes > value.bytes
@@ -133,8 +150,8 @@ def test_every_workload_has_dfast_and_each_case_once(device: str, quick: bool) -
     assert {case.letter for case in made} == expected
     own = {w for w, v in names if v == DFAST}
     assert own == {w for w, _ in names}
-    recorded = {DFAST, UNTOUCHED} if device == "cuda" else set()
-    assert all(case.captured == (case.variant in recorded) for case in made)
+    recorded = {DFAST, DIFFUSERS} if device == "cuda" else set()
+    assert all(case.cuda_graph == (case.variant in recorded) for case in made)
     assert (EAGER in {v for _, v in names}) == (device == "cuda")
     assert {case.letter for case in cases(device, "BD", quick=quick)} == {"B", "D"}
 
@@ -292,7 +309,7 @@ def test_launches_and_waits_are_counted() -> None:
 @pytest.mark.usefixtures("needs_cuda")
 def test_a_captured_case_replays() -> None:
     x = torch.zeros(1, device="cuda")
-    case = Case("A-x", DFAST, lambda device: _work(lambda: x.add_(1)), captured=True)
+    case = Case("A-x", DFAST, lambda device: _work(lambda: x.add_(1)), cuda_graph=True)
     cuda = torch.device("cuda")
     call, _, _ = timing.prepare(case, case.build(cuda), cuda)
     before = float(x)
