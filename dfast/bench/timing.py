@@ -100,7 +100,7 @@ def prepare(case: Case, work: Work, device: torch.device) -> tuple[Callable[[], 
     return call, held, torch.cuda.max_memory_allocated(device) - held
 
 
-def _runs(one: float, seconds: float) -> int:
+def run_count(one: float, seconds: float) -> int:
     """Return how many runs that take `one` second each fit in `seconds`, 3 to RUNS."""
     return max(3, min(RUNS, int(seconds / max(one, 1e-9))))
 
@@ -119,7 +119,7 @@ def _wall(call: Callable[[], object], seconds: float) -> float:
         torch.cuda.synchronize()
         return perf_counter() - start
 
-    return _median_ms([timed() for _ in range(_runs(timed(), seconds))])
+    return _median_ms([timed() for _ in range(run_count(timed(), seconds))])
 
 
 def _queued(call: Callable[[], object], wall_ms: float, seconds: float) -> float:
@@ -146,5 +146,5 @@ def _on_cpu(work: Work, seconds: float) -> float:
         return perf_counter() - start
 
     first = timed()  # warms up
-    runs = _runs(first, seconds) if first < seconds else 1
+    runs = run_count(first, seconds) if first < seconds else 1
     return _median_ms([timed() for _ in range(runs)])

@@ -56,7 +56,7 @@ def count(call: Callable[[], object]) -> Counted | None:
         The counts, or None where the profiler sees nothing.
     """
     own = own_waits()
-    events = _events(call)
+    events = profiled_events(call)
     work = [event for event in events if event.get("cat") in ON_DEVICE]
     if not work:
         return None
@@ -73,8 +73,8 @@ def own_waits() -> int:
     # CUDA graphs are not traced correctly after CUPTI was torn down and set up again.
     os.environ.setdefault("TEARDOWN_CUPTI", "0")
     os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
-    _events(lambda: None)  # the first trace of a process misses some waits
-    return sum(map(_waits, _events(lambda: None)))
+    profiled_events(lambda: None)  # the first trace of a process misses some waits
+    return sum(map(_waits, profiled_events(lambda: None)))
 
 
 def _waits(event: dict) -> bool:
@@ -83,7 +83,7 @@ def _waits(event: dict) -> bool:
     return event.get("cat") in ("cuda_runtime", "cuda_driver") and name in WAITS
 
 
-def _events(call: Callable[[], object]) -> list[dict]:
+def profiled_events(call: Callable[[], object]) -> list[dict]:
     """Return the named events of a call in torch's profiler."""
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
