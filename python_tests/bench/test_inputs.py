@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dfast.bench import (
-    inputs,
-    step,
-)
+from dfast.bench import inputs, step
 
 CPU = torch.device("cpu")
 

@@ -9,11 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dfast.bench import (
-    counts,
-    inputs,
-    report,
-)
+from dfast.bench import counts, inputs, report
 from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE
 from dfast.ops.hashgrid import GridSpec
 

@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfast.bench import (
-    counts,
-    machine,
-    peers,
-    runner,
-)
+from dfast.bench import counts, machine, peers, runner
 from dfast.bench.case import DFAST, GATHERED, REFERENCE, Case, Work
 from dfast.cli.main import main
 

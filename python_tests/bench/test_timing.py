@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfast.bench import (
-    counts,
-    timing,
-    trace,
-)
+from dfast.bench import counts, timing, trace
 from dfast.bench.case import DFAST, Case, Work
 
 

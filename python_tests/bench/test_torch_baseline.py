@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 
 from dfast import reference
-from dfast.bench import (
-    inputs,
-    step,
-    torch_baseline,
-)
+from dfast.bench import inputs, step, torch_baseline
 from dfast.bench.suite import cases
 from dfast.nn.field import Field
 from dfast.ops.hashgrid import GridSpec
