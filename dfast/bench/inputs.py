@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from dfast.ops.hashgrid import GridSpec
 from dfast.ops.march import Samples, march
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import Lighting, fixed_lighting
+from dfast.scene.rays import RayBatch
 
 CELLS = 128
 """Cells a side of the occupancy grid."""
@@ -28,31 +28,32 @@ STEP = 2.0 * math.sqrt(3.0) / 1024
 EARLY_STOP = 1e-4
 """Transmittance below which a ray ends."""
 GRID = GridSpec(
-    levels=16, features=2, log2_entries=19, base_resolution=16, max_resolution=2048,
+    levels=16,
+    features=2,
+    log2_entries=19,
+    base_resolution=16,
+    max_resolution=2048,
     interpolation="linear",
-)  # fmt: skip
+)
 FIELD = FieldConfig(
     grid=GridConfig(
-        levels=16, features=2, log2_entries=19, base_resolution=16, max_resolution=2048,
+        levels=16,
+        features=2,
+        log2_entries=19,
+        base_resolution=16,
+        max_resolution=2048,
         interpolation="linear",
     ),
-    hidden=64, layers=2, density_activation="exp", density_scale=1.0, density_bias=0.0,
+    hidden=64,
+    layers=2,
+    density_activation="exp",
+    density_scale=1.0,
+    density_bias=0.0,
     blob="none",
-)  # fmt: skip
+)
 """The field of workload D: 16 levels, MLP 32-64-64-4, density exp."""
 MARCH = MarchConfig(step=STEP, early_stop=EARLY_STOP)
 SEED = 2026
-
-
-class View(NamedTuple):
-    """R rays of one camera."""
-
-    origins: Tensor
-    """[R, 3]."""
-    directions: Tensor
-    """Unit vectors [R, 3]."""
-    jitter: Tensor
-    """[R] in [0, 1): places the samples at whole steps from where the ray enters the cube."""
 
 
 def generator(seed: int = SEED) -> torch.Generator:
@@ -97,7 +98,7 @@ def lighting(shading_mode: str, device: torch.device) -> Lighting:
     return fixed_lighting(shading_mode, _camera()).to(device)
 
 
-def view(size: int, device: torch.device) -> View:
+def rays(size: int, device: torch.device) -> RayBatch:
     """Return rays through the centres of size * size pixels.
 
     dfast starts a ray's first interval where the ray enters the unit sphere. The packages it is
@@ -110,7 +111,11 @@ def view(size: int, device: torch.device) -> View:
     across = (origins - along[:, None] * directions).square().sum(-1)
     near = -along - (1.0 - across).clamp(min=0.0).sqrt()
     jitter = ((enter - near) / STEP % 1.0).clamp(max=1.0 - 2.0**-23)
-    return View(*(v.contiguous().to(device) for v in (origins, directions, jitter)))
+    return RayBatch(
+        origins.contiguous().to(device),
+        directions.contiguous().to(device),
+        jitter=jitter.contiguous().to(device),
+    )
 
 
 def _cube(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,10 +132,9 @@ def samples(size: int, device: torch.device) -> Samples:
 
     There are 110 309, 1 761 052 and 7 044 194 of them at 64, 256 and 512 pixels.
     """
-    v = view(size, device)
-    bits = occupancy(device).bits
+    r, grid = rays(size, device), occupancy(device)
     return march(
-        v.origins, v.directions, bits, resolution=CELLS, radius=1.0, step=STEP, jitter=v.jitter
+        r.origins, r.directions, grid.bits, resolution=CELLS, radius=1.0, step=STEP, jitter=r.jitter
     )
 
 
@@ -148,12 +152,12 @@ def points(count: int, device: torch.device, layout: str = "uniform") -> Tensor:
         return uniform(device, count, 3)
     if count % 4096:
         raise ValueError(f"count must be a multiple of 4096 along rays, got {count}")
-    v = view(64, torch.device("cpu"))
-    enter, leave = _cube(v.origins, v.directions)
+    r = rays(64, torch.device("cpu"))
+    enter, leave = _cube(r.origins, r.directions)
     meets = enter < leave
     enter, leave = torch.where(meets, enter, 1.5), torch.where(meets, leave, 3.5)
     per_ray = count // 4096
     fraction = (torch.arange(per_ray) + 0.5) / per_ray
     t = enter[:, None] + (leave - enter)[:, None] * fraction
-    x = v.origins[:, None] + t[..., None] * v.directions[:, None]
+    x = r.origins[:, None] + t[..., None] * r.directions[:, None]
     return ((x + 1.0) * 0.5).clamp(0.0, 1.0).reshape(-1, 3).to(device)

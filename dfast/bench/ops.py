@@ -111,15 +111,21 @@ def marching(size: int, device: torch.device, *, plain: bool = False) -> Work:
         device: where it runs.
         plain: use `dfast.reference`.
     """
-    v, bits = inputs.view(size, device), inputs.occupancy(device).bits
+    rays, grid = inputs.rays(size, device), inputs.occupancy(device)
     total = int(inputs.samples(size, device).total)
     op = reference.march if plain else march
 
     def run() -> Samples:
         return op(
-            v.origins, v.directions, bits, resolution=inputs.CELLS, radius=1.0,
-            step=inputs.STEP, jitter=v.jitter, capacity=total,
-        )  # fmt: skip
+            rays.origins,
+            rays.directions,
+            grid.bits,
+            resolution=inputs.CELLS,
+            radius=1.0,
+            step=inputs.STEP,
+            jitter=rays.jitter,
+            capacity=total,
+        )
 
     cost = counts.march(size * size, total, inputs.CELLS)
     return Work(run, cost, {"rays": size * size, "samples": total})
@@ -134,17 +140,17 @@ def compositing(size: int, device: torch.device, *, plain: bool = False) -> Work
         plain: use `dfast.reference`.
     """
     s = inputs.samples(size, device)
-    rays, total = size * size, len(s.t)
+    num_rays, total = size * size, len(s.t)
     density = (10.0 * inputs.uniform(device, total)).requires_grad_()
     rgb = inputs.uniform(device, total, 3, seed=1).requires_grad_()
-    gradients = (inputs.normal(device, rays, 3), inputs.normal(device, rays, seed=1))
+    gradients = (inputs.normal(device, num_rays, 3), inputs.normal(device, num_rays, seed=1))
     op = reference.composite if plain else composite
 
     def run() -> object:
         color, _, opacity, _ = op(density, s.dt, rgb, s.t, s.offsets, early_stop=inputs.EARLY_STOP)
         return torch.autograd.grad((color, opacity), (density, rgb), gradients)
 
-    return Work(run, counts.composite(rays, total), {"rays": rays, "samples": total})
+    return Work(run, counts.composite(num_rays, total), {"rays": num_rays, "samples": total})
 
 
 def lit_compositing(size: int, device: torch.device) -> Work:
@@ -152,24 +158,31 @@ def lit_compositing(size: int, device: torch.device) -> Work:
 
     There are normals and a light; the backward pass is from a random gradient of the colours.
     """
-    s, v = inputs.samples(size, device), inputs.view(size, device)
-    rays, total = size * size, len(s.t)
+    s, rays = inputs.samples(size, device), inputs.rays(size, device)
+    num_rays, total = size * size, len(s.t)
     density = (10.0 * inputs.uniform(device, total)).requires_grad_()
     albedo = inputs.uniform(device, total, 3, seed=1).requires_grad_()
     gradient = inputs.normal(device, total, 3, seed=2).requires_grad_()
     lit = inputs.lighting("diffuse", device)
     lights = (lit.light_position, lit.ambient, lit.diffuse, lit.textureless)
-    white, d_color = torch.ones(1, 3, device=device), inputs.normal(device, rays, 3)
+    white, d_color = torch.ones(1, 3, device=device), inputs.normal(device, num_rays, 3)
 
     def run() -> object:
         pixels = shade_composite(
-            density, albedo, gradient, s, v.directions, None, *lights, background=white,
+            density,
+            albedo,
+            gradient,
+            s,
+            rays.directions,
+            None,
+            *lights,
+            background=white,
             early_stop=inputs.EARLY_STOP,
-        )  # fmt: skip
+        )
         return torch.autograd.grad(pixels.color, (density, albedo, gradient), d_color)
 
-    cost = counts.shaded(rays, total, lit=True)
-    return Work(run, cost, {"rays": rays, "samples": total})
+    cost = counts.shaded(num_rays, total, lit=True)
+    return Work(run, cost, {"rays": num_rays, "samples": total})
 
 
 def field(what: str, count: int, device: torch.device) -> Work:

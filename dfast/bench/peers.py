@@ -18,6 +18,7 @@ from torch import Tensor
 from dfast.bench import counts, inputs, step
 from dfast.bench.case import Case, Work, count_name
 from dfast.bench.sizes import Sizes
+from dfast.scene.rays import RayBatch
 
 NAMES = ("nerfacc", "tinycudann")
 
@@ -44,9 +45,9 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
             yield Case(f"C-composite-{size}", "nerfacc", partial(compositing, size))
     if not absent:
         for size in sizes.steps:
-            for look in step.SHADING_MODES:
-                run = partial(render_step, look, size)
-                yield Case(f"E-{look}-{size}", "nerfacc + tinycudann", run)
+            for shading in step.SHADING_MODES:
+                run = partial(render_step, shading, size)
+                yield Case(f"E-{shading}-{size}", "nerfacc + tinycudann", run)
 
 
 def _grid_config() -> dict[str, object]:
@@ -54,10 +55,14 @@ def _grid_config() -> dict[str, object]:
     g = inputs.GRID
     scale = (g.max_resolution / g.base_resolution) ** (1.0 / (g.levels - 1))
     return {
-        "otype": "HashGrid", "n_levels": g.levels, "n_features_per_level": g.features,
-        "log2_hashmap_size": g.log2_entries, "base_resolution": g.base_resolution,
-        "per_level_scale": scale, "interpolation": "Linear",
-    }  # fmt: skip
+        "otype": "HashGrid",
+        "n_levels": g.levels,
+        "n_features_per_level": g.features,
+        "log2_hashmap_size": g.log2_entries,
+        "base_resolution": g.base_resolution,
+        "per_level_scale": scale,
+        "interpolation": "Linear",
+    }
 
 
 def _encoding() -> Any:
@@ -80,9 +85,12 @@ def grid(what: str, count: int, layout: str, device: torch.device) -> Work:
 def field(what: str, count: int, device: torch.device) -> Work:
     """Return the work of workload D without normals in tiny-cuda-nn's fused network in fp16."""
     network = {
-        "otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "None",
-        "n_neurons": inputs.FIELD.hidden, "n_hidden_layers": inputs.FIELD.layers,
-    }  # fmt: skip
+        "otype": "FullyFusedMLP",
+        "activation": "ReLU",
+        "output_activation": "None",
+        "n_neurons": inputs.FIELD.hidden,
+        "n_hidden_layers": inputs.FIELD.layers,
+    }
     net = import_module("tinycudann").NetworkWithInputEncoding(3, 4, _grid_config(), network)
     x, backward = inputs.uniform(device, count, 3), what.endswith("backward")
     gradients = (inputs.normal(device, count), inputs.normal(device, count, 3, seed=1))
@@ -94,13 +102,17 @@ def field(what: str, count: int, device: torch.device) -> Work:
             return torch.autograd.grad(results, net.params, gradients) if backward else results
 
     cost = counts.field(
-        count, inputs.GRID, inputs.FIELD.hidden, inputs.FIELD.layers,
-        normal=False, backward=backward,
-    )  # fmt: skip
+        count,
+        inputs.GRID,
+        inputs.FIELD.hidden,
+        inputs.FIELD.layers,
+        normal=False,
+        backward=backward,
+    )
     return Work(run, cost, {"points": count})
 
 
-def _sampler(device: torch.device) -> Callable[[inputs.View], tuple[Tensor, Tensor, Tensor]]:
+def _sampler(device: torch.device) -> Callable[[RayBatch], tuple[Tensor, Tensor, Tensor]]:
     """Return nerfacc's marching: rays to ray index, start and end of each sample, each [M]."""
     estimator = import_module("nerfacc").OccGridEstimator(
         roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=inputs.CELLS, levels=1
@@ -109,11 +121,15 @@ def _sampler(device: torch.device) -> Callable[[inputs.View], tuple[Tensor, Tens
     estimator = estimator.to(device).eval()
 
     @torch.no_grad()
-    def sample(v: inputs.View) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(rays: RayBatch) -> tuple[Tensor, Tensor, Tensor]:
         ray, start, end = estimator.sampling(
-            v.origins, v.directions, render_step_size=inputs.STEP, stratified=False,
-            early_stop_eps=0.0, alpha_thre=0.0,
-        )  # fmt: skip
+            rays.origins,
+            rays.directions,
+            render_step_size=inputs.STEP,
+            stratified=False,
+            early_stop_eps=0.0,
+            alpha_thre=0.0,
+        )
         return ray, start, end
 
     return sample
@@ -121,64 +137,67 @@ def _sampler(device: torch.device) -> Callable[[inputs.View], tuple[Tensor, Tens
 
 def marching(size: int, device: torch.device) -> Work:
     """Return the work of workload B in nerfacc."""
-    v, sample = inputs.view(size, device), _sampler(device)
-    total = len(sample(v)[0])
+    rays, sample = inputs.rays(size, device), _sampler(device)
+    total = len(sample(rays)[0])
     cost = counts.march(size * size, total, inputs.CELLS)
-    return Work(lambda: sample(v), cost, {"rays": size * size, "samples": total})
+    return Work(lambda: sample(rays), cost, {"rays": size * size, "samples": total})
 
 
 def _composite(
-    ray: Tensor, start: Tensor, end: Tensor, density: Tensor, rgb: Tensor, rays: int
+    ray: Tensor, start: Tensor, end: Tensor, density: Tensor, rgb: Tensor, num_rays: int
 ) -> tuple[Tensor, Tensor]:
     """Return colour [R, 3] and opacity [R] composited by nerfacc."""
     nerfacc = import_module("nerfacc")
     weights, _, _ = nerfacc.render_weight_from_density(
-        start, end, density, ray_indices=ray, n_rays=rays
+        start, end, density, ray_indices=ray, n_rays=num_rays
     )
-    color = nerfacc.accumulate_along_rays(weights, values=rgb, ray_indices=ray, n_rays=rays)
-    opacity = nerfacc.accumulate_along_rays(weights, values=None, ray_indices=ray, n_rays=rays)
+    color = nerfacc.accumulate_along_rays(weights, values=rgb, ray_indices=ray, n_rays=num_rays)
+    opacity = nerfacc.accumulate_along_rays(weights, values=None, ray_indices=ray, n_rays=num_rays)
     return color, opacity[:, 0]
 
 
 def compositing(size: int, device: torch.device) -> Work:
     """Return the work of workload C in nerfacc, which composites without an early stop."""
-    ray, start, end = _sampler(device)(inputs.view(size, device))
-    rays, total = size * size, len(ray)
+    ray, start, end = _sampler(device)(inputs.rays(size, device))
+    num_rays, total = size * size, len(ray)
     density = (10.0 * inputs.uniform(device, total)).requires_grad_()
     rgb = inputs.uniform(device, total, 3, seed=1).requires_grad_()
-    gradients = (inputs.normal(device, rays, 3), inputs.normal(device, rays, seed=1))
+    gradients = (inputs.normal(device, num_rays, 3), inputs.normal(device, num_rays, seed=1))
 
     def run() -> object:
-        results = _composite(ray, start, end, density, rgb, rays)
+        results = _composite(ray, start, end, density, rgb, num_rays)
         return torch.autograd.grad(results, (density, rgb), gradients)
 
-    return Work(run, counts.composite(rays, total), {"rays": rays, "samples": total})
+    return Work(run, counts.composite(num_rays, total), {"rays": num_rays, "samples": total})
 
 
-def render_step(look: str, size: int, device: torch.device) -> Work:
+def render_step(shading: str, size: int, device: torch.device) -> Work:
     """Return the work of workload E in nerfacc, tiny-cuda-nn and torch.
 
     The grid is tiny-cuda-nn's, the MLP torch's, because normals need its second order, and Adam is
     torch's fused one.
     """
-    v, sample, lit = inputs.view(size, device), _sampler(device), look != "albedo"
+    rays, sample, lit = inputs.rays(size, device), _sampler(device), shading != "albedo"
     width = step.FIELD.hidden
     encoding, relu = _encoding(), torch.nn.ReLU
     mlp = torch.nn.Sequential(
-        torch.nn.Linear(inputs.GRID.outputs, width), relu(),
-        torch.nn.Linear(width, width), relu(), torch.nn.Linear(width, 4),
-    ).to(device)  # fmt: skip
+        torch.nn.Linear(inputs.GRID.outputs, width),
+        relu(),
+        torch.nn.Linear(width, width),
+        relu(),
+        torch.nn.Linear(width, 4),
+    ).to(device)
     parameters = [encoding.params, *mlp.parameters()]
     optimizer = torch.optim.Adam(
         parameters, lr=step.RATE, betas=step.BETAS, eps=step.EPS, fused=True
     )
-    light = inputs.lighting(step.SHADING_MODES[look], device)
+    light = inputs.lighting(step.SHADING_MODES[shading], device)
     gradient = inputs.normal(device, size * size, 3)
 
     def run() -> None:
-        ray, start, end = sample(v)
+        ray, start, end = sample(rays)
         t = 0.5 * (start + end)
-        x = (v.origins[ray] + t[:, None] * v.directions[ray]).requires_grad_(lit)
+        x = (rays.origins[ray] + t[:, None] * rays.directions[ray]).requires_grad_(lit)
         out = mlp(encoding((x + 1.0) * 0.5).float())
         blob = step.FIELD.blob_height * torch.exp(
             x.square().sum(-1) * (-0.5 / step.FIELD.blob_width**2)
@@ -196,7 +215,7 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
         optimizer.step()
         optimizer.zero_grad()
 
-    total = len(sample(v)[0])
+    total = len(sample(rays)[0])
     numbers = sum(p.numel() for p in parameters)
-    cost = step.cost(look, size * size, total, numbers)
+    cost = step.cost(shading, size * size, total, numbers)
     return Work(run, cost, {"rays": size * size, "samples": total})

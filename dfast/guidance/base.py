@@ -65,9 +65,7 @@ class Guidance(ABC):
         """
 
     @abstractmethod
-    def gradient(
-        self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator
-    ) -> Tensor:
+    def gradient(self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator) -> Tensor:
         """Return the gradient at `encoded`, [B, C, h, w] float32, with no graph.
 
         Args:

@@ -1,13 +1,11 @@
-"""From pictures to the gradient that a diffusion model sends back to them.
+"""Score distillation from a diffusion prior.
 
-What the variants compute is in `sds`; here is which predictions each of them needs, and how they
-are asked for.
+`dfast.guidance.sds` has the formulas of the variants; this module evaluates the prior for them.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,12 +14,10 @@ from torch.nn.functional import interpolate
 from dfast.config import GuidanceConfig
 from dfast.errors import ConfigError
 from dfast.guidance import sds
+from dfast.guidance.base import Guidance, GuidanceBatch
 from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import add_noise, ddim_step
 from dfast.scene.views import perp_neg_weights
-
-if TYPE_CHECKING:
-    from dfast.training.step_inputs import StepInputs
 
 BAD_PICTURES = (
     "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, "
@@ -44,11 +40,11 @@ def conditions_of(config: GuidanceConfig) -> tuple[Condition, ...]:
     return asked[config.variant] + (PERP_NEG if config.perp_neg else ())
 
 
-class Guidance:
+class DiffusionGuidance(Guidance):
     """A prior that has read the prompt, under one configuration.
 
     Attributes:
-        cuda_graph_safe: whether `model_space` and `gradient` may be recorded.
+        cuda_graph_safe: whether `encode_images` and `gradient` may be recorded.
     """
 
     def __init__(
@@ -93,62 +89,65 @@ class Guidance:
                 f"sees pixels, got {config.linear_until}"
             )
 
-    def linear(self, progress: float) -> bool:
-        """Whether the encoder is replaced by a linear map at this fraction of the run."""
+    @property
+    def noise_schedule(self) -> tuple[Tensor, Tensor]:
+        """Return the prior's (alpha [T], sigma [T])."""
+        return self.alpha, self.sigma
+
+    def approximate_at(self, progress: float) -> bool:
+        """Return whether the encoder is replaced by a linear map at this fraction of the run."""
         return progress < self.config.linear_until
 
-    def model_space(self, image: Tensor, *, linear: bool = False) -> Tensor:
-        """[B,3,H,W] in [0, 1] to what the model diffuses, [B,C,h,w], differentiable."""
-        seen = 2.0 * self._resized(image, self._side(linear)) - 1.0
+    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+        """Map images [B, 3, H, W] in [0, 1] to what the model diffuses, [B, C, h, w]."""
+        seen = 2.0 * self._resized(images, self._side(approximate)) - 1.0
         if self._encode is None:
             return seen
-        encoded: Tensor = self._encode(seen, linear=linear)
+        encoded: Tensor = self._encode(seen, linear=approximate)
         return encoded
 
-    def gradient(self, x: Tensor, inputs: StepInputs, generator: torch.Generator) -> Tensor:
-        """[B,C,h,w] float32, the gradient at x = `model_space`; no graph. Noise is drawn from
-        `generator`, on x's device.
-        """
+    def gradient(self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator) -> Tensor:
+        """Return w(t) times the variant's direction at `encoded`, [B, C, h, w] float32."""
         with torch.no_grad():
-            w = sds.weight(inputs.alpha, inputs.sigma, self.config.weighting)
-            return sds.scaled(self._direction(x.detach(), inputs, generator), w)
+            w = sds.weight(batch.alpha, batch.sigma, self.config.weighting)
+            return sds.scaled(self._direction(encoded.detach(), batch, generator), w)
 
-    def _direction(self, x: Tensor, inputs: StepInputs, generator: torch.Generator) -> Tensor:
+    def _direction(self, x: Tensor, batch: GuidanceBatch, generator: torch.Generator) -> Tensor:
         """The variant's direction, before w(t)."""
         config, scale = self.config, self.config.scale
         if config.variant == "ism":
-            noisy, inverted = self._invert(x, inputs)
-            text, base = self._predict(noisy, inputs)
+            noisy, inverted = self._invert(x, batch)
+            text, base = self._predict(noisy, batch)
             return sds.ism(text, base, inverted, scale)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
-        text, base, *negative = self._predict(
-            add_noise(x, noise, inputs.alpha, inputs.sigma), inputs
-        )
+        text, base, *negative = self._predict(add_noise(x, noise, batch.alpha, batch.sigma), batch)
         if config.variant == "sds":
             return sds.sds(text, base, noise, scale)
         if config.variant == "csd":
-            return sds.csd(text, base, negative[0] if negative else base, scale, inputs.against)
-        late = inputs.t >= LATE * len(self.alpha)
+            return sds.csd(
+                text, base, negative[0] if negative else base, scale, batch.negative_weight
+            )
+        late = batch.t >= LATE * len(self.alpha)
         return sds.nfsd(text, base, negative[0], late, scale)
 
-    def _predict(self, noisy: Tensor, inputs: StepInputs) -> list[Tensor]:
+    def _predict(self, noisy: Tensor, batch: GuidanceBatch) -> list[Tensor]:
         """[B,C,h,w] for each role of the variant, the text's led away from other views' words."""
-        told = list(self._ask(noisy, inputs.t, inputs, conditions_of(self.config)))
+        told = list(self._ask(noisy, batch.t, batch, conditions_of(self.config)))
         if self.config.perp_neg:
             *told, near, far = told
-            weights = perp_neg_weights(inputs.cameras.azimuth, inputs.cameras.elevation)
+            weights = perp_neg_weights(batch.cameras.azimuth, batch.cameras.elevation)
             told[0] = sds.perp_neg(told[0], told[1], torch.stack([near, far]), weights)
         return told
 
-    def _invert(self, x: Tensor, inputs: StepInputs) -> tuple[Tensor, Tensor]:
+    def _invert(self, x: Tensor, batch: GuidanceBatch) -> tuple[Tensor, Tensor]:
         """ISM's (x_t, eps_0(x_s)): x taken to the level s below t and on to t, without words."""
         steps = self.config.inversion_steps
         interval = max(1, round(self.config.delta_t * len(self.alpha)))
-        s = (inputs.t - interval).clamp(min=0)
-        path = [s * i // steps for i in range(steps + 1)] + [inputs.t]
+        s = (batch.t - interval).clamp(min=0)
+        path = [s * i // steps for i in range(steps + 1)] + [batch.t]
         noisy = predicted = x  # at level 0 a picture counts as its own noisy version
         for now, then in pairwise(path):
-            predicted = self._ask(noisy, now, inputs, ("null",))[0]
+            predicted = self._ask(noisy, now, batch, ("null",))[0]
             noisy = ddim_step(noisy, predicted, self._level(now), self._level(then))
         return noisy, predicted
 
@@ -156,12 +155,12 @@ class Guidance:
         return self.alpha[t], self.sigma[t]
 
     def _ask(
-        self, noisy: Tensor, t: Tensor, inputs: StepInputs, conditions: tuple[Condition, ...]
+        self, noisy: Tensor, t: Tensor, batch: GuidanceBatch, conditions: tuple[Condition, ...]
     ) -> Tensor:
         return self.prior.predict_noise(
             noisy, t, self._condition,
-            cameras=None if self.config.view_words == "none" else inputs.cameras,
-            textureless=inputs.shading.textureless > 0.5, conditions=conditions,
+            cameras=None if self.config.view_words == "none" else batch.cameras,
+            textureless=batch.lighting.textureless > 0.5, conditions=conditions,
         )  # fmt: skip
 
     def _side(self, linear: bool) -> int:

@@ -26,7 +26,7 @@ from dfast.priors.pipelines.probe import _ask, _encode
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.cost_model import Cost, cost
 from dfast.runs.out_of_memory import memory_suggestions
-from dfast.training.trainer import Trainer
+from dfast.training.build import build_trainer
 
 EFFICIENCY = 0.5
 """Share of a large matrix product's rate that these networks' large layers reach."""
@@ -163,7 +163,7 @@ class _Silent:
 
 def _timed(prior: Any, prompt: str, config: Config, device: torch.device) -> tuple[float, int, int]:
     """(seconds a step, bytes that rendering needs at once, bytes of the state)."""
-    trainer = Trainer(config, prior, prompt, 0, device)
+    trainer = build_trainer(config, prior, prompt, 0, device)
     cuda = device.type == "cuda"
     state = sum(t.nbytes for t in trainer.state_dict().values() if t.device.type == device.type)
     held = torch.cuda.memory_allocated(device) if cuda else 0

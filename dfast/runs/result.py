@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,14 +15,13 @@ from dfast._numbers import whole
 from dfast.config import Config
 from dfast.errors import ConfigError, RunFolderError
 from dfast.io.tensors import read_tensors, write_tensors
-from dfast.nn.field import Field
-from dfast.nn.occupancy import OccupancyGrid
+from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
 from dfast.runs.folder import RESULT
 from dfast.scene.cameras import CameraBatch, spherical
-from dfast.scene.coarse_to_fine import level_weights
 from dfast.scene.lighting import SHADING_MODES, fixed_lighting
-from dfast.scene.scene import build_field
+from dfast.scene.rays import RayBatch
+from dfast.scene.scene import Scene
 
 if TYPE_CHECKING:
     from dfast.mesh.mesh import Mesh
@@ -36,35 +35,26 @@ class Result:
     """A trained object in the unit sphere: azimuth 0 is its front (+x), z is up."""
 
     def __init__(
-        self,
-        field: Field,
-        occupancy: OccupancyGrid,
-        config: Config,
-        prompt: str,
-        seed: int,
-        prior: str,
-        steps: int,
+        self, scene: Scene, config: Config, prompt: str, seed: int, prior: str, steps: int
     ) -> None:
-        self.field, self.occupancy, self.config = field, occupancy, config
+        self.scene, self.config = scene, config
         self.prompt, self.seed, self.prior, self.steps = prompt, seed, prior, steps
-        levels = level_weights(1.0, field.spec.grid.resolutions, config.coarse_to_fine)
-        self._levels = None if levels is None else levels.to(self.device)
 
     @property
     def device(self) -> torch.device:
         """Where the object's tensors are."""
-        return self.field.table.device
+        return self.scene.device
 
     @torch.no_grad()
     def density(self, x: Tensor) -> Tensor:
         """Density per unit length [N] at world points x [N,3]; 0 outside the unit sphere."""
         x = x.to(self.device, torch.float32)
-        return self.field.density(x, self._levels) * (x.square().sum(-1) <= 1.0)
+        return self.scene.density(x) * (x.square().sum(-1) <= 1.0)
 
     @torch.no_grad()
     def albedo(self, x: Tensor) -> Tensor:
         """RGB in [0, 1], [N,3], at world points x [N,3]."""
-        return self.field(x.to(self.device, torch.float32), level_weights=self._levels).albedo
+        return self.scene.albedo(x.to(self.device, torch.float32))
 
     def render(
         self,
@@ -106,17 +96,18 @@ class Result:
     def _picture(self, cameras: CameraBatch, resolution: int, look: str) -> tuple[Tensor, Tensor]:
         """Premultiplied colour [R,3] and opacity [R,1]."""
         origins, directions = cameras.rays(resolution)
-        shading = fixed_lighting("albedo" if look == "normal" else look, cameras)
-        view = torch.arange(len(cameras), device=self.device, dtype=torch.int32)
-        view = view.repeat_interleave(resolution * resolution)
+        lighting = fixed_lighting("albedo" if look == "normal" else look, cameras)
+        camera_ids = torch.arange(len(cameras), device=self.device, dtype=torch.int32)
+        camera_ids = camera_ids.repeat_interleave(resolution * resolution)
+        unlit: Literal["image", "none"] = "image" if look == "normal" else "none"
+        options = RenderOptions(
+            self.config.march,
+            normals="shading" if lighting.lit else unlit,
+            level_weights=self.scene.level_weights,
+        )
         colors, opacities = [], []
-        for o, d, v in zip(
-            origins.split(CHUNK), directions.split(CHUNK), view.split(CHUNK), strict=True
-        ):
-            rays = render_rays(
-                self.field, self.occupancy, o, d, v, shading, self.config.march,
-                level_weights=self._levels, normal_picture=look == "normal",
-            )  # fmt: skip
+        for batch in RayBatch(origins, directions, camera_ids).split(CHUNK):
+            rays = render_rays(self.scene, batch, lighting, options)
             opacity = rays.opacity[:, None]
             colors.append(rays.color if rays.normal is None else 0.5 * (rays.normal + opacity))
             opacities.append(opacity)
@@ -153,11 +144,11 @@ class Result:
         """
         path = Path(path)
         path = path if path.suffix == ".safetensors" else path / RESULT
-        tensors = {f"field.{k}": v for k, v in self.field.state_dict().items()}
-        tensors |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
         run = {"prompt": self.prompt, "seed": self.seed, "prior": self.prior, "steps": self.steps}
         write_tensors(
-            path, tensors, {"format": FORMAT, "config": self.config.to_dict(), "run": run}
+            path,
+            self.scene.object_state(),
+            {"format": FORMAT, "config": self.config.to_dict(), "run": run},
         )
         return path
 
@@ -173,20 +164,9 @@ class Result:
         tensors, about = read_tensors(path, FORMAT)
         try:
             config = Config.from_dict(about["config"])
-            field = build_field(config.field)
-            occupancy = OccupancyGrid(
-                config.occupancy.resolution,
-                decay=config.occupancy.decay,
-                threshold=config.occupancy.threshold,
-            )
-            for prefix, module in (("field.", field), ("occupancy.", occupancy)):
-                own = {
-                    k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
-                }
-                module.load_state_dict(own)
-            field = field.to(where)
-            field.refresh_storage()
-            return cls(field, occupancy.to(where), config, **about["run"])
+            scene = Scene.from_config(config)
+            scene.load_object(tensors)
+            return cls(scene.to(where), config, **about["run"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise RunFolderError(f"'{path}': damaged ({str(error).splitlines()[0]})") from error
 

@@ -21,6 +21,7 @@ from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.out_of_memory import explain_out_of_memory
 from dfast.runs.result import Result
+from dfast.training.build import build_trainer
 from dfast.training.trainer import Metrics, Trainer
 
 
@@ -73,7 +74,7 @@ def train(
         about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
         folder = RunFolder(out, config, about, resume=resume)
     with explain_out_of_memory(where, config, model):
-        trainer = Trainer(config, model, prompt, number, where)
+        trainer = build_trainer(config, model, prompt, number, where)
     if folder is not None:
         folder.begin()  # not before the prior has read the prompt and loaded its weights
         if (state := folder.load_checkpoint()) is not None:
@@ -124,12 +125,11 @@ def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback
 def result_of(trainer: Trainer) -> Result:
     """The object as it is now; it shares the trainer's tensors."""
     return Result(
-        trainer.field,
-        trainer.occupancy,
+        trainer.scene,
         trainer.config,
         prompt=trainer.prompt,
         seed=trainer.seed,
-        prior=trainer.prior.name,
+        prior=trainer.prior_name,
         steps=trainer.step,
     )
 

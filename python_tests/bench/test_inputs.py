@@ -27,10 +27,10 @@ def test_the_grid_is_the_one_of_the_workload() -> None:
 def test_points_along_rays_lie_on_them_and_in_the_cube() -> None:
     x = inputs.points(2 * 4096, CPU, "rays")
     assert x.shape == (8192, 3) and float(x.min()) >= 0 and float(x.max()) <= 1
-    v = inputs.view(64, CPU)
+    rays = inputs.rays(64, CPU)
     middle = 64 * 32 + 32  # a ray through the middle of the picture
-    offset = 2.0 * x.view(4096, 2, 3)[middle] - 1.0 - v.origins[middle]
-    off = torch.linalg.cross(offset, v.directions[middle].expand_as(offset))
+    offset = 2.0 * x.view(4096, 2, 3)[middle] - 1.0 - rays.origins[middle]
+    off = torch.linalg.cross(offset, rays.directions[middle].expand_as(offset))
     assert float(off.norm(dim=-1).max()) < 1e-5
     with pytest.raises(ValueError, match="multiple of 4096 along rays, got 100"):
         inputs.points(100, CPU, "rays")

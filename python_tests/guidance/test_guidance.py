@@ -15,13 +15,13 @@ from torch.testing import assert_close
 
 from dfast.config import Config, GuidanceConfig
 from dfast.errors import ConfigError, PromptError
-from dfast.guidance.diffusion import BAD_PICTURES, Guidance, conditions_of
+from dfast.guidance.diffusion import BAD_PICTURES, DiffusionGuidance, conditions_of
 from dfast.priors.base import Condition
 from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import perp_neg_weights
 from dfast.training.step_inputs import StepInputs, draw
-from dfast.training.trainer import Trainer
+from dfast.training.build import build_trainer
 
 CPU = torch.device("cpu")
 SIZE = 6
@@ -94,13 +94,13 @@ def _inputs(config: Config, t: float = 0.6) -> StepInputs:
 def _gradient(prior: Any, t: float = 0.6, **guidance: Any) -> tuple[Tensor, Tensor, StepInputs]:
     """(gradient, x, inputs) of one step with w(t) = 1."""
     config = Config(guidance=GuidanceConfig(weighting="uniform", **guidance))
-    made = Guidance(config.guidance, prior, "a thing", CPU)
+    made = DiffusionGuidance(config.guidance, prior, "a thing", CPU)
     inputs = _inputs(config, t)
     image = torch.rand(
         config.camera.views, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2)
     )
-    x = made.model_space(image)
-    gradient = made.gradient(x, inputs, torch.Generator().manual_seed(1))
+    x = made.encode_images(image)
+    gradient = made.gradient(x, inputs.guidance_batch(), torch.Generator().manual_seed(1))
     assert gradient.dtype == torch.float32 and not gradient.requires_grad
     return gradient, x.detach(), inputs
 
@@ -212,31 +212,31 @@ def test_a_prior_is_told_no_cameras_where_views_are_none() -> None:
 
 def test_latents_carry_the_gradient_to_the_picture() -> None:
     prior = Latents()
-    guidance = Guidance(GuidanceConfig(linear_until=0.5), prior, "x", CPU)
+    guidance = DiffusionGuidance(GuidanceConfig(linear_until=0.5), prior, "x", CPU)
     image = torch.rand(2, 3, 2 * SIZE, 2 * SIZE, requires_grad=True)
-    x = guidance.model_space(image)
+    x = guidance.encode_images(image)
     assert x.shape == (2, 3, SIZE // 2, SIZE // 2)
     (gradient,) = torch.autograd.grad(x.sum(), image)
     assert_close(gradient.sum((-2, -1)), torch.full((2, 3), 2.0 * (SIZE // 2) ** 2))
     # Linear: the picture goes straight to the latents' size.
-    cheap = guidance.model_space(image, linear=True)
+    cheap = guidance.encode_images(image, approximate=True)
     assert cheap.shape == x.shape and cheap.requires_grad
     at_once = torch.nn.functional.interpolate(
         image, (SIZE // 2,) * 2, mode="bilinear", antialias=True
     )
     assert_close(cheap, (2.0 * at_once - 1.0) / 1.5)
-    assert [guidance.linear(p) for p in (0.0, 0.49, 0.5, 1.0)] == [True, True, False, False]
+    assert [guidance.approximate_at(p) for p in (0.0, 0.49, 0.5, 1.0)] == [True, True, False, False]
 
 
 def test_what_a_prior_cannot_do_is_said_before_it_is_asked() -> None:
     with pytest.raises(ConfigError, match=r"'guidance.perp_neg': expected false .*'oracle'"):
-        Guidance(GuidanceConfig(perp_neg=True), OraclePrior(), "x", CPU)
+        DiffusionGuidance(GuidanceConfig(perp_neg=True), OraclePrior(), "x", CPU)
     with pytest.raises(ConfigError, match=r"linear_until': expected 0 .* sees pixels, got 0.5"):
-        Guidance(GuidanceConfig(linear_until=0.5), Roles(), "x", CPU)
+        DiffusionGuidance(GuidanceConfig(linear_until=0.5), Roles(), "x", CPU)
     prior = Roles()
     prior.conditions = ("text", "negative")
     with pytest.raises(ConfigError, match=r"variant': expected 'sds' .* role 'null', got 'csd'"):
-        Guidance(GuidanceConfig(variant="csd"), prior, "x", CPU)
+        DiffusionGuidance(GuidanceConfig(variant="csd"), prior, "x", CPU)
     assert not prior.order
 
 
@@ -245,12 +245,12 @@ def test_the_embedded_prior_refuses_a_negative_prompt() -> None:
 
     prior = load_prior("shapes", CPU)
     with pytest.raises(PromptError, match="negative"):
-        Guidance(GuidanceConfig(negative="blurry"), prior, "a red chair", CPU)
+        DiffusionGuidance(GuidanceConfig(negative="blurry"), prior, "a red chair", CPU)
     # NFSD brings its own, of which nobody has heard who asks for the variant.
     with pytest.raises(ConfigError, match=r"'guidance.variant': expected 'sds' .* got 'nfsd'"):
-        Guidance(GuidanceConfig(variant="nfsd"), prior, "a red chair", CPU)
+        DiffusionGuidance(GuidanceConfig(variant="nfsd"), prior, "a red chair", CPU)
     for variant in ("sds", "csd", "ism"):
-        Guidance(GuidanceConfig(variant=variant), prior, "a red chair", CPU)
+        DiffusionGuidance(GuidanceConfig(variant=variant), prior, "a red chair", CPU)
 
 
 @pytest.mark.parametrize("variant", ["sds", "csd", "nfsd", "ism"])
@@ -277,6 +277,6 @@ def test_runs_step_with_every_variant(guidance: dict[str, Any]) -> None:
         camera={"views": 2, "resolution": [[0.0, 12]]}, train={"steps": 4},
     )  # fmt: skip
     prior = Latents()
-    trainer = Trainer(config, prior, "x", 0, CPU)
+    trainer = build_trainer(config, prior, "x", 0, CPU)
     norms = [float(torch.as_tensor(trainer.train_step()["gradient_norm"])) for _ in range(4)]
     assert all(math.isfinite(norm) and norm > 0 for norm in norms)

@@ -1,9 +1,10 @@
-"""What only a GPU can show: no waiting in a step, fixed capacities, agreement with the CPU."""
+"""What only a GPU can show: no waiting in a step, reserved samples, agreement with the CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ from torch.testing import assert_close
 from dfast.config import BackgroundConfig, Config, FieldConfig, GridConfig, MarchConfig
 from dfast.nn.field import Field
 from dfast.nn.occupancy import OccupancyGrid
-from dfast.render.outputs import Rendered
+from dfast.render.options import RenderOptions
+from dfast.render.outputs import Rendering
 from dfast.render.volume import render
 from dfast.scene.background import Background
 from dfast.scene.cameras import orbit
 from dfast.scene.lighting import fixed_lighting
-from dfast.scene.scene import build_field
+from dfast.scene.scene import Scene, build_field
+from dfast.training.build import build_trainer
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.trainer import Trainer
 
@@ -35,7 +38,7 @@ TINY = Config().replace(
 
 
 class Still:
-    """A prior that pulls every picture to grey and never touches the host."""
+    """A prior that pulls every image to grey and needs nothing of the host."""
 
     name = "still"
 
@@ -57,19 +60,19 @@ class Still:
 
 
 def _trainer(prior: Still, config: Config = TINY, seed: int = 0) -> Trainer:
-    return Trainer(config, prior, "x", seed, torch.device("cuda"))
+    return build_trainer(config, prior, "x", seed, torch.device("cuda"))
 
 
 @pytest.mark.parametrize(
     "changes", [{}, {"field": {"precision": "half"}}, {"march": {"growth": 0.01}}]
 )
 @pytest.mark.parametrize("image_size", [16, 32])
-def test_a_step_never_waits_for_the_gpu(changes: dict, image_size: int) -> None:
+def test_a_step_never_waits_for_the_gpu(changes: dict[str, Any], image_size: int) -> None:
     trainer = _trainer(Still(image_size), TINY.replace(**changes))
     for _ in range(SampleBudget.EXACT_STEPS + 2):
         trainer.train_step()
     torch.cuda.synchronize()
-    assert trainer.budget.capacity(16) is not None
+    assert trainer.budget.max_samples(16) is not None
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(6):
@@ -84,18 +87,20 @@ def test_non_finite_steps_are_skipped_on_the_device() -> None:
     prior = Still()
     trainer = _trainer(prior)
     trainer.train_step()
-    before = [p.detach().clone() for p in trainer.field.parameters()]
+    before = [p.detach().clone() for p in trainer.scene.field.parameters()]
     moments = {k: v.clone() for k, v in trainer.state_dict().items() if k.startswith("adam.")}
     prior.poison = True
     trainer.train_step()
     after = trainer.state_dict()
     assert all(torch.equal(v, after[k]) for k, v in moments.items())
-    assert all(torch.equal(a, b) for a, b in zip(before, trainer.field.parameters(), strict=True))
-    assert float(trainer.guard.skipped) == 1
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, trainer.scene.field.parameters(), strict=True)
+    )
+    assert float(trainer.health.skipped) == 1
     prior.poison = False
     trainer.train_step()
-    assert not torch.equal(before[0], trainer.field.table)
-    assert bool(torch.isfinite(trainer.field.table).all())
+    assert not torch.equal(before[0], trainer.scene.field.table)
+    assert bool(torch.isfinite(trainer.scene.field.table).all())
 
 
 @pytest.fixture
@@ -122,7 +127,7 @@ def test_deterministic_runs_and_resumed_runs_are_equal() -> None:
             assert torch.equal(value.cpu(), other.state_dict()[key].cpu()), key
 
 
-def _picture(device: str, capacity: int | None = None) -> tuple[Rendered, Field]:
+def _picture(device: str, max_samples: int | None = None) -> tuple[Rendering, Field]:
     config = FieldConfig(
         grid=GridConfig(levels=4, log2_entries=12, max_resolution=32), hidden=16, blob_height=6.0
     )
@@ -132,11 +137,15 @@ def _picture(device: str, capacity: int | None = None) -> tuple[Rendered, Field]
         field.table.copy_(0.1 * torch.randn(field.table.shape, generator=generator))
     field = field.to(device)
     cameras = orbit(2, device=device)
+    scene = Scene(field, OccupancyGrid(16), Background(BackgroundConfig())).to(device)
     pictures = render(
-        field, OccupancyGrid(16, device=device), Background(BackgroundConfig()).to(device),
-        torch.ones(2, 3, device=device), cameras, fixed_lighting("diffuse", cameras), 24,
-        MarchConfig(step=0.03), capacity=capacity, want_normals=True,
-    )  # fmt: skip
+        scene,
+        cameras,
+        fixed_lighting("diffuse", cameras),
+        RenderOptions(MarchConfig(step=0.03), max_samples=max_samples),
+        resolution=24,
+        colors=torch.ones(2, 3, device=device),
+    )
     (pictures.image.square().mean() + pictures.rays.orientation.sum()).backward()
     return pictures, field
 
@@ -144,11 +153,11 @@ def _picture(device: str, capacity: int | None = None) -> tuple[Rendered, Field]
 def test_slots_past_the_total_contribute_nothing() -> None:
     exact, reference = _picture("cuda")
     total = len(exact.rays.samples.t)
-    roomy, field = _picture("cuda", total + 5000)
-    samples = roomy.rays.samples
+    larger, field = _picture("cuda", total + 5000)
+    samples = larger.rays.samples
     assert int(samples.total) == total and len(samples.t) == total + 5000
     assert int(samples.offsets[-1]) == total
-    assert_close(roomy.image, exact.image, rtol=0, atol=1e-5)
+    assert_close(larger.image, exact.image, rtol=0, atol=1e-5)
     for a, b in zip(field.parameters(), reference.parameters(), strict=True):
         assert float((a.grad - b.grad).norm()) <= 1e-4 * float(b.grad.norm())
 
