@@ -15,7 +15,8 @@ trace           counts of kernels and host waits; NVTX ranges; Chrome traces
 machine         names and versions of the machine, and the best rates it reaches
 report          the table and the file
 runner          runs every case, one after the other
-prior_steps     whole training steps with diffusion priors, and their parts
+prior_steps     whole training steps with diffusion priors
+step_parts      the parts of such a step
 
 Nothing is imported here, because `dfast bench` checks its options before it imports torch.
 """

@@ -49,13 +49,13 @@ def _bench_priors(options: Namespace, out: Path | None) -> int:
     """Measure whole steps with diffusion models; 1 when one failed."""
     from dfast._device import pick_device
     from dfast._native import library
-    from dfast.bench import prior_steps as guidance
+    from dfast.bench import prior_steps
 
     library()
     steps = 100 if options.steps is None else options.steps
     if steps < 1:
         raise ConfigError(f"--steps: expected a whole number >= 1, got {steps}")
-    records = guidance.run(
+    records = prior_steps.run(
         [name.strip() for name in options.prior.split(",")],
         pick_device(options.device),
         settings=lambda made: changed(made, options.set),
@@ -65,5 +65,5 @@ def _bench_priors(options: Namespace, out: Path | None) -> int:
         out=out,
         say=lambda line: print(line, file=sys.stderr),
     )
-    print(guidance.table(records))
+    print(prior_steps.table(records))
     return int(any("error" in record for record in records))
