@@ -40,8 +40,8 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
         workload = f"F-unet-{name}" if size == "full" else "F-unet-tiny"
         yield from _both(device_type, workload, partial(unet, name, size))
     pixels = networks("sd15", size).image_size
-    for what in ("encode", "encode-backward"):
-        yield from _both(device_type, f"F-vae-{what}-{pixels}", partial(encoder, what, size))
+    for passes in ("encode", "encode-backward"):
+        yield from _both(device_type, f"F-vae-{passes}-{pixels}", partial(encoder, passes, size))
 
 
 def _both(device_type: str, workload: str, build: Callable[..., Work]) -> Iterator[Case]:
@@ -69,11 +69,11 @@ def unet(name: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
     return _work(model, run, _flops(run), tuned)
 
 
-def encoder(what: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
+def encoder(passes: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
     """Return the work of encoding one image.
 
     Args:
-        what: "encode", or "encode-backward" for the gradient by the image as well.
+        passes: "encode", or "encode-backward" for the gradient by the image as well.
         size: of the network.
         device: where it runs.
         tuned: use the fused blocks of dfast.
@@ -97,7 +97,7 @@ def encoder(what: str, size: Size, device: torch.device, *, tuned: bool) -> Work
         return torch.autograd.grad(latents, x, torch.ones_like(latents))[0]
 
     flops = _flops(forward)
-    if what == "encode":
+    if passes == "encode":
         return _work(model.encoder, forward, flops, tuned)
     return _work(
         model.encoder, backward, 2 * flops, tuned

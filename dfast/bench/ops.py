@@ -24,11 +24,11 @@ from dfast.scene.scene import build_field
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
     """Yield the cases of workloads A to D at these sizes."""
     for layout, count in sizes.points:
-        for what in ("forward", "backward", "backward-positions"):
-            name = f"A-{what}-{layout}-{count_name(count)}"
-            yield from dfast_cases(device_type, name, partial(grid, what, count, layout))
-            if what != "backward-positions" and count <= sizes.reference_points:
-                build = partial(torch_grid, what, count, layout)
+        for passes in ("forward", "backward", "backward-positions"):
+            name = f"A-{passes}-{layout}-{count_name(count)}"
+            yield from dfast_cases(device_type, name, partial(grid, passes, count, layout))
+            if passes != "backward-positions" and count <= sizes.reference_points:
+                build = partial(torch_grid, passes, count, layout)
                 yield from baseline_cases(name, build, quick=sizes.quick)
     for size in sizes.marched:
         yield from dfast_cases(device_type, f"B-march-{size}", partial(marching, size))
@@ -40,11 +40,11 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
         yield from dfast_cases(device_type, f"C-shade-composite-{size}", build)
         if size <= sizes.reference_pixels:
             yield Case(f"C-composite-{size}", REFERENCE, partial(compositing, size, plain=True))
-    for what in ("forward", "forward-backward", "normal", "normal-backward"):
-        name = f"D-{what}-{count_name(sizes.field_points)}"
-        yield from dfast_cases(device_type, name, partial(field, what, sizes.field_points))
+    for passes in ("forward", "forward-backward", "normal", "normal-backward"):
+        name = f"D-{passes}-{count_name(sizes.field_points)}"
+        yield from dfast_cases(device_type, name, partial(field, passes, sizes.field_points))
         if sizes.field_points <= sizes.reference_points:
-            build = partial(torch_field, what, sizes.field_points)
+            build = partial(torch_field, passes, sizes.field_points)
             yield from baseline_cases(name, build, quick=sizes.quick)
 
 
@@ -54,20 +54,20 @@ def _table(device: torch.device) -> Tensor:
     return inputs.normal(device, g.entries, g.features, seed=1).mul_(0.1)
 
 
-def _grid_cost(what: str, count: int) -> counts.Cost:
+def _grid_cost(passes: str, count: int) -> counts.Cost:
     """Return the cost of workload A, see `grid`."""
     g = inputs.GRID
-    if what == "forward":
+    if passes == "forward":
         return counts.encode(count, g)
     cost = counts.scatter(count, g)
-    return cost + counts.encode(count, g) if what == "backward-positions" else cost
+    return cost + counts.encode(count, g) if passes == "backward-positions" else cost
 
 
-def grid(what: str, count: int, layout: str, device: torch.device) -> Work:
+def grid(passes: str, count: int, layout: str, device: torch.device) -> Work:
     """Return the work of workload A in dfast.
 
     Args:
-        what: "forward" for the encoding, "backward" for the gradient of the table, and
+        passes: "forward" for the encoding, "backward" for the gradient of the table, and
             "backward-positions" for that of the positions as well.
         count: number of points.
         layout: of the points, see `inputs.points`.
@@ -79,28 +79,30 @@ def grid(what: str, count: int, layout: str, device: torch.device) -> Work:
 
     @torch.no_grad()
     def run() -> object:
-        if what == "forward":
+        if passes == "forward":
             return hashgrid._encode(x, table, spec, None, table_half)
         d_table = hashgrid._scatter(x, a, None, None, spec, None)
-        if what == "backward":
+        if passes == "backward":
             return d_table
         return d_table, hashgrid._encode_grad(x, table, a, spec, None, table_half)
 
-    return Work(run, _grid_cost(what, count), {"points": count})
+    return Work(run, _grid_cost(passes, count), {"points": count})
 
 
-def torch_grid(what: str, count: int, layout: str, device: torch.device, *, gathered: bool) -> Work:
+def torch_grid(
+    passes: str, count: int, layout: str, device: torch.device, *, gathered: bool
+) -> Work:
     """Return the same in torch and by autograd, in float32."""
     op = gathered_encode if gathered else reference.hash_encode
     x, table = inputs.points(count, device, layout), _table(device)
     a = inputs.normal(device, count, inputs.GRID.outputs)
-    if what == "forward":
+    if passes == "forward":
         forward = torch.no_grad()(lambda: op(x, table, inputs.GRID))
-        return Work(forward, _grid_cost(what, count), {"points": count})
+        return Work(forward, _grid_cost(passes, count), {"points": count})
     table.requires_grad_()
     e = op(x, table, inputs.GRID)
     run = partial(torch.autograd.grad, e, table, a, retain_graph=True)
-    return Work(run, _grid_cost(what, count), {"points": count})
+    return Work(run, _grid_cost(passes, count), {"points": count})
 
 
 def marching(size: int, device: torch.device, *, plain: bool = False) -> Work:
@@ -185,32 +187,32 @@ def lit_compositing(size: int, device: torch.device) -> Work:
     return Work(run, cost, {"rays": num_rays, "samples": total})
 
 
-def field(what: str, count: int, device: torch.device) -> Work:
+def field(passes: str, count: int, device: torch.device) -> Work:
     """Return the work of workload D in dfast.
 
     Args:
-        what: "forward" for density and albedo, "normal" for the density's gradient as well, and
+        passes: "forward" for density and albedo, "normal" for the density's gradient as well, and
             either with "-backward" for the backward pass to every parameter.
         count: number of points.
         device: where it runs.
     """
     made = build_field(inputs.FIELD, inputs.generator()).to(device)
     made.refresh_storage()
-    return _field_work(made, list(made.parameters()), what, count, device)
+    return _field_work(made, list(made.parameters()), passes, count, device)
 
 
-def torch_field(what: str, count: int, device: torch.device, *, gathered: bool) -> Work:
+def torch_field(passes: str, count: int, device: torch.device, *, gathered: bool) -> Work:
     """Return the same in torch and by autograd, in float32."""
     like = build_field(inputs.FIELD, inputs.generator()).to(device)
     made = TorchField(like, gathered=gathered)
-    return _field_work(made, made.parameters(), what, count, device)
+    return _field_work(made, made.parameters(), passes, count, device)
 
 
 def _field_work(
-    net: Field | TorchField, parameters: list[Tensor], what: str, count: int, device: torch.device
+    net: Field | TorchField, parameters: list[Tensor], passes: str, count: int, device: torch.device
 ) -> Work:
     """Return the work of a field at random points."""
-    normal, backward = what.startswith("normal"), what.endswith("backward")
+    normal, backward = passes.startswith("normal"), passes.endswith("backward")
     x = 2.0 * inputs.uniform(device, count, 3) - 1.0
     shapes = ((count,), (count, 3), (count, 3))
     gradients = [inputs.normal(device, *shape, seed=i) for i, shape in enumerate(shapes)]

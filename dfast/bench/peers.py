@@ -33,12 +33,12 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
     absent = missing() if device_type == "cuda" else NAMES
     if "tinycudann" not in absent:
         for layout, count in sizes.points:
-            for what in ("forward", "backward"):
-                name = f"A-{what}-{layout}-{count_name(count)}"
-                yield Case(name, "tinycudann", partial(grid, what, count, layout))
-        for what in ("forward", "forward-backward"):
-            name = f"D-{what}-{count_name(sizes.field_points)}"
-            yield Case(name, "tinycudann", partial(field, what, sizes.field_points))
+            for passes in ("forward", "backward"):
+                name = f"A-{passes}-{layout}-{count_name(count)}"
+                yield Case(name, "tinycudann", partial(grid, passes, count, layout))
+        for passes in ("forward", "forward-backward"):
+            name = f"D-{passes}-{count_name(sizes.field_points)}"
+            yield Case(name, "tinycudann", partial(field, passes, sizes.field_points))
     if "nerfacc" not in absent:
         for size in sizes.marched:
             yield Case(f"B-march-{size}", "nerfacc", partial(marching, size))
@@ -70,11 +70,11 @@ def _encoding() -> Any:
     return import_module("tinycudann").Encoding(3, _grid_config(), dtype=torch.float16)
 
 
-def grid(what: str, count: int, layout: str, device: torch.device) -> Work:
+def grid(passes: str, count: int, layout: str, device: torch.device) -> Work:
     """Return the work of workload A in tiny-cuda-nn, see `dfast.bench.ops.grid`."""
     x, encoding = inputs.points(count, device, layout), _encoding()
     a = inputs.normal(device, count, inputs.GRID.outputs).half()
-    if what == "forward":
+    if passes == "forward":
         run: Callable[[], object] = torch.no_grad()(lambda: encoding(x))
         return Work(run, counts.encode(count, inputs.GRID), {"points": count})
     e = encoding(x)
@@ -82,7 +82,7 @@ def grid(what: str, count: int, layout: str, device: torch.device) -> Work:
     return Work(run, counts.scatter(count, inputs.GRID), {"points": count})
 
 
-def field(what: str, count: int, device: torch.device) -> Work:
+def field(passes: str, count: int, device: torch.device) -> Work:
     """Return the work of workload D without normals in tiny-cuda-nn's fused network in fp16."""
     network = {
         "otype": "FullyFusedMLP",
@@ -92,7 +92,7 @@ def field(what: str, count: int, device: torch.device) -> Work:
         "n_hidden_layers": inputs.FIELD.layers,
     }
     net = import_module("tinycudann").NetworkWithInputEncoding(3, 4, _grid_config(), network)
-    x, backward = inputs.uniform(device, count, 3), what.endswith("backward")
+    x, backward = inputs.uniform(device, count, 3), passes.endswith("backward")
     gradients = (inputs.normal(device, count), inputs.normal(device, count, 3, seed=1))
 
     def run() -> object:

@@ -15,7 +15,7 @@ TITLES = {
     "C": "compositing, forward and backward",
     "D": "field (grid and MLP 32-64-64-4): values, normals, backward",
     "E": "whole render step: march, field, shade, composite, backward, Adam",
-    "F": "networks of a prior: a guided pair through the UNet, a picture through the encoder",
+    "F": "networks of a prior: a guided pair through the UNet, an image through the encoder",
 }
 """What each letter stands for."""
 
