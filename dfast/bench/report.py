@@ -13,9 +13,17 @@ from dfast.bench.suite import TITLES
 Record = Mapping[str, object]
 """Numbers of one case by name."""
 COLUMNS = (
-    "workload", "dfast", "eager", "torch", "reference", "ratio",
-    "GB/s", "TFLOP/s", "launches", "MiB",
-)  # fmt: skip
+    "workload",
+    "dfast",
+    "eager",
+    "torch",
+    "reference",
+    "ratio",
+    "GB/s",
+    "TFLOP/s",
+    "launches",
+    "MiB",
+)
 
 
 def save(records: Sequence[Record], path: Path) -> None:
@@ -109,10 +117,16 @@ def _row(name: str, variants: Mapping[str, Record]) -> tuple[str, ...]:
     theirs = min((ms for ms in plain if isinstance(ms, float)), default=None)
     ratio = f"{theirs / mine:.1f}x" if theirs and isinstance(mine, float) else ""
     return (
-        name, _ms(mine), _ms(eager.get("wall_ms")), *map(_ms, plain), ratio,
-        _share(own, "gb_s", "copy_gb_s"), _share(own, "tflop_s", "tflop_s"),
-        _launches(own), _rounded(own.get("peak_mib")),
-    )  # fmt: skip
+        name,
+        _ms(mine),
+        _ms(eager.get("wall_ms")),
+        *map(_ms, plain),
+        ratio,
+        _share(own, "gb_s", "copy_gb_s"),
+        _share(own, "tflop_s", "tflop_s"),
+        _launches(own),
+        _rounded(own.get("peak_mib")),
+    )
 
 
 def _others(by_name: Mapping[str, Mapping[str, Record]]) -> list[str]:

@@ -18,9 +18,12 @@ from dfast.config import Config
 pytestmark = pytest.mark.usefixtures("needs_native")
 
 SMALL = [
-    "march.step=0.1", "field.grid.log2_entries=10", "field.grid.levels=4",
-    "camera.resolution=[[0.0, 8]]", "occupancy.resolution=16",
-]  # fmt: skip
+    "march.step=0.1",
+    "field.grid.log2_entries=10",
+    "field.grid.levels=4",
+    "camera.resolution=[[0.0, 8]]",
+    "occupancy.resolution=16",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +83,11 @@ def test_a_model_that_fails_is_named_and_others_go_on(
     ],
 )
 def test_wrong_options_are_named_before_anything_runs(
-    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something ran")
 
@@ -119,9 +124,13 @@ def test_the_networks_own_arguments_are_timed() -> None:
 @pytest.mark.usefixtures("needs_cuda")
 def test_parts_are_recorded_on_a_gpu() -> None:
     records: list[dict[str, Any]] = prior_steps.run(
-        ["sd15", "if-m"], torch.device("cuda"), steps=4, random=True, tiny=True,
+        ["sd15", "if-m"],
+        torch.device("cuda"),
+        steps=4,
+        random=True,
+        tiny=True,
         say=lambda line: None,
-    )  # fmt: skip
+    )
     for record in records:
         assert "error" not in record, record
         assert record["captures"] > 0 and record["peak_mib"] > 0

@@ -40,19 +40,40 @@ def test_rates_are_of_the_time_that_counts() -> None:
 def test_table() -> None:
     best = {"ceilings": {"float16_tflop_s": 10.0, "copy_gb_s": 100.0}}
     records = [
-        {"workload": "E-x-64", "variant": DFAST, "captured_ms": 0.5, "wall_ms": 0.6,
-         "launches": 12, "syncs": 0, "peak_mib": 3.4, "gb_s": 50.0, "tflop_s": 1.0, **best},
+        {
+            "workload": "E-x-64",
+            "variant": DFAST,
+            "captured_ms": 0.5,
+            "wall_ms": 0.6,
+            "launches": 12,
+            "syncs": 0,
+            "peak_mib": 3.4,
+            "gb_s": 50.0,
+            "tflop_s": 1.0,
+            **best,
+        },
         {"workload": "E-x-64", "variant": EAGER, "wall_ms": 0.8},
         {"workload": "E-x-64", "variant": REFERENCE, "wall_ms": 50.0},
         {"workload": "E-x-64", "variant": GATHERED, "wall_ms": 5.0},
         {"workload": "E-x-64", "variant": "nerfacc", "wall_ms": 7.0, "gpu_ms": 2.0},
         {"workload": "E-y-64", "variant": DFAST, "error": "RuntimeError: no"},
-    ]  # fmt: skip
+    ]
     text = report.table(records)
     row = next(line for line in text.splitlines() if line.startswith("  E-x-64"))
     assert row.split() == [
-        "E-x-64", "0.5", "0.8", "5", "50", "10.0x", "50", "(50%)", "1", "(10%)", "12", "3",
-    ]  # fmt: skip
+        "E-x-64",
+        "0.5",
+        "0.8",
+        "5",
+        "50",
+        "10.0x",
+        "50",
+        "(50%)",
+        "1",
+        "(10%)",
+        "12",
+        "3",
+    ]
     assert "E-x-64  nerfacc: 7 ms, on the device 2 ms" in text
     assert "E-y-64, dfast: failed: RuntimeError: no" in text
 
@@ -67,11 +88,20 @@ def test_the_comparison_is_drawn(tmp_path: Path) -> None:
     spec.loader.exec_module(draw)
     about = {"gpu": "X", "torch": "2", "date": "2026-01-01", "commit": "abc"}
     mine = tmp_path / "mine.json"
-    mine.write_text(json.dumps([
-        {"workload": "E-lambertian-64", "variant": "dfast", "wall_ms": 0.4,
-         "captured_ms": 0.3, **about},
-        {"workload": "E-lambertian-64", "variant": "dfast", "error": "x", **about},
-    ]))  # fmt: skip
+    mine.write_text(
+        json.dumps(
+            [
+                {
+                    "workload": "E-lambertian-64",
+                    "variant": "dfast",
+                    "wall_ms": 0.4,
+                    "captured_ms": 0.3,
+                    **about,
+                },
+                {"workload": "E-lambertian-64", "variant": "dfast", "error": "x", **about},
+            ]
+        )
+    )
     others = root / "results" / "peers-nvidia-h200.json"
     records = json.loads(mine.read_text()) + json.loads(others.read_text())
     groups = dict(draw.rows(records))

@@ -29,7 +29,7 @@ def test_stages_are_in_the_trace(tmp_path: Path) -> None:
 
 
 def test_launches_and_waits_of_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The profiler's own waits are not the call's; names of other categories do not count."""
+    """Count neither the profiler's own waits nor events of other categories."""
     wait = {"name": "cudaDeviceSynchronize", "cat": "cuda_runtime"}
     launched = [
         {"name": "march", "cat": "kernel", "dur": 2.0},

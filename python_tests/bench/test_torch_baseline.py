@@ -67,8 +67,11 @@ def test_plain_fields_agree_with_the_field_to_second_order() -> None:
 @pytest.mark.usefixtures("needs_native")
 @pytest.mark.parametrize("shading", list(step.SHADING_MODES))
 def test_plain_step_has_the_gradients_of_dfasts(shading: str) -> None:
-    """Positions differ by an ulp, 1e-7, hence finest encodings by 1e-4 of themselves: in one sample
-    of a hundred one of 128 ReLUs flips and changes its gradient by a third, 3 % in the norm."""
+    """Allow 6 % of the norm.
+
+    Positions differ by an ulp, 1e-7, hence the finest encodings by 1e-4 of themselves: in one
+    sample of a hundred one of 128 ReLUs flips and changes its gradient by a third, 3 % in the norm.
+    """
     mine = step.render_step(shading, 8, CPU).run()
     theirs = step.torch_step(shading, 8, CPU, gathered=True).run()
     assert isinstance(mine, tuple) and isinstance(theirs, tuple)
