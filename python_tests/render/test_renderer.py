@@ -23,7 +23,6 @@ from dfast.scene.cameras import CameraBatch, orbit
 from dfast.scene.lighting import Lighting, fixed_lighting
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene, build_field
-from dfast.training.sample_budget import SampleBudget
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -36,6 +35,7 @@ BALL = FieldConfig(
     density_scale=100.0,
 )
 FINE = MarchConfig(step_size=0.02)
+NORMALS: tuple[Normals, ...] = ("none", "shading", "image")
 
 
 def _ball(color: float = 0.0, config: FieldConfig = BALL) -> Field:
@@ -230,38 +230,32 @@ def test_unused_slots_neither_show_nor_teach(
     assert all(bool(p.grad.isfinite().all()) for p in field.parameters())
 
 
-def test_backgrounds(generator: torch.Generator) -> None:
-    directions = torch.nn.functional.normalize(torch.randn(8, 3, generator=generator), dim=-1)
-    random = Background(BackgroundConfig(kind="random"))
-    colors = random.sample_colors(2, generator)
-    assert torch.equal(random(directions, colors)[:4], colors[:1].expand(4, 3))
-    learned = Background(BackgroundConfig(kind="mlp"), generator)
-    values = learned(directions, colors)
-    assert values.shape == (8, 3) and (values >= 0).all() and (values <= 1).all()
-    assert len(list(learned.parameters())) == 4 and not list(random.parameters())
+def test_lit_images_need_normals() -> None:
+    cameras = orbit(1)
+    lighting = fixed_lighting("diffuse", cameras)
+    with pytest.raises(ValueError, match="normals must be 'shading' or 'image' with lit lighting"):
+        _render(_ball(), lighting, cameras=cameras, normals="none")
 
 
-def test_budget_learns_and_counts_overflows(device: torch.device) -> None:
-    budget = SampleBudget(device)
-    budget.asynchronous = True  # on the CPU, too, where only the delay of the copies is missing
-
-    def step(total: int) -> int | None:
-        max_samples = budget.max_samples(16)
-        budget.record(torch.tensor(total, device=device))
-        return max_samples
-
-    assert [step(100_000) for _ in range(SampleBudget.EXACT_STEPS)] == [None] * 8
-    assert step(400_000) == 10 * 16384 and budget.overflows == 0
-    while step(100_000) == 10 * 16384:
-        assert budget.overflows == 0
-    assert budget.overflows == 1 and budget.max_samples(16) == 37 * 16384
-    later = [step(20_000) or 0 for _ in range(300)]  # the scene empties
-    assert later[-1] < 10 * 16384 and len(set(later)) <= 4 and budget.overflows == 1
-    assert budget.max_samples(32) is None
+def test_normals_are_returned_as_an_image_only_when_asked_for() -> None:
+    cameras = orbit(1)
+    renderings = {n: _render(_ball(2.0), cameras=cameras, normals=n) for n in NORMALS}
+    for rendering in renderings.values():  # albedo is the same with and without normals
+        assert torch.equal(rendering.image, renderings["none"].image)
+    assert [rendering.normal is None for rendering in renderings.values()] == [True, True, False]
+    orientation = {n: float(r.rays.orientation.detach().sum()) for n, r in renderings.items()}
+    assert orientation["none"] == 0.0 and orientation["shading"] == orientation["image"]
+    assert RenderOptions().with_normals and not RenderOptions(normals="none").with_normals
 
 
-def test_budget_of_the_cpu_is_exact() -> None:
-    budget = SampleBudget(torch.device("cpu"))
-    for _ in range(20):
-        assert budget.max_samples(16) is None
-        budget.record(torch.tensor(5))
+def test_colors_default_to_the_configured_background() -> None:
+    cameras = orbit(2)
+    background = Background(BackgroundConfig(kind="solid", color=(0.25, 0.5, 0.75)))
+    rendering = render(
+        Scene(_ball(), OccupancyGrid(32), background),
+        cameras,
+        fixed_lighting("albedo", cameras),
+        RenderOptions(FINE, normals="none"),
+        resolution=16,
+    )
+    assert_close(rendering.image[:, :, 0, 0], torch.tensor([0.25, 0.5, 0.75]).expand(2, 3))
