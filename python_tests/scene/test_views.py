@@ -1,4 +1,4 @@
-"""What a camera is told of its view."""
+"""View-dependent prompting: the share of each view, and the weights of Perp-Neg."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_view_weights_are_a_partition_and_agree_with_the_words(
     weights = view_weights(azimuth, elevation)
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(1000))
-    low = elevation <= 60  # where both rules speak of the same three words
+    low = elevation <= 60  # where both rules choose among the same three views
     assert torch.equal(weights[low].argmax(-1), view_index(azimuth, elevation)[low])
 
 
