@@ -7,8 +7,8 @@ import torch
 
 from dfast.scene.views import (
     VIEW_WORDS,
-    against,
     heading,
+    perp_neg_views,
     perp_neg_weights,
     view_index,
     view_weights,
@@ -53,10 +53,10 @@ def test_heading() -> None:
     assert heading(azimuth).tolist() == [0.0, 10.0, 10.0, 180.0, 170.0, 90.0]
 
 
-def test_against_leads_from_the_other_views() -> None:
+def test_perp_neg_uses_front_and_side() -> None:
     azimuth = torch.tensor([0.0, 90.0, 180.0, 270.0, 20.0, 20.0])
     elevation = torch.tensor([0.0, 0.0, 0.0, 30.0, 67.5, 90.0])
-    near, far = against(azimuth)
+    near, far = perp_neg_views(azimuth)
     assert {VIEW_WORDS[int(i)] for i in near} == {"front"}
     assert {VIEW_WORDS[int(i)] for i in far} == {"side"}
     front, side = perp_neg_weights(azimuth, elevation)
@@ -70,7 +70,7 @@ def test_against_leads_from_the_other_views() -> None:
     assert float(front[5]) == float(side[5]) == 0.0
 
 
-def test_against_weights_are_continuous_and_never_negative() -> None:
+def test_perp_neg_weights_are_continuous_and_never_negative() -> None:
     azimuth = torch.arange(0, 360, 0.25, dtype=torch.float64)
     weights = perp_neg_weights(azimuth, torch.zeros_like(azimuth))
     assert float(weights.min()) > -1e-9
