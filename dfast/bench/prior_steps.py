@@ -23,7 +23,7 @@ from dfast.bench.step_parts import part_times, wait
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.errors import ConfigError
-from dfast.guidance.diffusion import conditions_of
+from dfast.guidance.variants import conditions_of
 from dfast.priors import load_prior
 from dfast.priors.loading.families import family
 from dfast.priors.loading.hub import find

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.sds import sds_loss
 from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.trainer import Trainer
@@ -35,7 +36,8 @@ def part_times(trainer: Trainer, runs: int) -> dict[str, float]:
     Returns:
         Milliseconds by name.
     """
-    guidance: Any = trainer.guidance
+    guidance = trainer.guidance
+    assert isinstance(guidance, DiffusionGuidance), "only a diffusion prior has a UNet"
     device, config = trainer.device, trainer.config
     inputs, size = trainer.draw(), config.camera.resolution[0][1]
     max_samples = trainer.budget.max_samples(size)
@@ -57,7 +59,8 @@ def part_times(trainer: Trainer, runs: int) -> dict[str, float]:
         return torch.autograd.grad(guidance.encode_images(image).sum(), image)[0]
 
     latent = guidance.encode_images(image).detach()
-    network, noise = _network(trainer), trainer.generators.device
+    network, noise = guidance.prior.network, trainer.generators.device
+    assert network is not None, "the prior loaded it when the guidance was built"
     args, options = last_arguments(
         network, lambda: guidance.gradient(latent, inputs.guidance_batch(), noise)
     )
@@ -68,21 +71,13 @@ def part_times(trainer: Trainer, runs: int) -> dict[str, float]:
         trainer.optimizer.step(gradients, inputs.rate_factor, half_copies)
 
     forward, both = timed(render), timed(render_and_backward)
-    latents = getattr(guidance.prior, "encode", None) is not None
     return {
         "unet_ms": timed(torch.no_grad()(lambda: network(*args, **options))),
-        "encode_ms": timed(encode_and_backward) if latents else 0.0,
+        "encode_ms": timed(encode_and_backward) if guidance.prior.is_latent else 0.0,
         "render_ms": forward,
         "backward_ms": max(both - forward, 0.0),
         "optimizer_ms": timed(optimize),
     }
-
-
-def _network(trainer: Trainer) -> Any:
-    """Return the network that the prior calls: the UNet, compiled if it is."""
-    guidance: Any = trainer.guidance
-    prior = guidance.prior
-    return getattr(prior, "_run", None) or prior.unet
 
 
 def last_arguments(network: torch.nn.Module, call: Callable[[], object]) -> tuple[Any, Any]:

@@ -2,5 +2,9 @@
 
 from dfast.guidance.base import Guidance, GuidanceBatch
 from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.guidance.variants import VARIANTS, Distillation, Variant, conditions_of
 
-__all__ = ["DiffusionGuidance", "Guidance", "GuidanceBatch"]
+__all__ = [
+    "VARIANTS", "DiffusionGuidance", "Distillation", "Guidance", "GuidanceBatch", "Variant",
+    "conditions_of",
+]  # fmt: skip

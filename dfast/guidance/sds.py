@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfast.priors.diffusion import _wide, classifier_free_guidance
+from dfast.priors.diffusion import at_least_float32, classifier_free_guidance
 
 
 def perp_neg(text: Tensor, base: Tensor, negatives: Tensor, weights: Tensor) -> Tensor:
@@ -25,8 +25,8 @@ def perp_neg(text: Tensor, base: Tensor, negatives: Tensor, weights: Tensor) -> 
     text, base (eps_u) [B,C,H,W]; negatives [k,B,C,H,W]; weights [k,B] >= 0, the paper's with the
     sign turned.
     """
-    text, base = _wide(text), _wide(base)
-    toward, away = text - base, _wide(negatives) - base
+    text, base = at_least_float32(text), at_least_float32(base)
+    toward, away = text - base, at_least_float32(negatives) - base
     over = tuple(range(2, away.ndim))
     length = toward.square().sum([axis - 1 for axis in over], keepdim=True)
     share = (away * toward).sum(over, keepdim=True) / length.clamp(min=1e-30)
@@ -61,8 +61,8 @@ def csd(
     against: a, how much of the pull away from the negative prompt is left; the paper's w_1 is w and
     its w_2 is a w. SDS is this with a = 1 plus eps_c - eps.
     """
-    null = _wide(null)
-    return scale * (_wide(text) - null + against * (null - _wide(negative)))
+    null = at_least_float32(null)
+    return scale * (at_least_float32(text) - null + against * (null - at_least_float32(negative)))
 
 
 def nfsd(text: Tensor, null: Tensor, negative: Tensor, late: Tensor, scale: float) -> Tensor:
@@ -72,9 +72,9 @@ def nfsd(text: Tensor, null: Tensor, negative: Tensor, late: Tensor, scale: floa
     [B] is False; t < 200 of 1000 in the paper) and eps_0 - eps_n where it is high, with n a prompt
     for bad pictures.
     """
-    null = _wide(null)
-    domain = null - late.view(-1, 1, 1, 1) * _wide(negative)
-    return domain + scale * (_wide(text) - null)
+    null = at_least_float32(null)
+    domain = null - late.view(-1, 1, 1, 1) * at_least_float32(negative)
+    return domain + scale * (at_least_float32(text) - null)
 
 
 def ism(text: Tensor, base: Tensor, inverted: Tensor, scale: float) -> Tensor:
@@ -82,7 +82,7 @@ def ism(text: Tensor, base: Tensor, inverted: Tensor, scale: float) -> Tensor:
 
     text, base: at x_t, guided with w = scale; inverted: no words, at x_s, the step before x_t.
     """
-    return classifier_free_guidance(text, base, scale) - _wide(inverted)
+    return classifier_free_guidance(text, base, scale) - at_least_float32(inverted)
 
 
 def scaled(direction: Tensor, w: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from dfast._device import pick_device
 from dfast.config import PriorConfig
 from dfast.errors import ConfigError, PriorError
-from dfast.priors.base import Condition, Prior, PromptEmbedding
+from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
 
-__all__ = ["Condition", "Prior", "PromptEmbedding", "check_prior", "family_of", "load_prior"]
+__all__ = ["Condition", "Prior", "PromptEmbedding", "as_prior", "family_of", "load_prior"]
 
 
 def load_prior(
@@ -70,17 +70,3 @@ def _check_name(name: Any) -> None:
         raise PriorError(
             f"prior: expected the name of one, a folder or a hub id as a string, got {name!r}"
         )
-
-
-def check_prior(prior: Any) -> Prior:
-    """`prior` itself. Raises PriorError when it lacks something of the protocol."""
-    needed = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
-    missing = [name for name in needed if not hasattr(prior, name)]
-    if missing or isinstance(prior, type):
-        got = f"the class {prior.__name__}" if isinstance(prior, type) else type(prior).__name__
-        lacks = f" without {', '.join(missing)}" if missing else ""
-        raise PriorError(
-            "prior: expected the name of one or an object with the Prior protocol, "
-            f"got {got}{lacks}"
-        )
-    return prior

@@ -17,8 +17,8 @@ def classifier_free_guidance(conditional: Tensor, unconditional: Tensor, scale: 
     `scale` is w; diffusers' guidance_scale is 1 + w. w = 0 is the conditional prediction alone. A
     negative prompt takes the place of no words in eps_u.
     """
-    c = _wide(conditional)
-    return c + scale * (c - _wide(unconditional))
+    c = at_least_float32(conditional)
+    return c + scale * (c - at_least_float32(unconditional))
 
 
 def eps_from_v(v: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -35,9 +35,9 @@ def ddim_step(
     its inversion.
     """
     (a, s), (to_a, to_s) = ([v.view(-1, 1, 1, 1) for v in level] for level in (start, end))
-    predicted = _wide(predicted)
+    predicted = at_least_float32(predicted)
     return to_a * ((noisy - s * predicted) / a) + to_s * predicted
 
 
-def _wide(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))

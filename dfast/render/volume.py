@@ -56,8 +56,8 @@ def render_rays(
             occupancy.bits,
             resolution=occupancy.resolution,
             radius=RADIUS,
-            step=config.step,
-            growth=config.growth,
+            step=config.step_size,
+            growth=config.cone_angle,
             jitter=rays.jitter,
             capacity=max_samples,
         )
@@ -79,7 +79,7 @@ def render_rays(
         lighting.diffuse,
         lighting.textureless,
         background=background,
-        early_stop=config.early_stop,
+        early_stop=config.early_stop_eps,
     )
     wanted = normal if options.normals == "image" else None
     return RayRender(color, opacity, depth, wanted, orientation, samples)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from dfast.config import Config
-from dfast.guidance.diffusion import conditions_of
+from dfast.guidance.variants import VARIANTS, conditions_of
 from dfast.priors import Prior
 from dfast.priors.base import Condition
 from dfast.priors.loading.text_encoders import fits
 from dfast.priors.loading.weights import size_of
-from dfast.priors.pipelines.probe import _ask, _encode
+from dfast.priors.pipelines.probe import call_unet, call_vae_encoder
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.cost_model import Cost, cost
 from dfast.runs.out_of_memory import memory_suggestions
@@ -107,52 +107,46 @@ def estimate(
     prompt, where, config, model = resolve_arguments(
         prompt, prior=prior, device=device, config=config, steps=steps
     )
-    real = hasattr(model, "meta_parts")
-    seconds, rendering, state = _timed(_Silent(model) if real else model, prompt, config, where)
-    weights: dict[str, int] = {}
-    working = {"rendering" if real else "a step": rendering}
+    parts = model.cost_parts()
+    timed = _SilentPrior(model) if parts else model
+    seconds, rendering, state = _timed(timed, prompt, config, where)
+    weights = model.weight_bytes()
+    working = {"rendering" if parts else "a step": rendering}
     flops: dict[str, float] = {}
-    if real:
-        parts = model.meta_parts()
+    if parts:
         weights = {name: _resident(part, name, config) for name, part in parts.items()}
         costs = _costs(model, parts, config)
         working |= {f"{name} working set": found.peak_bytes for name, (found, _) in costs.items()}
         flops = {name: found.flops * times for name, (found, times) in costs.items()}
         seconds += sum(flops.values()) / (_rate(where, model.dtype) * EFFICIENCY)
         seconds += sum(times for _, times in costs.values()) * CALL_SECONDS[where.type]
-    elif isinstance(network := getattr(model, "unet", None), nn.Module):
-        weights = {"unet": size_of(network)}
     free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else None
-    stored = model.text_bytes() if real else 0
-    reading = text_on_device(stored, config.prior.text_encoder, where.type, free)
+    reading = text_on_device(model.text_bytes(), config.prior.text_encoder, where.type, free)
     return Estimate(
         model.name, str(where), weights, working, reading, state, flops, seconds,
         config.train.steps, free, tuple(memory_suggestions(config, model)),
     )  # fmt: skip
 
 
-class _Silent:
-    """In a real prior's place: of the same shapes, and free."""
+class _SilentPrior(Prior):
+    """Stands in for a prior: the same shapes, at no cost."""
 
     cuda_graph_safe = True
 
-    def __init__(self, prior: Any) -> None:
+    def __init__(self, prior: Prior) -> None:
         self._prior, self.name, self.image_size = prior, prior.name, prior.image_size
-        self.conditions = prior.conditions
-        self._alphas = prior.noise_schedule
-        self._latents = getattr(prior, "latent_size", 0)
-        if self._latents:
-            self.encode = self._encode
+        self.conditions, self.is_latent = prior.conditions, prior.is_latent
 
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = self._alphas(device)
-        return found
+        return self._prior.noise_schedule(device)
 
     def encode_prompt(self, prompt: str, *, views: str = "camera", negative: str = "") -> None:
         self._prior.check_text(prompt, negative)
 
-    def _encode(self, image: Tensor, *, linear: bool = False) -> Tensor:
-        return torch.nn.functional.adaptive_avg_pool2d(image, self._latents)
+    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+        if not self.is_latent:
+            return images
+        return torch.nn.functional.adaptive_avg_pool2d(images, self._prior.latent_size)
 
     def predict_noise(
         self, noisy: Tensor, t: Tensor, condition: None, *, cameras: Any, textureless: Tensor,
@@ -161,7 +155,9 @@ class _Silent:
         return noisy.expand(len(conditions), *noisy.shape)
 
 
-def _timed(prior: Any, prompt: str, config: Config, device: torch.device) -> tuple[float, int, int]:
+def _timed(
+    prior: Prior, prompt: str, config: Config, device: torch.device
+) -> tuple[float, int, int]:
     """(seconds a step, bytes that rendering needs at once, bytes of the state)."""
     trainer = build_trainer(config, prior, prompt, 0, device)
     cuda = device.type == "cuda"
@@ -199,19 +195,21 @@ def text_on_device(stored: int, setting: str, kind: str, free: int | None) -> in
 
 
 def _costs(
-    prior: Any, parts: dict[str, nn.Module], config: Config
+    prior: Prior, parts: dict[str, nn.Module], config: Config
 ) -> dict[str, tuple[Cost, float]]:
     """The cost of a call of each network, and how many calls a step makes."""
     unet, guidance = parts["unet"], config.guidance
     views, conditions = config.camera.views, len(conditions_of(guidance))
-    side = getattr(prior, "latent_size", prior.image_size)
-    costs = {"unet": (cost(partial(_ask, unet, views * conditions, side), unet.parameters()), 1.0)}
-    if guidance.variant == "ism":
-        alone = cost(partial(_ask, unet, views, side), unet.parameters())
-        costs["inversion"] = alone, guidance.inversion_steps + 1.0
+    side = prior.latent_size
+    costs = {
+        "unet": (cost(partial(call_unet, unet, views * conditions, side), unet.parameters()), 1.0)
+    }
+    if calls := VARIANTS[guidance.variant].calls_alone(guidance):
+        alone = cost(partial(call_unet, unet, views, side), unet.parameters())
+        costs["inversion"] = alone, float(calls)
     if "vae" in parts:
         vae = parts["vae"]
-        encoded = cost(partial(_encode, vae, views, prior, config), vae.parameters())
+        encoded = cost(partial(call_vae_encoder, vae, views, prior, config), vae.parameters())
         costs["vae"] = encoded, 1.0 - guidance.linear_until
     return costs
 

@@ -47,7 +47,7 @@ def memory_suggestions(config: Config, prior: Prior, *, streams: bool = True) ->
 
     streams: whether weights could wait elsewhere, which on the CPU they cannot.
     """
-    latent, real = hasattr(prior, "encode"), hasattr(prior, "meta_parts")
+    latent, has_options = prior.is_latent, prior.options is not None
     options, guidance = config.prior, config.guidance
     pixels = max(size for _, size in config.camera.resolution)
     views = config.camera.views
@@ -55,10 +55,10 @@ def memory_suggestions(config: Config, prior: Prior, *, streams: bool = True) ->
         (views > 1, f"lower camera.views, now {views}"),
         (latent and not options.vae_checkpointing, "set prior.vae_checkpointing = true"),
         (latent and not options.vae_tiling, "set prior.vae_tiling = true"),
-        (real and not options.attention_slicing, "set prior.attention_slicing = true"),
-        (real and streams and options.offload == "none", 'set prior.offload = "model"'),
+        (has_options and not options.attention_slicing, "set prior.attention_slicing = true"),
+        (has_options and streams and options.offload == "none", 'set prior.offload = "model"'),
         (latent and guidance.linear_until < 1, "set guidance.linear_until = 1"),
-        (real, "use a smaller model"),
+        (has_options, "use a smaller model"),
         (pixels > 32, f"lower camera.resolution, now {pixels}"),
     ]
     return [text for holds, text in candidates if holds]

@@ -31,7 +31,7 @@ def level_weights(
     """
     count = len(resolutions)
     active = ramp(progress, min(config.levels_start, count), count, config.levels_until)
-    lowpass_std = ramp(progress, *config.footprint, config.footprint_until)
+    lowpass_std = ramp(progress, *config.lowpass_std, config.lowpass_std_until)
     if active >= count and lowpass_std == 0.0:
         return None
     weights = []

@@ -80,7 +80,9 @@ class Trainer:
         self.model = ModelState(scene, self.optimizer, guidance, generators.host)
         self.health = HealthCheck(config.train, self.optimizer.status, self.model)
         self.budget = SampleBudget(self.device)
-        self.graphs = CudaGraphCache(self.device, [generators.device], enabled=config.train.capture)
+        self.graphs = CudaGraphCache(
+            self.device, [generators.device], enabled=config.train.cuda_graphs
+        )
         alpha, sigma = guidance.noise_schedule
         self._schedule = alpha.cpu(), sigma.cpu()
         self._staging = StagingBuffer(self.device)

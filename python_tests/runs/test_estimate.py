@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("needs_native")
 CPU = torch.device("cpu")
 TINY = Config().replace(
     field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
-    occupancy={"resolution": 16}, march={"step": 0.1},
+    occupancy={"resolution": 16}, march={"step_size": 0.1},
     camera={"views": 2, "resolution": [[0.0, 12]]},
     train={"steps": 6, "checkpoint_every": 2, "preview_every": 0},
 )  # fmt: skip

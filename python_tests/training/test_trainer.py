@@ -32,7 +32,7 @@ ALBEDO = Config().replace(
 TINY = Config().replace(
     field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
     occupancy={"resolution": 16, "every": 3, "warmup_steps": 6},
-    march={"step": 0.1},
+    march={"step_size": 0.1},
     camera={"views": 2, "resolution": [[0.0, 12]]},
     train={"steps": 12, "log_every": 2, "preview_every": 6, "checkpoint_every": 5, "skip_limit": 3},
 )
@@ -273,7 +273,7 @@ def test_dreamfusion_preset_steps() -> None:
         field={"grid": {"log2_entries": 12}},
         camera={"resolution": [[0.0, 8]]},
         shading={"ambient_only": 0.0},
-        march={"step": 0.1},
+        march={"step_size": 0.1},
     )
     trainer = build_trainer(config, OraclePrior(16), "x", 0, CPU)
     values = [trainer.train_step() for _ in range(2)]
@@ -284,7 +284,7 @@ def test_optional_terms_step() -> None:
     config = TINY.replace(
         regularizer={"entropy": 0.1, "total_variation": 0.1},
         field={"normals": "finite"},
-        coarse_to_fine={"footprint": [0.1, 0.0]},
+        coarse_to_fine={"lowpass_std": [0.1, 0.0]},
         guidance={"weighting": "uniform"},
     )
     trainer = build_trainer(config, OraclePrior(12), "x", 0, CPU)

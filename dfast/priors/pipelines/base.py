@@ -8,7 +8,6 @@ and lets go of them; `load` then loads the UNet.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
-from dfast.priors.base import Condition
+from dfast.priors.base import Condition, Prior
 from dfast.priors.loading.compatibility import CLIP, check_text
 from dfast.priors.loading.embedding_cache import EmbeddingCache, Encoded, identity
 from dfast.priors.loading.folder import Folder
@@ -51,14 +50,13 @@ class TextCondition(NamedTuple):
         }
 
 
-class TextPrior:
+class TextPrior(Prior):
     """`dfast.priors.Prior` of a pipeline folder; see that protocol for the methods.
 
     Subclasses set the class attributes and `_encode_text`, and may override `_denoise`.
     """
 
-    family = ""
-    """As `Config.for_prior` knows it."""
+    options: PriorConfig
     conditions: tuple[Condition, ...] = (
         "text",
         "negative",
@@ -77,6 +75,8 @@ class TextPrior:
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
         """Reads small files only. Raises PriorError for a folder that is not whole."""
         self.folder, self.device, self.options = folder, device, options
+        # Weights that are streamed to the device cannot be recorded.
+        self.cuda_graph_safe = options.offload == "none"
         self.name = folder.name
         cuda = device.type == "cuda"
         self.dtype = PRECISIONS.get(options.precision, torch.float16 if cuda else torch.float32)
@@ -89,16 +89,11 @@ class TextPrior:
         check_text(folder, self.text_kind, self.text_parts, self.text_length)
         self.image_size = options.image_size or self._made_for()
         self.unet: Any = None
-        self._run: Callable[..., Any] | None = None
+        self._run: Any = None
 
     def _made_for(self) -> int:
         """Cells a side of what the UNet diffused in training."""
         return int(max(self.folder.numbers("unet", "sample_size", self.usual_size)))
-
-    @property
-    def cuda_graph_safe(self) -> bool:
-        """Weights that come and go cannot be recorded."""
-        return self.options.offload == "none"
 
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """See `Prior.noise_schedule`."""
@@ -217,9 +212,14 @@ class TextPrior:
     def _build_unet(self) -> Any:
         return build_unet(self.folder, self.dtype)
 
-    def meta_parts(self) -> dict[str, nn.Module]:
+    def cost_parts(self) -> dict[str, nn.Module]:
         """The networks of a step as they will be loaded, on the meta device: shapes, no memory."""
         return {"unet": self._build_unet()}
+
+    @property
+    def network(self) -> nn.Module | None:
+        """Return the UNet, compiled if the options say so."""
+        return self._run
 
     def text_bytes(self) -> int:
         """Bytes of the text encoders as stored; 0 if they are not there."""
@@ -278,5 +278,5 @@ def _weights(role: Condition, views: str, cameras: CameraBatch | None, like: Ten
     if role == "text":
         word = view_index(azimuth, elevation)
     else:
-        word = view_rules.against(azimuth)[("perp_neg_front", "perp_neg_side").index(role)]
+        word = view_rules.perp_neg_views(azimuth)[("perp_neg_front", "perp_neg_side").index(role)]
     return (rows == VIEWED + word[:, None]).float()

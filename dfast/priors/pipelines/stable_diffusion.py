@@ -17,12 +17,11 @@ from dfast.priors.pipelines.vae import LatentEncoder
 class StableDiffusion(TextPrior):
     """`dfast.priors.Prior` of a StableDiffusionPipeline's folder.
 
-    Attributes:
-        image_size: pixels a side of the pictures it encodes, a multiple of a latent's.
-        latent_size: latents a side.
+    `image_size` is a multiple of the pixels a side of a latent.
     """
 
     family = "sd"
+    is_latent = True
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
         """Reads small files only. Raises PriorError."""
@@ -33,7 +32,6 @@ class StableDiffusion(TextPrior):
             raise folder.unlike("vae", "latent_channels", seen, latent, like="UNet")
         factor = self.latents.factor
         self.image_size = options.image_size or self._made_for() * factor
-        self.latent_size = self.image_size // factor
         if self.image_size % factor:
             raise PriorError(
                 f"prior.image_size: expected a multiple of {factor}, got {self.image_size}"
@@ -56,15 +54,23 @@ class StableDiffusion(TextPrior):
                 for row, masked in one_by_one(model, ids, mask)
             ]
 
-    def encode(self, image: Tensor, *, linear: bool = False) -> Tensor:
-        """See `Prior.encode`. linear: by one affine map of colours, see `LatentEncoder`."""
-        if linear:
-            return self.latents.encode_linear(image, self.latent_size)
-        return self.latents.encode(image)
+    @property
+    def latent_size(self) -> int:
+        """Return the cells a side of its latents."""
+        return self.image_size // self.latents.factor
+
+    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+        """Encode images, see `Prior.encode_images`.
+
+        The approximation is an affine map of mean colours, see `LatentEncoder.linear_map`.
+        """
+        if approximate:
+            return self.latents.encode_linear(images, self.latent_size)
+        return self.latents.encode(images)
 
     @property
     def linear_residual(self) -> float:
-        """The share of the latents' spread that `encode(linear=True)` misses, in [0, 1]."""
+        """Return the share of the latents' spread that the affine map misses, in [0, 1]."""
         return self.latents.linear_map()[2]
 
     def load(self) -> None:
@@ -72,6 +78,6 @@ class StableDiffusion(TextPrior):
         super().load()
         self.latents.load()
 
-    def meta_parts(self) -> dict[str, nn.Module]:
-        """See `TextPrior.meta_parts`; "vae" has no decoder."""
-        return {**super().meta_parts(), "vae": self.latents.build()}
+    def cost_parts(self) -> dict[str, nn.Module]:
+        """See `TextPrior.cost_parts`; "vae" has no decoder."""
+        return {**super().cost_parts(), "vae": self.latents.build()}
