@@ -44,7 +44,7 @@ def view_weights(azimuth: Tensor, elevation: Tensor) -> Tensor:
     return torch.cat([around, above[:, None]], -1)
 
 
-def against(azimuth: Tensor) -> tuple[Tensor, Tensor]:
+def perp_neg_views(azimuth: Tensor) -> tuple[Tensor, Tensor]:
     """Return the indices of the two negative view prompts that Perp-Neg uses: front and side.
 
     They are the same for every camera; `perp_neg_weights` sets their strength per camera. The back

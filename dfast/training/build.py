@@ -28,7 +28,7 @@ def build_trainer(
 
     Args:
         config: all settings of the run.
-        prior: the diffusion model.
+        prior: the diffusion model, or an object that `dfast.priors.base.as_prior` accepts.
         prompt: what the scene is to show.
         seed: >= 0, of all randomness of the run.
         device: where the scene lives.
@@ -48,5 +48,5 @@ def build_trainer(
         generators,
         losses=losses,
         prompt=prompt,
-        prior_name=prior.name,
+        prior_name=guidance.prior.name,
     )

@@ -23,7 +23,6 @@ from dfast.scene.cameras import CameraBatch, orbit
 from dfast.scene.lighting import Lighting, fixed_lighting
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene, build_field
-from dfast.training.sample_budget import SampleBudget
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -36,6 +35,7 @@ BALL = FieldConfig(
     density_scale=100.0,
 )
 FINE = MarchConfig(step_size=0.02)
+NORMALS: tuple[Normals, ...] = ("none", "shading", "image")
 
 
 def _ball(color: float = 0.0, config: FieldConfig = BALL) -> Field:
@@ -81,23 +81,23 @@ def _lit(cameras: CameraBatch, light: Tensor, textureless: float) -> Lighting:
 
 
 def test_ball_has_its_size_and_colour() -> None:
-    pictures = _render(_ball(color=2.0))
-    assert pictures.image.shape == (2, 3, 32, 32) and pictures.opacity.shape == (2, 1, 32, 32)
+    rendering = _render(_ball(color=2.0))
+    assert rendering.image.shape == (2, 3, 32, 32) and rendering.opacity.shape == (2, 1, 32, 32)
     # A ball of radius r at distance 3 covers a disc of tan(asin(r / 3)) of the image's tan(20
     # degrees).
     half = math.tan(math.asin(0.6 / 3.0)) / math.tan(math.radians(20.0))
-    assert float(pictures.opacity.detach().mean()) == pytest.approx(
+    assert float(rendering.opacity.detach().mean()) == pytest.approx(
         math.pi * half * half / 4.0, rel=0.03
     )
-    middle = pictures.image[:, :, 16, 16]
+    middle = rendering.image[:, :, 16, 16]
     assert_close(middle, torch.full((2, 3), 1.0 / (1.0 + math.exp(-2.0))), atol=2e-3, rtol=0)
-    assert_close(pictures.depth[:, 0, 16, 16], torch.full((2,), 2.4), atol=0.02, rtol=0)
+    assert_close(rendering.depth[:, 0, 16, 16], torch.full((2,), 2.4), atol=0.02, rtol=0)
 
 
 def test_background_fills_the_rest() -> None:
     colors = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    pictures = _render(_ball(), colors=colors)
-    assert_close(pictures.image[:, :, 0, 0], colors)
+    rendering = _render(_ball(), colors=colors)
+    assert_close(rendering.image[:, :, 0, 0], colors)
 
 
 def test_frontally_lit_ball_has_its_mean_shade() -> None:
@@ -107,16 +107,16 @@ def test_frontally_lit_ball_has_its_mean_shade() -> None:
     """
     cameras = orbit(1, elevation=20.0, distance=60.0, fov=1.6)
     lighting = _lit(cameras, 50.0 * cameras.origin, textureless=1.0)
-    pictures = _render(_ball(-3.0), lighting, cameras=cameras, march=MarchConfig(step_size=0.01))
+    rendering = _render(_ball(-3.0), lighting, cameras=cameras, march=MarchConfig(step_size=0.01))
     # The rim, where opacity is partial, is also the darkest. Weighing by opacity includes it.
-    mean = (pictures.image[:, :1].sum() / pictures.opacity.sum()).item()
+    mean = (rendering.image[:, :1].sum() / rendering.opacity.sum()).item()
     assert mean == pytest.approx(0.1 + 0.9 * 2.0 / 3.0, abs=0.01)
 
 
 def test_normal_image_points_outward() -> None:
-    pictures = _render(_ball(), cameras=orbit(1, elevation=0.0), normals="image")
-    assert pictures.normal is not None
-    assert_close(pictures.normal[0, :, 16, 16], torch.tensor([1.0, 0.0, 0.0]), atol=0.06, rtol=0)
+    rendering = _render(_ball(), cameras=orbit(1, elevation=0.0), normals="image")
+    assert rendering.normal is not None
+    assert_close(rendering.normal[0, :, 16, 16], torch.tensor([1.0, 0.0, 0.0]), atol=0.06, rtol=0)
 
 
 def test_fill_counts_only_rays_through_the_sphere() -> None:
@@ -131,8 +131,8 @@ def test_gradients_reach_every_parameter() -> None:
     field = build_field(
         replace(BALL, blob_height=5.0, density_scale=10.0), torch.Generator().manual_seed(1)
     )
-    pictures = _render(field, _lit(cameras, cameras.origin, 0.0), cameras=cameras)
-    (pictures.image.square().mean() + pictures.rays.orientation.mean()).backward()
+    rendering = _render(field, _lit(cameras, cameras.origin, 0.0), cameras=cameras)
+    (rendering.image.square().mean() + rendering.rays.orientation.mean()).backward()
     for name, parameter in field.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
@@ -142,7 +142,7 @@ def test_no_occupied_cell_shows_the_background() -> None:
     cameras = orbit(1)
     scene = _scene(_ball(), kind="random")
     scene.occupancy.bits.zero_()
-    pictures = render(
+    rendering = render(
         scene,
         cameras,
         fixed_lighting("diffuse", cameras),
@@ -150,14 +150,14 @@ def test_no_occupied_cell_shows_the_background() -> None:
         resolution=8,
         colors=torch.full((1, 3), 0.25),
     )
-    assert_close(pictures.image, torch.full((1, 3, 8, 8), 0.25))
-    pictures.image.sum().backward()
+    assert_close(rendering.image, torch.full((1, 3, 8, 8), 0.25))
+    rendering.image.sum().backward()
 
 
 def test_gradients_reach_a_learned_background() -> None:
     background = Background(BackgroundConfig(kind="mlp"), torch.Generator().manual_seed(0))
     cameras = orbit(2)
-    pictures = render(
+    rendering = render(
         Scene(_ball(), OccupancyGrid(32), background),
         cameras,
         fixed_lighting("albedo", cameras),
@@ -167,12 +167,12 @@ def test_gradients_reach_a_learned_background() -> None:
     )
     directions = cameras.rays(16)[1]
     behind = background(directions, torch.zeros(2, 3)).reshape(2, 16, 16, 3).permute(0, 3, 1, 2)
-    assert_close(pictures.image[:, :, 0, 0], behind[:, :, 0, 0])
-    pictures.image.sum().backward()
+    assert_close(rendering.image[:, :, 0, 0], behind[:, :, 0, 0])
+    rendering.image.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in background.parameters())
 
 
-def test_views_in_any_order(generator: torch.Generator) -> None:
+def test_rays_in_any_order(generator: torch.Generator) -> None:
     """Rays with camera ids in any order see what rays in the order of the cameras see."""
     cameras = orbit(2)
     lighting = _lit(cameras, cameras.origin * torch.tensor([[1.0], [-1.0]]), 0.0)
@@ -211,9 +211,9 @@ def test_unused_slots_neither_show_nor_teach(
 
     def learn(max_samples: int | None) -> tuple[Rendering, Field]:
         field = build_field(config, torch.Generator().manual_seed(1))
-        pictures = _render(field, lighting, cameras=cameras, max_samples=max_samples)
-        (pictures.image.square().mean() + pictures.rays.orientation.mean()).backward()
-        return pictures, field
+        rendering = _render(field, lighting, cameras=cameras, max_samples=max_samples)
+        (rendering.image.square().mean() + rendering.rays.orientation.mean()).backward()
+        return rendering, field
 
     exact, taught = learn(None)
     total = int(exact.num_samples)
@@ -227,41 +227,36 @@ def test_unused_slots_neither_show_nor_teach(
     assert bool(tight.rays.samples.overflow)
     assert_close(tight.image[0, :, :16], exact.image[0, :, :16], rtol=0, atol=1e-5)
     assert not tight.opacity[1, 0, 17:].any()
-    assert all(bool(p.grad.isfinite().all()) for p in field.parameters())
+    gradients = [p.grad for p in field.parameters()]
+    assert all(g is not None and bool(g.isfinite().all()) for g in gradients)
 
 
-def test_backgrounds(generator: torch.Generator) -> None:
-    directions = torch.nn.functional.normalize(torch.randn(8, 3, generator=generator), dim=-1)
-    random = Background(BackgroundConfig(kind="random"))
-    colors = random.sample_colors(2, generator)
-    assert torch.equal(random(directions, colors)[:4], colors[:1].expand(4, 3))
-    learned = Background(BackgroundConfig(kind="mlp"), generator)
-    values = learned(directions, colors)
-    assert values.shape == (8, 3) and (values >= 0).all() and (values <= 1).all()
-    assert len(list(learned.parameters())) == 4 and not list(random.parameters())
+def test_lit_images_need_normals() -> None:
+    cameras = orbit(1)
+    lighting = fixed_lighting("diffuse", cameras)
+    with pytest.raises(ValueError, match="normals must be 'shading' or 'image' with lit lighting"):
+        _render(_ball(), lighting, cameras=cameras, normals="none")
 
 
-def test_budget_learns_and_counts_overflows(device: torch.device) -> None:
-    budget = SampleBudget(device)
-    budget.asynchronous = True  # on the CPU, too, where only the delay of the copies is missing
-
-    def step(total: int) -> int | None:
-        max_samples = budget.max_samples(16)
-        budget.record(torch.tensor(total, device=device))
-        return max_samples
-
-    assert [step(100_000) for _ in range(SampleBudget.EXACT_STEPS)] == [None] * 8
-    assert step(400_000) == 10 * 16384 and budget.overflows == 0
-    while step(100_000) == 10 * 16384:
-        assert budget.overflows == 0
-    assert budget.overflows == 1 and budget.max_samples(16) == 37 * 16384
-    later = [step(20_000) or 0 for _ in range(300)]  # the scene empties
-    assert later[-1] < 10 * 16384 and len(set(later)) <= 4 and budget.overflows == 1
-    assert budget.max_samples(32) is None
+def test_normals_are_returned_as_an_image_only_when_asked_for() -> None:
+    cameras = orbit(1)
+    renderings = {n: _render(_ball(2.0), cameras=cameras, normals=n) for n in NORMALS}
+    for rendering in renderings.values():  # albedo is the same with and without normals
+        assert torch.equal(rendering.image, renderings["none"].image)
+    assert [rendering.normal is None for rendering in renderings.values()] == [True, True, False]
+    orientation = {n: float(r.rays.orientation.detach().sum()) for n, r in renderings.items()}
+    assert orientation["none"] == 0.0 and orientation["shading"] == orientation["image"]
+    assert RenderOptions().with_normals and not RenderOptions(normals="none").with_normals
 
 
-def test_budget_of_the_cpu_is_exact() -> None:
-    budget = SampleBudget(torch.device("cpu"))
-    for _ in range(20):
-        assert budget.max_samples(16) is None
-        budget.record(torch.tensor(5))
+def test_colors_default_to_the_configured_background() -> None:
+    cameras = orbit(2)
+    background = Background(BackgroundConfig(kind="solid", color=(0.25, 0.5, 0.75)))
+    rendering = render(
+        Scene(_ball(), OccupancyGrid(32), background),
+        cameras,
+        fixed_lighting("albedo", cameras),
+        RenderOptions(FINE, normals="none"),
+        resolution=16,
+    )
+    assert_close(rendering.image[:, :, 0, 0], torch.tensor([0.25, 0.5, 0.75]).expand(2, 3))

@@ -15,6 +15,7 @@ from oracle import OraclePrior
 from torch import Tensor
 
 from dfast.config import Config
+from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.runs.events import Event
 from dfast.runs.train import train
@@ -45,7 +46,7 @@ READY = SampleBudget.EXACT_STEPS + 3 * CudaGraphCache.WARMUP + 4
 is captured."""
 
 
-class Grey:
+class Grey(Prior):
     """A prior that pulls every image to grey and needs nothing of the host."""
 
     name = "grey"
@@ -60,7 +61,7 @@ class Grey:
         return prompt
 
     def predict_noise(
-        self, noisy: Tensor, *_: object, conditions: tuple[str, ...], **__: object
+        self, noisy: Tensor, *_: Any, conditions: tuple[Condition, ...] = ("text",), **__: Any
     ) -> Tensor:
         return (0.9 * noisy).expand(len(conditions), *noisy.shape)
 
@@ -69,7 +70,7 @@ class Nosy(Grey):
     """A prior that claims to be safe for CUDA graphs, and waits for the device."""
 
     def predict_noise(
-        self, noisy: Tensor, *_: object, conditions: tuple[str, ...], **__: object
+        self, noisy: Tensor, *_: Any, conditions: tuple[Condition, ...] = ("text",), **__: Any
     ) -> Tensor:
         eps = (0.9 if float(noisy.mean()) < 1e9 else 0.8) * noisy
         return eps.expand(len(conditions), *noisy.shape)
@@ -88,11 +89,15 @@ def test_staging_brings_everything_over(device: torch.device) -> None:
 
     def values() -> list[Tensor]:
         return [
-            torch.rand(3, generator=g), torch.randint(99, (5,), generator=g),
-            torch.rand(2, 3, 3, generator=g), torch.rand(4, 3, generator=g).t(),
-            torch.ones(1).expand(2, 1), torch.rand(0), torch.tensor([True]),
+            torch.rand(3, generator=g),
+            torch.randint(99, (5,), generator=g),
+            torch.rand(2, 3, 3, generator=g),
+            torch.rand(4, 3, generator=g).t(),
+            torch.ones(1).expand(2, 1),
+            torch.rand(0),
+            torch.tensor([True]),
             torch.rand(1, generator=g, dtype=torch.float64),
-        ]  # fmt: skip
+        ]
 
     first = values()
     arrived = staging.send(first)
@@ -130,8 +135,13 @@ def test_step_inputs_arrive_unchanged() -> None:
 def test_off_cuda_functions_are_called() -> None:
     calls: list[int] = []
     graphs = CudaGraphCache(torch.device("cpu"))
+
+    def function() -> int:
+        calls.append(len(calls))
+        return calls[-1]
+
     for i in range(9):
-        assert graphs.run("key", lambda i=i: calls.append(i) or i) == i
+        assert graphs.run("key", function) == i
     assert calls == [*range(9)] and graphs.captures == 0 and not graphs.enabled
     graphs.drop()
 
@@ -177,14 +187,15 @@ def on_gpu(test: Test) -> Test:
     return test
 
 
-def trainer_of(prior: Grey, config: Config = TINY, **settings: object) -> Trainer:
+def trainer_of(prior: Grey, config: Config = TINY, **settings: Any) -> Trainer:
+    """Return a trainer on the GPU; `settings` are those of the section train."""
     config = config.replace(train=settings)
     return build_trainer(config, prior, "x", 0, torch.device("cuda"))
 
 
-def ready(prior: Grey | None = None, **settings: object) -> Trainer:
+def ready(prior: Grey | None = None, **settings: Any) -> Trainer:
     """Return a trainer whose step is captured."""
-    trainer = trainer_of(prior or Grey(), **settings)
+    trainer = trainer_of(prior or Grey(), TINY, **settings)
     for _ in range(READY):
         trainer.train_step()
     assert trainer.graphs.enabled and trainer.graphs.captures >= 2
@@ -240,13 +251,13 @@ def test_a_fast_run_with_graphs_stays_close() -> None:
     """Atomics add in any order, so runs drift apart, but their images agree."""
     from dfast.runs.train import result_of
 
-    pictures = []
+    images = []
     for enabled in (True, False):
         trainer = trainer_of(Grey(), cuda_graphs=enabled)
         for _ in range(30):
             trainer.train_step()
-        pictures.append(torch.from_numpy(result_of(trainer).render(resolution=32)).float())
-    assert float((pictures[0] - pictures[1]).abs().mean()) < 4.0  # of 255
+        images.append(torch.from_numpy(result_of(trainer).render(resolution=32)).float())
+    assert float((images[0] - images[1]).abs().mean()) < 4.0  # of 255
 
 
 @on_gpu
@@ -357,10 +368,10 @@ def test_the_embedded_prior_can_be_captured() -> None:
     white = torch.tensor([False, True, False], device=device)
 
     def predict() -> Tensor:
-        both = prior.predict_noise(
+        text, negative = prior.predict_noise(
             noisy, t, condition, cameras=cameras, textureless=white, conditions=("text", "negative")
         )
-        return classifier_free_guidance(*both, 5.0)
+        return classifier_free_guidance(text, negative, 5.0)
 
     for i in range(CudaGraphCache.WARMUP + 3):
         noisy.normal_()

@@ -278,5 +278,5 @@ def _weights(role: Condition, views: str, cameras: CameraBatch | None, like: Ten
     if role == "text":
         word = view_index(azimuth, elevation)
     else:
-        word = view_rules.against(azimuth)[("perp_neg_front", "perp_neg_side").index(role)]
+        word = view_rules.perp_neg_views(azimuth)[("perp_neg_front", "perp_neg_side").index(role)]
     return (rows == VIEWED + word[:, None]).float()
