@@ -11,7 +11,7 @@ import torch
 from dfast._device import parse_device, pick_device
 from dfast._native import library
 from dfast._numbers import whole
-from dfast.config import Config, presets
+from dfast.config import Config, PriorConfig, presets
 from dfast.errors import ConfigError, PromptError
 from dfast.priors import Prior, as_prior, family_of, load_prior
 
@@ -68,7 +68,7 @@ def resolve_config(
         if length is None or length < 1:
             raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
         config = config.replace(train={"steps": length})
-    if not isinstance(prior, str) and (own := as_prior(prior).options) is not None:
+    if not isinstance(prior, str) and isinstance(own := as_prior(prior).options, PriorConfig):
         config = config.replace(prior=own)
     return config
 
