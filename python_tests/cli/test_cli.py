@@ -12,6 +12,7 @@ import pytest
 
 import dfast
 from dfast import errors
+from dfast.cli import results
 from dfast.cli.main import main
 from dfast.io.images import save_image
 
@@ -129,6 +130,13 @@ def test_bad_input_is_one_line_and_exit_code_2(
     except SystemExit as stop:
         code = int(stop.code or 0)
     assert code == 2 and says in one_line(capsys)
+
+
+def test_render_offers_every_shading_mode() -> None:
+    from dfast.runs.result import NORMAL
+    from dfast.scene.lighting import SHADING_MODES
+
+    assert sorted(results.SHADING) == sorted([*SHADING_MODES, NORMAL])
 
 
 def test_render_and_export(tmp_path: Path, cube: Calls, capsys: pytest.CaptureFixture[str]) -> None:
