@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dfast.guidance import GuidanceBatch
 from dfast.priors.base import Condition, Prior
-from dfast.scene.cameras import CameraBatch
+from dfast.scene.cameras import CameraBatch, orbit
+from dfast.scene.lighting import fixed_lighting
 
 AXES = (0.62, 0.48, 0.4)
 
@@ -17,6 +19,17 @@ def cosine_schedule(count: int = 100) -> tuple[Tensor, Tensor]:
     """Return (alpha, sigma) [T] of the cosine schedule, kept off its ends."""
     angle = (torch.arange(count) + 0.5) / count * (0.5 * torch.pi)
     return torch.cos(angle), torch.sin(angle)
+
+
+def guidance_batch(
+    schedule: tuple[Tensor, Tensor], views: int = 4, level: float = 0.6
+) -> GuidanceBatch:
+    """Return a batch of views from around, whose timesteps are near `level` of all of them."""
+    alpha, sigma = schedule
+    cameras = orbit(views, azimuth=20.0, elevation=25.0)
+    t = (int(level * len(alpha)) + torch.arange(views) % 2).clamp(max=len(alpha) - 1)
+    lighting = fixed_lighting("diffuse", cameras)
+    return GuidanceBatch(cameras, lighting, t, alpha[t], sigma[t], torch.ones(1))
 
 
 def ellipsoid(cameras: CameraBatch, resolution: int, samples: int = 3) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dfast.config import PriorConfig
 from dfast.priors import load_prior
-from dfast.priors.loading._quiet import quiet
+from dfast.priors.loading.quiet import quiet
 from dfast.testing import random_models
 
 PREDICTIONS = {"sd15": "epsilon", "sd21": "v_prediction", "sdxl": "epsilon", "if-m": "epsilon"}

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dfast.bench import counts, inputs
 from dfast.bench.case import DIFFUSERS, Case, Work, dfast_cases
 from dfast.bench.sizes import Sizes
-from dfast.priors.loading._quiet import quiet
+from dfast.priors.loading.quiet import quiet
 from dfast.testing.model_sizes import Networks, Size, networks
 from dfast.testing.random_models import WORDS, builders, materialize
 

@@ -25,8 +25,8 @@ from dfast.config import Config
 from dfast.errors import ConfigError
 from dfast.guidance.variants import conditions_of
 from dfast.priors import load_prior
-from dfast.priors.loading.families import family
-from dfast.priors.loading.hub import find
+from dfast.priors.loading.families import detect_family
+from dfast.priors.loading.hub import find_folder
 from dfast.testing.model_sizes import FAMILIES
 from dfast.training.build import build_trainer
 from dfast.training.cuda_graphs import CudaGraphCache
@@ -122,7 +122,7 @@ def _family(name: str, random: bool) -> str:
         raise ConfigError(f"prior: expected one of {expected} with random weights, got {name!r}")
     if random:
         return name
-    return name if name == "shapes" else family(find(name))
+    return name if name == "shapes" else detect_family(find_folder(name))
 
 
 def _random(family: str, to: Path, device: torch.device, tiny: bool) -> str:

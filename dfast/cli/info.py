@@ -30,13 +30,13 @@ def config(options: Namespace) -> int:
 def priors(options: Namespace) -> int:
     """List the catalogue of diffusion models: sizes, terms, and which are on this machine."""
     from dfast.priors.loading.catalog import CATALOG
-    from dfast.priors.loading.hub import cached, whole
+    from dfast.priors.loading.hub import cached_snapshot, is_complete
 
     print("shapes  embedded; knows only its own small world")
     for entry in CATALOG.values():
         here = f"{entry.gigabytes:g} GB to fetch"
-        if cached(entry.hub):
-            here = "on this machine" if whole(entry.hub) else "in part on this machine"
+        if cached_snapshot(entry.hub):
+            here = "on this machine" if is_complete(entry.hub) else "in part on this machine"
         print(f"{entry.alias:7} {entry.about} ({entry.license}{', gated' * entry.gated}; {here})")
         print(f"        {entry.url}")
     print("or a diffusers folder of these families, or owner/name on the hub")

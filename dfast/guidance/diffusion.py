@@ -40,7 +40,9 @@ class DiffusionGuidance(Guidance):
         self._check()
         self._schedule = prior.noise_schedule(device)
         negative = config.negative or self._variant.negative_prompt
-        self._condition = prior.encode_prompt(prompt, views=config.view_conditioning, negative=negative)
+        self._condition = prior.encode_prompt(
+            prompt, views=config.view_conditioning, negative=negative
+        )
         prior.load()
         self._resizers: dict[tuple[int, int], Tensor] = {}
         self._latent_size = 0

@@ -19,7 +19,8 @@ def level_weights(
     Two factors make a weight. Levels are switched on one after the other, each over its own stretch
     of the run. A low-pass filter, a Gaussian blur of standard deviation f in world units, damps
     level l, whose cells have the size c_l, by exp(-0.5 (f / c_l)^2): the factor of mip-NeRF's
-    integrated encoding (Barron et al. 2021, arXiv 2103.13415) with frequency in cells.
+    integrated encoding (Barron et al. 2021, arXiv 2103.13415) with frequency in cells. See
+    "Schedules" in docs/math.md.
 
     Args:
         progress: fraction of the run, in [0, 1].

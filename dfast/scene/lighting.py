@@ -1,9 +1,9 @@
 """How each image is lit and shaded: albedo, diffuse or textureless, and from where.
 
 A sample of albedo rho and unit normal n has the colour c = rho (diffuse max(0, n . l) + ambient),
-where l is the direction to a point light (`dfast.ops.shade`; DreamFusion, arXiv 2209.14988,
-section 3.1). The shading mode "albedo" is ambient 1 and diffuse 0; "textureless" replaces rho by
-white.
+where l is the direction to a point light: see "Shading" in docs/math.md and DreamFusion
+(arXiv 2209.14988). The shading mode "albedo" is ambient 1 and diffuse 0; "textureless" replaces rho
+by white.
 """
 
 from __future__ import annotations

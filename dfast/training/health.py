@@ -1,4 +1,4 @@
-"""Health of a run: rewind after non-finite steps, reset a collapsed scene, or fail by name.
+"""Health of a run: rewind after non-finite steps, reset a collapsed scene, or raise an error.
 
 A step whose gradients are not finite is skipped on the device (`dfast.nn.adam`), without a
 synchronisation. Every `train.log_every` steps the trainer checks the run: many skipped steps in a

@@ -10,7 +10,7 @@ def orientation(facing_away: Tensor) -> Tensor:
     """Return the mean over rays of the penalty on visible normals that face away from the camera.
 
     Equation 11 of Ref-NeRF (Verbin et al. 2022, arXiv 2112.03907), with the weights constant as in
-    DreamFusion (Poole et al. 2022, arXiv 2209.14988, appendix A.2).
+    DreamFusion (Poole et al. 2022, arXiv 2209.14988).
 
     Args:
         facing_away: [R], sum_i stop(w_i) max(0, n_i . v)^2 of each ray: `RayRender.orientation`.
@@ -22,7 +22,7 @@ def orientation(facing_away: Tensor) -> Tensor:
 def opacity(opacity: Tensor) -> Tensor:
     """Return the mean of sqrt(o^2 + 0.01), which keeps space empty that the images do not need.
 
-    DreamFusion (arXiv 2209.14988, appendix A.2). It is 0.1 at o = 0 and 1.00499 at o = 1.
+    From DreamFusion (Poole et al. 2022, arXiv 2209.14988). It is 0.1 at o = 0 and 1.00499 at o = 1.
 
     Args:
         opacity: o in [0, 1], any shape. Differentiable.
@@ -33,7 +33,7 @@ def opacity(opacity: Tensor) -> Tensor:
 def entropy(opacity: Tensor, margin: float = 1e-3) -> Tensor:
     """Return the mean binary entropy of the opacity in bits, which drives rays to empty or solid.
 
-    The sparsity loss of Latent-NeRF (Metzer et al. 2022, arXiv 2211.07600, section 3).
+    The sparsity loss of Latent-NeRF (Metzer et al. 2022, arXiv 2211.07600).
 
     Args:
         opacity: in [0, 1], any shape. Differentiable.

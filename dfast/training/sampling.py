@@ -33,7 +33,7 @@ def stratified(n: int, generator: torch.Generator) -> Tensor:
 
 
 def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> CameraBatch:
-    """Draw training cameras (DreamFusion, arXiv 2209.14988, section 3.2 and appendix A.2).
+    """Draw training cameras from the distribution of DreamFusion (arXiv 2209.14988).
 
     Args:
         config: distributions. With `stratified`, each n-th of the circle has one azimuth. The
@@ -87,7 +87,7 @@ def sample_lighting(
     progress: float,
     generator: torch.Generator,
 ) -> Lighting:
-    """Draw a shading mode and a light for each camera (DreamFusion, appendix A.2).
+    """Draw a shading mode and a point light for each camera, as DreamFusion does.
 
     Args:
         shading: odds of the shading modes, and when those other than albedo begin.

@@ -39,12 +39,17 @@ class Trainer:
     prior and a prompt.
 
     Attributes:
+        config: all settings.
+        device: of the scene, and of all work but the draws of `generators.host`.
         scene: what is optimised; its tensors stay in their memory.
         guidance: gives the gradient on images.
         losses: the losses beside the guidance, by name.
         generators: all randomness of the run.
         step: number of steps done.
+        optimizer: of the scene's parameters.
+        model: what a rewind brings back.
         health: rewinds or resets the run, or ends it with an error.
+        budget: how many samples to reserve memory for.
         graphs: the CUDA graphs of the step.
         prompt: recorded in results.
         prior_name: recorded in results.
@@ -103,8 +108,10 @@ class Trainer:
         """Sample views, render them, and follow the guidance's gradient and the losses.
 
         Returns:
-            Numbers of the step. On CUDA its tensors may be the same ones at every call, overwritten
-            by the next.
+            Numbers of the step: `gradient_norm` of all parameters, mean `opacity`, mean opacity
+            inside the bounding sphere `fill`, root mean square of the `guidance`'s gradient,
+            number of `samples`, and the counts so far of `skipped` steps and of `overflows`. On
+            CUDA the tensors may be the same ones at every call, overwritten by the next.
 
         Raises:
             NonFiniteError: when rewinding does not help.

@@ -150,7 +150,7 @@ def test_the_catalogue_is_listed(monkeypatch, capsys, tmp_path):
         "stable-diffusion-v1-5/stable-diffusion-v1-5": tiny_models.folder("sd15"),
         "stabilityai/stable-diffusion-xl-base-1.0": tmp_path,  # a download that was cut short
     }
-    monkeypatch.setattr(dfast.priors.loading.hub, "cached", here.get)
+    monkeypatch.setattr(dfast.priors.loading.hub, "cached_snapshot", here.get)
     assert main(["priors"]) == 0
     lines = capsys.readouterr().out.splitlines()
     named = {line.split()[0]: line for line in lines if not line.startswith(" ")}

@@ -5,24 +5,24 @@ Every prediction is known, and so is every gradient.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import pytest
 import torch
-from oracle import OraclePrior, cosine_schedule
+from oracle import OraclePrior, cosine_schedule, guidance_batch
 from torch import Tensor
 from torch.testing import assert_close
 
 from dfast.config import Config, GuidanceConfig
 from dfast.errors import ConfigError, PromptError
+from dfast.guidance.base import GuidanceBatch
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.variants import NFSD_NEGATIVE_PROMPT, conditions_of
 from dfast.priors.base import Condition
-from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import perp_neg_weights
-from dfast.training.step_inputs import StepInputs, draw
 from dfast.training.build import build_trainer
 
 CPU = torch.device("cpu")
@@ -93,30 +93,21 @@ class Latents(FlatColors):
         return pooled / 1.5
 
 
-def _inputs(config: Config, t: float = 0.6) -> StepInputs:
-    generator = torch.Generator().manual_seed(0)
-    background = Background(config.background, generator)
-    config = config.replace(
-        guidance={"t_min": t, "t_max": t + 1e-3, "t_min_end": t, "t_max_end": t + 1e-3}
-    )
-    return draw(config, 0, cosine_schedule(), background, (8,), generator)
-
-
-def _gradient(prior: Any, t: float = 0.6, **guidance: Any) -> tuple[Tensor, Tensor, StepInputs]:
+def _gradient(prior: Any, t: float = 0.6, **guidance: Any) -> tuple[Tensor, Tensor, GuidanceBatch]:
     """Return (gradient, x, inputs) of one step with w(t) = 1."""
     config = Config(guidance=GuidanceConfig(weighting="uniform", **guidance))
     made = DiffusionGuidance(config.guidance, prior, "a thing", CPU)
-    inputs = _inputs(config, t)
-    image = torch.rand(
-        config.camera.views, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2)
-    )
+    inputs = guidance_batch(cosine_schedule(), level=t)
+    ramp = config.guidance.negative_weight[0]
+    inputs = dataclasses.replace(inputs, negative_weight=torch.tensor([ramp]))
+    image = torch.rand(len(inputs.t), 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
     x = made.encode_images(image)
-    gradient = made.gradient(x, inputs.guidance_batch(), torch.Generator().manual_seed(1))
+    gradient = made.gradient(x, inputs, torch.Generator().manual_seed(1))
     assert gradient.dtype == torch.float32 and not gradient.requires_grad
     return gradient, x.detach(), inputs
 
 
-def _ratio(inputs: StepInputs) -> Tensor:
+def _ratio(inputs: GuidanceBatch) -> Tensor:
     return (inputs.alpha / inputs.sigma).view(-1, 1, 1, 1)
 
 

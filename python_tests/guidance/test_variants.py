@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 import torch
-from oracle import OraclePrior
+from oracle import OraclePrior, guidance_batch
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -22,8 +22,6 @@ from dfast.guidance import (
     Variant,
     conditions_of,
 )
-from dfast.scene.background import Background
-from dfast.training.step_inputs import draw
 
 CPU = torch.device("cpu")
 TINY = Config().replace(
@@ -42,12 +40,6 @@ def _toward_text(step: Distillation) -> Tensor:
     return text - noise
 
 
-def _batch(guidance: Guidance) -> GuidanceBatch:
-    generator = torch.Generator().manual_seed(0)
-    background = Background(TINY.background, generator)
-    return draw(TINY, 0, guidance.noise_schedule, background, (8,), generator).guidance_batch()
-
-
 def test_the_table_has_what_the_configuration_offers() -> None:
     offered = get_args(get_type_hints(GuidanceConfig)["variant"])
     assert set(offered) == set(VARIANTS)
@@ -59,7 +51,7 @@ def test_a_new_variant_computes_gradients(monkeypatch: pytest.MonkeyPatch) -> No
     assert conditions_of(config) == ("text",)
     prior = OraclePrior(12)
     guidance = DiffusionGuidance(config, prior, "a thing", CPU)
-    batch = _batch(guidance)
+    batch = guidance_batch(guidance.noise_schedule, 2)
     x = guidance.encode_images(torch.rand(2, 3, 12, 12))
     gradient = guidance.gradient(x, batch, torch.Generator().manual_seed(1))
     truth = 2.0 * prior.picture(batch.cameras, 12) - 1.0
@@ -107,7 +99,9 @@ def test_calls_a_variant_makes_alone() -> None:
 
     guidance = DiffusionGuidance(config, Counting(12), "a thing", CPU)
     x = guidance.encode_images(torch.rand(2, 3, 12, 12))
-    guidance.gradient(x, _batch(guidance), torch.Generator().manual_seed(1))
+    guidance.gradient(
+        x, guidance_batch(guidance.noise_schedule, 2), torch.Generator().manual_seed(1)
+    )
     alone = VARIANTS["ism"].calls_alone(config)
     assert calls == [1] * alone + [2]
 
@@ -142,7 +136,7 @@ class Learned(Guidance):
 
 def test_a_guidance_may_learn_and_resume() -> None:
     learned, images = Learned(), torch.rand(2, 3, 4, 4)
-    batch = _batch(learned)
+    batch = guidance_batch(learned.noise_schedule, 2)
     generator = torch.Generator()
     first = learned.gradient(learned.encode_images(images), batch, generator)
     state = learned.state_dict()
@@ -169,4 +163,4 @@ def test_defaults_of_a_guidance() -> None:
     assert not still.cuda_graph_safe and not still.approximate_at(0.0)
     assert list(still.parameters()) == [] and still.state_dict() == {}
     still.load_state_dict({})
-    assert _batch(still).t.tolist() == [0, 0]
+    assert guidance_batch(still.noise_schedule, 2).t.tolist() == [0, 0]

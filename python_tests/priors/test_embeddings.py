@@ -17,7 +17,7 @@ from tiny_models import FAMILIES, LATENT, copied, folder
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
 from dfast.priors import load_prior
-from dfast.priors.loading.embedding_cache import EmbeddingCache, cache_folder, identity
+from dfast.priors.loading.embedding_cache import EmbeddingCache, cache_folder, fingerprint
 from dfast.priors.loading.folder import Folder
 from dfast.testing import random_models
 
@@ -81,7 +81,9 @@ def test_copies_share_and_other_encoders_do_not(tmp_path: Path, own_cache: Path)
     other = random_models.write("if-m", tmp_path / "other", size="tiny", seed=2)
     assert (embed(other) - first).abs().max() > 1e-3
     parts = ("text_encoder", "tokenizer")
-    assert identity(Folder(other, "other"), parts) != identity(Folder(folder("if-m"), "x"), parts)
+    assert fingerprint(Folder(other, "other"), parts) != fingerprint(
+        Folder(folder("if-m"), "x"), parts
+    )
 
 
 def test_weights_that_change_in_place_are_encoded_again(
@@ -93,14 +95,14 @@ def test_weights_that_change_in_place_are_encoded_again(
     tensors = load_file(file)
     save_file(tensors | {"unused": torch.zeros(4_000_000)}, file, metadata={"format": "pt"})
     parts, first = ("text_encoder", "tokenizer"), embed(path)
-    keys = {identity(Folder(path, "x"), parts)}
+    keys = {fingerprint(Folder(path, "x"), parts)}
     for at in (1_000_000, 5_000_001, 9_999_999):
         was = file.stat()
         with file.open("r+b") as stream:
             stream.seek(at)
             stream.write(b"\x01")
         os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
-        keys.add(identity(Folder(path, "x"), parts))
+        keys.add(fingerprint(Folder(path, "x"), parts))
     assert len(keys) == 4
     name = next(k for k in tensors if k.endswith("layers.1.mlp.fc2.weight"))
     changed = tensors | {name: -tensors[name], "unused": torch.zeros(4_000_000)}
@@ -114,15 +116,15 @@ def test_weights_are_read_once_for_their_hash(
     from dfast.priors.loading import embedding_cache as embeddings
 
     read: list[Path] = []
-    whole = embeddings._hash
-    monkeypatch.setattr(embeddings, "_hash", lambda file: (read.append(file), whole(file))[1])
+    whole = embeddings._hash_file
+    monkeypatch.setattr(embeddings, "_hash_file", lambda file: (read.append(file), whole(file))[1])
     path = copied("sdxl", tmp_path)
     parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    first = identity(Folder(path, "x"), parts)
+    first = fingerprint(Folder(path, "x"), parts)
     assert len(read) == 2
-    assert identity(Folder(path, "x"), parts) == first and len(read) == 2
+    assert fingerprint(Folder(path, "x"), parts) == first and len(read) == 2
     (path / "text_encoder_2/model.safetensors").touch()
-    assert identity(Folder(path, "x"), parts) == first and len(read) == 3
+    assert fingerprint(Folder(path, "x"), parts) == first and len(read) == 3
 
 
 @pytest.mark.parametrize("family", FAMILIES)

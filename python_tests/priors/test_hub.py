@@ -59,7 +59,7 @@ def test_small_files_that_did_not_arrive_are_fetched(
     lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (snapshot(CATALOG["sd15"].hub, folder("sd15")) / lost).unlink()
-    assert not hub.whole(CATALOG["sd15"].hub)
+    assert not hub.is_complete(CATALOG["sd15"].hub)
     FakeHub(monkeypatch, folder("sd15"))
     predict_once(load_prior("sd15", CPU, download=True))
 
@@ -69,7 +69,7 @@ def test_a_damaged_file_of_the_cache_is_named_where_it_is(tmp_path: Path) -> Non
     blob = tmp_path / "blob"
     (cached / UNET).rename(blob)
     (cached / UNET).symlink_to(blob)
-    assert hub.whole(CATALOG["sd15"].hub)
+    assert hub.is_complete(CATALOG["sd15"].hub)
     truncate(blob)
     with pytest.raises(PriorError, match=rf"unet.* is damaged .*delete {blob} and fetch it again"):
         load_prior("sd15", CPU)

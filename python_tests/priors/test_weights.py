@@ -13,7 +13,7 @@ from tiny_models import CPU, UNET, change_weights, copied, folder, predict_once
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
 from dfast.priors import load_prior
-from dfast.priors.loading.folder import Folder, pick
+from dfast.priors.loading.folder import Folder, select_weight_files
 from dfast.testing import random_models
 
 pytestmark = pytest.mark.usefixtures("isolated")
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("isolated")
     ],
 )  # fmt: skip
 def test_which_files_hold_the_weights(names: list[str], half: bool, wanted: list[str]) -> None:
-    assert pick(names, "m", half=half) == wanted
+    assert select_weight_files(names, "m", half=half) == wanted
 
 
 def test_shards(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_weights_are_exact_and_none_are_read(family: str, monkeypatch: pytest.Mo
         raise AssertionError("weights were read")
 
     for module in ("base", "vae"):
-        monkeypatch.setattr(f"dfast.priors.pipelines.{module}.fill", refuse)
+        monkeypatch.setattr(f"dfast.priors.pipelines.{module}.load_weights", refuse)
     found = estimate(prior=folder, config=TINY, device="cpu")
     assert found.weights["unet"] == size_of(loaded.unet)
     if family != "if-m":

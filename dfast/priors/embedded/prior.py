@@ -25,7 +25,7 @@ from dfast.priors.embedded.model import (
     load_folder,
     ray_map,
 )
-from dfast.priors.loading._quiet import quiet
+from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.weights import size_of
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import VIEW_WORDS, view_index

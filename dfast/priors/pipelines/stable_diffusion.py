@@ -7,51 +7,56 @@ from torch import Tensor, nn
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
-from dfast.priors.loading.embedding_cache import Encoded
+from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.text_encoders import encoder, one_by_one
+from dfast.priors.loading.text_encoders import one_at_a_time, open_text_encoder
 from dfast.priors.pipelines.base import PRECISIONS, TextPrior
 from dfast.priors.pipelines.vae import LatentEncoder
 
 
 class StableDiffusion(TextPrior):
-    """`dfast.priors.Prior` of a StableDiffusionPipeline's folder.
+    """A `Prior` of the folder of a StableDiffusionPipeline.
 
-    `image_size` is a multiple of the pixels a side of a latent.
+    Attributes:
+        latents: its VAE; `image_size` is a multiple of `latents.factor`.
     """
 
     family = "sd"
     is_latent = True
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
-        """Reads small files only. Raises PriorError."""
+        """Read the small files, see `TextPrior`."""
         super().__init__(folder, device, options)
         self.latents = LatentEncoder(folder, device, self._vae_dtype(), options)
-        latent, seen = self.latents.channels, self.unet_config.get("in_channels", 4)
-        if latent != seen:
-            raise folder.unlike("vae", "latent_channels", seen, latent, like="UNet")
+        channels, expected = self.latents.channels, self.unet_config.get("in_channels", 4)
+        if channels != expected:
+            raise folder.mismatch_error("vae", "latent_channels", expected, channels, other="UNet")
         factor = self.latents.factor
-        self.image_size = options.image_size or self._made_for() * factor
+        self.image_size = options.image_size or self._sample_size() * factor
         if self.image_size % factor:
             raise PriorError(
                 f"prior.image_size: expected a multiple of {factor}, got {self.image_size}"
             )
 
     def _vae_dtype(self) -> torch.dtype:
-        """float16 beside a half-precision UNet: this encoder's activations stay in range."""
+        """Return the precision of the VAE.
+
+        By default it is float16 beside a half-precision UNet: the activations of this encoder stay
+        within its range.
+        """
         auto = torch.float32 if self.dtype == torch.float32 else torch.float16
         return PRECISIONS.get(self.options.vae_precision, auto)
 
-    def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[Encoded]:
-        ids, mask = self._tokens("tokenizer", sentences)
-        with encoder(
-            self.folder, "text_encoder", "CLIPTextModel", dtype, self.device,
-            self.options.text_encoder,
-        ) as model:  # fmt: skip
+    def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
+        ids, mask = self._tokenize("tokenizer", sentences)
+        setting = self.options.text_encoder
+        with open_text_encoder(
+            self.folder, "text_encoder", "CLIPTextModel", dtype, self.device, setting
+        ) as model:
             wants_mask = getattr(model.config, "use_attention_mask", False)
             return [
-                {"hidden": model(row, attention_mask=masked if wants_mask else None)[0][0]}
-                for row, masked in one_by_one(model, ids, mask)
+                {"hidden": model(row, attention_mask=row_mask if wants_mask else None)[0][0]}
+                for row, row_mask in one_at_a_time(model, ids, mask)
             ]
 
     @property
@@ -74,10 +79,10 @@ class StableDiffusion(TextPrior):
         return self.latents.linear_map()[2]
 
     def load(self) -> None:
-        """See `Prior.load`."""
+        """Load the UNet and the VAE's encoder, once."""
         super().load()
         self.latents.load()
 
     def cost_parts(self) -> dict[str, nn.Module]:
-        """See `TextPrior.cost_parts`; "vae" has no decoder."""
+        """Return the networks of a step on the meta device; "vae" has no decoder."""
         return {**super().cost_parts(), "vae": self.latents.build()}
