@@ -18,11 +18,11 @@ from dfast.bench import counts, scenes
 from dfast.bench.case import Case, Sizes, Work, dfast_cases, plain_cases
 from dfast.bench.plain import PlainField
 from dfast.bench.trace import stage
-from dfast.nn.adam import Adam
 from dfast.nn.field import Field
 from dfast.nn.occupancy import OccupancyGrid
 from dfast.render.volume import render_rays
 from dfast.scene.scene import build_field
+from dfast.training.adam import NamedAdam
 from dfast.training.sample_budget import SampleBudget
 
 FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
@@ -52,9 +52,9 @@ def _field(device: torch.device) -> Field:
     return made
 
 
-def _optimizer(field: Field) -> Adam:
+def _optimizer(field: Field) -> NamedAdam:
     named = [({"table": field.table}, RATE), ({"mlp": field.mlp}, RATE)]
-    return Adam(named, betas=BETAS, eps=EPS)
+    return NamedAdam(named, betas=BETAS, eps=EPS)
 
 
 def _slots(total: int, device: torch.device) -> int | None:

@@ -63,6 +63,7 @@ class Field(nn.Module):
         self.register_buffer("storage", None, persistent=False)
         self.storage: Tensor | None
         self._warned = False
+        self._half_of: tuple[int, int] | None = None
         self.reset(generator)
 
     @property
@@ -92,6 +93,8 @@ class Field(nn.Module):
     def reads_half(self) -> bool:
         """Whether the table is read in half precision."""
         precision = self.precision
+        if transforms.active():  # the copy has neither tangents nor the dimensions of vmap
+            return False
         if precision == "auto":
             return self.table.is_cuda and self._obstacle(half=True) is None
         return precision == "half" and self.table.dtype == torch.float32
@@ -109,15 +112,30 @@ class Field(nn.Module):
 
     @torch.no_grad()
     def refresh_storage(self) -> None:
-        """Bring the half-precision copy up to date; call after the table changed or moved."""
+        """Bring the half-precision copy up to date, in place if it is there.
+
+        Reading it does so as well where the table changed since. Call this before a CUDA graph is
+        recorded that reads the field.
+        """
         if not self.reads_half:
             self.storage = None
-        elif self._stale():
+            return
+        if self._missing():
             self.storage = self.table.half()
         elif self.storage is not None:
             self.storage.copy_(self.table)
+        self._half_of = self._versions()
 
-    def _stale(self) -> bool:
+    def _versions(self) -> tuple[int, int]:
+        """Return the identity of the table and its version less that of the half copy.
+
+        Every write in place raises a tensor's version by one. An optimiser that keeps the copy up
+        to date writes both and changes nothing here; another one writes the table alone.
+        """
+        copy = 0 if self.storage is None else self.storage._version
+        return id(self.table), self.table._version - copy
+
+    def _missing(self) -> bool:
         """Whether there is no half copy where the table is."""
         s = self.storage
         return s is None or s.device != self.table.device or s.dtype != torch.float16
@@ -126,7 +144,9 @@ class Field(nn.Module):
         """The half copy to read in place of the table, if that is how it is read."""
         if not self.reads_half:
             return None
-        if self._stale():
+        if torch.compiler.is_compiling():
+            return self.storage
+        if self._missing() or self._half_of != self._versions():
             self.refresh_storage()
         return self.storage
 

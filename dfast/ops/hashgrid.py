@@ -48,6 +48,7 @@ class GridSpec:
     """cells a side of the finest level, base_resolution..65536"""
     interpolation: Literal["linear", "smoothstep"] = "linear"
     """smoothstep has a continuous gradient, zero at cell faces; linear's jumps there"""
+    dimensions: Literal[2, 3] = 3
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -1,6 +1,6 @@
 """What keeps a run alive: skip, rewind, re-seed, and a named error when none of it helps.
 
-A step whose gradients are not finite is skipped on the device (`dfast.nn.adam`), without a
+A step whose gradients are not finite is skipped on the device (`dfast.training.adam`), without a
 synchronisation. Every `train.log_every` steps the trainer looks: many skips in a row rewind the run
 to its last good state, and a scene that stays empty or fully opaque is re-seeded once. Nothing is
 ever replaced by zeros in silence: `skipped` counts.
@@ -39,7 +39,7 @@ class HealthCheck:
         restore: Callable[[State], None],
         reseed: Callable[[], None],
     ) -> None:
-        """status: the optimiser's, see `dfast.nn.adam.Adam`."""
+        """status: the optimiser's, see `dfast.training.adam.NamedAdam`."""
         self.config = config
         self.skipped = status[SKIPPED]
         """scalar: non-finite steps so far"""

@@ -10,7 +10,6 @@ from dfast.config.schedules import resolution
 from dfast.errors import RunFolderError
 from dfast.guidance.diffusion import Guidance
 from dfast.guidance.sds import sds_loss
-from dfast.nn.adam import Adam
 from dfast.nn.occupancy import OccupancyGrid
 from dfast.ops.adam import NORM, SKIPPED
 from dfast.priors.base import Prior
@@ -20,6 +19,7 @@ from dfast.scene.background import Background
 from dfast.scene.coarse_to_fine import level_weights
 from dfast.scene.scene import build_field
 from dfast.training import regularizers
+from dfast.training.adam import NamedAdam
 from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
 from dfast.training.generators import Generators
 from dfast.training.guards import HealthCheck
@@ -185,14 +185,14 @@ class Trainer:
         for _ in range(4):
             self.occupancy.update(lambda x: self.field.density(x, levels), generator, warmup=True)
 
-    def _new_optimizer(self) -> Adam:
+    def _new_optimizer(self) -> NamedAdam:
         o, named = self.config.optimizer, self._named()
         rates = {"field.table": o.lr_grid}
         groups = [
             ({name: p}, rates.get(name, o.lr_mlp if name.startswith("field.") else o.lr_background))
             for name, p in named.items()
         ]
-        return Adam(groups, betas=o.betas, eps=o.eps)
+        return NamedAdam(groups, betas=o.betas, eps=o.eps)
 
     def _reseed(self) -> None:
         """A new scene in the old one's memory, where recorded steps look for it."""
