@@ -20,7 +20,6 @@ from dfast.bench.case import Case, Sizes, Work, dfast_cases, plain_cases
 from dfast.bench.plain import PlainField
 from dfast.bench.trace import stage
 from dfast.config import BackgroundConfig
-from dfast.nn.adam import Adam
 from dfast.nn.field import Field
 from dfast.nn.occupancy import OccupancyGrid
 from dfast.render.options import RenderOptions
@@ -28,6 +27,7 @@ from dfast.render.volume import render_rays
 from dfast.scene.background import Background
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene, build_field
+from dfast.training.adam import NamedAdam
 from dfast.training.sample_budget import SampleBudget
 
 FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
@@ -57,9 +57,9 @@ def _field(device: torch.device) -> Field:
     return made
 
 
-def _optimizer(field: Field) -> Adam:
+def _optimizer(field: Field) -> NamedAdam:
     named = [({"table": field.table}, RATE), ({"mlp": field.mlp}, RATE)]
-    return Adam(named, betas=BETAS, eps=EPS)
+    return NamedAdam(named, betas=BETAS, eps=EPS)
 
 
 def _slots(total: int, device: torch.device) -> int | None:
