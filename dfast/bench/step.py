@@ -20,13 +20,13 @@ from dfast.bench.sizes import Sizes
 from dfast.bench.torch_baseline import TorchField
 from dfast.bench.trace import stage
 from dfast.config import BackgroundConfig
-from dfast.nn.adam import Adam
 from dfast.nn.field import Field
 from dfast.nn.occupancy import OccupancyGrid
 from dfast.render.options import Normals, RenderOptions
 from dfast.render.volume import render_rays
 from dfast.scene.background import Background
 from dfast.scene.scene import Scene, build_field
+from dfast.training.adam import NamedAdam
 from dfast.training.sample_budget import SampleBudget
 
 FIELD = dataclasses.replace(inputs.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
@@ -179,10 +179,10 @@ def _field(device: torch.device) -> Field:
     return field
 
 
-def _optimizer(field: Field) -> Adam:
+def _optimizer(field: Field) -> NamedAdam:
     """Return Adam over the field's parameters."""
     named = [({"table": field.table}, RATE), ({"mlp": field.mlp}, RATE)]
-    return Adam(named, betas=BETAS, eps=EPS)
+    return NamedAdam(named, betas=BETAS, eps=EPS)
 
 
 def _max_samples(total: int, device: torch.device) -> int | None:

@@ -1,6 +1,6 @@
 """Health of a run: rewind after non-finite steps, reset a collapsed scene, or raise an error.
 
-A step whose gradients are not finite is skipped on the device (`dfast.nn.adam`), without a
+A step whose gradients are not finite is skipped on the device (`dfast.training.adam`), without a
 synchronisation. Every `train.log_every` steps the trainer checks the run: many skipped steps in a
 row rewind it to its last good state, and a scene that stays empty or fully opaque is reset once.
 Non-finite numbers are never replaced by zeros in silence: `skipped` counts the steps.
@@ -57,7 +57,7 @@ class HealthCheck:
 
         Args:
             config: limits.
-            status: [4] on the device, the optimiser's counts: see `dfast.nn.adam.Adam`.
+            status: [4] on the device, the optimiser's counts: see `dfast.training.adam.NamedAdam`.
             model: what a rewind and a reset act on.
         """
         self.config = config

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dfast.guidance.base import Guidance
-from dfast.nn.adam import Adam
 from dfast.scene.scene import Scene
+from dfast.training.adam import NamedAdam
 
 
 class ModelState:
@@ -19,7 +19,7 @@ class ModelState:
     """
 
     def __init__(
-        self, scene: Scene, optimizer: Adam, guidance: Guidance, generator: torch.Generator
+        self, scene: Scene, optimizer: NamedAdam, guidance: Guidance, generator: torch.Generator
     ) -> None:
         """Gather the parts of a run.
 

@@ -12,13 +12,13 @@ from dfast.config.schedules import resolution
 from dfast.errors import RunFolderError
 from dfast.guidance.base import Guidance
 from dfast.guidance.sds import sds_loss
-from dfast.nn.adam import Adam
 from dfast.ops.adam import NORM, SKIPPED
 from dfast.render.options import RenderOptions
 from dfast.render.outputs import Rendering
 from dfast.render.volume import render
 from dfast.scene.scene import Scene
 from dfast.scene.tree import replace_tensors, tensors_of
+from dfast.training.adam import NamedAdam
 from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
 from dfast.training.generators import Generators
 from dfast.training.health import HealthCheck
@@ -253,7 +253,7 @@ class Trainer:
             raise RunFolderError(f"checkpoint: does not fit this run ({reason})") from error
 
 
-def _adam(config: OptimizerConfig, scene: Scene) -> Adam:
+def _adam(config: OptimizerConfig, scene: Scene) -> NamedAdam:
     """Return a scene's optimiser; table, MLP and background each have their own learning rate."""
 
     def rate(name: str) -> float:
@@ -262,4 +262,4 @@ def _adam(config: OptimizerConfig, scene: Scene) -> Adam:
         return config.lr_mlp if name.startswith("field.") else config.lr_background
 
     groups = [({name: p}, rate(name)) for name, p in scene.named_parameters()]
-    return Adam(groups, betas=config.betas, eps=config.eps)
+    return NamedAdam(groups, betas=config.betas, eps=config.eps)
