@@ -1,6 +1,4 @@
-"""Priors whose answer is known exactly: what the diffusion model would say if the data were one
-picture a camera.
-"""
+"""A prior whose prediction is known exactly: that of a model whose data is one image a camera."""
 
 from __future__ import annotations
 
@@ -9,19 +7,33 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfast.scene.cameras import CameraBatch
+from dfast.guidance import GuidanceBatch
+from dfast.priors.base import Condition, Prior
+from dfast.scene.cameras import CameraBatch, orbit
+from dfast.scene.lighting import fixed_lighting
 
 AXES = (0.62, 0.48, 0.4)
 
 
 def cosine_schedule(count: int = 100) -> tuple[Tensor, Tensor]:
-    """(alpha, sigma) [T] of the cosine schedule, kept off its ends."""
+    """Return (alpha, sigma) [T] of the cosine schedule, kept off its ends."""
     angle = (torch.arange(count) + 0.5) / count * (0.5 * torch.pi)
     return torch.cos(angle), torch.sin(angle)
 
 
+def guidance_batch(
+    schedule: tuple[Tensor, Tensor], views: int = 4, level: float = 0.6
+) -> GuidanceBatch:
+    """Return a batch of views from around, whose timesteps are near `level` of all of them."""
+    alpha, sigma = schedule
+    cameras = orbit(views, azimuth=20.0, elevation=25.0)
+    t = (int(level * len(alpha)) + torch.arange(views) % 2).clamp(max=len(alpha) - 1)
+    lighting = fixed_lighting("diffuse", cameras)
+    return GuidanceBatch(cameras, lighting, t, alpha[t], sigma[t], torch.ones(1))
+
+
 def ellipsoid(cameras: CameraBatch, resolution: int, samples: int = 3) -> Tensor:
-    """[B,3,H,W] in [0, 1]: an ellipsoid of varied colour on white, anti-aliased."""
+    """Return images [B, 3, H, W] in [0, 1] of an ellipsoid of varied colour on white."""
     size = resolution * samples
     origins, directions = cameras.rays(size)
     scale = origins.new_tensor(AXES)
@@ -35,8 +47,12 @@ def ellipsoid(cameras: CameraBatch, resolution: int, samples: int = 3) -> Tensor
     return torch.nn.functional.avg_pool2d(image, samples)
 
 
-class OraclePrior:
-    """A delta at `picture(cameras, image_size)`: eps_hat = (z - alpha x*) / sigma."""
+class OraclePrior(Prior):
+    """The data is one image, x* = `picture(cameras, image_size)`: eps_hat = (z - alpha x*) / sigma.
+
+    Attributes:
+        poison: how many predictions will be NaN before they are right again.
+    """
 
     name = "oracle"
 
@@ -46,7 +62,6 @@ class OraclePrior:
         self.image_size, self.picture = image_size, picture
         self.alpha, self.sigma = cosine_schedule()
         self.poison = 0
-        """Answers that will be NaN before it speaks the truth again."""
 
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return self.alpha.to(device), self.sigma.to(device)
@@ -62,7 +77,7 @@ class OraclePrior:
         *,
         cameras: CameraBatch | None,
         textureless: Tensor,
-        conditions: tuple[str, ...] = ("text",),
+        conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:
         assert cameras is not None
         if self.poison > 0:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dfast.bench import counts, scenes
 from dfast.bench.case import UNTOUCHED, Case, Sizes, Work, dfast_cases
-from dfast.priors.loading._quiet import quiet
+from dfast.priors.loading.quiet import quiet
 from dfast.testing.model_sizes import Networks, Size, networks
 from dfast.testing.random_models import WORDS, builders, materialize
 

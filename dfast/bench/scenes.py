@@ -36,7 +36,7 @@ FIELD = FieldConfig(
     blob="none",
 )  # fmt: skip
 """Workload D's field: 16 levels, MLP 32-64-64-4, density exp."""
-MARCH = MarchConfig(step=STEP, early_stop=EARLY_STOP)
+MARCH = MarchConfig(step_size=STEP, early_stop_eps=EARLY_STOP)
 SEED = 2026
 
 

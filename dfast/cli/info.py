@@ -1,41 +1,43 @@
-"""`dfast priors`, `dfast config` and `dfast doctor`."""
+"""`dfast config` and `dfast priors`: settings and diffusion models."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import Any
 
-from dfast.cli.options import settings, unsaid
+from dfast.cli.options import Commands, add_settings, read_config
+
+
+def add_config(commands: Commands[Any]) -> None:
+    """Add the command `config` and its options."""
+    p = commands.add_parser("config", help="print the settings, to edit and pass to --config")
+    p.set_defaults(run=config)
+    add_settings(p)
+
+
+def add_priors(commands: Commands[Any]) -> None:
+    """Add the command `priors`."""
+    p = commands.add_parser("priors", help="the diffusion models: sizes, licences, what is here")
+    p.set_defaults(run=priors)
+
+
+def config(options: Namespace) -> int:
+    """Print the settings as TOML."""
+    print(read_config(options).dumps(), end="")
+    return 0
 
 
 def priors(options: Namespace) -> int:
     """List the catalogue of diffusion models: sizes, terms, and which are on this machine."""
     from dfast.priors.loading.catalog import CATALOG
-    from dfast.priors.loading.hub import cached, whole
+    from dfast.priors.loading.hub import cached_snapshot, is_complete
 
     print("shapes  embedded; knows only its own small world")
     for entry in CATALOG.values():
         here = f"{entry.gigabytes:g} GB to fetch"
-        if cached(entry.hub):
-            here = "on this machine" if whole(entry.hub) else "in part on this machine"
+        if cached_snapshot(entry.hub):
+            here = "on this machine" if is_complete(entry.hub) else "in part on this machine"
         print(f"{entry.alias:7} {entry.about} ({entry.license}{', gated' * entry.gated}; {here})")
         print(f"        {entry.url}")
     print("or a diffusers folder of these families, or owner/name on the hub")
     return 0
-
-
-def config(options: Namespace) -> int:
-    """Print the settings as TOML."""
-    made = settings(options) or unsaid(options)
-    if options.steps is not None:
-        made = made.replace(train={"steps": options.steps})
-    print(made.dumps(), end="")
-    return 0
-
-
-def doctor(options: Namespace) -> int:
-    """Print what is installed and what is missing; 1 when training cannot work."""
-    from dfast.cli.doctor import examine, ready, report
-
-    findings = examine()
-    print(report(findings))
-    return 0 if ready(findings) else 1

@@ -1,5 +1,10 @@
-"""From rendered images to the gradient that a prior sends back: SDS and its variants."""
+"""From rendered images to a gradient on them: the interface, and score distillation."""
 
-from dfast.guidance.diffusion import Guidance
+from dfast.guidance.base import Guidance, GuidanceBatch
+from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.guidance.variants import VARIANTS, Distillation, Variant, conditions_of
 
-__all__ = ["Guidance"]
+__all__ = [
+    "VARIANTS", "DiffusionGuidance", "Distillation", "Guidance", "GuidanceBatch", "Variant",
+    "conditions_of",
+]  # fmt: skip

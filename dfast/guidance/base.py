@@ -15,7 +15,7 @@ from dfast.scene.lighting import Lighting
 
 @dataclass(frozen=True)
 class GuidanceBatch:
-    """What a guidance may know of the B images of one step; all fields are device tensors."""
+    """What a guidance may know of the B images of one step; all tensors are on the device."""
 
     cameras: CameraBatch
     lighting: Lighting
@@ -33,20 +33,23 @@ class Guidance(ABC):
     """A loss on images, given by its gradient.
 
     The trainer renders images, calls `encode_images`, then `gradient`, and backpropagates the
-    gradient through the encoding and the renderer. A guidance may own parameters and an optimiser
+    gradient through the encoding and the renderer. A guidance may own parameters and an optimizer
     (as VSD does): it trains them inside `gradient` and saves them with `state_dict`.
 
     Attributes:
         cuda_graph_safe: whether `encode_images` and `gradient` may be recorded in a CUDA graph:
-            equal shapes launch equal work, and the host is never asked for anything.
+            equal shapes launch equal work, and nothing is read back from the device.
     """
 
     cuda_graph_safe: bool = False
 
     @property
-    @abstractmethod
     def noise_schedule(self) -> tuple[Tensor, Tensor]:
-        """Return (alpha [T], sigma [T]) from clean to noise, alpha^2 + sigma^2 = 1."""
+        """Return (alpha [T], sigma [T]) from clean to noise, alpha^2 + sigma^2 = 1.
+
+        The default, for guidance that adds no noise, is one clean level.
+        """
+        return torch.ones(1), torch.zeros(1)
 
     def approximate_at(self, progress: float) -> bool:
         """Return whether `encode_images` should be approximate at this fraction of the run."""
@@ -65,13 +68,11 @@ class Guidance(ABC):
         """
 
     @abstractmethod
-    def gradient(
-        self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator
-    ) -> Tensor:
-        """Return the gradient at `encoded`, [B, C, h, w] float32, with no graph.
+    def gradient(self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator) -> Tensor:
+        """Return the gradient at `encoded`, [B, C, h, w] float32, without a graph.
 
         Args:
-            encoded: [B, C, h, w], what `encode_images` returned; its values are used, not its graph.
+            encoded: [B, C, h, w], what `encode_images` returned; its graph is not used.
             batch: cameras, lighting and noise levels of the B images.
             generator: source of noise, on the device of `encoded`.
         """
@@ -85,4 +86,9 @@ class Guidance(ABC):
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned.
+
+        Args:
+            state: tensors by name.
+        """
+        return

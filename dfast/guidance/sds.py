@@ -1,10 +1,14 @@
-"""Score distillation as pure functions.
+"""Score distillation as pure functions: what each variant does with the prior's predictions.
 
-z_t = alpha_t x + sigma_t eps with alpha^2 + sigma^2 = 1; x is what the model diffuses. The gradient
-that reaches x is w(t) times a direction made of the model's noise predictions, and nothing flows
-through the model. Predictions [B,C,H,W] may come in half precision: all arithmetic is in float32 at
-least. Sources: SDS, Poole et al. 2022 (section 3); CSD, Yu et al. 2023; NFSD, Katzir et al. 2023;
-ISM, Liang et al. 2023; Perp-Neg, Armandpour et al. 2023.
+z_t = alpha_t x + sigma_t eps with alpha_t^2 + sigma_t^2 = 1, where x is what the prior diffuses.
+The gradient at x is w(t) times a direction made of noise predictions; nothing is backpropagated
+through the prior. Predictions [B, C, H, W] may be in half precision: arithmetic is in float32 at
+least.
+
+eps_c, eps_u, eps_0 and eps_n are the predictions under the prompt, what guidance moves away from,
+the empty prompt and the negative prompt. docs/math.md, "Score distillation", derives the formulas.
+Sources: SDS, Poole et al. 2022 (section 3); CSD, Yu et al. 2023; NFSD, Katzir et al. 2023; ISM,
+Liang et al. 2023; Perp-Neg, Armandpour et al. 2023.
 """
 
 from __future__ import annotations
@@ -12,21 +16,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfast.priors.diffusion import _wide, classifier_free_guidance
+from dfast.priors.diffusion import at_least_float32, classifier_free_guidance
 
 
 def perp_neg(text: Tensor, base: Tensor, negatives: Tensor, weights: Tensor) -> Tensor:
-    """Perp-Neg: the prediction for a text, led away from other texts without weakening it.
+    """Move a prediction away from other prompts without weakening it (Perp-Neg).
 
-    eps_c - sum_i w_i d_i^perp, where d_i^perp is the part of eps_i - eps_u that is perpendicular,
-    over a whole sample, to eps_c - eps_u. To be given to `classifier_free_guidance` in place of eps_c, which makes
-    the paper's eps_u + s (d - sum_i w_i d_i^perp), s = 1 + w.
+    Returns eps_c - sum_i w_i d_i, where d_i is the part of eps_i - eps_u that is perpendicular,
+    over a whole sample, to eps_c - eps_u. In `classifier_free_guidance` it takes the place of
+    eps_c, which gives the paper's eps_u + s (eps_c - eps_u - sum_i w_i d_i) with s = 1 + w.
 
-    text, base (eps_u) [B,C,H,W]; negatives [k,B,C,H,W]; weights [k,B] >= 0, the paper's with the
-    sign turned.
+    Args:
+        text: eps_c, [B, C, H, W].
+        base: eps_u, [B, C, H, W].
+        negatives: eps_i, [k, B, C, H, W].
+        weights: w_i >= 0, [k, B]; those of the paper have the other sign.
     """
-    text, base = _wide(text), _wide(base)
-    toward, away = text - base, _wide(negatives) - base
+    text, base = at_least_float32(text), at_least_float32(base)
+    toward, away = text - base, at_least_float32(negatives) - base
     over = tuple(range(2, away.ndim))
     length = toward.square().sum([axis - 1 for axis in over], keepdim=True)
     share = (away * toward).sum(over, keepdim=True) / length.clamp(min=1e-30)
@@ -34,8 +41,15 @@ def perp_neg(text: Tensor, base: Tensor, negatives: Tensor, weights: Tensor) -> 
 
 
 def weight(alpha: Tensor, sigma: Tensor, kind: str = "sigma2") -> Tensor:
-    """w(t) from alpha, sigma of any one shape: "sigma2" (the paper), "sigma", "alpha_sigma" or
-    "uniform".
+    """Return w(t).
+
+    Args:
+        alpha: signal level at t, of any shape.
+        sigma: noise level at t, of the same shape.
+        kind: "sigma2" (DreamFusion), "sigma", "alpha_sigma" or "uniform".
+
+    Raises:
+        ValueError: for any other kind.
     """
     if kind == "sigma2":
         return sigma * sigma
@@ -49,47 +63,85 @@ def weight(alpha: Tensor, sigma: Tensor, kind: str = "sigma2") -> Tensor:
 
 
 def sds(text: Tensor, base: Tensor, noise: Tensor, scale: float) -> Tensor:
-    """SDS: eps_hat - eps, with eps_hat guided; base is what guidance leads away from."""
+    """Return the direction of SDS: (1 + w) eps_c - w eps_u - eps.
+
+    Args:
+        text: eps_c, [B, C, H, W].
+        base: eps_u, [B, C, H, W].
+        noise: eps, [B, C, H, W].
+        scale: w.
+    """
     return classifier_free_guidance(text, base, scale) - noise
 
 
 def csd(
-    text: Tensor, null: Tensor, negative: Tensor, scale: float, against: Tensor | float
+    text: Tensor, null: Tensor, negative: Tensor, scale: float, negative_weight: Tensor | float
 ) -> Tensor:
-    """CSD, the classifier's part of SDS alone: w ((eps_c - eps_0) + a (eps_0 - eps_n)).
+    """Return the direction of CSD: w ((eps_c - eps_0) + a (eps_0 - eps_n)).
 
-    against: a, how much of the pull away from the negative prompt is left; the paper's w_1 is w and
-    its w_2 is a w. SDS is this with a = 1 plus eps_c - eps.
+    This is the classifier's part of SDS: SDS is CSD with a = 1, plus eps_c - eps.
+
+    Args:
+        text: eps_c, [B, C, H, W].
+        null: eps_0, [B, C, H, W].
+        negative: eps_n, [B, C, H, W].
+        scale: w, which the paper calls w_1.
+        negative_weight: a; the paper's w_2 is a w.
     """
-    null = _wide(null)
-    return scale * (_wide(text) - null + against * (null - _wide(negative)))
+    null = at_least_float32(null)
+    classifier = at_least_float32(text) - null
+    return scale * (classifier + negative_weight * (null - at_least_float32(negative)))
 
 
-def nfsd(text: Tensor, null: Tensor, negative: Tensor, late: Tensor, scale: float) -> Tensor:
-    """NFSD: delta_D + w (eps_c - eps_0), where no sampled noise is left to average out.
+def nfsd(text: Tensor, null: Tensor, negative: Tensor, high_noise: Tensor, scale: float) -> Tensor:
+    """Return the direction of NFSD, which contains no sampled noise: delta_D + w (eps_c - eps_0).
 
-    delta_D, the part that leads into the domain of pictures, is eps_0 where the noise is low (late
-    [B] is False; t < 200 of 1000 in the paper) and eps_0 - eps_n where it is high, with n a prompt
-    for bad pictures.
+    delta_D leads into the domain of natural images. It is eps_0 where the noise is low, and
+    eps_0 - eps_n where it is high.
+
+    Args:
+        text: eps_c, [B, C, H, W].
+        null: eps_0, [B, C, H, W].
+        negative: eps_n, [B, C, H, W], for a prompt that describes bad images.
+        high_noise: [B] bool; t >= 200 of 1000 in the paper.
+        scale: w.
     """
-    null = _wide(null)
-    domain = null - late.view(-1, 1, 1, 1) * _wide(negative)
-    return domain + scale * (_wide(text) - null)
+    null = at_least_float32(null)
+    domain = null - high_noise.view(-1, 1, 1, 1) * at_least_float32(negative)
+    return domain + scale * (at_least_float32(text) - null)
 
 
 def ism(text: Tensor, base: Tensor, inverted: Tensor, scale: float) -> Tensor:
-    """ISM: eps_hat(x_t) - eps_0(x_s), where x_s and x_t lie on one path of DDIM inversion.
+    """Return the direction of ISM: (1 + w) eps_c - w eps_u at x_t, minus eps_0 at x_s.
 
-    text, base: at x_t, guided with w = scale; inverted: no words, at x_s, the step before x_t.
+    x_s and x_t, s < t, lie on one path of DDIM inversion.
+
+    Args:
+        text: eps_c at x_t, [B, C, H, W].
+        base: eps_u at x_t, [B, C, H, W].
+        inverted: eps_0 at x_s, [B, C, H, W].
+        scale: w.
     """
-    return classifier_free_guidance(text, base, scale) - _wide(inverted)
+    return classifier_free_guidance(text, base, scale) - at_least_float32(inverted)
 
 
 def scaled(direction: Tensor, w: Tensor) -> Tensor:
-    """The gradient w(t) direction, [B,C,H,W]; w [B]."""
+    """Return w(t) times a direction.
+
+    Args:
+        direction: [B, C, H, W].
+        w: [B].
+    """
     return w.view(-1, 1, 1, 1) * direction
 
 
 def sds_loss(x: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar whose gradient with respect to x is exactly `gradient`; its value means nothing."""
+    """Return a scalar whose gradient with respect to x is exactly `gradient`.
+
+    Its value means nothing.
+
+    Args:
+        x: of any shape; differentiable.
+        gradient: of the same shape; its graph is not used.
+    """
     return (gradient.detach() * x).sum()

@@ -1,4 +1,8 @@
-"""Diffusion priors: one a file behind the protocol in `base`."""
+"""Diffusion priors: the interface, and how a name becomes a prior.
+
+`pipelines` has the published families, `embedded` the model in the package, `loading` finds and
+reads files, `fused` makes networks faster.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ import torch
 from dfast._device import pick_device
 from dfast.config import PriorConfig
 from dfast.errors import ConfigError, PriorError
-from dfast.priors.base import Condition, Prior, PromptEmbedding
+from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
 
-__all__ = ["Condition", "Prior", "PromptEmbedding", "check_prior", "family_of", "load_prior"]
+__all__ = ["Condition", "Prior", "PromptEmbedding", "as_prior", "family_of", "load_prior"]
 
 
 def load_prior(
@@ -22,14 +26,22 @@ def load_prior(
     download: bool = False,
     options: PriorConfig | None = None,
 ) -> Prior:
-    """The prior called `name` on `device`; only small files are read before its first use.
+    """Open a prior; only small files are read before its first use.
 
-    name: "shapes" (embedded), a short name of `dfast.priors.loading.catalog`, a diffusers folder,
-    or a hub id "owner/name". download: fetch what is not on this machine, after saying what, on which terms
-    and how large; without it the network is never touched. options: None is `PriorConfig()`.
+    Args:
+        name: "shapes" (embedded), a short name of `dfast.priors.loading.CATALOG`, a diffusers
+            folder, or a hub id "owner/name".
+        device: where it will run.
+        download: fetch what is not on this machine, after printing what, on which terms and how
+            large. Without it the network is never used.
+        options: how it is loaded and run; None is `PriorConfig()`.
 
-    Raises PriorError when there is none, or its files are missing, damaged or of another family;
-    DeviceError, NativeMissingError and ConfigError for a device or options that cannot be.
+    Raises:
+        PriorError: if there is none of this name, or its files are missing, damaged or of another
+            family.
+        ConfigError: if `options` is no `PriorConfig`.
+        DeviceError: for a device that does not exist.
+        NativeMissingError: if the extension does not support the device.
     """
     _check_name(name)
     where = pick_device(device)
@@ -39,18 +51,24 @@ def load_prior(
         from dfast.priors.embedded.prior import ShapesPrior
 
         return ShapesPrior(device=where)
-    from dfast.priors.loading.hub import find
+    from dfast.priors.loading.hub import find_folder
     from dfast.priors.pipelines.open import open_folder
 
-    folder = find(name, download=download)
+    folder = find_folder(name, download=download)
     return open_folder(folder, where, options or PriorConfig())
 
 
 def family_of(name: str, *, download: bool = False) -> str:
-    """ "shapes", "sd", "sdxl" or "if", for `dfast.Config.for_prior`.
+    """Return the family of a prior for `Config.for_prior`: "shapes", "sd", "sdxl" or "if".
 
-    A name of the catalogue needs no files; others are looked at as `load_prior` does, and raise
-    what it raises.
+    Names of the catalogue need no files.
+
+    Args:
+        name: as for `load_prior`.
+        download: as for `load_prior`.
+
+    Raises:
+        PriorError: as `load_prior` does.
     """
     from dfast.priors.loading.catalog import CATALOG
 
@@ -59,28 +77,15 @@ def family_of(name: str, *, download: bool = False) -> str:
         return name
     if name in CATALOG and not os.path.isdir(name):
         return next(kind for kind in ("sdxl", "sd", "if") if name.startswith(kind))
-    from dfast.priors.loading.families import family
-    from dfast.priors.loading.hub import find
+    from dfast.priors.loading.families import detect_family
+    from dfast.priors.loading.hub import find_folder
 
-    return family(find(name, download=download))
+    return detect_family(find_folder(name, download=download))
 
 
 def _check_name(name: Any) -> None:
+    """Raise PriorError unless the name of a prior is a string."""
     if not isinstance(name, str):
         raise PriorError(
             f"prior: expected the name of one, a folder or a hub id as a string, got {name!r}"
         )
-
-
-def check_prior(prior: Any) -> Prior:
-    """`prior` itself. Raises PriorError when it lacks something of the protocol."""
-    needed = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
-    missing = [name for name in needed if not hasattr(prior, name)]
-    if missing or isinstance(prior, type):
-        got = f"the class {prior.__name__}" if isinstance(prior, type) else type(prior).__name__
-        lacks = f" without {', '.join(missing)}" if missing else ""
-        raise PriorError(
-            "prior: expected the name of one or an object with the Prior protocol, "
-            f"got {got}{lacks}"
-        )
-    return prior

@@ -1,67 +1,88 @@
-"""What the trainer asks of a diffusion model, and nothing more."""
+"""The interface of a diffusion prior, and the adapter for objects that only look like one."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dfast.config import PriorConfig
+from dfast.errors import PriorError
 from dfast.scene.cameras import CameraBatch
 
 PromptEmbedding = Any
-"""Whatever `Prior.encode_prompt` made of a prompt; only the prior that made it looks inside."""
+"""What `Prior.encode_prompt` made of a prompt; only the prior that made it looks inside."""
 
 Condition = Literal["text", "negative", "null", "perp_neg_front", "perp_neg_side"]
 """What a noise prediction is conditioned on.
 
-"text": the prompt, told the view of each camera. "negative": the negative prompt, or no words where
-there is none; classifier-free guidance leads away from it. "null": no words. "perp_neg_front" and
-"perp_neg_side": the prompt told the two views that Perp-Neg leads away from, see
-`dfast.scene.views.against`.
+"text": the prompt, with the view of each camera. "negative": the negative prompt, or the empty
+prompt if there is none; classifier-free guidance moves away from it. "null": the empty prompt.
+"perp_neg_front" and "perp_neg_side": the prompt with the two views that Perp-Neg moves away from,
+see `dfast.scene.views.perp_neg_views`.
 """
 
 
-@runtime_checkable
-class Prior(Protocol):
-    """A text-conditioned diffusion model of images in model space [-1, 1].
+class Prior(ABC):
+    """A text-conditioned diffusion model of images in [-1, 1].
 
-    Methods that cannot serve a request raise `dfast.errors.PriorError` or `PromptError`, each with
-    one line.
+    A subclass defines `image_size` and the three abstract methods; every other member has a
+    default. Methods that cannot serve a request raise `dfast.errors.PriorError` or `PromptError`
+    with a message of one line. `as_prior` accepts objects that do not inherit from this class.
 
-    Four members are optional:
-
-    - `cuda_graph_safe`: True promises that `predict_noise` (and `encode`) launch the same work for equal
-      shapes whatever the tensors hold, ask the host for nothing and keep nothing there: on CUDA
-      they are then recorded once and replayed, and their Python runs no more. False if absent.
-    - `conditions`: those that `predict_noise` knows; ("text", "negative", "null") if absent. Without a
-      negative prompt every prior is asked for "negative", which is no words then.
-    - `encode(image, *, linear=False)`: [B,3,image_size,image_size] in [-1, 1] to what the model
-      diffuses, [B,C,h,w] float32, differentiable. linear: by a cheap approximation, for which the
-      image may also be [B,3,h,w]. The image itself if absent.
-    - `load()`: load what `predict_noise` and `encode` need, after the last `encode_prompt`, which has
-      let go of what only it needed.
+    Attributes:
+        name: short name for logs and run folders; the name of the class if there is none.
+        image_size: pixels a side of the images that `encode_images` takes.
+        family: whose settings `Config.for_prior` gives a run: "sd", "sdxl" or "if"; "shapes" means
+            the defaults of dfast.
+        options: the settings with which the prior was loaded; they become the run's. None if there
+            are none.
+        conditions: what `predict_noise` accepts. Without a negative prompt, "negative" is asked of
+            every prior and means the empty prompt.
+        cuda_graph_safe: True promises that `predict_noise` and `encode_images` launch the same
+            work for equal shapes, whatever the values, and neither read from the device nor keep
+            state on the host: on CUDA they are recorded once and replayed without running Python.
+        is_latent: whether the model diffuses latents, not the image itself.
+        dtype: arithmetic of the network, for estimates of its speed.
     """
 
-    name: str
-    """A short name for logs and run folders."""
+    name: str = ""
     image_size: int
-    """Pixels a side of the images it sees; the trainer resizes renders to it."""
+    family: str = "shapes"
+    options: PriorConfig | None = None
+    conditions: tuple[Condition, ...] = ("text", "negative", "null")
+    cuda_graph_safe: bool = False
+    is_latent: bool = False
+    dtype: torch.dtype = torch.float32
 
+    def __init_subclass__(cls) -> None:
+        """Name the prior after its class if it has no name."""
+        super().__init_subclass__()
+        cls.name = cls.name or cls.__name__
+
+    @abstractmethod
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(alpha [T], sigma [T]) float32 with alpha^2 + sigma^2 = 1, from clean to noise."""
-        ...
+        """Return (alpha [T], sigma [T]) float32 from clean to noise, alpha^2 + sigma^2 = 1."""
 
+    @abstractmethod
     def encode_prompt(
         self, prompt: str, *, views: str = "camera", negative: str = ""
     ) -> PromptEmbedding:
-        """All the text work of a run, done once.
+        """Encode all text of a run, once.
 
-        views: how the camera will be told: "camera" (the finest this prior knows), "words" (the
-        paper's four) or "none". negative: what the pictures should not show.
+        Args:
+            prompt: description of the object.
+            views: view conditioning: "camera" (the finest that this prior has), "words" (the four
+                views of DreamFusion, section 3.3) or "none".
+            negative: the negative prompt; empty for none.
+
+        Returns:
+            What `predict_noise` takes as `condition`.
         """
-        ...
 
+    @abstractmethod
     def predict_noise(
         self,
         noisy: Tensor,
@@ -72,10 +93,131 @@ class Prior(Protocol):
         textureless: Tensor,
         conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:
-        """The noise seen in `noisy` under each role, [len(conditions),B,C,h,w] float32, with no graph.
+        """Predict the noise in `noisy` under each condition, without a graph.
 
-        noisy [B,C,h,w] float32 = alpha x + sigma eps; t [B] int64; cameras: B views or None;
-        textureless [B] bool: the picture shows the shape in white. Nothing is guided here: how the
-        predictions are put together is for `dfast.guidance.sds`.
+        Predictions are not guided: `dfast.guidance` combines them.
+
+        Args:
+            noisy: [B, C, h, w] float32, alpha x + sigma eps.
+            t: [B] int64 timesteps.
+            condition: what `encode_prompt` returned.
+            cameras: B views, or None without view conditioning.
+            textureless: [B] bool, whether the image shows the shape in white.
+            conditions: what to predict under, in this order.
+
+        Returns:
+            [len(conditions), B, C, h, w] float32.
         """
-        ...
+
+    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+        """Map images to what the model diffuses; differentiable. The default is the identity.
+
+        Args:
+            images: [B, 3, image_size, image_size] in [-1, 1].
+            approximate: use a cheap approximation of the encoder, which also takes images of
+                `latent_size` pixels a side.
+
+        Returns:
+            [B, C, h, w] float32.
+        """
+        return images
+
+    @property
+    def latent_size(self) -> int:
+        """Return the cells a side of what the model diffuses."""
+        return self.image_size
+
+    def load(self) -> None:
+        """Load what `predict_noise` and `encode_images` need, after the last `encode_prompt`.
+
+        Until then a prior may hold no more than its text encoders. Calling it again does nothing.
+        """
+        return
+
+    def check_text(self, prompt: str, negative: str) -> None:
+        """Raise what `encode_prompt` would raise, as far as that is known without weights."""
+        return
+
+    @property
+    def network(self) -> nn.Module | None:
+        """Return the module that `predict_noise` calls, if it is loaded; benchmarks time it."""
+        return None
+
+    def cost_parts(self) -> dict[str, nn.Module]:
+        """Return the networks of a step on the meta device: "unet", and "vae" if there is one.
+
+        They are run to estimate memory and time. A prior without any is timed instead.
+        """
+        return {}
+
+    def weight_bytes(self) -> dict[str, int]:
+        """Return the bytes of the loaded networks by name."""
+        return {}
+
+    def text_bytes(self) -> int:
+        """Return the bytes of the text encoders as stored; 0 if there are none to load."""
+        return 0
+
+
+_REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
+_OPTIONAL = (
+    "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
+    "load", "check_text", "cost_parts", "weight_bytes", "text_bytes",
+)  # fmt: skip
+
+
+def as_prior(candidate: Any) -> Prior:
+    """Return `candidate` as a `Prior`.
+
+    Args:
+        candidate: a `Prior`, returned as it is, or an object with `name`, `image_size`,
+            `noise_schedule`, `encode_prompt` and `predict_noise`. Optional members of `Prior` that
+            the object has are used; the others have the defaults of `Prior`, except that an object
+            with `encode_images` is latent unless it says otherwise.
+
+    Raises:
+        PriorError: if the object lacks a required member, or is a class.
+    """
+    missing = [name for name in _REQUIRED if not hasattr(candidate, name)]
+    if missing or isinstance(candidate, type):
+        is_class = isinstance(candidate, type)
+        got = f"the class {candidate.__name__}" if is_class else type(candidate).__name__
+        lacks = f" without {', '.join(missing)}" if missing else ""
+        raise PriorError(
+            "prior: expected the name of one or an object with the Prior protocol, "
+            f"got {got}{lacks}"
+        )
+    return candidate if isinstance(candidate, Prior) else _AdaptedPrior(candidate)
+
+
+class _AdaptedPrior(Prior):
+    """A `Prior` that forwards to an object which does not inherit from `Prior`."""
+
+    def __init__(self, adapted: Any) -> None:
+        self.adapted = adapted
+        self.name, self.image_size = adapted.name, adapted.image_size
+        self.is_latent = hasattr(adapted, "encode_images")
+        for name in _OPTIONAL:
+            if hasattr(adapted, name):
+                setattr(self, name, getattr(adapted, name))
+
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.adapted.noise_schedule(device)
+        return found
+
+    def encode_prompt(
+        self, prompt: str, *, views: str = "camera", negative: str = ""
+    ) -> PromptEmbedding:
+        return self.adapted.encode_prompt(prompt, views=views, negative=negative)
+
+    def predict_noise(self, *args: Any, **options: Any) -> Tensor:
+        predicted: Tensor = self.adapted.predict_noise(*args, **options)
+        return predicted
+
+    @property
+    def latent_size(self) -> int:
+        return getattr(self.adapted, "latent_size", self.image_size)
+
+    @property
+    def network(self) -> nn.Module | None:
+        return getattr(self.adapted, "network", None)

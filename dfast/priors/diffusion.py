@@ -1,4 +1,7 @@
-"""Diffusion algebra: forward process, parameterisations, classifier-free guidance, DDIM steps."""
+"""Diffusion algebra: forward process, parameterisations, classifier-free guidance, DDIM steps.
+
+z_t = alpha_t x + sigma_t eps with alpha_t^2 + sigma_t^2 = 1. docs/math.md, "Score distillation".
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,59 @@ from torch import Tensor
 
 
 def add_noise(x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """alpha x + sigma noise; x, noise [B,C,H,W], alpha, sigma [B]."""
+    """Return z = alpha x + sigma eps.
+
+    Args:
+        x: [B, C, H, W].
+        noise: eps, [B, C, H, W].
+        alpha: [B].
+        sigma: [B].
+    """
     return alpha.view(-1, 1, 1, 1) * x + sigma.view(-1, 1, 1, 1) * noise
 
 
 def classifier_free_guidance(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance in the paper's convention: (1 + w) eps_c - w eps_u.
+    """Return (1 + w) eps_c - w eps_u, in float32 at least (Ho and Salimans 2022).
 
-    `scale` is w; diffusers' guidance_scale is 1 + w. w = 0 is the conditional prediction alone. A
-    negative prompt takes the place of no words in eps_u.
+    Args:
+        conditional: eps_c, [B, C, H, W].
+        unconditional: eps_u, [B, C, H, W], or the prediction for a negative prompt.
+        scale: w; the `guidance_scale` of diffusers is 1 + w. 0 is the conditional prediction.
     """
-    c = _wide(conditional)
-    return c + scale * (c - _wide(unconditional))
+    c = at_least_float32(conditional)
+    return c + scale * (c - at_least_float32(unconditional))
 
 
 def eps_from_v(v: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """eps = alpha v + sigma z of a v-prediction; v, noisy [B,C,H,W], alpha, sigma [B]."""
+    """Return eps = alpha v + sigma z of a v-prediction (Salimans and Ho 2022).
+
+    Args:
+        v: [B, C, H, W].
+        noisy: z, [B, C, H, W].
+        alpha: [B].
+        sigma: [B].
+    """
     return alpha.view(-1, 1, 1, 1) * v + sigma.view(-1, 1, 1, 1) * noisy
 
 
 def ddim_step(
     noisy: Tensor, predicted: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """DDIM without noise (Song et al. 2020) from one level to another, in either direction.
+    """Return z at another noise level by a deterministic DDIM step (Song et al. 2020).
 
-    noisy, predicted [B,C,H,W]; start, end: (alpha, sigma) [B] each. The step towards more noise is
-    its inversion.
+    A step towards more noise is DDIM inversion.
+
+    Args:
+        noisy: z at `start`, [B, C, H, W].
+        predicted: eps there, [B, C, H, W].
+        start: (alpha [B], sigma [B]).
+        end: (alpha [B], sigma [B]).
     """
     (a, s), (to_a, to_s) = ([v.view(-1, 1, 1, 1) for v in level] for level in (start, end))
-    predicted = _wide(predicted)
+    predicted = at_least_float32(predicted)
     return to_a * ((noisy - s * predicted) / a) + to_s * predicted
 
 
-def _wide(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return x in float32, or as it is if it is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

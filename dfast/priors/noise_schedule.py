@@ -1,4 +1,4 @@
-"""What a folder's scheduler says of the noise, and of what the network predicts."""
+"""The noise schedule of a pipeline folder, and what its network predicts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfast.errors import PriorError
 from dfast.priors.diffusion import eps_from_v
-from dfast.priors.loading._quiet import quiet
+from dfast.priors.loading.quiet import quiet
 
 _KEYS = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
@@ -20,13 +20,26 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 class NoiseSchedule:
-    """alpha and sigma of training, and eps from the network's output.
+    """alpha and sigma as in training, and the conversion of the network's output to eps.
 
     Samplers of all kinds share these settings, so any scheduler_config.json will do.
+
+    Attributes:
+        prediction: what the network predicts, one of `PREDICTIONS`.
+        alpha: [T] float32, from clean to noise.
+        sigma: [T] float32, alpha^2 + sigma^2 = 1.
     """
 
     def __init__(self, config: Mapping[str, Any], name: str = "") -> None:
-        """name: of the prior, for messages. Raises PriorError for what is not known."""
+        """Compute the schedule.
+
+        Args:
+            config: the content of scheduler_config.json.
+            name: of the prior, for messages.
+
+        Raises:
+            PriorError: for a schedule or a prediction type that is not known.
+        """
         import diffusers
 
         self.prediction = str(config.get("prediction_type") or "epsilon")
@@ -43,24 +56,30 @@ class NoiseSchedule:
         known = {key: config[key] for key in _KEYS if config.get(key) is not None}
         try:
             with quiet():
-                made: Any = diffusers.DDPMScheduler(**known)
+                scheduler: Any = diffusers.DDPMScheduler(**known)
         except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise PriorError(f"prior {name!r}: cannot use its noise schedule ({reason})") from error
-        bar = made.alphas_cumprod.float()
-        if len(bar) < 2 or not bool(((made.betas > 0) & (made.betas <= 1)).all()):
+        alphas_bar, betas = scheduler.alphas_cumprod.float(), scheduler.betas
+        if len(alphas_bar) < 2 or not bool(((betas > 0) & (betas <= 1)).all()):
             raise PriorError(
                 f"prior {name!r}: expected a noise schedule with betas in (0, 1], got {known}"
             )
-        self.alpha, self.sigma = bar.sqrt(), (1.0 - bar).sqrt()
+        self.alpha, self.sigma = alphas_bar.sqrt(), (1.0 - alphas_bar).sqrt()
 
     def to(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(alpha [T], sigma [T]) there."""
+        """Move to `device`, and return (alpha [T], sigma [T])."""
         self.alpha, self.sigma = self.alpha.to(device), self.sigma.to(device)
         return self.alpha, self.sigma
 
     def eps(self, output: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """The noise in `noisy` [B,C,h,w] from the network's output there; t [B] int64."""
+        """Return the noise that the network's output stands for, [B, C, h, w].
+
+        Args:
+            output: of the network, [B, C, h, w].
+            noisy: its input, [B, C, h, w].
+            t: [B] int64 timesteps.
+        """
         if self.prediction == "epsilon":
             return output
         alpha, sigma = (table[t] for table in self.to(noisy.device))

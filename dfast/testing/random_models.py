@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from dfast._files import replacing
-from dfast.priors.loading._quiet import quiet
+from dfast.priors.loading.quiet import quiet
 from dfast.testing.model_sizes import Networks, Size, networks
 
 WORDS = 77

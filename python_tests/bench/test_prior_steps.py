@@ -18,7 +18,7 @@ from dfast.config import Config
 pytestmark = pytest.mark.usefixtures("needs_native")
 
 SMALL = [
-    "march.step=0.1", "field.grid.log2_entries=10", "field.grid.levels=4",
+    "march.step_size=0.1", "field.grid.log2_entries=10", "field.grid.levels=4",
     "camera.resolution=[[0.0, 8]]", "occupancy.resolution=16",
 ]  # fmt: skip
 
@@ -94,7 +94,9 @@ def test_wrong_options_are_told_before_anything_runs(
 
 def test_the_embedded_prior_is_measured_too() -> None:
     def small(config: Config) -> Config:
-        return config.replace(camera={"views": 1, "resolution": [[0.0, 8]]}, march={"step": 0.1})
+        return config.replace(
+            camera={"views": 1, "resolution": [[0.0, 8]]}, march={"step_size": 0.1}
+        )
 
     (record,) = guidance.run(
         ["shapes"], torch.device("cpu"), settings=small, steps=1, say=lambda line: None

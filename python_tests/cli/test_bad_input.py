@@ -29,7 +29,7 @@ grid = {levels = 3, log2_entries = 10, max_resolution = 32}
 [occupancy]
 resolution = 16
 [march]
-step = 0.1
+step_size = 0.1
 [camera]
 views = 2
 resolution = [[0.0, 12]]
@@ -111,7 +111,7 @@ RESUME = ["--resume", "--out", "run", "--device", "cpu"]
         pytest.param(["a red cube", *RUN], intact, "already holds this run", id="same run"),
         pytest.param([*RESUME, "--steps", "9"], intact, "length is fixed", id="longer"),
         pytest.param(
-            [*RESUME, "--set", "march.step=0.2"], intact, "other settings", id="other settings"
+            [*RESUME, "--set", "march.step_size=0.2"], intact, "other settings", id="other settings"
         ),
         pytest.param(
             RESUME, cut("run/checkpoint.safetensors", 999), "cut short", id="cut checkpoint"

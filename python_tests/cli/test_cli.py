@@ -150,7 +150,7 @@ def test_the_catalogue_is_listed(monkeypatch, capsys, tmp_path):
         "stable-diffusion-v1-5/stable-diffusion-v1-5": tiny_models.folder("sd15"),
         "stabilityai/stable-diffusion-xl-base-1.0": tmp_path,  # a download that was cut short
     }
-    monkeypatch.setattr(dfast.priors.loading.hub, "cached", here.get)
+    monkeypatch.setattr(dfast.priors.loading.hub, "cached_snapshot", here.get)
     assert main(["priors"]) == 0
     lines = capsys.readouterr().out.splitlines()
     named = {line.split()[0]: line for line in lines if not line.startswith(" ")}
@@ -311,7 +311,7 @@ def test_unwritable_output_is_one_line(tmp_path: Path, cube, capsys):
 
 
 def test_slugs_are_plain():
-    assert commands._slug("A red  Chäir, on: top!") == "a-red-ch-ir-on-top"
+    assert commands.slug("A red  Chäir, on: top!") == "a-red-ch-ir-on-top"
     assert parser().parse_args(["train", "x"]).run is commands.train
 
 

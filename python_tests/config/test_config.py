@@ -44,7 +44,7 @@ def test_settings_of_real_models() -> None:
     assert latent.guidance.scale == 100.0 and pixels.guidance.scale == 20.0
     assert latent == Config.for_prior("sdxl") and pixels == Config.for_prior("if")
     assert latent.camera.views == 1 and latent.camera.resolution == ((0.0, 64),)
-    assert latent.guidance.view_words == "camera" and latent.train.steps == 10000
+    assert latent.guidance.view_conditioning == "camera" and latent.train.steps == 10000
     assert latent.optimizer == Config().optimizer and latent.field.blob == "linear"
     assert latent.field.grid == Config.dreamfusion().field.grid
     assert Config.for_prior("shapes") == Config.default()
@@ -120,11 +120,11 @@ def test_bad_values_are_named(values: dict[str, Any], message: str) -> None:
     "make",
     [
         lambda: Config(field=FieldConfig(density_activation="relu")),  # type: ignore[arg-type]
-        lambda: Config(guidance=GuidanceConfig(view_words="paper")),  # type: ignore[arg-type]
+        lambda: Config(guidance=GuidanceConfig(view_conditioning="paper")),  # type: ignore[arg-type]
         lambda: Config(field=FieldConfig(grid=GridConfig(levels=2.5))),  # type: ignore[arg-type]
         lambda: Config(field={"hidden": 8}),  # type: ignore[arg-type]
         lambda: Config().replace(occupancy={"decay": 0}),
-        lambda: Config().replace(march={"early_stop": 1}),
+        lambda: Config().replace(march={"early_stop_eps": 1}),
         lambda: Config().replace(field={"density_bias": float("nan")}),
         lambda: Config().replace(field={"blob_height": float("inf")}),
     ],

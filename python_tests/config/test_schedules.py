@@ -48,7 +48,7 @@ def test_resolution_schedule() -> None:
 
 
 def test_levels_come_in_one_by_one() -> None:
-    config = CoarseToFineConfig(levels_start=2, levels_until=0.5, footprint=(0.0, 0.0))
+    config = CoarseToFineConfig(levels_start=2, levels_until=0.5, lowpass_std=(0.0, 0.0))
     start = level_weights(0.0, (8, 16, 32, 64), config)
     half = level_weights(0.375, (8, 16, 32, 64), config)
     assert start is not None and half is not None
@@ -56,8 +56,8 @@ def test_levels_come_in_one_by_one() -> None:
     assert level_weights(0.5, (8, 16, 32, 64), config) is None
 
 
-def test_footprint_damps_fine_levels() -> None:
-    config = CoarseToFineConfig(levels_start=2, footprint=(0.1, 0.1))
+def test_lowpass_damps_fine_levels() -> None:
+    config = CoarseToFineConfig(levels_start=2, lowpass_std=(0.1, 0.1))
     weights = level_weights(0.0, (10, 40), config)
     assert_close(weights, torch.tensor([math.exp(-0.5 * 0.5**2), math.exp(-0.5 * 2.0**2)]))
 

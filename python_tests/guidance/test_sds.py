@@ -1,5 +1,6 @@
-"""Score Distillation against its known answers (MATH.md, groups 1 to 4), and regularisers (group
-7).
+"""Score distillation where its answer is known in closed form, and regularisers.
+
+docs/math.md, "Score distillation", derives the formulas.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _column(v: Tensor) -> Tensor:
 
 
 def test_oracle_gradient_has_no_variance(generator: torch.Generator) -> None:
-    """Group 1: eps_hat - eps = (alpha/sigma)(x - x*); with w = sigma^2 the gradient is alpha sigma
+    """eps_hat - eps = (alpha/sigma)(x - x*); with w = sigma^2 the gradient is alpha sigma
     (x - x*).
     """
     alpha, sigma = _levels(0.1, 0.7, 1.5)
@@ -47,7 +48,7 @@ def test_oracle_gradient_has_no_variance(generator: torch.Generator) -> None:
 
 
 def test_gaussian_prior(generator: torch.Generator) -> None:
-    """Group 2: N(mu, s^2) gives alpha sigma (x - mu)/v - (alpha^2 s^2/v) eps, v = alpha^2 s^2 +
+    """N(mu, s^2) gives alpha sigma (x - mu)/v - (alpha^2 s^2/v) eps, v = alpha^2 s^2 +
     sigma^2.
     """
     alpha, sigma = _levels(0.3, 0.8, 1.2)
@@ -62,7 +63,7 @@ def test_gaussian_prior(generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 7.5])
 def test_guided_fixed_point(scale: float, generator: torch.Generator) -> None:
-    """Group 3: two equal-variance Gaussians under guidance w settle at mu_c + w (mu_c - mu_u)."""
+    """two equal-variance Gaussians under guidance w settle at mu_c + w (mu_c - mu_u)."""
     alpha, sigma = _levels(0.9)
     _, mu_c, mu_u = _images(1, generator)
     v = _column(alpha**2 * 0.3**2 + sigma**2)
@@ -81,7 +82,7 @@ def test_guided_fixed_point(scale: float, generator: torch.Generator) -> None:
     ("k", "stable"), [(1.40, True), (1.46, True), (1.4616, False), (1.6, False)]
 )
 def test_two_deltas_bifurcate(k: float, stable: bool) -> None:
-    """Group 4: between deltas at +-m the origin is stable iff k^2 E[sech^2(k eps)] < 1; critical k
+    """between deltas at +-m the origin is stable iff k^2 E[sech^2(k eps)] < 1; critical k
     = 1.4608.
     """
     m, n = 1.0, 4001
@@ -136,8 +137,8 @@ def test_nfsd_has_no_variance_where_the_noise_is_high(generator: torch.Generator
     alpha, sigma = _levels(0.4, 1.2)
     c, u, n, x, noise = _five(generator)
     noisy = add_noise(x, noise, alpha, sigma)
-    told = [(noisy - _column(alpha) * m) / _column(sigma) for m in (c, u, n)]
-    got = nfsd(*told, torch.tensor([True, True]), 3.0)
+    predicted = [(noisy - _column(alpha) * m) / _column(sigma) for m in (c, u, n)]
+    got = nfsd(*predicted, torch.tensor([True, True]), 3.0)
     assert_close(got, _column(alpha / sigma) * (3.0 * (u - c) + n - u))
 
 
@@ -243,7 +244,7 @@ def test_timesteps_fill_their_range(generator: torch.Generator) -> None:
 
 
 def test_opacity_regulariser() -> None:
-    """Group 7: 0.1 at o = 0, 1.00499 at o = 1, gradient o / sqrt(o^2 + 0.01)."""
+    """0.1 at o = 0, 1.00499 at o = 1, gradient o / sqrt(o^2 + 0.01)."""
     for o, expected in ((0.0, 0.1), (1.0, 1.0049876)):
         opacity = torch.tensor([o], requires_grad=True)
         value = regularizers.opacity(opacity)

@@ -23,11 +23,6 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DFAST_CACHE", str(tmp_path / "cache"))
-
-
 def edit(name: str, **changes: Any) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         file = path / name

@@ -17,18 +17,12 @@ from tiny_models import FAMILIES, LATENT, copied, folder
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
 from dfast.priors import load_prior
-from dfast.priors.loading.embedding_cache import EmbeddingCache, cache_folder, identity
+from dfast.priors.loading.embedding_cache import EmbeddingCache, cache_folder, fingerprint
 from dfast.priors.loading.folder import Folder
 from dfast.testing import random_models
 
 CPU = torch.device("cpu")
 PROMPT = "a red chair"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DFAST_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "embeddings"
 
 
 def embed(path: Path, prompt: str = PROMPT, negative: str = "", **options: Any) -> torch.Tensor:
@@ -72,22 +66,24 @@ def test_an_encoder_that_was_never_seen(tmp_path: Path) -> None:
         embed(path)
 
 
-def test_only_new_sentences_are_encoded(cache: Path) -> None:
+def test_only_new_sentences_are_encoded(own_cache: Path) -> None:
     embed(folder("sd15"))
-    assert len(list(cache.glob("*.safetensors"))) == 6  # bare, four views, no words
+    assert len(list(own_cache.glob("*.safetensors"))) == 6  # bare, four views, no words
     embed(folder("sd15"), negative="ugly")
-    assert len(list(cache.glob("*.safetensors"))) == 7
+    assert len(list(own_cache.glob("*.safetensors"))) == 7
 
 
-def test_copies_share_and_other_encoders_do_not(tmp_path: Path, cache: Path) -> None:
+def test_copies_share_and_other_encoders_do_not(tmp_path: Path, own_cache: Path) -> None:
     first = embed(folder("if-m"))
-    count = len(list(cache.glob("*.safetensors")))
+    count = len(list(own_cache.glob("*.safetensors")))
     assert torch.equal(embed(copied("if-m", tmp_path)), first)
-    assert len(list(cache.glob("*.safetensors"))) == count
+    assert len(list(own_cache.glob("*.safetensors"))) == count
     other = random_models.write("if-m", tmp_path / "other", size="tiny", seed=2)
     assert (embed(other) - first).abs().max() > 1e-3
     parts = ("text_encoder", "tokenizer")
-    assert identity(Folder(other, "other"), parts) != identity(Folder(folder("if-m"), "x"), parts)
+    assert fingerprint(Folder(other, "other"), parts) != fingerprint(
+        Folder(folder("if-m"), "x"), parts
+    )
 
 
 def test_weights_that_change_in_place_are_encoded_again(
@@ -99,14 +95,14 @@ def test_weights_that_change_in_place_are_encoded_again(
     tensors = load_file(file)
     save_file(tensors | {"unused": torch.zeros(4_000_000)}, file, metadata={"format": "pt"})
     parts, first = ("text_encoder", "tokenizer"), embed(path)
-    keys = {identity(Folder(path, "x"), parts)}
+    keys = {fingerprint(Folder(path, "x"), parts)}
     for at in (1_000_000, 5_000_001, 9_999_999):
         was = file.stat()
         with file.open("r+b") as stream:
             stream.seek(at)
             stream.write(b"\x01")
         os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
-        keys.add(identity(Folder(path, "x"), parts))
+        keys.add(fingerprint(Folder(path, "x"), parts))
     assert len(keys) == 4
     name = next(k for k in tensors if k.endswith("layers.1.mlp.fc2.weight"))
     changed = tensors | {name: -tensors[name], "unused": torch.zeros(4_000_000)}
@@ -120,15 +116,15 @@ def test_weights_are_read_once_for_their_hash(
     from dfast.priors.loading import embedding_cache as embeddings
 
     read: list[Path] = []
-    whole = embeddings._hash
-    monkeypatch.setattr(embeddings, "_hash", lambda file: (read.append(file), whole(file))[1])
+    whole = embeddings._hash_file
+    monkeypatch.setattr(embeddings, "_hash_file", lambda file: (read.append(file), whole(file))[1])
     path = copied("sdxl", tmp_path)
     parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    first = identity(Folder(path, "x"), parts)
+    first = fingerprint(Folder(path, "x"), parts)
     assert len(read) == 2
-    assert identity(Folder(path, "x"), parts) == first and len(read) == 2
+    assert fingerprint(Folder(path, "x"), parts) == first and len(read) == 2
     (path / "text_encoder_2/model.safetensors").touch()
-    assert identity(Folder(path, "x"), parts) == first and len(read) == 3
+    assert fingerprint(Folder(path, "x"), parts) == first and len(read) == 3
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -196,7 +192,9 @@ def test_eight_bits_are_kept_apart() -> None:
         embed(folder("sd15"), text_encoder="8bit")
 
 
-def test_an_encoder_that_overflows_is_told_and_nothing_is_kept(tmp_path: Path, cache: Path) -> None:
+def test_an_encoder_that_overflows_is_told_and_nothing_is_kept(
+    tmp_path: Path, own_cache: Path
+) -> None:
     path = copied("if-m", tmp_path)
     file = path / "text_encoder/model.safetensors"
     tensors = load_file(file)
@@ -206,15 +204,15 @@ def test_an_encoder_that_overflows_is_told_and_nothing_is_kept(tmp_path: Path, c
         PriorError, match=r"expected finite numbers .* in 'hidden' of 'a red chair'"
     ):
         embed(path)
-    assert not list(cache.glob("*.safetensors"))
+    assert not list(own_cache.glob("*.safetensors"))
 
 
-def test_damaged_files_are_made_again(cache: Path) -> None:
+def test_damaged_files_are_made_again(own_cache: Path) -> None:
     first = embed(folder("sd15"))
-    for i, file in enumerate(sorted(cache.glob("*.safetensors"))):
+    for i, file in enumerate(sorted(own_cache.glob("*.safetensors"))):
         file.write_bytes(file.read_bytes()[: 7 * i])
     assert torch.equal(embed(folder("sd15")), first)
-    assert all(file.stat().st_size > 1000 for file in cache.glob("*.safetensors"))
+    assert all(file.stat().st_size > 1000 for file in own_cache.glob("*.safetensors"))
 
 
 def test_a_cache_that_cannot_be_written_is_only_slow(
@@ -226,17 +224,17 @@ def test_a_cache_that_cannot_be_written_is_only_slow(
     assert torch.equal(embed(folder("sd15")), first)
 
 
-def test_a_full_disk_is_only_slow(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_only_slow(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     first = embed(folder("sd15"))
-    shutil.rmtree(cache)
+    shutil.rmtree(own_cache)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full)
         patched.setattr(Path, "write_text", full)
         assert torch.equal(embed(folder("sd15")), first)
-    assert [file for file in cache.rglob("*") if file.is_file()] == []
+    assert [file for file in own_cache.rglob("*") if file.is_file()] == []
 
 
 def test_what_was_put_is_got(tmp_path: Path) -> None:
@@ -284,4 +282,4 @@ def test_encoders_are_gone_before_the_unet_is_read(
     assert prior.unet is None
     prior.load()
     assert prior.unet is not None
-    assert (prior.latents.vae is not None) if family in LATENT else not hasattr(prior, "encode")
+    assert (prior.latents.vae is not None) if family in LATENT else not prior.is_latent

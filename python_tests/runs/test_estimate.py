@@ -18,7 +18,8 @@ from dfast.errors import ConfigError, OutOfMemoryError, PriorError, PromptError
 from dfast.priors import load_prior
 from dfast.priors.loading.weights import size_of
 from dfast.runs.cost_model import cost
-from dfast.runs.estimate import Estimate, estimate, text_on_device
+from dfast.runs.estimate import Estimate, estimate
+from dfast.runs.measurements import text_on_device
 from dfast.runs.out_of_memory import memory_suggestions
 from dfast.runs.train import train
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("needs_native")
 CPU = torch.device("cpu")
 TINY = Config().replace(
     field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
-    occupancy={"resolution": 16}, march={"step": 0.1},
+    occupancy={"resolution": 16}, march={"step_size": 0.1},
     camera={"views": 2, "resolution": [[0.0, 12]]},
     train={"steps": 6, "checkpoint_every": 2, "preview_every": 0},
 )  # fmt: skip
@@ -70,7 +71,7 @@ def test_weights_are_exact_and_none_are_read(family: str, monkeypatch: pytest.Mo
         raise AssertionError("weights were read")
 
     for module in ("base", "vae"):
-        monkeypatch.setattr(f"dfast.priors.pipelines.{module}.fill", refuse)
+        monkeypatch.setattr(f"dfast.priors.pipelines.{module}.load_weights", refuse)
     found = estimate(prior=folder, config=TINY, device="cpu")
     assert found.weights["unet"] == size_of(loaded.unet)
     if family != "if-m":

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("needs_native")
 TINY = Config().replace(
     field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
     occupancy={"resolution": 16},
-    march={"step": 0.1},
+    march={"step_size": 0.1},
     camera={"views": 2, "resolution": [[0.0, 12]]},
     train={"steps": 4, "log_every": 2, "preview_every": 2, "checkpoint_every": 2},
 )
@@ -166,7 +166,7 @@ def test_folders_of_others_are_left_alone(make: Any, message: str, tmp_path: Pat
 def test_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
     _train(out=tmp_path / "run")
     with pytest.raises(RunFolderError, match="begun with other settings"):
-        _train(out=tmp_path / "run", config=TINY.replace(march={"step": 0.2}), resume=True)
+        _train(out=tmp_path / "run", config=TINY.replace(march={"step_size": 0.2}), resume=True)
 
 
 def test_length_of_a_run_is_fixed(tmp_path: Path) -> None:

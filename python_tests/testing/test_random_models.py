@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dfast.errors import ConfigError
-from dfast.guidance.diffusion import BAD_PICTURES
+from dfast.guidance.variants import NFSD_NEGATIVE_PROMPT
 from dfast.priors import load_prior
 from dfast.testing.model_sizes import FAMILIES, PARAMETERS, networks
 from dfast.testing.random_models import builders, materialize, write
@@ -38,7 +38,7 @@ def test_pipelines_run_on_tiny_folders(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "if-m"])
 def test_the_longest_sentence_of_a_run_fits(family: str, tmp_path: Path) -> None:
     prior = load_prior(str(write(family, tmp_path, size="tiny")), torch.device("cpu"))
-    prior.encode_prompt("a red chair", negative=BAD_PICTURES)
+    prior.encode_prompt("a red chair", negative=NFSD_NEGATIVE_PROMPT)
 
 
 def test_equal_seeds_write_equal_bytes(tmp_path: Path) -> None:

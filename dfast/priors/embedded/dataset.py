@@ -24,7 +24,7 @@ from dfast.world.scenes import (
     MAX_PARTS,
     PALETTE,
     PartTable,
-    Scene,
+    ProceduralScene,
     part_table,
     table_distance,
 )
@@ -215,7 +215,7 @@ def visible_pixels(part: Tensor, slot: Tensor, slots: Tensor) -> Tensor:
     return torch.where(unused, part[0].numel(), counts).amin(1)
 
 
-def _caption_template(scene: Scene, tokenizer: Any) -> tuple[list[int], int]:
+def _caption_template(scene: ProceduralScene, tokenizer: Any) -> tuple[list[int], int]:
     """Token ids with markers where the slots' colours (and the article before them) go."""
     words = scene.caption.split()
     row: list[int] = []
@@ -230,7 +230,7 @@ def _caption_template(scene: Scene, tokenizer: Any) -> tuple[list[int], int]:
     return row + [0] * (TEXT_LENGTH - len(row)), len(row)
 
 
-def _allowed_colors(scene: Scene) -> list[list[int]]:
+def _allowed_colors(scene: ProceduralScene) -> list[list[int]]:
     """1 for every colour that training may give each slot."""
     if scene.kind == "composed":
         nouns = [scene.shape] * SLOTS

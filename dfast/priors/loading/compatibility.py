@@ -1,6 +1,7 @@
-"""Whether the parts of a folder belong together: told by their small files, before any weights.
+"""Whether the parts of a folder belong together, decided from their small files.
 
-People put folders together: a fine-tuned UNet, another VAE, the text encoder of a sibling.
+People assemble folders: a fine-tuned UNet, another VAE, the text encoder of a sibling. A mismatch
+is found before any weights are read.
 """
 
 from __future__ import annotations
@@ -11,58 +12,80 @@ from typing import Any, NamedTuple
 from dfast.priors.loading.folder import Folder
 
 
-class Text(NamedTuple):
-    """What the text encoders of a family are."""
+class TextEncoderKind(NamedTuple):
+    """What the text encoders of a family look like in their configuration files."""
 
     types: tuple[str, ...]
-    """model_type in the configuration"""
+    """accepted values of model_type"""
     width: str
-    """the key of the width"""
+    """the key of the embedding's width"""
     tokenizer: str
-    """its class in transformers"""
+    """class of the tokenizer in transformers"""
     model: str
-    """of tokenizer.json"""
+    """model type in tokenizer.json"""
     files: tuple[str, ...]
-    """of a tokenizer without tokenizer.json"""
+    """files of a tokenizer without tokenizer.json"""
 
 
-CLIP = Text(
-    ("clip_text_model", "clip"), "hidden_size", "CLIPTokenizer", "BPE", ("vocab.json", "merges.txt")
-)  # fmt: skip
-T5 = Text(("t5",), "d_model", "T5Tokenizer", "Unigram", ("spiece.model",))
+CLIP = TextEncoderKind(
+    types=("clip_text_model", "clip"),
+    width="hidden_size",
+    tokenizer="CLIPTokenizer",
+    model="BPE",
+    files=("vocab.json", "merges.txt"),
+)
+T5 = TextEncoderKind(
+    types=("t5",),
+    width="d_model",
+    tokenizer="T5Tokenizer",
+    model="Unigram",
+    files=("spiece.model",),
+)
 
 
-def check_text(folder: Folder, kind: Text, parts: Sequence[str], length: int) -> None:
-    """Text encoders against their tokenizers, and the sum of their widths against the UNet.
+def check_text(folder: Folder, kind: TextEncoderKind, parts: Sequence[str], length: int) -> None:
+    """Check text encoders against their tokenizers, and their widths against the UNet.
 
-    parts: encoder, tokenizer, and perhaps two more; those that are not there are not looked at,
-    since sentences may be cached. length: tokens of a sentence. Raises PriorError.
+    Parts that are missing are not checked, since their embeddings may be cached.
+
+    Args:
+        folder: the pipeline folder.
+        kind: of its text encoders.
+        parts: an encoder and its tokenizer, and perhaps a second pair.
+        length: tokens of a sentence.
+
+    Raises:
+        PriorError: for the first mismatch.
     """
     encoders, widths = parts[::2], {}
     for part, tokenizer in zip(encoders, parts[1::2], strict=True):
-        words = _words(folder, kind, tokenizer)
+        vocabulary = _vocabulary_size(folder, kind, tokenizer)
         if not (config := folder.config(part)):
             continue
         if (got := config.get("model_type", kind.types[0])) not in kind.types:
-            raise folder.unlike(part, "model_type", repr(kind.types[0]), repr(got), like="UNet")
-        for key, least, like in (
-            ("vocab_size", words, tokenizer),
+            raise folder.mismatch_error(
+                part, "model_type", repr(kind.types[0]), repr(got), other="UNet"
+            )
+        for key, least, other in (
+            ("vocab_size", vocabulary, tokenizer),
             ("max_position_embeddings", length, "length of sentences"),
         ):
             if (number := folder.number(part, key, max(least, 1))) < least:
-                raise folder.unlike(part, key, f"of at least {least}", number, like=like)
+                raise folder.mismatch_error(part, key, f"of at least {least}", number, other=other)
         if kind.width in config:
             widths[part] = folder.number(part, kind.width, None)
-    through = folder.config("unet").get("encoder_hid_dim") is not None
-    wanted = folder.numbers("unet", "encoder_hid_dim" if through else "cross_attention_dim", 1280)
+    projected = folder.config("unet").get("encoder_hid_dim") is not None
+    wanted = folder.numbers("unet", "encoder_hid_dim" if projected else "cross_attention_dim", 1280)
     if len(widths) == len(encoders) and set(wanted) != {sum(widths.values())}:
         total = wanted[0] if len(set(wanted)) == 1 else wanted
-        got = " + ".join(map(str, widths.values()))
-        raise folder.unlike(" + ".join(widths), kind.width, total, got, like="UNet")
+        sum_of_widths = " + ".join(map(str, widths.values()))
+        raise folder.mismatch_error(
+            " + ".join(widths), kind.width, total, sum_of_widths, other="UNet"
+        )
 
 
-def _words(folder: Folder, kind: Text, part: str) -> int:
-    """One more than the largest token of a tokenizer; 0 if its small files do not tell.
+def _vocabulary_size(folder: Folder, kind: TextEncoderKind, part: str) -> int:
+    """Return one more than the largest token of a tokenizer; 0 if its small files do not tell.
 
     Raises PriorError for a tokenizer of another kind.
     """
@@ -73,7 +96,9 @@ def _words(folder: Folder, kind: Text, part: str) -> int:
         model, added = read.get("model"), read.get("added_tokens")
         vocabulary = model.get("vocab") if isinstance(model, dict) else None
         if isinstance(model, dict) and (got := model.get("type", kind.model)) != kind.model:
-            raise folder.unlike(part, "model", repr(kind.model), repr(got), like="text encoder")
+            raise folder.mismatch_error(
+                part, "model", repr(kind.model), repr(got), other="text encoder"
+            )
         if isinstance(vocabulary, list):
             ids += range(len(vocabulary))
         elif isinstance(vocabulary, dict):
@@ -81,8 +106,8 @@ def _words(folder: Folder, kind: Text, part: str) -> int:
         if isinstance(added, list):
             ids += [token.get("id") for token in added if isinstance(token, dict)]
     elif foreign := names & ({*CLIP.files, *T5.files} - {*kind.files}):
-        wanted, got = " and ".join(kind.files), min(foreign)
-        raise folder.unlike(part, "files", wanted, got, like="text encoder")
+        wanted = " and ".join(kind.files)
+        raise folder.mismatch_error(part, "files", wanted, min(foreign), other="text encoder")
     for name in ("vocab.json", "added_tokens.json"):
         if name in names and "tokenizer.json" not in names:
             ids += folder.read(part, name).values()

@@ -1,7 +1,8 @@
-"""Encoded sentences kept on disk, so that a text encoder is loaded once for each sentence.
+"""Encoded sentences kept on disk, so that each sentence needs its text encoder once.
 
-A file is named by the hash of all that its numbers depend on, and holds one sentence. Under
-DFAST_CACHE, else XDG_CACHE_HOME or ~/.cache, in `dfast/embeddings`; deleting any of it is safe.
+A file holds one sentence, and is named by the hash of everything that its values depend on. The
+files are in `embeddings` under DFAST_CACHE, else in `dfast/embeddings` under XDG_CACHE_HOME or
+~/.cache; any of them can be deleted.
 """
 
 from __future__ import annotations
@@ -18,41 +19,47 @@ from torch import Tensor
 from dfast._files import replacing
 from dfast.priors.loading.folder import STEMS, Folder
 
-Encoded = dict[str, Tensor]
+EncodedSentence = dict[str, Tensor]
 """Tensors of one sentence by name, float32 on the CPU."""
 
 
 def cache_folder() -> Path:
-    """Where the files are."""
+    """Return the folder of the files."""
     if own := os.environ.get("DFAST_CACHE"):
         return Path(own).expanduser() / "embeddings"
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "dfast" / "embeddings"
 
 
-def identity(folder: Folder, parts: Iterable[str]) -> str | None:
-    """A hash of text encoders and tokenizers, of all their bytes.
+def fingerprint(folder: Folder, parts: Iterable[str]) -> str | None:
+    """Return a hash of all bytes of text encoders and tokenizers.
 
-    A note for each folder remembers it, so that it is known after the weights are deleted, and the
-    hash of each weights file, so that it is read again only if it changed. None if weights are
-    missing and were never seen.
+    A note for each folder keeps the result, so that it is known after the weights are deleted, and
+    the hash of each weights file, so that a file is read again only if it changed.
+
+    Args:
+        folder: the pipeline folder.
+        parts: its text encoders and tokenizers.
+
+    Returns:
+        The hash, or None if weights are missing and were never seen.
     """
     parts = list(parts)
     where = f"{folder.path.resolve()} {parts}"
     note = cache_folder() / f"{hashlib.sha256(where.encode()).hexdigest()}.json"
     files = [p for part in parts for p in sorted((folder.path / part).glob("*")) if p.is_file()]
-    weighty = {p.parent.name for p in files if p.suffix == ".safetensors"}
-    known = _known(note)
-    if any(part in STEMS and part not in weighty for part in parts):
+    with_weights = {p.parent.name for p in files if p.suffix == ".safetensors"}
+    known = _read_note(note)
+    if any(part in STEMS and part not in with_weights for part in parts):
         return known.get("identity")
     digest = hashlib.sha256()
     hashes: dict[str, str] = {}
     for file in files:
         digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size}\n".encode())
         if file.suffix == ".safetensors":
-            is_now = _stamp(file)
-            hashes[is_now] = known.get(is_now) or _hash(file)
-            digest.update(hashes[is_now].encode())
+            stamp = _stamp(file)
+            hashes[stamp] = known.get(stamp) or _hash_file(file)
+            digest.update(hashes[stamp].encode())
         elif file.suffix in (".json", ".txt", ".model"):
             digest.update(file.read_bytes())
     now = {"folder": where, "identity": digest.hexdigest(), **hashes}
@@ -62,8 +69,8 @@ def identity(folder: Folder, parts: Iterable[str]) -> str | None:
     return digest.hexdigest()
 
 
-def _known(note: Path) -> dict[str, str]:
-    """What a note says; {} if there is none, or none that can be read."""
+def _read_note(note: Path) -> dict[str, str]:
+    """Return the content of a note; {} if it is missing or unreadable."""
     try:
         found = json.loads(note.read_text())
     except (OSError, ValueError):
@@ -73,33 +80,36 @@ def _known(note: Path) -> dict[str, str]:
 
 
 def _stamp(file: Path) -> str:
-    """Tells a file from what it was before it was written to; its bytes are not read."""
+    """Return a text that changes whenever the file is written, without reading its bytes."""
     at = file.stat()
     return f"{file.resolve()} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns} {at.st_ino}"
 
 
-def _hash(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class EmbeddingCache:
-    """Sentences that one set of text encoders has read.
-
-    key: everything but the sentence that the numbers depend on.
-    """
+    """Sentences that one set of text encoders has encoded."""
 
     def __init__(self, key: Mapping[str, object], folder: Path | None = None) -> None:
+        """Open the cache; nothing is read or written.
+
+        Args:
+            key: everything but the sentence that the values depend on.
+            folder: of the files; None is `cache_folder()`.
+        """
         self.key = json.dumps(key, sort_keys=True)
         self.folder = cache_folder() if folder is None else folder
 
     def path(self, sentence: str) -> Path:
-        """Where a sentence is, or would be."""
+        """Return the file of a sentence, whether it exists or not."""
         digest = hashlib.sha256(f"{self.key}\n{sentence}".encode()).hexdigest()
         return self.folder / f"{digest}.safetensors"
 
-    def get(self, sentence: str) -> Encoded | None:
-        """What was kept; None if there is nothing, or nothing that can be read."""
+    def get(self, sentence: str) -> EncodedSentence | None:
+        """Return the stored sentence; None if it is missing or unreadable."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -108,8 +118,13 @@ class EmbeddingCache:
         except (OSError, SafetensorError):
             return None
 
-    def put(self, sentence: str, encoded: Encoded) -> None:
-        """Keep it, if the disk allows: a cache that cannot be written is only slow."""
+    def put(self, sentence: str, encoded: EncodedSentence) -> None:
+        """Store a sentence if the disk allows it; without a cache, runs are only slower.
+
+        Args:
+            sentence: the key.
+            encoded: its tensors.
+        """
         from safetensors.torch import save
 
         data = save({name: tensor.contiguous() for name, tensor in encoded.items()})

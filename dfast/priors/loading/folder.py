@@ -1,7 +1,7 @@
-"""A pipeline folder as diffusers writes them: what is in it, and whether it is whole.
+"""A pipeline folder as diffusers writes them: its parts, and whether they are complete.
 
-Only small files are read here: JSON, and the headers of safetensors. Pickles (.bin, .ckpt) are
-never read.
+Only small files are read: JSON, and the headers of safetensors. Pickles (.bin, .ckpt) are never
+read, because loading one runs code.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ STEMS = {
     "text_encoder": "model",
     "text_encoder_2": "model",
 }
-"""Parts with weights, and what their files are called."""
+"""Parts with weights, and the stem of the names of their files."""
 
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
-"""Files of which a tokenizer needs any one group."""
+"""Groups of files; a tokenizer needs one of them complete."""
 
 
 @dataclass(frozen=True)
@@ -36,89 +36,107 @@ class Weights:
 
     files: tuple[Path, ...]
     half: bool
-    """Whether these are the fp16 variant."""
+    """whether these are the fp16 variant"""
     bytes: int
-    """Of all tensors, as stored."""
+    """of all tensors, as stored"""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A pipeline folder; methods raise PriorError for what is missing or damaged."""
+    """A pipeline folder. Methods raise PriorError for what is missing or damaged."""
 
     path: Path
     name: str
-    """What the person called it, for messages."""
+    """as the user wrote it, for messages"""
     fetched: bool = False
-    """Whether it is of the hub's cache, so that `--download` can mend it."""
+    """whether it is in the hub's cache, so that `--download` can complete it"""
 
     def read(self, *parts: str) -> dict[str, Any]:
-        """A JSON file of the folder, such as `read("unet", "config.json")`."""
+        """Return the JSON object in a file, such as `read("unet", "config.json")`."""
         path = self.path.joinpath(*parts)
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise self.partial("/".join(parts)) from error
+            raise self.missing_error("/".join(parts)) from error
         except (OSError, ValueError) as error:
-            raise self.damaged(path, str(error)) from error
+            raise self.damaged_error(path, str(error)) from error
         if not isinstance(value, dict):
-            raise self.damaged(path, f"expected a JSON object, got {type(value).__name__}")
+            raise self.damaged_error(path, f"expected a JSON object, got {type(value).__name__}")
         return value
 
     def has(self, part: str) -> bool:
-        """Whether the folder has this part at all."""
+        """Return whether the folder has this part."""
         return (self.path / part).is_dir()
 
     def listed(self) -> list[str]:
-        """The parts that its index names; those that it leaves out are null there."""
+        """Return the parts in its index. Parts that a pipeline does without are null there."""
         index = self.read(INDEX)
-        return [part for part, made in index.items() if isinstance(made, list) and any(made[:1])]
+        return [part for part, cls in index.items() if isinstance(cls, list) and any(cls[:1])]
 
     def config(self, part: str) -> dict[str, Any]:
-        """The configuration of a part; {} if it is not there."""
-        there = (self.path / part / "config.json").is_file()
-        return self.read(part, "config.json") if there else {}
+        """Return the configuration of a part; {} if it has none."""
+        exists = (self.path / part / "config.json").is_file()
+        return self.read(part, "config.json") if exists else {}
 
     def numbers(
         self, part: str, key: str, default: float | None, *, above: float = 0.0
     ) -> list[float]:
-        """A finite number above `above` of a part's configuration, or the list of such that it has.
+        """Return the number, or the list of numbers, at a key of a part's configuration.
 
-        default: of a key that is not there or null; None: it must be there.
+        Args:
+            part: whose config.json is read.
+            key: of the value.
+            default: the value if the key is missing or null; with None it must exist.
+            above: exclusive lower bound of every number.
+
+        Raises:
+            PriorError: if it is anything but finite numbers above `above`.
         """
         value: Any = self.read(part, "config.json").get(key)
         value = default if value is None else value
         found: list[Any] = value if isinstance(value, list) and value else [value]
         if not all(type(v) in (int, float) and above < v < math.inf for v in found):
             what = "a positive number" if above == 0.0 else "a finite number"
-            raise self.wrong(part, key, what, value)
+            raise self.value_error(part, key, what, value)
         return found
 
     def number(self, part: str, key: str, default: float | None) -> float:
-        """A positive number of a part's configuration; see `numbers`."""
+        """Return the one positive number at a key of a part's configuration; see `numbers`."""
         value, *more = self.numbers(part, key, default)
         if more:
-            raise self.wrong(part, key, "one positive number", [value, *more])
+            raise self.value_error(part, key, "one positive number", [value, *more])
         return value
 
     def check_tokenizer(self, part: str) -> None:
-        """Whether all its files are there: transformers makes up a vocabulary that is not."""
+        """Raise PriorError unless a tokenizer has all its files.
+
+        transformers would invent a vocabulary that is missing.
+        """
         where = self.path / part
         if not where.is_dir():
-            raise self.partial(part)
+            raise self.missing_error(part)
         names = {p.name for p in where.iterdir() if p.is_file()}
         if not any(names.issuperset(group) for group in VOCABULARIES):
-            begun = next((g for g in VOCABULARIES if names & set(g)), VOCABULARIES[0])
-            raise self.partial(f"{part}/{next(n for n in begun if n not in names)}")
+            group = next((g for g in VOCABULARIES if names & set(g)), VOCABULARIES[0])
+            raise self.missing_error(f"{part}/{next(n for n in group if n not in names)}")
         if "tokenizer_config.json" not in names:
-            raise self.partial(f"{part}/tokenizer_config.json")
+            raise self.missing_error(f"{part}/tokenizer_config.json")
 
     def weights(self, part: str, *, half: bool = True) -> Weights:
-        """The weights of `part`; half: prefer the fp16 variant, if there are both."""
+        """Return the files of the weights of a part, after a check of their headers.
+
+        Args:
+            part: one of `STEMS`.
+            half: prefer the fp16 variant if there are both.
+
+        Raises:
+            PriorError: if files are missing, damaged or pickles.
+        """
         where = self.path / part
         if not where.is_dir():
-            raise self.partial(part)
+            raise self.missing_error(part)
         names = [p.name for p in where.iterdir() if p.is_file()]
-        chosen = pick(names, STEMS[part], half=half)
+        chosen = select_weight_files(names, STEMS[part], half=half)
         if not chosen:
             if any(n.endswith((".bin", ".ckpt", ".pt", ".pth")) for n in names):
                 raise PriorError(
@@ -126,29 +144,29 @@ class Folder:
                     "reads since loading them runs code; convert a folder that you trust with "
                     "DiffusionPipeline.from_pretrained(old).save_pretrained(new)"
                 )
-            raise self.partial(f"{part}/{STEMS[part]}.safetensors")
+            raise self.missing_error(f"{part}/{STEMS[part]}.safetensors")
         names = [n for n in chosen if n.endswith(".safetensors")]
         for index in (n for n in chosen if n.endswith(".json")):
-            names = self._shards(part, index)  # shards of another making may lie beside these
+            names = self._shards(part, index)  # unrelated shards may lie in the same folder
         files = tuple(where / n for n in sorted(names))
         if not files:
-            raise self.partial(f"{part}/{STEMS[part]}.safetensors")
-        total = sum(self._check(file) for file in files)
+            raise self.missing_error(f"{part}/{STEMS[part]}.safetensors")
+        total = sum(self._check_header(file) for file in files)
         return Weights(files, half=any(".fp16" in n for n in chosen), bytes=total)
 
     def _shards(self, part: str, index: str) -> list[str]:
-        """The files that an index lists, all of them there."""
+        """Return the files that an index lists, after a check that all of them exist."""
         listed = self.read(part, index).get("weight_map")
         names = set(map(str, listed.values())) if isinstance(listed, dict) else set()
         if not names or any(Path(name).name != name for name in names):
-            raise self.damaged(self.path / part / index, "it lists no files of this folder")
+            raise self.damaged_error(self.path / part / index, "it lists no files of this folder")
         for name in sorted(names):
             if not (self.path / part / name).is_file():
-                raise self.partial(f"{part}/{name}")
+                raise self.missing_error(f"{part}/{name}")
         return sorted(names)
 
-    def _check(self, file: Path) -> int:
-        """Bytes of tensors in a safetensors file whose length is what its header says."""
+    def _check_header(self, file: Path) -> int:
+        """Return the bytes of tensors in a safetensors file, after a check of its length."""
         try:
             size = file.stat().st_size
             with file.open("rb") as stream:
@@ -157,43 +175,45 @@ class Folder:
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
             total = int(max(ends, default=0))
         except (OSError, ValueError, struct.error, AttributeError, LookupError, TypeError) as error:
-            raise self.damaged(file, "no safetensors header") from error
+            raise self.damaged_error(file, "no safetensors header") from error
         if size != 8 + length + total:
-            raise self.damaged(file, f"{size} bytes where its header says {8 + length + total}")
+            raise self.damaged_error(
+                file, f"{size} bytes where its header says {8 + length + total}"
+            )
         return total
 
-    def partial(self, missing: str) -> PriorError:
-        """The error for a part that is not there."""
+    def missing_error(self, missing: str) -> PriorError:
+        """Return the error for a part or file that is missing."""
         again = "fetch it again (`--download`)" if self.fetched else "copy or convert it again"
         return PriorError(
             f"prior {self.name!r}: incomplete, {self.path / missing} is missing; {again}"
         )
 
-    def wrong(self, part: str, key: str, expected: str, got: object) -> PriorError:
-        """The error for a configuration that makes no sense by itself."""
+    def value_error(self, part: str, key: str, expected: str, got: object) -> PriorError:
+        """Return the error for an invalid value in a part's configuration."""
         reason = f"{key}: expected {expected}, got {got!r}"
-        return self.damaged(self.path / part / "config.json", reason)
+        return self.damaged_error(self.path / part / "config.json", reason)
 
-    def unlike(
-        self, part: str, key: str, expected: object, got: object, *, like: str
+    def mismatch_error(
+        self, part: str, key: str, expected: object, got: object, *, other: str
     ) -> PriorError:
-        """The error for a part, sound by itself, that does not belong to another, `like`."""
+        """Return the error for a valid part that does not match another part, `other`."""
         return PriorError(
-            f"prior {self.name!r}: {part}: expected {key} {expected} for this {like}, got {got}"
+            f"prior {self.name!r}: {part}: expected {key} {expected} for this {other}, got {got}"
         )
 
-    def misfit(self, part: str, key: str, expected: object, got: object) -> PriorError:
-        """The error for weights of another shape than their configuration's."""
+    def shape_error(self, part: str, key: str, expected: object, got: object) -> PriorError:
+        """Return the error for weights whose shape is not that of their configuration."""
         return PriorError(
             f"prior {self.name!r}: {self.path / part} does not fit its config.json, "
             f"{key}: expected {expected}, got {got}"
         )
 
-    def damaged(self, path: Path, reason: str) -> PriorError:
-        """The error for a file that cannot be read."""
+    def damaged_error(self, path: Path, reason: str) -> PriorError:
+        """Return the error for a file that cannot be used."""
         first, *more = reason.strip().splitlines() or ["unreadable"]
         reason = f"{first} {more[0].strip()}" if more and first.endswith(":") else first
-        # In the hub's cache a file is a link, and what it leads to would be linked again.
+        # In the hub's cache a file is a link; the damaged target must go, or it is linked again.
         again = f"delete {path.resolve()} and fetch it again (`--download`)"
         return PriorError(
             f"prior {self.name!r}: {path} is damaged ({reason}); "
@@ -201,10 +221,16 @@ class Folder:
         )
 
 
-def pick(names: Iterable[str], stem: str, *, half: bool = True) -> list[str]:
-    """Those of a part's file names that hold its safetensors weights and their index.
+def select_weight_files(names: Iterable[str], stem: str, *, half: bool = True) -> list[str]:
+    """Return those file names of a part that are its safetensors weights and their index.
 
-    The fp16 variant or the plain files, whichever is preferred and there; [] if neither is.
+    Args:
+        names: of all files of the part.
+        stem: of the weights' names, see `STEMS`.
+        half: prefer the fp16 variant if there are both.
+
+    Returns:
+        One file, or shards and their index; [] if there are neither.
     """
     found: dict[bool, list[str]] = {True: [], False: []}
     pattern = re.compile(
@@ -216,8 +242,8 @@ def pick(names: Iterable[str], stem: str, *, half: bool = True) -> list[str]:
             found[any(match.group(g) for g in "abc")].append(name)
     for variant in (half, not half):
         files = found[variant]
-        if whole := [n for n in files if "-of-" not in n and n.endswith(".safetensors")]:
-            return whole[:1]
+        if single := [n for n in files if "-of-" not in n and n.endswith(".safetensors")]:
+            return single[:1]
         if files:
             return files
     return []

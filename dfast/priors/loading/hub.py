@@ -1,7 +1,7 @@
-"""From the name of a prior to a folder on this machine; the network only when asked.
+"""From the name of a prior to a folder on this machine.
 
-huggingface_hub keeps the files, in its own cache (HF_HOME, HF_HUB_CACHE), and is told of tokens in
-its own ways. Nothing is fetched unless `download` is given, and nothing at all with HF_HUB_OFFLINE.
+huggingface_hub keeps the files in its own cache (HF_HOME, HF_HUB_CACHE) and reads tokens in its own
+way. Nothing is fetched unless `download` is given, and nothing at all with HF_HUB_OFFLINE.
 """
 
 from __future__ import annotations
@@ -15,17 +15,22 @@ from typing import Any
 
 from dfast.errors import PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
-from dfast.priors.loading.families import SUPPORTED, family
-from dfast.priors.loading.folder import INDEX, STEMS, Folder, pick
+from dfast.priors.loading.families import SUPPORTED, detect_family
+from dfast.priors.loading.folder import INDEX, STEMS, Folder, select_weight_files
 
 PARTS = ("scheduler", "tokenizer", "tokenizer_2", *STEMS)
 
 
-def find(name: str, *, download: bool = False) -> Folder:
-    """The folder of a local path, an alias of the catalogue or a hub id "owner/name".
+def find_folder(name: str, *, download: bool = False) -> Folder:
+    """Return the folder of a prior.
 
-    download: fetch what is not cached, after saying on stderr what, on which terms and how large.
-    Raises PriorError, each time with what to do.
+    Args:
+        name: a local path, an alias of the catalogue or a hub id "owner/name".
+        download: fetch what is not cached, after printing to stderr what, on which terms and how
+            large.
+
+    Raises:
+        PriorError: if there is none or it cannot be fetched; the message says what to do.
     """
     path = os.path.expanduser(name)
     if os.path.isdir(path):
@@ -44,25 +49,29 @@ def find(name: str, *, download: bool = False) -> Folder:
         )
     repo = entry.hub if entry else name
     entry = entry or next((e for e in CATALOG.values() if e.hub == name), None)
-    if download and not whole(repo):
+    if download and not is_complete(repo):
         _download(repo, name, entry)
-    folder = cached(repo)
+    folder = cached_snapshot(repo)
     if folder is None:
-        raise _absent(repo, name, entry)
+        raise _not_here_error(repo, name, entry)
     return Folder(folder, name, fetched=True)
 
 
-def cached(repo: str) -> Path | None:
-    """The cached snapshot of a hub repository, whole or not; None if there is none."""
+def cached_snapshot(repo: str) -> Path | None:
+    """Return the cached snapshot of a hub repository, complete or not; None if there is none."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repo, INDEX)
     return Path(found).parent if isinstance(found, str) else None
 
 
-def whole(repo: str) -> bool:
-    """Whether all that its index lists is cached, so that the hub need not be asked."""
-    path = cached(repo)
+def is_complete(repo: str) -> bool:
+    """Return whether all parts in the index of a repository are cached.
+
+    Args:
+        repo: hub id "owner/name".
+    """
+    path = cached_snapshot(repo)
     if path is None:
         return False
     folder = Folder(path, repo)
@@ -86,11 +95,11 @@ def _local(path: Path, name: str) -> Folder:
             f"prior {name!r}: expected a diffusers folder with {INDEX}, got {path.resolve()} "
             "without one"
         )
-    real = path.resolve()  # which a run remembers, to find it from any working folder
+    real = path.resolve()  # runs store it, and may be resumed from another working folder
     return Folder(real, str(real))
 
 
-def _absent(repo: str, name: str, entry: Entry | None) -> PriorError:
+def _not_here_error(repo: str, name: str, entry: Entry | None) -> PriorError:
     if repo in VANISHED:
         return PriorError(
             f"prior: {repo} has left the hub and is not cached; use {VANISHED[repo]!r}"
@@ -110,7 +119,7 @@ def _cache() -> Path:
 
 
 def _download(repo: str, name: str, entry: Entry | None) -> None:
-    """Fetch what is needed of `repo` and not cached. Raises PriorError."""
+    """Fetch those files of a repository that are needed and not cached. Raises PriorError."""
     from huggingface_hub import HfApi, constants, snapshot_download
 
     if constants.HF_HUB_OFFLINE:
@@ -121,23 +130,31 @@ def _download(repo: str, name: str, entry: Entry | None) -> None:
     try:
         info = HfApi().model_info(repo, files_metadata=True)
         sizes = {s.rfilename: s.size or 0 for s in info.siblings or []}
-        wanted = needed(list(sizes), name)
-        have = cached(repo)
+        wanted = select_files(list(sizes), name)
+        have = cached_snapshot(repo)
         rest = sum(sizes[f] for f in wanted if have is None or not (have / f).is_file())
         _announce(repo, name, entry, info, rest)
-        # What it is shows in the small files, before gigabytes of another family are fetched.
+        # The small files tell the family, before gigabytes of an unsupported one are fetched.
         snapshot_download(repo, allow_patterns=[f for f in wanted if f.endswith(".json")])
-        if (small := cached(repo)) is not None:
-            family(Folder(small, name, fetched=True))
+        if (small := cached_snapshot(repo)) is not None:
+            detect_family(Folder(small, name, fetched=True))
         snapshot_download(repo, allow_patterns=wanted)
     except PriorError:
         raise
     except Exception as error:  # the hub's errors have many bases, and the network's many more
-        raise _explained(error, repo, name, entry) from error
+        raise _explain(error, repo, name, entry) from error
 
 
-def needed(files: list[str], name: str) -> list[str]:
-    """The files of a hub repository that dfast reads. Raises PriorError if it has no such files."""
+def select_files(files: list[str], name: str) -> list[str]:
+    """Return the files of a hub repository that dfast reads.
+
+    Args:
+        files: all files of the repository.
+        name: of the prior, for messages.
+
+    Raises:
+        PriorError: if the repository lacks a part that is needed.
+    """
     if INDEX not in files:
         raise PriorError(f"prior {name!r}: not a diffusers pipeline, it has no {INDEX}")
     if "unet/config.json" not in files:
@@ -150,7 +167,7 @@ def needed(files: list[str], name: str) -> list[str]:
             continue
         if not inside:
             continue
-        weights = pick([f.removeprefix(f"{part}/") for f in inside], STEMS[part])
+        weights = select_weight_files([f.removeprefix(f"{part}/") for f in inside], STEMS[part])
         if not weights:
             raise PriorError(
                 f"prior {name!r}: its {part} has no safetensors weights on the hub, and dfast "
@@ -161,7 +178,7 @@ def needed(files: list[str], name: str) -> list[str]:
 
 
 def _announce(repo: str, name: str, entry: Entry | None, info: Any, size: int) -> None:
-    """Say what will be fetched. Raises PriorError if the disk has no room for it."""
+    """Print what will be fetched. Raises PriorError if the disk has no room for it."""
     cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
     if not os.access(cache, os.W_OK):
@@ -176,10 +193,10 @@ def _announce(repo: str, name: str, entry: Entry | None, info: Any, size: int) -
         flush=True,
     )
     if size > free:
-        raise _no_room(name, size, free)
+        raise _disk_full_error(name, size, free)
 
 
-def _no_room(name: str, size: int | None, free: int) -> PriorError:
+def _disk_full_error(name: str, size: int | None, free: int) -> PriorError:
     wants = f"needs {size / 1e9:.1f} GB" if size else "needs more room"
     return PriorError(
         f"prior {name!r}: {wants} in {_cache()}, which has {free / 1e9:.1f} GB free; make room, or "
@@ -187,8 +204,8 @@ def _no_room(name: str, size: int | None, free: int) -> PriorError:
     )
 
 
-def _explained(error: Exception, repo: str, name: str, entry: Entry | None) -> PriorError:
-    """What the hub's error means to the person."""
+def _explain(error: Exception, repo: str, name: str, entry: Entry | None) -> PriorError:
+    """Return an error that says what to do about an error of huggingface_hub."""
     from huggingface_hub import errors
 
     url = f"https://huggingface.co/{repo}"
@@ -206,9 +223,9 @@ def _explained(error: Exception, repo: str, name: str, entry: Entry | None) -> P
         return PriorError(f"prior {name!r}: {url} does not exist or has vanished{known}{private}")
     full = (errno.ENOSPC, errno.EDQUOT)
     if any(getattr(e, "errno", None) in full or "No space left" in str(e) for e in causes):
-        return _no_room(name, None, shutil.disk_usage(_cache()).free)
-    shut = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-    if any(isinstance(e, OSError) and e.errno in shut and e.filename for e in causes):
+        return _disk_full_error(name, None, shutil.disk_usage(_cache()).free)
+    denied = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+    if any(isinstance(e, OSError) and e.errno in denied and e.filename for e in causes):
         return PriorError(
             f"prior {name!r}: {_cache()} cannot be written ({error}); set HF_HOME to a folder that "
             "can be"

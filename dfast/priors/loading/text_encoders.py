@@ -12,43 +12,46 @@ from torch import Tensor
 
 from dfast._device import ran_out
 from dfast.errors import PriorError, PromptError
-from dfast.priors.loading._quiet import quiet
 from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.weights import check_floating
+from dfast.priors.loading.quiet import quiet
+from dfast.priors.loading.weights import check_not_quantised
 
 
 def fits(needed: int, free: int) -> bool:
-    """Whether an encoder of `needed` bytes has room to run in `free` bytes."""
+    """Return whether an encoder of `needed` bytes can run in `free` bytes."""
     return free >= 1.2 * needed
 
 
-def pick_device(where: str, device: torch.device, needed: int) -> torch.device:
-    """Where an encoder of `needed` bytes runs, from the setting prior.text_encoder."""
-    if where == "cpu" or device.type != "cuda":
-        return torch.device("cpu")
-    if where == "auto" and not fits(needed, torch.cuda.mem_get_info(device)[0]):
-        return torch.device("cpu")
-    return device
-
-
 @contextmanager
-def encoder(
-    folder: Folder, part: str, cls: str, dtype: torch.dtype, device: torch.device, where: str
+def open_text_encoder(
+    folder: Folder, part: str, cls: str, dtype: torch.dtype, device: torch.device, setting: str
 ) -> Iterator[Any]:
-    """The text encoder of `part`, of a class of transformers. Raises PriorError if it is damaged.
+    """Load a text encoder for the duration of a block.
 
-    where: the setting prior.text_encoder.
+    Args:
+        folder: the pipeline folder.
+        part: of the folder, such as "text_encoder".
+        cls: class of transformers.
+        dtype: of the stored weights.
+        device: of the prior.
+        setting: prior.text_encoder, which decides where the encoder runs.
+
+    Yields:
+        The model in eval mode.
+
+    Raises:
+        PriorError: if its files are missing or damaged.
     """
     import transformers
 
-    folder.read(part, "config.json")  # transformers makes up one that is missing
+    folder.read(part, "config.json")  # transformers would invent one that is missing
     weights = folder.weights(part, half=dtype != torch.float32)
     options: dict[str, Any] = {"dtype": dtype, "variant": "fp16" if weights.half else None}
-    if where == "8bit":
-        options |= eight_bits(device)
+    if setting == "8bit":
+        options |= eight_bit_options(device)
     else:
-        device = pick_device(where, device, weights.bytes)
-    check_floating(folder, weights)
+        device = _choose_device(setting, device, weights.bytes)
+    check_not_quantised(folder, weights)
     try:
         with quiet():
             model, info = getattr(transformers, cls).from_pretrained(
@@ -56,28 +59,38 @@ def encoder(
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told below, by name
+                ignore_mismatched_sizes=True,  # they are reported below, by name
                 **options,
             )
     except Exception as error:  # damaged files fail in many ways
         if ran_out(error):
             raise
-        raise folder.damaged(folder.path / part, str(error)) from error
+        raise folder.damaged_error(folder.path / part, str(error)) from error
     if info["mismatched_keys"]:
         key, got, expected = sorted(info["mismatched_keys"])[0]
-        raise folder.misfit(part, key, tuple(expected), tuple(got))
+        raise folder.shape_error(part, key, tuple(expected), tuple(got))
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
-        raise folder.damaged(folder.path / part, f"it lacks {missing}")
-    if where != "8bit":
-        model = _in_float32(model) if device.type == "cpu" else model.to(device)
+        raise folder.damaged_error(folder.path / part, f"it lacks {missing}")
+    if setting != "8bit":
+        model = _compute_in_float32(model) if device.type == "cpu" else model.to(device)
     yield model.eval()
 
 
-def _in_float32(model: Any) -> Any:
-    """The model with float32 arithmetic, since CPUs are slow at any other.
+def _choose_device(setting: str, device: torch.device, needed: int) -> torch.device:
+    """Return where an encoder of `needed` bytes runs under the setting prior.text_encoder."""
+    if setting == "cpu" or device.type != "cuda":
+        return torch.device("cpu")
+    if setting == "auto" and not fits(needed, torch.cuda.mem_get_info(device)[0]):
+        return torch.device("cpu")
+    return device
 
-    The eleven billion bytes of DeepFloyd's T5 stay in half precision, all but the block that runs.
+
+def _compute_in_float32(model: Any) -> Any:
+    """Make a model compute in float32, since CPUs are slow in any other precision.
+
+    The eleven billion bytes of DeepFloyd's T5 stay in half precision, except for the block that
+    runs.
     """
     blocks = getattr(getattr(model, "encoder", None), "block", ())
     stored = model.dtype
@@ -91,7 +104,7 @@ def _in_float32(model: Any) -> Any:
 
 
 def _widen_while_it_runs(block: Any) -> None:
-    """In float32 for each call; what is stored stays, so that nothing is cast back."""
+    """Cast a block to float32 before each call, and put its stored weights back afterwards."""
     stored = [(parameter, parameter.data) for parameter in block.parameters()]
 
     def widen(*_: Any) -> None:
@@ -106,11 +119,18 @@ def _widen_while_it_runs(block: Any) -> None:
     block.register_forward_hook(restore)
 
 
-def eight_bits(device: torch.device) -> dict[str, Any]:
-    """Options of `from_pretrained`. Raises PriorError where 8 bits cannot be had."""
-    lacking = _lacking("bitsandbytes", "accelerate")
-    if lacking or device.type != "cuda":
-        got = f"without {' and '.join(lacking)}" if lacking else f"{device.type!r}"
+def eight_bit_options(device: torch.device) -> dict[str, Any]:
+    """Return the options of `from_pretrained` for 8-bit weights.
+
+    Args:
+        device: where the encoder runs.
+
+    Raises:
+        PriorError: without a CUDA device, or without the packages that this needs.
+    """
+    missing = _missing_packages("bitsandbytes", "accelerate")
+    if missing or device.type != "cuda":
+        got = f"without {' and '.join(missing)}" if missing else f"{device.type!r}"
         raise PriorError(
             f"prior.text_encoder: '8bit' expects a CUDA device and `pip install bitsandbytes "
             f"accelerate`, got {got}; 'cpu' needs neither"
@@ -123,17 +143,26 @@ def eight_bits(device: torch.device) -> dict[str, Any]:
     }
 
 
-def tokenizer(folder: Folder, part: str, cls: str) -> Any:
-    """The tokenizer of `part`, of a class of transformers. Raises PriorError."""
+def load_tokenizer(folder: Folder, part: str, cls: str) -> Any:
+    """Load a tokenizer.
+
+    Args:
+        folder: the pipeline folder.
+        part: of the folder, such as "tokenizer".
+        cls: class of transformers.
+
+    Raises:
+        PriorError: if its files are missing or damaged, or need a package that is missing.
+    """
     import transformers
 
     folder.check_tokenizer(part)
     files = {p.name for p in (folder.path / part).glob("*")}
-    pieces = "spiece.model" in files and "tokenizer.json" not in files
-    if pieces and (lacking := _lacking("sentencepiece", "protobuf")):
+    sentencepiece = "spiece.model" in files and "tokenizer.json" not in files
+    if sentencepiece and (missing := _missing_packages("sentencepiece", "protobuf")):
         raise PriorError(
             f"prior {folder.name!r}: reading its spiece.model needs "
-            f"`pip install {' '.join(lacking)}`"
+            f"`pip install {' '.join(missing)}`"
         )
     try:
         with quiet():
@@ -141,32 +170,39 @@ def tokenizer(folder: Folder, part: str, cls: str) -> Any:
                 folder.path / part, local_files_only=True
             )
     except Exception as error:  # damaged files fail in many ways
-        raise folder.damaged(folder.path / part, str(error)) from error
+        raise folder.damaged_error(folder.path / part, str(error)) from error
 
 
-def _lacking(*packages: str) -> list[str]:
-    """Those that are not installed."""
-    found = {str(made.name).lower() for made in metadata.distributions()}
+def _missing_packages(*packages: str) -> list[str]:
+    """Return those packages that are not installed."""
+    found = {str(distribution.name).lower() for distribution in metadata.distributions()}
     return [name for name in packages if name not in found]
 
 
-def tokens(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor, Tensor]:
-    """(ids, mask), [N,length] int64, padded. Raises PromptError for a sentence that is cut.
+def tokenize(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor, Tensor]:
+    """Return (ids, mask) of sentences, [N, length] int64 each, padded.
 
-    The words of the view come last, so that a long prompt would lose them without a sign.
+    Args:
+        tokenizer: of transformers.
+        sentences: N texts.
+        length: tokens of each row.
+
+    Raises:
+        PromptError: if a sentence has more tokens. Cutting it would remove the words of the view,
+            which come last.
     """
     with quiet():
-        whole = tokenizer(sentences).input_ids
-    for sentence, ids in zip(sentences, whole, strict=True):
+        uncut = tokenizer(sentences).input_ids
+    for sentence, ids in zip(sentences, uncut, strict=True):
         if len(ids) > length:
             raise PromptError(
                 f"prompt or negative: expected at most {length} tokens with the words of the "
                 f"view, got {len(ids)} in {sentence!r}"
             )
-    made = tokenizer(sentences, padding="max_length", max_length=length, return_tensors="pt")
-    return made.input_ids, made.attention_mask
+    padded = tokenizer(sentences, padding="max_length", max_length=length, return_tensors="pt")
+    return padded.input_ids, padded.attention_mask
 
 
-def one_by_one(model: Any, ids: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """(ids, mask), [1,length] each, of one sentence after another, where the model is."""
+def one_at_a_time(model: Any, ids: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterate over the rows of (ids, mask) as [1, length] tensors on the device of the model."""
     return zip(ids.to(model.device).split(1), mask.to(model.device).split(1), strict=True)

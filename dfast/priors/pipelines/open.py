@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from dfast.config import PriorConfig
-from dfast.priors.loading.families import family
+from dfast.priors.loading.families import detect_family
 from dfast.priors.loading.folder import Folder
 from dfast.priors.pipelines.base import TextPrior
+from dfast.priors.pipelines.deepfloyd import DeepFloyd
+from dfast.priors.pipelines.sdxl import StableDiffusionXL
+from dfast.priors.pipelines.stable_diffusion import StableDiffusion
+
+FAMILIES: dict[str, type[TextPrior]] = {
+    "sd": StableDiffusion,
+    "sdxl": StableDiffusionXL,
+    "if": DeepFloyd,
+}
+"""By what `detect_family` returns. A new family is an entry here and a rule there."""
 
 
 def open_folder(folder: Folder, device: torch.device, options: PriorConfig) -> TextPrior:
-    """The prior in `folder`; no weights are read. Raises PriorError."""
-    made: Any
-    match family(folder):
-        case "sd":
-            from dfast.priors.pipelines.stable_diffusion import StableDiffusion as made
-        case "sdxl":
-            from dfast.priors.pipelines.sdxl import StableDiffusionXL as made
-        case _:
-            from dfast.priors.pipelines.deepfloyd import DeepFloyd as made
-    prior: TextPrior = made(folder, device, options)
-    return prior
+    """Open the prior in a folder; no weights are read.
+
+    Args:
+        folder: a pipeline folder.
+        device: where the networks will run.
+        options: how they are loaded and run.
+
+    Raises:
+        PriorError: if the folder is incomplete, damaged or of no supported family.
+    """
+    return FAMILIES[detect_family(folder)](folder, device, options)

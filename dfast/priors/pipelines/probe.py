@@ -9,11 +9,18 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from dfast.config import Config
+from dfast.priors.base import Prior
 
 
 @torch.no_grad()
-def _ask(unet: Any, batch: int, side: int) -> None:
-    """One call of a UNet on the meta device."""
+def call_unet(unet: Any, batch: int, side: int) -> None:
+    """Call a UNet on the meta device, without gradients.
+
+    Args:
+        unet: a `UNet2DConditionModel` there.
+        batch: rows of the call.
+        side: cells a side of what it diffuses.
+    """
     c, dtype = unet.config, next(unet.parameters()).dtype
     with torch.device("meta"):
         hidden = torch.empty(batch, 77, c.encoder_hid_dim or c.cross_attention_dim, dtype=dtype)
@@ -29,8 +36,15 @@ def _ask(unet: Any, batch: int, side: int) -> None:
     unet(noisy, t, hidden, added_cond_kwargs=added, return_dict=False)
 
 
-def _encode(vae: Any, batch: int, prior: Any, config: Config) -> None:
-    """A VAE's encoder on the meta device, forward and back to the picture."""
+def call_vae_encoder(vae: Any, batch: int, prior: Prior, config: Config) -> None:
+    """Call a VAE's encoder on the meta device, forward and back to the images.
+
+    Args:
+        vae: an `AutoencoderKL` there, whose decoder is not needed.
+        batch: images of the call.
+        prior: whose VAE it is; for its sizes.
+        config: of the run; its memory options change the call.
+    """
     side, options = prior.image_size, config.prior
     if options.vae_checkpointing or options.vae_tiling:
         again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: two text encoders, a pooled embedding, and the picture's size as text."""
+"""Stable Diffusion XL: two text encoders, a pooled embedding, and the sizes of the image."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from dfast.config import PriorConfig
-from dfast.priors.loading.embedding_cache import Encoded
+from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import INDEX, Folder
-from dfast.priors.loading.text_encoders import encoder, one_by_one
+from dfast.priors.loading.text_encoders import one_at_a_time, open_text_encoder
 from dfast.priors.pipelines.stable_diffusion import StableDiffusion
 
 _ENCODERS = (
@@ -18,14 +18,14 @@ _ENCODERS = (
 
 
 class StableDiffusionXL(StableDiffusion):
-    """`dfast.priors.Prior` of a StableDiffusionXLPipeline's folder."""
+    """A `Prior` of the folder of a StableDiffusionXLPipeline."""
 
     family = "sdxl"
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    usual_size = 128
+    default_sample_size = 128
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
-        """Reads small files only. Raises PriorError."""
+        """Read the small files, see `TextPrior`."""
         super().__init__(folder, device, options)
         self._empty_is_zero = bool(folder.read(INDEX).get("force_zeros_for_empty_prompt", True))
         self._check_pooled()
@@ -33,45 +33,50 @@ class StableDiffusionXL(StableDiffusion):
         self._time_ids = torch.tensor([size, size, 0.0, 0.0, size, size], device=device)
 
     def _check_pooled(self) -> None:
-        """Whether the sentence and the six numbers of a picture are as wide as the UNet expects."""
-        both = self.folder.number("unet", "projection_class_embeddings_input_dim", None)
-        rest = both - 6 * self.folder.number("unet", "addition_time_embed_dim", None)
+        """Raise PriorError unless the pooled embedding has the width that the UNet expects.
+
+        The UNet takes it together with six numbers, each embedded like a timestep.
+        """
+        total = self.folder.number("unet", "projection_class_embeddings_input_dim", None)
+        expected = total - 6 * self.folder.number("unet", "addition_time_embed_dim", None)
         part, key = "text_encoder_2", "projection_dim"
-        if self.folder.config(part) and (got := self.folder.number(part, key, 512)) != rest:
-            raise self.folder.unlike(part, key, rest, got, like="UNet")
+        if self.folder.config(part) and (got := self.folder.number(part, key, 512)) != expected:
+            raise self.folder.mismatch_error(part, key, expected, got, other="UNet")
 
     def _vae_dtype(self) -> torch.dtype:
-        """float32 for the VAE that overflows float16, which says so in its configuration."""
+        """Return float32 for a VAE that overflows float16, which its configuration tells."""
         config = self.folder.read("vae", "config.json")
         if self.options.vae_precision == "auto" and config.get("force_upcast", True):
             return torch.float32
         return super()._vae_dtype()
 
-    def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[Encoded]:
+    def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
         hidden: list[list[Tensor]] = []
         pooled: list[Tensor] = []
-        for part, words, cls in _ENCODERS:
-            ids, _ = self._tokens(words, sentences)
-            where = self.options.text_encoder
-            with encoder(self.folder, part, cls, dtype, self.device, where) as model:
-                made = [
-                    model(row, output_hidden_states=True) for row, _ in one_by_one(model, ids, ids)
+        setting = self.options.text_encoder
+        for part, tokenizer, cls in _ENCODERS:
+            ids, _ = self._tokenize(tokenizer, sentences)
+            with open_text_encoder(self.folder, part, cls, dtype, self.device, setting) as model:
+                outputs = [
+                    model(row, output_hidden_states=True)
+                    for row, _ in one_at_a_time(model, ids, ids)
                 ]
-                hidden.append([m.hidden_states[-2][0].float().cpu() for m in made])
-                pooled = [m[0][0] for m in made]  # of the second: the projected sentence
+                hidden.append([out.hidden_states[-2][0].float().cpu() for out in outputs])
+                pooled = [out[0][0] for out in outputs]  # the second encoder's is used
         rows = [torch.cat(pair, -1) for pair in zip(*hidden, strict=True)]
         return [{"hidden": h, "pooled": p} for h, p in zip(rows, pooled, strict=True)]
 
-    def _encoded(self, sentences: list[str]) -> dict[str, Encoded]:
-        rows = super()._encoded(sentences)
-        if self._empty_is_zero:  # the convention of its training, not what the encoders say
+    def _encode_sentences(self, sentences: list[str]) -> dict[str, EncodedSentence]:
+        rows = super()._encode_sentences(sentences)
+        if self._empty_is_zero:  # in training the empty prompt was zeros, not what encoders return
             rows[""] = {name: torch.zeros_like(value) for name, value in rows[""].items()}
         return rows
 
-    def _denoise(self, noisy: Tensor, t: Tensor, rows: dict[str, Tensor]) -> Tensor:
-        assert self._run is not None
+    def _denoise(self, noisy: Tensor, t: Tensor, text: dict[str, Tensor]) -> Tensor:
+        assert self._network is not None
         added = {
-            "text_embeds": rows["pooled"],
+            "text_embeds": text["pooled"],
             "time_ids": self._time_ids.expand(len(noisy), -1),
         }
-        return self._run(noisy, t, rows["hidden"], added_cond_kwargs=added, return_dict=False)[0]
+        hidden = text["hidden"]
+        return self._network(noisy, t, hidden, added_cond_kwargs=added, return_dict=False)[0]

@@ -7,71 +7,82 @@ from torch import Tensor, nn
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
-from dfast.priors.loading.embedding_cache import Encoded
+from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.text_encoders import encoder, one_by_one
+from dfast.priors.loading.text_encoders import one_at_a_time, open_text_encoder
 from dfast.priors.pipelines.base import PRECISIONS, TextPrior
 from dfast.priors.pipelines.vae import LatentEncoder
 
 
 class StableDiffusion(TextPrior):
-    """`dfast.priors.Prior` of a StableDiffusionPipeline's folder.
+    """A `Prior` of the folder of a StableDiffusionPipeline.
 
     Attributes:
-        image_size: pixels a side of the pictures it encodes, a multiple of a latent's.
-        latent_size: latents a side.
+        latents: its VAE; `image_size` is a multiple of `latents.factor`.
     """
 
     family = "sd"
+    is_latent = True
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
-        """Reads small files only. Raises PriorError."""
+        """Read the small files, see `TextPrior`."""
         super().__init__(folder, device, options)
         self.latents = LatentEncoder(folder, device, self._vae_dtype(), options)
-        latent, seen = self.latents.channels, self.unet_config.get("in_channels", 4)
-        if latent != seen:
-            raise folder.unlike("vae", "latent_channels", seen, latent, like="UNet")
+        channels, expected = self.latents.channels, self.unet_config.get("in_channels", 4)
+        if channels != expected:
+            raise folder.mismatch_error("vae", "latent_channels", expected, channels, other="UNet")
         factor = self.latents.factor
-        self.image_size = options.image_size or self._made_for() * factor
-        self.latent_size = self.image_size // factor
+        self.image_size = options.image_size or self._sample_size() * factor
         if self.image_size % factor:
             raise PriorError(
                 f"prior.image_size: expected a multiple of {factor}, got {self.image_size}"
             )
 
     def _vae_dtype(self) -> torch.dtype:
-        """float16 beside a half-precision UNet: this encoder's activations stay in range."""
+        """Return the precision of the VAE.
+
+        By default it is float16 beside a half-precision UNet: the activations of this encoder stay
+        within its range.
+        """
         auto = torch.float32 if self.dtype == torch.float32 else torch.float16
         return PRECISIONS.get(self.options.vae_precision, auto)
 
-    def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[Encoded]:
-        ids, mask = self._tokens("tokenizer", sentences)
-        with encoder(
-            self.folder, "text_encoder", "CLIPTextModel", dtype, self.device,
-            self.options.text_encoder,
-        ) as model:  # fmt: skip
+    def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
+        ids, mask = self._tokenize("tokenizer", sentences)
+        setting = self.options.text_encoder
+        with open_text_encoder(
+            self.folder, "text_encoder", "CLIPTextModel", dtype, self.device, setting
+        ) as model:
             wants_mask = getattr(model.config, "use_attention_mask", False)
             return [
-                {"hidden": model(row, attention_mask=masked if wants_mask else None)[0][0]}
-                for row, masked in one_by_one(model, ids, mask)
+                {"hidden": model(row, attention_mask=row_mask if wants_mask else None)[0][0]}
+                for row, row_mask in one_at_a_time(model, ids, mask)
             ]
 
-    def encode(self, image: Tensor, *, linear: bool = False) -> Tensor:
-        """See `Prior.encode`. linear: by one affine map of colours, see `LatentEncoder`."""
-        if linear:
-            return self.latents.encode_linear(image, self.latent_size)
-        return self.latents.encode(image)
+    @property
+    def latent_size(self) -> int:
+        """Return the cells a side of its latents."""
+        return self.image_size // self.latents.factor
+
+    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+        """Encode images, see `Prior.encode_images`.
+
+        The approximation is an affine map of mean colours, see `LatentEncoder.linear_map`.
+        """
+        if approximate:
+            return self.latents.encode_linear(images, self.latent_size)
+        return self.latents.encode(images)
 
     @property
     def linear_residual(self) -> float:
-        """The share of the latents' spread that `encode(linear=True)` misses, in [0, 1]."""
+        """Return the share of the latents' spread that the affine map misses, in [0, 1]."""
         return self.latents.linear_map()[2]
 
     def load(self) -> None:
-        """See `Prior.load`."""
+        """Load the UNet and the VAE's encoder, once."""
         super().load()
         self.latents.load()
 
-    def meta_parts(self) -> dict[str, nn.Module]:
-        """See `TextPrior.meta_parts`; "vae" has no decoder."""
-        return {**super().meta_parts(), "vae": self.latents.build()}
+    def cost_parts(self) -> dict[str, nn.Module]:
+        """Return the networks of a step on the meta device; "vae" has no decoder."""
+        return {**super().cost_parts(), "vae": self.latents.build()}

@@ -1,4 +1,4 @@
-"""Keep the loading chatter of diffusers and transformers out of the terminal."""
+"""Keep the progress bars and warnings of diffusers and transformers out of the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and only errors from both libraries inside the block."""
+    """Show no progress bars and only errors of both libraries inside the block."""
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
 

@@ -1,0 +1,159 @@
+"""The variants of score distillation, as a table: what each needs of the prior, and its direction.
+
+A new variant is one entry of `VARIANTS`. The formulas are in `dfast.guidance.sds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dfast.config import GuidanceConfig
+from dfast.guidance import sds
+from dfast.guidance.base import GuidanceBatch
+from dfast.priors.base import Condition
+from dfast.priors.diffusion import add_noise, ddim_step
+from dfast.scene.views import perp_neg_weights
+
+NFSD_NEGATIVE_PROMPT = (
+    "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, "
+    "low-resolution, gloomy"
+)
+"""The prompt of Katzir et al. 2023 (NFSD) for images outside the domain of natural ones."""
+NFSD_LOW_NOISE = 0.2
+"""Fraction of the timesteps below which NFSD treats the noise as low."""
+PERP_NEG: tuple[Condition, ...] = ("perp_neg_front", "perp_neg_side")
+
+
+class Predictor(Protocol):
+    """Evaluates the prior, see `dfast.priors.Prior.predict_noise`."""
+
+    def __call__(self, noisy: Tensor, t: Tensor, conditions: tuple[Condition, ...]) -> Tensor:
+        """Return the noise predicted in `noisy` [B,C,h,w] at t [B], [len(conditions),B,C,h,w]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What a variant may use to compute its direction for one batch of encoded images."""
+
+    x: Tensor
+    """[B, C, h, w] what the prior diffuses, without a graph"""
+    batch: GuidanceBatch
+    config: GuidanceConfig
+    schedule: tuple[Tensor, Tensor]
+    """(alpha [T], sigma [T])"""
+    generator: torch.Generator
+    evaluate: Predictor
+
+    def add_noise(self) -> tuple[Tensor, Tensor]:
+        """Return (z_t, eps): x with noise of the level of the batch, and the drawn noise."""
+        noise = torch.randn(self.x.shape, generator=self.generator, device=self.x.device)
+        return add_noise(self.x, noise, self.batch.alpha, self.batch.sigma), noise
+
+    def predict(self, noisy: Tensor) -> list[Tensor]:
+        """Return the predictions at t, [B, C, h, w] each, under the conditions of the variant.
+
+        They come from one evaluation of the prior. With `config.perp_neg` the first, which is that
+        of the prompt, is moved away from the prompts of other views.
+        """
+        predicted = list(self.evaluate(noisy, self.batch.t, conditions_of(self.config)))
+        if self.config.perp_neg:
+            *predicted, front, side = predicted
+            cameras = self.batch.cameras
+            weights = perp_neg_weights(cameras.azimuth, cameras.elevation)
+            text, base = predicted[:2]
+            predicted[0] = sds.perp_neg(text, base, torch.stack([front, side]), weights)
+        return predicted
+
+    def level(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (alpha [B], sigma [B]) at timesteps t [B]."""
+        alpha, sigma = self.schedule
+        return alpha[t], sigma[t]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method of score distillation.
+
+    Attributes:
+        direction: computes the gradient before its weight w(t), [B, C, h, w].
+        conditions: what `Distillation.predict` evaluates. The first is the prompt, the second what
+            guidance moves away from.
+        with_negative: evaluated as well if there is a negative prompt.
+        alone: evaluated in calls of their own, by `Distillation.evaluate`.
+        calls_alone: how many such calls a step makes; for estimates of its cost.
+        negative_prompt: used where the configuration has none.
+    """
+
+    direction: Callable[[Distillation], Tensor]
+    conditions: tuple[Condition, ...]
+    with_negative: tuple[Condition, ...] = ()
+    alone: tuple[Condition, ...] = ()
+    calls_alone: Callable[[GuidanceConfig], int] = lambda config: 0
+    negative_prompt: str = ""
+
+
+def _sds(step: Distillation) -> Tensor:
+    noisy, noise = step.add_noise()
+    text, negative = step.predict(noisy)
+    return sds.sds(text, negative, noise, step.config.scale)
+
+
+def _csd(step: Distillation) -> Tensor:
+    noisy, _ = step.add_noise()
+    text, null, *negative = step.predict(noisy)
+    base = negative[0] if negative else null
+    return sds.csd(text, null, base, step.config.scale, step.batch.negative_weight)
+
+
+def _nfsd(step: Distillation) -> Tensor:
+    noisy, _ = step.add_noise()
+    text, null, negative = step.predict(noisy)
+    high_noise = step.batch.t >= NFSD_LOW_NOISE * len(step.schedule[0])
+    return sds.nfsd(text, null, negative, high_noise, step.config.scale)
+
+
+def _ism(step: Distillation) -> Tensor:
+    noisy, inverted = _invert(step)
+    text, negative = step.predict(noisy)
+    return sds.ism(text, negative, inverted, step.config.scale)
+
+
+def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
+    """Return ISM's (x_t, eps_0(x_s)): DDIM inversion of x without words to s < t, then on to t."""
+    t, steps = step.batch.t, step.config.inversion_steps
+    interval = max(1, round(step.config.delta_t * len(step.schedule[0])))
+    s = (t - interval).clamp(min=0)
+    path = [s * i // steps for i in range(steps + 1)] + [t]
+    noisy = predicted = step.x  # at level 0 an image counts as its own noisy version
+    for start, end in pairwise(path):
+        predicted = step.evaluate(noisy, start, ("null",))[0]
+        noisy = ddim_step(noisy, predicted, step.level(start), step.level(end))
+    return noisy, predicted
+
+
+VARIANTS: dict[str, Variant] = {
+    "sds": Variant(_sds, ("text", "negative")),
+    "csd": Variant(_csd, ("text", "null"), with_negative=("negative",)),
+    "nfsd": Variant(_nfsd, ("text", "null", "negative"), negative_prompt=NFSD_NEGATIVE_PROMPT),
+    "ism": Variant(
+        _ism,
+        ("text", "negative"),
+        alone=("null",),
+        calls_alone=lambda config: config.inversion_steps + 1,
+    ),
+}
+"""By the name in `guidance.variant`."""
+
+
+def conditions_of(config: GuidanceConfig) -> tuple[Condition, ...]:
+    """Return the conditions under which `Distillation.predict` evaluates the prior."""
+    variant = VARIANTS[config.variant]
+    negative = variant.with_negative if config.negative else ()
+    return variant.conditions + negative + (PERP_NEG if config.perp_neg else ())

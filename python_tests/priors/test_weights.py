@@ -1,0 +1,83 @@
+"""Which files of a folder hold its weights, in one piece, in shards or in half precision."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import CPU, UNET, change_weights, copied, folder, predict_once
+
+from dfast.config import PriorConfig
+from dfast.errors import PriorError
+from dfast.priors import load_prior
+from dfast.priors.loading.folder import Folder, select_weight_files
+from dfast.testing import random_models
+
+pytestmark = pytest.mark.usefixtures("isolated")
+
+
+@pytest.mark.parametrize(
+    ("names", "half", "wanted"),
+    [
+        (["m.safetensors", "m.fp16.safetensors"], True, ["m.fp16.safetensors"]),
+        (["m.safetensors", "m.fp16.safetensors"], False, ["m.safetensors"]),
+        (["m.safetensors", "m.bin"], True, ["m.safetensors"]),
+        (["m.fp16.safetensors"], False, ["m.fp16.safetensors"]),
+        (["m.non_ema.safetensors", "m.safetensors.aria2", "xm.safetensors"], True, []),
+        (["m.bin"], True, []),
+        (
+            ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors",
+             "m.safetensors.index.json", "m-00001-of-00002.bin"],
+            True,
+            ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors",
+             "m.safetensors.index.json"],
+        ),
+        (
+            ["m.fp16-00001-of-00001.safetensors", "m.safetensors.index.fp16.json", "m.safetensors"],
+            True,
+            ["m.fp16-00001-of-00001.safetensors", "m.safetensors.index.fp16.json"],
+        ),
+    ],
+)  # fmt: skip
+def test_which_files_hold_the_weights(names: list[str], half: bool, wanted: list[str]) -> None:
+    assert select_weight_files(names, "m", half=half) == wanted
+
+
+def test_shards(tmp_path: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    path = copied("sd15", tmp_path)
+    unet = UNet2DConditionModel.from_pretrained(path / "unet")
+    (path / UNET).unlink()
+    unet.save_pretrained(path / "unet", max_shard_size="100KB")
+    assert len(Folder(path, "x").weights("unet").files) > 1
+    stale = path / UNET.replace(".safe", "-00009-of-00009.safe")
+    shutil.copy(folder("sd15") / UNET, stale)  # of another making: it is not in the index
+    change_weights(stale, torch.zeros_like)
+    assert torch.equal(
+        predict_once(load_prior(str(path), CPU)), predict_once(load_prior(str(folder("sd15")), CPU))
+    )
+    next((path / "unet").glob("*-00002-of-*")).unlink()
+    with pytest.raises(PriorError, match=r"incomplete, .*-00002-of-\d+.safetensors is missing"):
+        load_prior(str(path), CPU)
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "if-m"])
+def test_the_half_variant_is_found(family: str, tmp_path: Path) -> None:
+    path = random_models.write(
+        family, tmp_path / family, size="tiny", dtype=torch.float16, variant="fp16"
+    )
+    prior: Any = load_prior(str(path), CPU)
+    assert prior.folder.weights("unet", half=False).half
+    prior.encode_prompt("a red chair")
+    prior.load()
+    assert {p.dtype for p in prior.unet.parameters()} == {torch.float32}  # on a CPU
+    half: Any = load_prior(str(path), CPU, options=PriorConfig(precision="fp16"))
+    half.encode_prompt("a red chair")
+    half.load()
+    last = half.unet.conv_out.layer.weight
+    assert {p.dtype for p in half.unet.parameters() if p is not last} >= {torch.float16}
+    assert last.dtype == torch.float32
