@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dfast.nn import Adam, Field
 from dfast.nn.occupancy import OccupancyGrid, pack_bits, unpack_bits
+from dfast.ops import FieldSpec, GridSpec
 
 
 def ball(radius: float):
@@ -104,3 +106,33 @@ def test_bad_arguments(kwargs: dict, message: str) -> None:
         grid.update(ball(0.5), fraction=0.0)
     with pytest.raises(ValueError, match=r"density_fn must return"):
         grid.update(lambda x: x, fraction=1.0)
+
+
+def test_the_defaults_empty_cells_around_a_ball_in_a_training_loop() -> None:
+    """A field learns a ball for 300 steps, the grid is updated in every sixteenth of them."""
+    torch.manual_seed(0)
+    field = Field(FieldSpec(GridSpec(4, log2_entries=12, base_resolution=4, max_resolution=32)))
+    grid, optimizer = OccupancyGrid(32), Adam(field.parameters(), lr=1e-2)
+    density = ball(0.5)
+    for step in range(300):
+        if step % 16 == 0:
+            grid.update(field.density)
+        x = 2 * torch.rand(512, 3) - 1
+        loss = (torch.exp(-field(x).tau * 0.1) - torch.exp(-density(x) * 0.1)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    cells = unpack_bits(grid.bits, 32)
+    line = (torch.arange(32) + 0.5) / 16 - 1
+    r = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).norm(dim=-1)
+    assert bool(cells[r < 0.45].all())
+    assert float(cells[(r > 0.7) & (r < 1)].float().mean()) < 0.1
+    assert float(grid.occupancy()) < 0.3
+
+
+def test_the_default_threshold_is_a_share_of_light_a_cell() -> None:
+    assert OccupancyGrid(64).threshold == pytest.approx(0.01005 * 32, rel=1e-3)
+    assert OccupancyGrid(64, radius=2.0).threshold == pytest.approx(0.01005 * 16, rel=1e-3)
+    grid = OccupancyGrid(16)
+    grid.update(lambda x: torch.ones(len(x), 1), warmup=True)  # [N, 1] is taken as well
+    assert float(grid.occupancy()) == 1.0
