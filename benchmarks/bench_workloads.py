@@ -13,7 +13,8 @@ import torch
 from conftest import Measure
 
 from dfast.bench import timing
-from dfast.bench.cases import Case, cases
+from dfast.bench.case import Case
+from dfast.bench.suite import cases
 
 
 def parameters() -> list:

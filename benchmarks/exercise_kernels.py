@@ -13,6 +13,7 @@ import sys
 import torch
 from torch import Tensor
 
+from dfast.nn.adam import Adam
 from dfast.ops import hashgrid
 from dfast.ops.composite import composite
 from dfast.ops.field import FieldSpec, field
@@ -23,7 +24,6 @@ from dfast.ops.march import march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
 from dfast.ops.shade_composite import shade_composite
-from dfast.optimizer import Adam
 
 CUDA = torch.device("cuda")
 generator = torch.Generator().manual_seed(0)

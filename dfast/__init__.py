@@ -10,8 +10,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .config import Config
-from .errors import (
+from dfast._version import __version__
+from dfast.config import Config
+from dfast.errors import (
     CollapsedError,
     ConfigError,
     DeviceError,
@@ -28,12 +29,10 @@ from .errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .events import Event
-    from .loop import train
-    from .preflight import estimate
-    from .result import Result
-
-__version__ = "0.1.0"
+    from dfast.runs.estimate import estimate
+    from dfast.runs.events import Event
+    from dfast.runs.result import Result
+    from dfast.runs.train import train
 
 __all__ = [
     "CollapsedError",
@@ -62,7 +61,7 @@ def load(path: str | Path, device: str = "cpu") -> Result:
 
     Raises RunFolderError, DeviceError or NativeMissingError.
     """
-    from .result import Result
+    from dfast.runs.result import Result
 
     return Result.load(path, device)
 
@@ -72,19 +71,19 @@ def __getattr__(name: str) -> Any:
     if name in ("ops", "priors", "reference"):
         return import_module(f".{name}", __name__)
     if name == "train":
-        from .loop import train
+        from dfast.runs.train import train
 
         return train
     if name == "estimate":
-        from .preflight import estimate
+        from dfast.runs.estimate import estimate
 
         return estimate
     if name == "Event":
-        from .events import Event
+        from dfast.runs.events import Event
 
         return Event
     if name == "Result":
-        from .result import Result
+        from dfast.runs.result import Result
 
         return Result
     raise AttributeError(f"module 'dfast' has no attribute {name!r}")

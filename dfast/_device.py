@@ -6,8 +6,8 @@ import errno
 
 import torch
 
-from ._native import build_info
-from .errors import DeviceError, NativeMissingError
+from dfast._native import build_info
+from dfast.errors import DeviceError, NativeMissingError
 
 
 def parse_device(device: str | torch.device) -> torch.device:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfast.occupancy import unpack_bits
+from dfast.nn.occupancy import unpack_bits
 from dfast.ops.adam import NORM, SKIPPED, STEP, STREAK
 from dfast.ops.field import EXP_LIMIT, FieldSample, FieldSpec
 from dfast.ops.group_norm import Activation

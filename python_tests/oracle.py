@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfast.cameras import CameraBatch
+from dfast.scene.cameras import CameraBatch
 
 AXES = (0.62, 0.48, 0.4)
 
@@ -48,10 +48,10 @@ class OraclePrior:
         self.poison = 0
         """Answers that will be NaN before it speaks the truth again."""
 
-    def alphas(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return self.alpha.to(device), self.sigma.to(device)
 
-    def embed(self, prompt: str, *, views: str = "camera", negative: str = "") -> str:
+    def encode_prompt(self, prompt: str, *, views: str = "camera", negative: str = "") -> str:
         return prompt
 
     def predict_noise(
@@ -62,12 +62,12 @@ class OraclePrior:
         *,
         cameras: CameraBatch | None,
         textureless: Tensor,
-        roles: tuple[str, ...] = ("text",),
+        conditions: tuple[str, ...] = ("text",),
     ) -> Tensor:
         assert cameras is not None
         if self.poison > 0:
             self.poison -= 1
-            return torch.full((len(roles), *noisy.shape), torch.nan, device=noisy.device)
+            return torch.full((len(conditions), *noisy.shape), torch.nan, device=noisy.device)
         target = 2.0 * self.picture(cameras, self.image_size) - 1.0
         alpha, sigma = (v.to(noisy.device)[t].view(-1, 1, 1, 1) for v in (self.alpha, self.sigma))
-        return ((noisy - alpha * target) / sigma).expand(len(roles), *noisy.shape)
+        return ((noisy - alpha * target) / sigma).expand(len(conditions), *noisy.shape)

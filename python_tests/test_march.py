@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dfast import reference
-from dfast.occupancy import pack_bits
+from dfast.nn.occupancy import pack_bits
 from dfast.ops.march import _march, march
 
 march_op = importlib.import_module("dfast.ops.march")  # the package has a function of this name

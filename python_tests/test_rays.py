@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dfast.cameras import CameraBatch, look_at
 from dfast.ops.rays import _pixel_rays, pixel_rays
+from dfast.scene.cameras import CameraBatch, look_at
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 

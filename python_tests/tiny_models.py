@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dfast.bench import random_models
+from dfast.testing import random_models
 
 PREDICTIONS = {"sd15": "epsilon", "sd21": "v_prediction", "sdxl": "epsilon", "if-m": "epsilon"}
 FAMILIES = tuple(PREDICTIONS)

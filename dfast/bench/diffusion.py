@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..priors._quiet import quiet
-from . import counts, scenes
-from .cases import UNTOUCHED, Case, Sizes, Work, dfast_cases
-from .model_sizes import Networks, Size, networks
-from .random_models import WORDS, builders, materialize
+from dfast.bench import counts, scenes
+from dfast.bench.case import UNTOUCHED, Case, Sizes, Work, dfast_cases
+from dfast.priors.loading._quiet import quiet
+from dfast.testing.model_sizes import Networks, Size, networks
+from dfast.testing.random_models import WORDS, builders, materialize
 
 NAMES = ("sd15", "if-m", "if-xl")
 
@@ -103,7 +103,7 @@ def _flops(run: Callable[[], object]) -> int:
 
 
 def _work(model: Any, run: Callable[[], Tensor], flops: int, tuned: bool) -> Work:
-    from ..priors.fused import tune
+    from dfast.priors.fused.tune import tune
 
     numbers = list(model.parameters())
     weights = sum(p.numel() * p.element_size() for p in numbers)

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import torch
 
-from .. import __version__
+from dfast._version import __version__
 
 
 def processor() -> str:

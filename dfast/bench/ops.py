@@ -9,15 +9,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..field import Field
-from ..ops import hashgrid
-from ..ops.composite import composite
-from ..ops.march import Samples, march
-from ..ops.shade_composite import shade_composite
-from . import counts, scenes
-from .cases import REFERENCE, Case, Sizes, Work, count_name, dfast_cases, plain_cases
-from .plain import PlainField, encode
+from dfast import reference
+from dfast.bench import counts, scenes
+from dfast.bench.case import REFERENCE, Case, Sizes, Work, count_name, dfast_cases, plain_cases
+from dfast.bench.plain import PlainField, encode
+from dfast.nn.field import Field
+from dfast.ops import hashgrid
+from dfast.ops.composite import composite
+from dfast.ops.march import Samples, march
+from dfast.ops.shade_composite import shade_composite
+from dfast.scene.scene import build_field
 
 
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
@@ -153,14 +154,14 @@ def lit_compositing(size: int, device: torch.device) -> Work:
 def field(what: str, count: int, device: torch.device) -> Work:
     """Workload D: density and albedo, with `normal` their gradient too, and the backward pass to
     every parameter."""
-    made = Field(scenes.FIELD, scenes.generator()).to(device)
+    made = build_field(scenes.FIELD, scenes.generator()).to(device)
     made.refresh_storage()
     return _field_work(made, list(made.parameters()), what, count, device)
 
 
 def plain_field(what: str, count: int, device: torch.device, *, gathered: bool) -> Work:
     """The same in torch and by autograd, in float32."""
-    like = Field(scenes.FIELD, scenes.generator()).to(device)
+    like = build_field(scenes.FIELD, scenes.generator()).to(device)
     made = PlainField(like, gathered=gathered)
     return _field_work(made, made.parameters(), what, count, device)
 

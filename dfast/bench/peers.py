@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import counts, scenes, step
-from .cases import Case, Sizes, Work, count_name
+from dfast.bench import counts, scenes, step
+from dfast.bench.case import Case, Sizes, Work, count_name
 
 NAMES = ("nerfacc", "tinycudann")
 
@@ -44,7 +44,7 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
             yield Case(f"C-composite-{size}", "nerfacc", partial(compositing, size))
     if not absent:
         for size in sizes.steps:
-            for look in step.LOOKS:
+            for look in step.SHADING_MODES:
                 run = partial(render_step, look, size)
                 yield Case(f"E-{look}-{size}", "nerfacc + tinycudann", run)
 
@@ -165,7 +165,7 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
     optimizer = torch.optim.Adam(
         parameters, lr=step.RATE, betas=step.BETAS, eps=step.EPS, fused=True
     )
-    light = scenes.light(step.LOOKS[look], device)
+    light = scenes.light(step.SHADING_MODES[look], device)
     gradient = scenes.normal(device, size * size, 3)
 
     def run() -> None:

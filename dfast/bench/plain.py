@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from .. import reference
-from ..field import Field
-from ..ops.field import FieldSample
-from ..ops.hashgrid import GridSpec
+from dfast import reference
+from dfast.nn.field import Field
+from dfast.ops.field import FieldSample
+from dfast.ops.hashgrid import GridSpec
 
 
 @cache
@@ -64,11 +64,11 @@ def _outer(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, z: Tens
 
 
 class PlainField:
-    """A field with the parameters and the results of `dfast.field.Field`, exp density only."""
+    """A field with the parameters and the results of `dfast.nn.field.Field`, exp density only."""
 
     def __init__(self, like: Field, *, gathered: bool) -> None:
         """Start from the parameters of `like`; gathered: `encode` in place of the reference's."""
-        self.shape, self.gathered = like.shape, gathered
+        self.spec, self.gathered = like.spec, gathered
         self.table = like.table.detach().clone().requires_grad_()
         self.mlp = like.mlp.detach().clone().requires_grad_()
 
@@ -79,16 +79,16 @@ class PlainField:
     def __call__(self, x: Tensor, *, want_gradient: bool = False) -> FieldSample:
         """At world points [N,3]."""
         if not self.gathered:
-            return reference.field(x, self.table, self.mlp, self.shape, want_gradient=want_gradient)
+            return reference.field(x, self.table, self.mlp, self.spec, want_gradient=want_gradient)
         differentiable = torch.is_grad_enabled()
         with torch.set_grad_enabled(differentiable or want_gradient):
             x = x.detach().requires_grad_(want_gradient)
-            hidden = encode((x + 1.0) * 0.5, self.table, self.shape.grid)
-            *inner, last = self.shape.split(self.mlp)
+            hidden = encode((x + 1.0) * 0.5, self.table, self.spec.grid)
+            *inner, last = self.spec.split(self.mlp)
             for weight, bias in inner:
                 hidden = torch.relu(torch.addmm(bias, hidden, weight.t()))
             out = torch.addmm(last[1], hidden, last[0].t())
-            logit = out[:, 0] + reference.blob(x, self.shape)
+            logit = out[:, 0] + reference.blob(x, self.spec)
             gradient = None
             if want_gradient:
                 (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=differentiable)

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .._files import replacing
-from .cases import DFAST, EAGER, GATHERED, REFERENCE, TITLES
+from dfast._files import replacing
+from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE
+from dfast.bench.suite import TITLES
 
 Record = Mapping[str, object]
 COLUMNS = (

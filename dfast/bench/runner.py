@@ -10,15 +10,17 @@ from pathlib import Path
 
 import torch
 
-from . import cases, machine, peers, report, timing, trace
-from .timing import Record
+from dfast.bench import machine, peers, report, timing, trace
+from dfast.bench.case import GATHERED, REFERENCE, Case
+from dfast.bench.suite import LETTERS, cases
+from dfast.bench.timing import Record
 
 Say = Callable[[str], None]
 
 
 def run(
     device: torch.device,
-    letters: str = cases.LETTERS,
+    letters: str = LETTERS,
     *,
     quick: bool = False,
     out: Path | None = None,
@@ -34,7 +36,7 @@ def run(
         device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
     about = machine.describe(device) | {"ceilings": machine.ceilings(device)}
-    todo = cases.cases(device.type, letters, quick=quick)
+    todo = cases(device.type, letters, quick=quick)
     seconds = _seconds(device, quick)
     records: list[Record] = []
     for number, case in enumerate(todo, 1):
@@ -56,7 +58,7 @@ def run(
     if profile is not None:
         profile.mkdir(parents=True, exist_ok=True)
         for case, _ in sound:
-            if case.variant in (cases.REFERENCE, cases.GATHERED):
+            if case.variant in (REFERENCE, GATHERED):
                 continue
             path = profile / f"{case.workload}-{case.variant.replace(' ', '-')}.json"
             found = _guarded(device, partial(_traced, case, device, path))
@@ -95,13 +97,13 @@ def _guarded(device: torch.device, act: Callable[[], Record]) -> Record:
                 torch.cuda.empty_cache()
 
 
-def _counted(case: cases.Case, device: torch.device) -> Record:
+def _counted(case: Case, device: torch.device) -> Record:
     call, _, _ = timing.prepare(case, case.build(device), device)
     counted = trace.count(call)
     return {} if counted is None else dict(counted._asdict())
 
 
-def _traced(case: cases.Case, device: torch.device, path: Path) -> Record:
+def _traced(case: Case, device: torch.device, path: Path) -> Record:
     work = case.build(device)
     call = work.run if device.type == "cpu" else timing.prepare(case, work, device)[0]
     trace.write(call, path)

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..cameras import CameraBatch, spherical
-from ..config import FieldConfig, GridConfig, MarchConfig
-from ..occupancy import OccupancyGrid, pack_bits
-from ..ops.hashgrid import GridSpec
-from ..ops.march import Samples, march
-from ..shading import ShadingBatch, fixed_shading
+from dfast.config import FieldConfig, GridConfig, MarchConfig
+from dfast.nn.occupancy import OccupancyGrid, pack_bits
+from dfast.ops.hashgrid import GridSpec
+from dfast.ops.march import Samples, march
+from dfast.scene.cameras import CameraBatch, spherical
+from dfast.scene.lighting import Lighting, fixed_lighting
 
 CELLS = 128
 STEP = 2.0 * math.sqrt(3.0) / 1024
@@ -87,9 +87,9 @@ def _camera() -> CameraBatch:
     return spherical(torch.tensor([30.0]), elevation=20.0, distance=2.5, fov=50.0)
 
 
-def light(look: str, device: torch.device) -> ShadingBatch:
+def light(look: str, device: torch.device) -> Lighting:
     """Ambient light only for "albedo", a point light above and to the left for "diffuse"."""
-    return fixed_shading(look, _camera()).to(device)
+    return fixed_lighting(look, _camera()).to(device)
 
 
 def view(size: int, device: torch.device) -> View:

@@ -13,27 +13,29 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..field import Field
-from ..occupancy import OccupancyGrid
-from ..optimizer import Adam
-from ..renderer import SampleBudget, render_rays
-from . import counts, scenes
-from .cases import Case, Sizes, Work, dfast_cases, plain_cases
-from .plain import PlainField
-from .trace import stage
+from dfast import reference
+from dfast.bench import counts, scenes
+from dfast.bench.case import Case, Sizes, Work, dfast_cases, plain_cases
+from dfast.bench.plain import PlainField
+from dfast.bench.trace import stage
+from dfast.nn.adam import Adam
+from dfast.nn.field import Field
+from dfast.nn.occupancy import OccupancyGrid
+from dfast.render.volume import render_rays
+from dfast.scene.scene import build_field
+from dfast.training.sample_budget import SampleBudget
 
 FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
 RATE = 1e-6
 """Small: the scene must be the same after a thousand steps. Adam's work does not depend on it."""
 BETAS, EPS = (0.9, 0.99), 1e-15
-LOOKS = {"albedo": "albedo", "lambertian": "diffuse"}
+SHADING_MODES = {"albedo": "albedo", "lambertian": "diffuse"}
 
 
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
     """E at these sizes."""
     for size in sizes.steps:
-        for look in LOOKS:
+        for look in SHADING_MODES:
             name = f"E-{look}-{size}"
             yield from dfast_cases(device_type, name, partial(render_step, look, size))
             if size <= sizes.reference_pixels:
@@ -45,7 +47,7 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
 
 
 def _field(device: torch.device) -> Field:
-    made = Field(FIELD, scenes.generator()).to(device)
+    made = build_field(FIELD, scenes.generator()).to(device)
     made.refresh_storage()
     return made
 
@@ -78,7 +80,7 @@ def cost(look: str, rays: int, total: int, parameters: int) -> counts.Cost:
 def render_step(look: str, size: int, device: torch.device) -> Work:
     """dfast's step. On CUDA in as many sample slots as the trainer reserves."""
     field, occupancy, v = _field(device), scenes.occupancy(device), scenes.view(size, device)
-    optimizer, shading = _optimizer(field), scenes.light(LOOKS[look], device)
+    optimizer, shading = _optimizer(field), scenes.light(SHADING_MODES[look], device)
     parameters, factor = list(optimizer.parameters.values()), torch.ones(1, device=device)
     total = int(scenes.samples(size, device).total)
     capacity = _slots(total, device)
@@ -108,7 +110,7 @@ def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) ->
     v, bits, shading = (
         scenes.view(size, device),
         scenes.occupancy(device).bits,
-        scenes.light(LOOKS[look], device),
+        scenes.light(SHADING_MODES[look], device),
     )
     field, lit = PlainField(_field(device), gathered=gathered), look != "albedo"
     parameters = field.parameters()

@@ -18,8 +18,8 @@ from time import perf_counter
 
 import torch
 
-from ..capture import Graphs
-from .cases import Case, Work
+from dfast.bench.case import Case, Work
+from dfast.training.cuda_graphs import CudaGraphCache
 
 MIB = 2.0**20
 WARMUPS, RUNS = 10, 50
@@ -60,8 +60,8 @@ def prepare(case: Case, work: Work, device: torch.device) -> tuple[Callable[[], 
     """
     call = work.run
     if case.captured:
-        call = partial(Graphs(device, work.generators).run, case.workload, work.run)
-    for _ in range(Graphs.WARMUP):
+        call = partial(CudaGraphCache(device, work.generators).run, case.workload, work.run)
+    for _ in range(CudaGraphCache.WARMUP):
         call()
     torch.cuda.synchronize(device)
     gc.collect()

@@ -74,7 +74,7 @@ def march(
     Args:
         origins: [R, 3] float32 or float64, world.
         directions: [R, 3], unit length (not checked).
-        bits: uint8 [resolution**3 / 8], as :func:`dfast.occupancy.pack_bits` makes it.
+        bits: uint8 [resolution**3 / 8], as :func:`dfast.nn.occupancy.pack_bits` makes it.
         resolution: cells a side, a multiple of 4; the grid spans ``[-radius, radius]**3``.
         radius: of the sphere at the origin, world units.
         step: shortest interval, world units, at least ``1e-5 * radius``.

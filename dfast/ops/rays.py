@@ -11,8 +11,8 @@ from dfast import _native
 def pixel_rays(
     origin: Tensor, rotation: Tensor, fov: Tensor, *, resolution: int
 ) -> tuple[Tensor, Tensor]:
-    """Rays through the pixel centres of B cameras; :meth:`dfast.cameras.CameraBatch.rays` in one
-    launch.
+    """Rays through the pixel centres of B cameras: `CameraBatch.rays` of `dfast.scene.cameras` in
+    one launch.
 
     Nothing here is differentiable.
 

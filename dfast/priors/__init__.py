@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from .._device import pick_device
-from ..config import PriorConfig
-from ..errors import ConfigError, PriorError
-from .base import Condition, Prior, Role
+from dfast._device import pick_device
+from dfast.config import PriorConfig
+from dfast.errors import ConfigError, PriorError
+from dfast.priors.base import Condition, Prior, PromptEmbedding
 
-__all__ = ["Condition", "Prior", "Role", "check_prior", "family_of", "load_prior"]
+__all__ = ["Condition", "Prior", "PromptEmbedding", "check_prior", "family_of", "load_prior"]
 
 
 def load_prior(
@@ -24,8 +24,8 @@ def load_prior(
 ) -> Prior:
     """The prior called `name` on `device`; only small files are read before its first use.
 
-    name: "shapes" (embedded), a short name of `dfast.priors.catalog`, a diffusers folder, or a hub
-    id "owner/name". download: fetch what is not on this machine, after saying what, on which terms
+    name: "shapes" (embedded), a short name of `dfast.priors.loading.catalog`, a diffusers folder,
+    or a hub id "owner/name". download: fetch what is not on this machine, after saying what, on which terms
     and how large; without it the network is never touched. options: None is `PriorConfig()`.
 
     Raises PriorError when there is none, or its files are missing, damaged or of another family;
@@ -36,11 +36,11 @@ def load_prior(
     if options is not None and not isinstance(options, PriorConfig):
         raise ConfigError(f"options: expected a dfast.config.PriorConfig or None, got {options!r}")
     if name == "shapes":
-        from .shapes import ShapesPrior
+        from dfast.priors.embedded.prior import ShapesPrior
 
         return ShapesPrior(device=where)
-    from .families import open_folder
-    from .hub import find
+    from dfast.priors.loading.hub import find
+    from dfast.priors.pipelines.open import open_folder
 
     folder = find(name, download=download)
     return open_folder(folder, where, options or PriorConfig())
@@ -52,15 +52,15 @@ def family_of(name: str, *, download: bool = False) -> str:
     A name of the catalogue needs no files; others are looked at as `load_prior` does, and raise
     what it raises.
     """
-    from .catalog import CATALOG
+    from dfast.priors.loading.catalog import CATALOG
 
     _check_name(name)
     if name == "shapes":
         return name
     if name in CATALOG and not os.path.isdir(name):
         return next(kind for kind in ("sdxl", "sd", "if") if name.startswith(kind))
-    from .families import family
-    from .hub import find
+    from dfast.priors.loading.families import family
+    from dfast.priors.loading.hub import find
 
     return family(find(name, download=download))
 
@@ -74,7 +74,7 @@ def _check_name(name: Any) -> None:
 
 def check_prior(prior: Any) -> Prior:
     """`prior` itself. Raises PriorError when it lacks something of the protocol."""
-    needed = ("name", "image_size", "alphas", "embed", "predict_noise")
+    needed = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
     missing = [name for name in needed if not hasattr(prior, name)]
     if missing or isinstance(prior, type):
         got = f"the class {prior.__name__}" if isinstance(prior, type) else type(prior).__name__

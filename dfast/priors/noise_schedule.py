@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import PriorError
-from ..sds import eps_from_v
-from ._quiet import quiet
+from dfast.errors import PriorError
+from dfast.priors.diffusion import eps_from_v
+from dfast.priors.loading._quiet import quiet
 
 _KEYS = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",

@@ -1,0 +1,6 @@
+"""Scores of results against the ground truth of the procedural world."""
+
+from dfast.evaluation.score import score
+from dfast.evaluation.scorecard import PartScore, Score
+
+__all__ = ["PartScore", "Score", "score"]

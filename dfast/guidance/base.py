@@ -1,0 +1,88 @@
+"""The interface of guidance: from images of a scene to the gradient that improves them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfast.scene.cameras import CameraBatch
+from dfast.scene.lighting import Lighting
+
+
+@dataclass(frozen=True)
+class GuidanceBatch:
+    """What a guidance may know of the B images of one step; all fields are device tensors."""
+
+    cameras: CameraBatch
+    lighting: Lighting
+    t: Tensor
+    """[B] int64 timesteps"""
+    alpha: Tensor
+    """[B] signal level at t"""
+    sigma: Tensor
+    """[B] noise level at t"""
+    negative_weight: Tensor
+    """[1] how much of the pull away from the negative prompt applies in this step"""
+
+
+class Guidance(ABC):
+    """A loss on images, given by its gradient.
+
+    The trainer renders images, calls `encode_images`, then `gradient`, and backpropagates the
+    gradient through the encoding and the renderer. A guidance may own parameters and an optimiser
+    (as VSD does): it trains them inside `gradient` and saves them with `state_dict`.
+
+    Attributes:
+        cuda_graph_safe: whether `encode_images` and `gradient` may be recorded in a CUDA graph:
+            equal shapes launch equal work, and the host is never asked for anything.
+    """
+
+    cuda_graph_safe: bool = False
+
+    @property
+    @abstractmethod
+    def noise_schedule(self) -> tuple[Tensor, Tensor]:
+        """Return (alpha [T], sigma [T]) from clean to noise, alpha^2 + sigma^2 = 1."""
+
+    def approximate_at(self, progress: float) -> bool:
+        """Return whether `encode_images` should be approximate at this fraction of the run."""
+        return False
+
+    @abstractmethod
+    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+        """Map images to the space in which the gradient lives; differentiable.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1].
+            approximate: use a cheap approximation of the encoder, if there is one.
+
+        Returns:
+            [B, C, h, w] float32.
+        """
+
+    @abstractmethod
+    def gradient(
+        self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator
+    ) -> Tensor:
+        """Return the gradient at `encoded`, [B, C, h, w] float32, with no graph.
+
+        Args:
+            encoded: [B, C, h, w], what `encode_images` returned; its values are used, not its graph.
+            batch: cameras, lighting and noise levels of the B images.
+            generator: source of noise, on the device of `encoded`.
+        """
+
+    def parameters(self) -> Iterable[Tensor]:
+        """Return the parameters that this guidance trains; none by default."""
+        return ()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold to continue this guidance exactly."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue from what `state_dict` returned."""

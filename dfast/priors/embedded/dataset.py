@@ -1,0 +1,241 @@
+"""Training images of the procedural world, made on the training device as fast as they are used.
+
+A pool of G-buffers (every geometry from random cameras) is traced once; every batch then draws
+views from the pool and paints them with random colours, lights and backgrounds, and writes the
+caption that says so. One traced view thus appears in every colour, and no image is seen twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfast.priors.embedded.model import TEXT_LENGTH, camera_features, ray_map
+from dfast.scene.cameras import CameraBatch, aimed, position
+from dfast.scene.views import VIEW_WORDS, view_index
+from dfast.world import grammar, tracer
+from dfast.world.objects import PRIMITIVES
+from dfast.world.scenes import (
+    COLORS,
+    MAX_PARTS,
+    PALETTE,
+    PartTable,
+    Scene,
+    part_table,
+    table_distance,
+)
+
+SLOTS = 2
+_SLOT_TOKEN, _ARTICLE_TOKEN = -10, -20  # minus the slot number: filled when colours are drawn
+SHARE = {"single": 0.22, "stack": 0.25, "pair": 0.18, "composed": 0.35}
+"""How often each kind of caption is drawn."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What of the camera a caption tells: the paper's view words, the camera vector, or nothing."""
+
+    words: float = 0.6
+    camera: float = 0.6
+    empty_caption: float = 0.1
+
+
+class Batch(NamedTuple):
+    image: Tensor  # [B, 3, 64, 64] in [0, 1]
+    tokens: Tensor  # [B, TEXT_LENGTH]
+    camera: Tensor  # [B, CAMERA_FEATURES]
+    rays: Tensor  # [B, 3, 64, 64], model.ray_map
+    geometry: Tensor  # [B] index into Geometries.scenes
+    colors: Tensor  # [B, SLOTS] colour index of each slot; len(COLORS) = textureless or unused
+    view: Tensor  # [B] index into VIEW_WORDS
+    visible: Tensor  # [B] pixels (of 128 x 128) of the least visible slot
+
+
+class Geometries:
+    """Every geometry of the grammar as tensors: parts, colour slots, caption templates."""
+
+    def __init__(self, tokenizer: Any, device: torch.device) -> None:
+        self.scenes = [grammar.parse(c) for c in grammar.catalogue(both_orders=True)]
+        self.device = device
+        tables = [part_table(s.parts, MAX_PARTS) for s in self.scenes]
+        self.table = PartTable(*(torch.stack(f).to(device) for f in zip(*tables, strict=True)))
+        slot, fixed, tokens, length, allowed = [], [], [], [], []
+        for scene in self.scenes:
+            pad = [0] * (MAX_PARTS - len(scene.parts))
+            colors = [p.color for p in scene.parts]
+            slot.append([c if isinstance(c, int) else -1 for c in colors] + pad)
+            fixed.append([COLORS.index(c) if isinstance(c, str) else 0 for c in colors] + pad)
+            row, n = _caption_template(scene, tokenizer)
+            tokens.append(row)
+            length.append(n)
+            allowed.append(_allowed_colors(scene))
+        to = lambda rows: torch.tensor(rows, device=device)  # noqa: E731
+        self.slot, self.fixed, self.tokens, self.length = map(to, (slot, fixed, tokens, length))
+        self.allowed = to(allowed).float()  # [S, SLOTS, colours]
+        self.slots = to([len(s.slots) for s in self.scenes])
+        kinds = [s.kind for s in self.scenes]
+        self.weight = to([SHARE[k] / kinds.count(k) for k in kinds])
+        self.palette = to([*PALETTE.values(), (1.0, 1.0, 1.0)])
+        ids = tokenizer.convert_tokens_to_ids
+        words = (*COLORS, grammar.PLAIN)
+        self.color_token = to([ids(c) for c in words])
+        self.article_token = to([ids(grammar.article(c).split()[0]) for c in words])
+        self.view_token = to([ids(w) for w in VIEW_WORDS])
+        self.view_noun = ids("view")
+        self.textureless = len(COLORS)  # the palette's last row
+
+    def caption_tokens(self, geometry: Tensor, colors: Tensor) -> Tensor:
+        """Token ids [B, TEXT_LENGTH] of the canonical captions in slot colours [B, SLOTS]."""
+        tokens = self.tokens[geometry]
+        for s in range(SLOTS):
+            color = colors[:, s, None]
+            tokens = torch.where(tokens == _SLOT_TOKEN - s, self.color_token[color], tokens)
+            tokens = torch.where(tokens == _ARTICLE_TOKEN - s, self.article_token[color], tokens)
+        return tokens
+
+    def add_view(self, tokens: Tensor, geometry: Tensor, view: Tensor, told: Tensor) -> Tensor:
+        """Append "front view" (side, back, overhead) to the captions whose `told` [B] is true."""
+        position = torch.arange(TEXT_LENGTH, device=tokens.device)
+        end = self.length[geometry, None]
+        word = self.view_token[view][:, None]
+        told = told[:, None]
+        tokens = torch.where(told & (position == end), word, tokens)
+        return torch.where(told & (position == end + 1), self.view_noun, tokens)
+
+    def part_colors(self, geometry: Tensor, colors: Tensor) -> Tensor:
+        """Albedo of every part [B, MAX_PARTS, 3]; a textureless object is white all over."""
+        slot, fixed = self.slot[geometry], self.fixed[geometry]
+        index = torch.where(slot >= 0, colors.gather(1, slot.clamp_min(0)), fixed)
+        plain = (colors[:, :1] == self.textureless).expand_as(index)
+        return self.palette[torch.where(plain, self.textureless, index)]
+
+    def draw_colors(self, geometry: Tensor, held_out: bool, generator: torch.Generator) -> Tensor:
+        """Random colours [B, SLOTS] among the training combinations, or the held-out ones only."""
+        allowed = self.allowed[geometry]
+        weight = 1 - allowed if held_out else allowed
+        flat = weight.reshape(-1, len(COLORS)) + 1e-9
+        return torch.multinomial(flat, 1, generator=generator).view(-1, SLOTS)
+
+
+class Pool:
+    """G-buffers of random geometries from random cameras, all on one device."""
+
+    def __init__(
+        self, geometries: Geometries, count: int, seed: int, *, chunk: int = 250,
+        compiled: bool = False, elevation: tuple[float, float] = (-35.0, 88.0),
+    ) -> None:  # fmt: skip
+        self.geometries, device = geometries, geometries.device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        distance = torch.compile(table_distance) if compiled else table_distance
+        parts, normals, cameras, which = [], [], [], []
+        for _ in range(0, count, chunk):
+            geometry = torch.multinomial(
+                geometries.weight, chunk, replacement=True, generator=self.generator
+            )
+            camera = self.random_cameras(chunk, elevation)
+            table = geometries.table.select(geometry)
+            buffer = tracer.trace(table, camera, 128, distance=distance)
+            parts.append(buffer.part)
+            normals.append(buffer.normal)
+            cameras.append(camera)
+            which.append(geometry)
+        self.buffer = tracer.GBuffer(torch.cat(parts), torch.cat(normals))
+        self.geometry = torch.cat(which)
+        self.azimuth = torch.cat([c.azimuth for c in cameras])
+        self.elevation = torch.cat([c.elevation for c in cameras])
+        self.distance = torch.cat([c.distance for c in cameras])
+        self.fov = torch.cat([c.fov for c in cameras])
+
+    def _uniform(self, n: int, low: float, high: float) -> Tensor:
+        device = self.geometries.device
+        return low + (high - low) * torch.rand(n, device=device, generator=self.generator)
+
+    def random_cameras(self, n: int, elevation: tuple[float, float]) -> CameraBatch:
+        """n cameras from all around, at elevations in the given range of degrees."""
+        return aimed(
+            self._uniform(n, -180, 180),
+            self._uniform(n, *elevation),
+            self._uniform(n, 2.7, 3.3),
+            self._uniform(n, 37, 43),
+        )
+
+    def batch(
+        self, size: int, *, views: Views | None = None, held_out: bool = False,
+        textureless: float = 0.12, albedo_only: float = 0.28, chosen: Tensor | None = None,
+    ) -> Batch:  # fmt: skip
+        """Painted views with their captions; chosen [size]: these pool rows instead of random."""
+        g, device, generator = self.geometries, self.geometries.device, self.generator
+        views = views or Views()
+
+        def chance(p: float) -> Tensor:
+            return torch.rand(size, device=device, generator=generator) < p
+
+        if chosen is None:
+            chosen = torch.randint(len(self.geometry), (size,), device=device, generator=generator)
+        geometry = self.geometry[chosen]
+        azimuth, elevation = self.azimuth[chosen], self.elevation[chosen]
+        buffer = tracer.GBuffer(self.buffer.part[chosen], self.buffer.normal[chosen])
+        colors = g.draw_colors(geometry, held_out, generator)
+        plain = chance(textureless)
+        colors = torch.where(plain[:, None], g.textureless, colors)
+        ambient = self._uniform(size, 0.1, 0.6)
+        ambient = torch.where(chance(albedo_only) & ~plain, 1.0, ambient)
+        towards = position(azimuth, elevation, torch.ones_like(azimuth))
+        noise = torch.randn(size, 3, device=device, generator=generator)
+        light = F.normalize(towards + 0.5 * noise, dim=-1)
+        background = torch.rand(size, 3, device=device, generator=generator)
+        grays = background[:, :1].expand(-1, 3)
+        background = torch.where(chance(0.25)[:, None], grays, background)
+        image = tracer.shade(buffer, g.part_colors(geometry, colors), light, ambient, background)
+
+        view = view_index(azimuth, elevation)
+        tokens = g.caption_tokens(geometry, colors)
+        tokens = g.add_view(tokens, geometry, view, chance(views.words))
+        tokens = torch.where(chance(views.empty_caption)[:, None], 0, tokens)
+        distance, fov = self.distance[chosen], self.fov[chosen]
+        rays = ray_map(aimed(azimuth, elevation, distance, fov))
+        told = chance(views.camera)
+        camera = torch.where(told[:, None], camera_features(azimuth, elevation, distance, fov), 0.0)
+        rays = torch.where(told[:, None, None, None], rays, 0.0)
+        visible = visible_pixels(buffer.part, g.slot[geometry], g.slots[geometry])
+        return Batch(image, tokens, camera, rays, geometry, colors, view, visible)
+
+
+def visible_pixels(part: Tensor, slot: Tensor, slots: Tensor) -> Tensor:
+    """Pixels of the least visible colour slot, [B]."""
+    padded = torch.cat([slot, torch.full_like(slot[:, :1], -1)], dim=1)
+    index = part.long().clamp_max(MAX_PARTS).flatten(1)
+    seen = padded.gather(1, index)
+    counts = torch.stack([(seen == s).sum(1) for s in range(SLOTS)], dim=1)
+    unused = torch.arange(SLOTS, device=part.device) >= slots[:, None]
+    return torch.where(unused, part[0].numel(), counts).amin(1)
+
+
+def _caption_template(scene: Scene, tokenizer: Any) -> tuple[list[int], int]:
+    """Token ids with markers where the slots' colours (and the article before them) go."""
+    words = scene.caption.split()
+    row: list[int] = []
+    slot = 0
+    for word in words:
+        if slot < len(scene.slots) and word == scene.slots[slot]:
+            row[-1] = _ARTICLE_TOKEN - slot
+            row.append(_SLOT_TOKEN - slot)
+            slot += 1
+        else:
+            row.append(tokenizer.convert_tokens_to_ids(word))
+    return row + [0] * (TEXT_LENGTH - len(row)), len(row)
+
+
+def _allowed_colors(scene: Scene) -> list[list[int]]:
+    """1 for every colour that training may give each slot."""
+    if scene.kind == "composed":
+        nouns = [scene.shape] * SLOTS
+        nouns[1] = "" if len(scene.slots) == 1 else "roof"
+    else:
+        nouns = [w for w in scene.shape.split() if w in PRIMITIVES][:SLOTS]
+        nouns += [""] * (SLOTS - len(nouns))
+    return [[int((noun, c) not in grammar.HELD_OUT) for c in COLORS] for noun in nouns]

@@ -1,0 +1,154 @@
+"""The embedded prior: the small diffusion model of the procedural world that ships with dfast.
+
+It reads sentences of `dfast.world.grammar` only, and hears the camera in three ways: "camera" (the
+camera vector and ray map, its finest conditioning), "words" (the paper's four view words in the
+caption) or "none". A textureless picture is asked for as "a plain chair", the words it had in
+training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dfast.errors import PriorError, PromptError
+from dfast.priors.base import Condition
+from dfast.priors.diffusion import eps_from_v
+from dfast.priors.embedded.model import (
+    CAMERA_FEATURES,
+    IMAGE_SIZE,
+    TEXT_LENGTH,
+    camera_features,
+    load_folder,
+    ray_map,
+)
+from dfast.priors.loading._quiet import quiet
+from dfast.scene.cameras import CameraBatch
+from dfast.scene.views import VIEW_WORDS, view_index
+from dfast.world.grammar import PLAIN, parse
+from dfast.world.scenes import COLORS
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class ShapesCondition(NamedTuple):
+    """Encoded captions: rows are looks (coloured, plain) times views (untold, then VIEW_WORDS)."""
+
+    text: Tensor  # [2, 1 + len(VIEW_WORDS), TEXT_LENGTH, D]
+    empty: Tensor  # [1, TEXT_LENGTH, D]
+    views: str
+
+
+class ShapesPrior:
+    """`dfast.priors.Prior` of the procedural world; see that protocol for the methods."""
+
+    name = "shapes"
+    image_size = IMAGE_SIZE
+    cuda_graph_safe = True
+    conditions: tuple[Condition, ...] = ("text", "null")
+
+    def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
+        unet, self.text_encoder, self.tokenizer, self.scheduler = _load(folder)
+        self.device = device
+        # Half precision, channels-last and fused ops are what GPUs are fast at; on CPUs float32
+        # as torch has it is (116 ms a call against 140 tuned, one core).
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        cuda = device.type == "cuda"
+        self.layout = torch.channels_last if cuda else torch.contiguous_format
+        with quiet():
+            unet = unet.to(device, self.dtype, memory_format=self.layout)
+        self.unet = unet.eval().requires_grad_(False)
+        if cuda:
+            from dfast.priors.fused.tune import tune
+
+            tune(self.unet)
+        bar = self.scheduler.alphas_cumprod.to(device, torch.float32)
+        self.alpha, self.sigma = bar.sqrt(), (1 - bar).sqrt()
+
+    def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """See `Prior.noise_schedule`."""
+        return self.alpha.to(device), self.sigma.to(device)
+
+    @torch.no_grad()
+    def encode_prompt(
+        self, prompt: str, *, views: str = "camera", negative: str = ""
+    ) -> ShapesCondition:
+        """See `Prior.encode_prompt`; raises PromptError for words it does not know."""
+        if negative:
+            raise PromptError(
+                f"negative: expected '', the embedded prior knows no others, got {negative!r}"
+            )
+        caption = parse(prompt).caption
+        looks = (caption, plain(caption))
+        endings = ("", *(f" {word} view" for word in VIEW_WORDS))
+        captions = [look + ending for look in looks for ending in endings]
+        text = self._encode([*captions, ""]).to(self.device, self.dtype)
+        rows = text[:-1].view(len(looks), len(endings), TEXT_LENGTH, -1)
+        return ShapesCondition(rows, text[-1:], views)
+
+    def _encode(self, captions: list[str]) -> Tensor:
+        options = {"padding": "max_length", "max_length": TEXT_LENGTH, "return_tensors": "pt"}
+        ids = self.tokenizer(captions, **options).input_ids
+        return self.text_encoder(ids).last_hidden_state
+
+    @torch.no_grad()
+    def predict_noise(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: ShapesCondition,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+        conditions: tuple[Condition, ...] = ("text",),
+    ) -> Tensor:
+        """See `Prior.predict_noise`."""
+        batch = noisy.shape[0]
+        view = torch.zeros(batch, dtype=torch.int64, device=noisy.device)
+        camera, rays = noisy.new_zeros(batch, CAMERA_FEATURES), torch.zeros_like(noisy)
+        if cameras is not None and condition.views != "none":
+            view = 1 + view_index(cameras.azimuth, cameras.elevation)
+            if condition.views == "camera":
+                camera = camera_features(
+                    cameras.azimuth, cameras.elevation, cameras.distance, cameras.fov
+                )
+                rays = ray_map(cameras)
+        captions = {"text": condition.text[textureless.long(), view]}
+        empty, n = condition.empty.expand(batch, -1, -1), len(conditions)
+        text = torch.cat([captions.get(role, empty) for role in conditions])
+        seen = torch.cat([noisy, rays], 1).repeat(n, 1, 1, 1)
+        seen = seen.to(self.dtype, memory_format=self.layout)
+        v = self.unet(
+            seen, t.repeat(n), text, class_labels=camera.repeat(n, 1).to(self.dtype),
+            return_dict=False,
+        )[0].float()  # fmt: skip
+        alpha, sigma = (table[t].repeat(n) for table in self.noise_schedule(noisy.device))
+        eps = eps_from_v(v, noisy.repeat(n, 1, 1, 1), alpha, sigma)
+        return eps.view(n, *noisy.shape)
+
+
+def plain(caption: str) -> str:
+    """The caption of a textureless picture: every colour word replaced by "plain"."""
+    words = {"an": "a"} | dict.fromkeys(COLORS, PLAIN)
+    return " ".join(words.get(w, w) for w in caption.split())
+
+
+def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
+    """(unet, text encoder, tokenizer, scheduler) of a pipeline folder."""
+    missing = [
+        p for p in ("unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()
+    ]
+    if missing:
+        raise PriorError(
+            f"prior: the embedded weights are incomplete ({folder / missing[0]} is missing); "
+            "install dfast again with `pip install --force-reinstall --no-deps .`"
+        )
+    with quiet():
+        try:
+            return load_folder(folder)
+        except Exception as error:  # truncated or foreign files fail in many ways
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise PriorError(f"prior: cannot load {folder} ({reason})") from error

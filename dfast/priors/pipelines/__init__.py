@@ -1,0 +1,1 @@
+"""Priors of the families of diffusers pipelines: Stable Diffusion, SDXL, DeepFloyd IF."""

@@ -1,0 +1,9 @@
+"""A whole run: `train`, its arguments, folder, result, events and cost estimate."""
+
+from dfast.runs.estimate import Estimate, estimate
+from dfast.runs.events import Callback, Event
+from dfast.runs.folder import RunFolder
+from dfast.runs.result import Result
+from dfast.runs.train import train
+
+__all__ = ["Callback", "Estimate", "Event", "Result", "RunFolder", "estimate", "train"]

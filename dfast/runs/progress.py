@@ -1,0 +1,45 @@
+"""The bar that shows how a run is doing."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from dfast.runs.events import Event
+
+
+class ProgressBar:
+    """A callback for `dfast.train`: steps, speed, time left, opacity and gradient norm on one line.
+
+    total: steps of the whole run; done: steps already taken (a resumed run). Writes to stderr.
+    """
+
+    def __init__(self, total: int, done: int = 0, *, file: TextIO | None = None) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            file=sys.stderr if file is None else file,
+            unit="step",
+            dynamic_ncols=True,
+            smoothing=0.1,
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Move on to the event's step."""
+        if event.metrics:
+            shown = {
+                "opacity": f"{event.metrics['opacity']:.3f}",
+                "grad": f"{event.metrics['gradient_norm']:.2g}",
+            }
+            if event.metrics.get("skipped"):
+                shown["skipped"] = f"{event.metrics['skipped']:.0f}"
+            self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(event.step - self._bar.n)
+        if event.step >= event.steps:
+            self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is and go to the next line."""
+        self._bar.close()

@@ -1,0 +1,22 @@
+"""What is optimised and how it is looked at: the scene, cameras, view words, lighting, background.
+
+Nothing here knows of training.
+"""
+
+from dfast.scene.background import Background
+from dfast.scene.cameras import CameraBatch, aimed, look_at, orbit, spherical
+from dfast.scene.lighting import SHADING_MODES, Lighting, fixed_lighting
+from dfast.scene.views import VIEW_WORDS
+
+__all__ = [
+    "SHADING_MODES",
+    "VIEW_WORDS",
+    "Background",
+    "CameraBatch",
+    "Lighting",
+    "aimed",
+    "fixed_lighting",
+    "look_at",
+    "orbit",
+    "spherical",
+]

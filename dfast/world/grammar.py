@@ -1,0 +1,177 @@
+"""The sentences of the procedural world: a small grammar, read into `Scene`s.
+
+    phrase := solid | solid "on top of" solid | solid "next to" solid | object
+    solid  := [a|an|the] [colour] (sphere | cube | cylinder | cone | torus | capsule)
+    object := [colour] object-word ["with a" colour part-word]
+
+`parse` accepts common synonyms and missing colours, and always returns the canonical caption, which
+is what the embedded prior was trained on.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from dfast.errors import PromptError
+from dfast.world.objects import OBJECTS, PRIMITIVES, pair, primitive, stack
+from dfast.world.scenes import COLORS, Scene
+
+SYNONYMS: dict[str, str] = {
+    "grey": "gray", "violet": "purple", "turquoise": "cyan", "ball": "sphere", "orb": "sphere",
+    "box": "cube", "block": "cube", "tube": "cylinder", "donut": "torus", "doughnut": "torus",
+    "ring": "torus", "pill": "capsule", "cup": "mug", "plane": "airplane", "aeroplane": "airplane",
+    "automobile": "car", "desk": "table", "home": "house", "beside": "next",
+    "cap": "hat", "atop": "on",
+}  # fmt: skip
+PLAIN = "plain"
+"""The colour word of a textureless render: "a plain chair"."""
+
+HELD_OUT: frozenset[tuple[str, str]] = frozenset({
+    ("sphere", "purple"), ("cube", "cyan"), ("cylinder", "pink"), ("cone", "brown"),
+    ("torus", "green"), ("capsule", "orange"), ("chair", "blue"), ("table", "red"),
+    ("snowman", "yellow"), ("house", "green"), ("mug", "purple"), ("car", "yellow"),
+    ("duck", "pink"), ("mushroom", "blue"), ("tree", "white"), ("airplane", "orange"),
+    ("lamp", "pink"),
+})  # fmt: skip
+"""(noun, colour) pairs that training leaves out, so that generalisation can be measured."""
+
+_ON = ("on top of", "on")
+_ARTICLES = frozenset({"a", "an", "the"})
+_RELATIONS = ("on", "top", "of", "next", "to", "with")
+_PART_WORDS = ("hat", "roof")
+VOCABULARY: tuple[str, ...] = (
+    *_ARTICLES.difference({"the"}), *_RELATIONS, *_PART_WORDS, *COLORS, PLAIN, *PRIMITIVES,
+    *OBJECTS, "front", "side", "back", "overhead", "view",
+)  # fmt: skip
+EXAMPLES = '"a red chair", "a green cone on top of a yellow cube", "a snowman with a purple hat"'
+
+
+def parse(prompt: str) -> Scene:
+    """The scene that a sentence names.
+
+    Raises PromptError when the prompt is empty, has a word outside the vocabulary, or is not a
+    sentence of the grammar; the message lists what is known.
+    """
+    words = [SYNONYMS.get(w, w) for w in re.findall(r"[a-z]+", prompt.lower())]
+    if not words:
+        raise PromptError(f'prompt: expected a sentence such as {EXAMPLES}, got "{prompt}"')
+    known = set(VOCABULARY) | _ARTICLES
+    unknown = [w for w in words if w not in known]
+    if unknown:
+        raise PromptError(
+            f'prompt: the embedded prior does not know the word "{unknown[0]}"; it knows '
+            f"the colours {', '.join(COLORS)}, the solids {', '.join(PRIMITIVES)}, the objects "
+            f'{", ".join(OBJECTS)}, and "on top of", "next to", "with a ... hat/roof". '
+            "Open-vocabulary prompts need real text-to-image weights (another prior)"
+        )
+    words = [w for w in words if w not in _ARTICLES]
+    scene = _read_object(words) or _read_solids(words)
+    if scene is None:
+        raise PromptError(
+            f'prompt: cannot read "{prompt}" as a sentence of the procedural world; try {EXAMPLES}'
+        )
+    return scene
+
+
+def catalogue(*, both_orders: bool = False) -> list[str]:
+    """Every geometry of the world once, as a canonical caption in default colours.
+
+    Pairs are listed in one order only, since the other is the same solid object turned around,
+    unless both orders are asked for.
+    """
+    names = list(PRIMITIVES)
+    captions = [single(n, "gray") for n in names]
+    captions += [stacked(t, "gray", b, "gray") for t in names for b in names]
+    for i, a in enumerate(names):
+        captions += [beside(a, "gray", b, "gray") for b in names[0 if both_orders else i :]]
+    return captions + [composed(n, t.defaults) for n, t in OBJECTS.items()]
+
+
+def article(phrase: str) -> str:
+    """A phrase with "a" or "an" before it."""
+    return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+
+
+def single(name: str, color: str) -> str:
+    """Caption of one solid."""
+    return article(f"{color} {name}")
+
+
+def stacked(top: str, top_color: str, bottom: str, bottom_color: str) -> str:
+    """Caption of one solid on another."""
+    return f"{single(top, top_color)} on top of {single(bottom, bottom_color)}"
+
+
+def beside(left: str, left_color: str, right: str, right_color: str) -> str:
+    """Caption of two solids side by side."""
+    return f"{single(left, left_color)} next to {single(right, right_color)}"
+
+
+def composed(name: str, colors: tuple[str, ...]) -> str:
+    """Caption of an object of several parts; colors: one for each blank of its phrase."""
+    return re.sub(r"\ba (?=[aeiou])", "an ", OBJECTS[name].phrase.format(*colors))
+
+
+def _read_solid(words: list[str]) -> tuple[str, str] | None:
+    """(solid, colour) of "[colour] solid"."""
+    if len(words) == 1 and words[0] in PRIMITIVES:
+        return words[0], "gray"
+    if len(words) == 2 and words[0] in COLORS and words[1] in PRIMITIVES:
+        return words[1], words[0]
+    return None
+
+
+def _read_solids(words: list[str]) -> Scene | None:
+    text = " ".join(words)
+    for kind, joints in (("stack", _ON), ("pair", ("next to", "next"))):
+        for joint in joints:
+            first, found, second = text.partition(f" {joint} ")
+            a, b = _read_solid(first.split()), _read_solid(second.split())
+            if found and a and b:
+                return _two_solids(kind, a, b)
+    solid = _read_solid(words)
+    if solid is None:
+        return None
+    name, color = solid
+    part = primitive(name, 0, 1.0, (0, 0, 0))
+    return Scene(single(name, color), "single", name, (part,), (color,), False)
+
+
+@cache
+def _two_solids(kind: str, a: tuple[str, str], b: tuple[str, str]) -> Scene:
+    if kind == "stack":
+        caption, shape, parts = stacked(*a, *b), f"{a[0]} on top of {b[0]}", stack(a[0], b[0])
+    else:
+        caption, shape, parts = beside(*a, *b), f"{a[0]} next to {b[0]}", pair(a[0], b[0])
+    return Scene(caption, kind, shape, parts, (a[1], b[1]), False)
+
+
+def _read_object(words: list[str]) -> Scene | None:
+    """[colour] object ["with" colour part]."""
+    color, rest = (words[0], words[1:]) if words[0] in COLORS else (None, words)
+    if not rest or rest[0] not in OBJECTS:
+        return None
+    name, tail = rest[0], rest[1:]
+    part_color = None
+    if tail:
+        if len(tail) != 3 or tail[0] != "with" or tail[1] not in COLORS:
+            return None
+        if not OBJECTS[name].phrase.endswith(f" {tail[2]}"):
+            return None
+        part_color = tail[1]
+    return object_scene(name, color, part_color)
+
+
+def object_scene(
+    name: str, color: str | None = None, part_color: str | None = None
+) -> Scene | None:
+    """A composed object in the given colours (None: its default)."""
+    kind = OBJECTS[name]
+    slots = list(kind.defaults)
+    if color and len(slots) == 1 and "with" in kind.phrase:
+        return None  # "a red snowman": the world has white ones only
+    slots[0] = color or slots[0]
+    slots[-1] = part_color or slots[-1]
+    colors = tuple(slots)
+    return Scene(composed(name, colors), "composed", name, kind.parts, colors, kind.has_front)

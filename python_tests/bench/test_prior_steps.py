@@ -1,0 +1,132 @@
+"""Whole steps with diffusion models on the clock: every part is there, and failures are named."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+import torch
+
+from dfast.bench import prior_steps as guidance
+from dfast.cli.main import main
+from dfast.config import Config
+
+pytestmark = pytest.mark.usefixtures("needs_native")
+
+SMALL = [
+    "march.step=0.1", "field.grid.log2_entries=10", "field.grid.levels=4",
+    "camera.resolution=[[0.0, 8]]", "occupancy.resolution=16",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFAST_CACHE", str(tmp_path / "cache"))
+
+
+def test_the_command_measures_models_of_random_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.json"
+    line = ["bench", "--prior", "sd15, if-m", "--random", "--quick", "--steps", "1"]
+    sets = [word for change in SMALL for word in ("--set", change)]
+    assert main([*line, *sets, "--device", "cpu", "--out", str(out)]) == 0
+    latent, pixels = json.loads(out.read_text())
+    assert [r["model"] for r in (latent, pixels)] == ["sd15", "if-m"]
+    for record in (latent, pixels):
+        for key in ("step_ms", "unet_ms", "render_ms", "optimizer_ms", "load_s", "first_step_s"):
+            assert record[key] > 0, key
+        assert record["unet_batch"] == 2 and record["variant"] == "sds" and record["commit"]
+        assert record["ratio"] == pytest.approx(record["step_ms"] / record["unet_ms"], rel=1e-2)
+    assert latent["encode_ms"] > 0 and latent["ratio_encode"] < latent["ratio"]
+    assert pixels["encode_ms"] == 0 and pixels["ratio_encode"] == pixels["ratio"]
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].split()[:3] == ["model", "step_ms", "unet_ms"] and len(rows) == 3
+
+
+def test_a_model_that_fails_is_named_and_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, out = tiny_models.copied("sd15", tmp_path), tmp_path / "x.json"
+    (broken / "text_encoder" / "model.safetensors").unlink()
+    line = ["bench", "--prior", f"{broken},shapes", "--steps", "1", "--device", "cpu"]
+    sets = [word for change in SMALL for word in ("--set", change)]
+    assert main([*line, *sets, "--out", str(out)]) == 1
+    failed, other = json.loads(out.read_text())
+    assert "incomplete" in failed["error"] and "error" not in other
+    text = capsys.readouterr()
+    assert len(text.out.splitlines()) == 3 and f"{broken}: PriorError" in text.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prior", "foo", "--random"], "prior: expected one of sd15, .*, got 'foo'"),
+        (["--prior", "shapes", "--random"], "prior: expected one of sd15, .*, got 'shapes'"),
+        (["--prior", ","], "prior: expected 'shapes', .*, got ''"),
+        (["--prior", ""], "prior: expected 'shapes', .*, got ''"),
+        (["--prior", "shapes,/no/such"], "got '/no/such': no such folder"),
+        (["--prior", "shapes", "--set", "prior.foo=1"], "config key 'prior.foo': unknown"),
+        (["--prior", "shapes", "--out", "."], "--out: expected a file to write, got the folder"),
+        (["--prior", "shapes", "--workloads", "A"], "--workloads: expected no --prior"),
+        (["--prior", "shapes", "--profile", "x"], "--profile: expected no --prior"),
+        (["--random"], "--random: expected with --prior"),
+        (["--steps", "3"], "--steps: expected with --prior"),
+        (["--set", "prior.compile=true"], "--set: expected with --prior"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_runs(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something ran")
+
+    monkeypatch.setattr(guidance, "measure", refuse)
+    assert main(["bench", "--device", "cpu", "--quick", *options]) == 2
+    shown = capsys.readouterr()
+    assert re.search(message, shown.err) and shown.err.count("\n") == 1 and not shown.out
+
+
+def test_the_embedded_prior_is_measured_too() -> None:
+    def small(config: Config) -> Config:
+        return config.replace(camera={"views": 1, "resolution": [[0.0, 8]]}, march={"step": 0.1})
+
+    (record,) = guidance.run(
+        ["shapes"], torch.device("cpu"), settings=small, steps=1, say=lambda line: None
+    )
+    assert record["unet_ms"] > 0 and record["encode_ms"] == 0 and not record["random"]
+
+
+def test_the_networks_own_arguments_are_timed() -> None:
+    """The last call is the one: along ISM's inversion the UNet is asked before, and smaller."""
+    network = torch.nn.Linear(2, 2)
+
+    def call() -> None:
+        network(torch.zeros(1, 2))
+        network(torch.ones(3, 2))
+
+    args, options = guidance._arguments(network, call)
+    assert args[0].shape == (3, 2) and not options
+    assert not network._forward_pre_hooks
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("needs_cuda")
+def test_parts_are_recorded_on_a_gpu() -> None:
+    records: list[dict[str, Any]] = guidance.run(
+        ["sd15", "if-m"], torch.device("cuda"), steps=4, random=True, tiny=True,
+        say=lambda line: None,
+    )  # fmt: skip
+    for record in records:
+        assert "error" not in record, record
+        assert record["captures"] > 0 and record["peak_mib"] > 0
+
+
+def test_a_wrong_number_of_steps_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--prior", "shapes", "--steps", "0"]) == 2
+    assert "--steps: expected a whole number >= 1, got 0" in capsys.readouterr().err

@@ -1,0 +1,278 @@
+"""Runs from end to end on priors whose answer is known: reconstruction, determinism, resuming,
+guards.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from oracle import OraclePrior, ellipsoid
+
+import dfast
+from dfast.config import Config
+from dfast.errors import CollapsedError, NonFiniteError, RunFolderError
+from dfast.ops.adam import STEP
+from dfast.runs.events import Event
+from dfast.runs.train import result_of, train
+from dfast.scene.cameras import CameraBatch, spherical
+from dfast.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("needs_native")
+
+CPU = torch.device("cpu")
+ALBEDO = Config().replace(
+    shading={"albedo": 1.0, "diffuse": 0.0, "textureless": 0.0},
+    background={"kind": "solid"},
+    camera={"elevation": [-60, 80], "resolution": [[0.0, 32]]},
+    regularizer={"orientation": [0.0, 0.0], "opacity": 0.0},
+)
+"""What the oracle's pictures show."""
+
+TINY = Config().replace(
+    field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
+    occupancy={"resolution": 16, "every": 3, "warmup_steps": 6},
+    march={"step": 0.1},
+    camera={"views": 2, "resolution": [[0.0, 12]]},
+    train={"steps": 12, "log_every": 2, "preview_every": 6, "checkpoint_every": 5, "skip_limit": 3},
+)
+"""Every feature of the default, small."""
+
+
+def _white(cameras: CameraBatch, size: int) -> torch.Tensor:
+    return torch.ones(len(cameras), 3, size, size)
+
+
+def test_oracle_reaches_30_db_on_held_out_views() -> None:
+    """MATH.md, group 1: with a per-camera oracle SDS is a weighted reconstruction, here of an
+    ellipsoid.
+    """
+    config = ALBEDO.replace(train={"steps": 150})
+    trainer = Trainer(config, OraclePrior(32), "an ellipsoid", 0, CPU)
+    for _ in range(config.train.steps):
+        trainer.train_step()
+    trainer.finish()
+    result = result_of(trainer)
+    for azimuth, elevation in ((15.0, 10.0), (130.0, 40.0), (250.0, -20.0)):
+        truth = ellipsoid(spherical(torch.tensor([azimuth]), elevation, 3.0, 40.0), 32)[0]
+        picture = result.render(
+            azimuth=azimuth, elevation=elevation, resolution=32, shading="albedo"
+        )
+        error = (torch.from_numpy(picture).permute(2, 0, 1) / 255.0 - truth).square().mean()
+        assert float(-10.0 * torch.log10(error)) > 30.0
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(
+            "x",
+            prior=OraclePrior(12),
+            out=tmp_path / name,
+            seed=3,
+            device="cpu",
+            config=TINY,
+            progress=False,
+        )
+    for file in ("result.safetensors", "checkpoint.safetensors", "previews/step_000012.png"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    train(
+        "x",
+        prior=OraclePrior(12),
+        out=tmp_path / "c",
+        seed=4,
+        device="cpu",
+        config=TINY,
+        progress=False,
+    )
+    result = "result.safetensors"
+    assert (tmp_path / "a" / result).read_bytes() != (tmp_path / "c" / result).read_bytes()
+
+
+@pytest.mark.parametrize("stop", [1, 5, 7])
+def test_interrupted_and_resumed_equals_uninterrupted(stop: int, tmp_path: Path) -> None:
+    def go(name: str, resume: bool = False, callbacks: tuple = ()) -> dfast.Result:
+        options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False}
+        return train("x", out=tmp_path / name, resume=resume, callbacks=callbacks, **options)
+
+    def interrupt(event: Event) -> None:
+        if event.step == stop:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+
+    go("whole")
+    with pytest.raises(KeyboardInterrupt):
+        go("parts", callbacks=(interrupt,))
+    assert not (tmp_path / "parts" / "result.safetensors").exists()
+    go("parts", resume=True)
+    for file in ("result.safetensors", "checkpoint.safetensors"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes()
+    lines = [(tmp_path / n / "metrics.jsonl").read_text().count("\n") for n in ("whole", "parts")]
+    assert lines == [6, 6]
+
+
+def test_crash_resumes_from_the_last_checkpoint(tmp_path: Path) -> None:
+    def crash(event: Event) -> None:
+        if event.step == 8:
+            raise RuntimeError("power cut")
+
+    options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False}
+    train("x", out=tmp_path / "whole", **options)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train("x", out=tmp_path / "parts", callbacks=(crash,), **options)
+    seen: list[int] = []
+    train(
+        "x",
+        out=tmp_path / "parts",
+        resume=True,
+        callbacks=(lambda e: seen.append(e.step),),
+        **options,
+    )
+    assert seen == [*range(6, 13)]
+    result = "result.safetensors"
+    assert (tmp_path / "whole" / result).read_bytes() == (tmp_path / "parts" / result).read_bytes()
+    steps = [line["step"] for line in _metrics(tmp_path / "parts")]
+    assert steps == [2, 4, 6, 8, 10, 12]
+
+
+def _metrics(folder: Path) -> list[dict[str, float]]:
+    import json
+
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
+    options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False}
+    train("x", out=tmp_path / "r", **options)
+    before = (tmp_path / "r" / "result.safetensors").read_bytes()
+    train("x", out=tmp_path / "r", resume=True, **options)
+    assert (tmp_path / "r" / "result.safetensors").read_bytes() == before
+
+
+def test_state_of_another_configuration_is_refused() -> None:
+    other = Trainer(TINY.replace(field={"hidden": 9}), OraclePrior(12), "x", 0, CPU)
+    with pytest.raises(RunFolderError, match="does not fit this run"):
+        Trainer(TINY, OraclePrior(12), "x", 0, CPU).load_state_dict(other.state_dict())
+
+
+def test_non_finite_steps_are_skipped_and_counted() -> None:
+    prior = OraclePrior(12)
+    trainer = Trainer(TINY, prior, "x", 0, CPU)
+    trainer.train_step()
+    before = trainer.field.table.detach().clone()
+    prior.poison = 2
+    trainer.train_step()
+    trainer.train_step()
+    assert torch.equal(trainer.field.table, before) and float(trainer.guard.skipped) == 2
+    trainer.train_step()
+    assert not torch.equal(trainer.field.table, before)
+    assert torch.isfinite(trainer.field.table).all() and trainer.guard.rewinds == 0
+
+
+def test_a_streak_rewinds_and_a_hopeless_run_is_named() -> None:
+    prior = OraclePrior(12)
+    trainer = Trainer(TINY.replace(train={"steps": 60}), prior, "x", 0, CPU)
+    trainer.train_step()
+    with torch.no_grad():
+        trainer.field.table[0] = torch.nan  # nothing but a rewind mends this
+    for _ in range(8):
+        trainer.train_step()
+    assert trainer.guard.rewinds == 1 and torch.isfinite(trainer.field.table).all()
+    prior.poison = 1000
+    with pytest.raises(NonFiniteError, match="rewinds did not help") as error:
+        for _ in range(60):
+            trainer.train_step()
+    assert "\n" not in str(error.value) and "prior.precision" in str(error.value)
+
+
+def test_looks_judged_late_rewind_to_a_state_known_to_be_good() -> None:
+    """On CUDA a look is judged at the next one, so a state counts as good only then."""
+    prior = OraclePrior(12)
+    trainer = Trainer(TINY.replace(train={"steps": 60}), prior, "x", 0, CPU)
+    trainer.guard.late = True
+    for _ in range(3):
+        trainer.train_step()  # looks after 1 and 3
+    good = trainer.guard._good
+    assert good is not None and float(good["adam.step"]) == 1
+    with torch.no_grad():
+        trainer.field.table[0] = torch.nan
+    trainer.train_step()
+    trainer.train_step()  # sees the damage, judges the look after 3
+    assert trainer.guard.rewinds == 0 and trainer.field.table.isnan().any()
+    assert float(trainer.guard._good["adam.step"]) == 3
+    trainer.train_step()
+    trainer.train_step()
+    assert trainer.guard.rewinds == 1 and torch.isfinite(trainer.field.table).all()
+    assert float(trainer.optimizer.status[STEP]) == 3
+    prior.poison = 1000
+    with pytest.raises(NonFiniteError, match="rewinds did not help"):
+        for _ in range(60):
+            trainer.train_step()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_empty_scene_is_reseeded_once_then_named(late: bool) -> None:
+    config = TINY.replace(
+        train={"steps": 400, "collapse_limit": 2}, background={"kind": "solid"},
+        optimizer={"lr_grid": 0.3, "lr_mlp": 0.3, "final": 1.0}, regularizer={"opacity": 1.0},
+    )  # fmt: skip
+    trainer = Trainer(config, OraclePrior(12, _white), "x", 0, CPU)
+    trainer.guard.late = late
+    with pytest.raises(CollapsedError, match="became empty again after it was re-seeded"):
+        for _ in range(400):
+            trainer.train_step()
+    assert trainer.guard.reseeded
+
+
+@pytest.mark.parametrize("log_every", [1, 10, 1000])
+def test_a_short_run_of_nothing_but_nan_is_not_a_success(log_every: int) -> None:
+    prior = OraclePrior(12)
+    prior.poison = 1000
+    config = TINY.replace(train={"steps": 4, "log_every": log_every})
+    trainer = Trainer(config, prior, "x", 0, CPU)
+    with pytest.raises(NonFiniteError):
+        for _ in range(4):
+            trainer.train_step()
+
+
+def test_a_run_that_ends_empty_is_not_a_success() -> None:
+    config = TINY.replace(
+        train={"steps": 60, "log_every": 1000}, background={"kind": "solid"},
+        optimizer={"lr_grid": 0.3, "lr_mlp": 0.3, "final": 1.0}, regularizer={"opacity": 1.0},
+    )  # fmt: skip
+    trainer = Trainer(config, OraclePrior(12, _white), "x", 0, CPU)
+    with pytest.raises(CollapsedError, match="ended empty"):
+        for _ in range(60):
+            trainer.train_step()
+
+
+def test_a_density_that_is_not_a_number_is_rendered_not_skipped() -> None:
+    trainer = Trainer(TINY, OraclePrior(12), "x", 0, CPU)
+    with torch.no_grad():
+        trainer.field.biases[-1][0] = torch.nan
+    trainer.occupancy.update(trainer.field.density, trainer.rng.device, warmup=True)
+    assert float(trainer.occupancy.occupancy()) == 1.0
+    with pytest.raises(NonFiniteError):
+        trainer.train_step()
+
+
+def test_dreamfusion_preset_steps() -> None:
+    config = Config.dreamfusion().replace(
+        field={"grid": {"log2_entries": 12}}, camera={"resolution": [[0.0, 8]]},
+        shading={"ambient_only": 0.0}, march={"step": 0.1},
+    )  # fmt: skip
+    trainer = Trainer(config, OraclePrior(16), "x", 0, CPU)
+    values = [trainer.train_step() for _ in range(2)]
+    assert all(torch.isfinite(torch.as_tensor(v)).all() for v in values[-1].values())
+
+
+def test_optional_terms_step() -> None:
+    config = TINY.replace(
+        regularizer={"entropy": 0.1, "total_variation": 0.1}, field={"normals": "finite"},
+        coarse_to_fine={"footprint": [0.1, 0.0]}, guidance={"weighting": "uniform"},
+    )  # fmt: skip
+    trainer = Trainer(config, OraclePrior(12), "x", 0, CPU)
+    for _ in range(6):
+        norm = trainer.train_step()["gradient_norm"]
+        assert torch.isfinite(torch.as_tensor(norm)) and norm > 0
