@@ -81,13 +81,8 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [1, 5, 7])
 def test_interrupted_and_resumed_equals_uninterrupted(stop: int, tmp_path: Path) -> None:
     def go(name: str, resume: bool = False, callbacks: tuple[Callback, ...] = ()) -> dfast.Result:
-        options: dict[str, Any] = {
-            "prior": OraclePrior(12),
-            "device": "cpu",
-            "config": TINY,
-            "progress": False,
-        }
-        return train("x", out=tmp_path / name, resume=resume, callbacks=callbacks, **options)
+        out = tmp_path / name
+        return train("x", out=out, resume=resume, callbacks=callbacks, **_options())
 
     def interrupt(event: Event) -> None:
         if event.step == stop:
@@ -111,12 +106,7 @@ def test_crash_resumes_from_the_last_checkpoint(tmp_path: Path) -> None:
         if event.step == 8:
             raise RuntimeError("power cut")
 
-    options: dict[str, Any] = {
-        "prior": OraclePrior(12),
-        "device": "cpu",
-        "config": TINY,
-        "progress": False,
-    }
+    options = _options()
     train("x", out=tmp_path / "whole", **options)
     with pytest.raises(RuntimeError, match="power cut"):
         train("x", out=tmp_path / "parts", callbacks=(crash,), **options)
@@ -142,12 +132,7 @@ def _metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def test_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
-    options: dict[str, Any] = {
-        "prior": OraclePrior(12),
-        "device": "cpu",
-        "config": TINY,
-        "progress": False,
-    }
+    options = _options()
     train("x", out=tmp_path / "r", **options)
     before = (tmp_path / "r" / "result.safetensors").read_bytes()
     train("x", out=tmp_path / "r", resume=True, **options)
