@@ -13,7 +13,6 @@ import sys
 import torch
 from torch import Tensor
 
-from dfast.nn.adam import Adam
 from dfast.ops import hashgrid
 from dfast.ops.composite import composite
 from dfast.ops.field import FieldSpec, field
@@ -24,6 +23,7 @@ from dfast.ops.march import march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
 from dfast.ops.shade_composite import shade_composite
+from dfast.training.adam import NamedAdam
 
 CUDA = torch.device("cuda")
 generator = torch.Generator().manual_seed(0)
@@ -98,7 +98,7 @@ def exercise_field(levels: int, width: int, layers: int, interpolation: str) -> 
     table = rand(grid.entries, 2, dtype=torch.float32).requires_grad_()
     mlp = rand(spec.parameters, dtype=torch.float32).sub_(0.5).requires_grad_()
     storage, count = table.detach().half(), torch.tensor([n - 20], device=CUDA)
-    optimizer = Adam([({"table": table, "mlp": mlp}, 1e-2)], betas=(0.9, 0.99), eps=1e-15)
+    optimizer = NamedAdam([({"table": table, "mlp": mlp}, 1e-2)], betas=(0.9, 0.99), eps=1e-15)
     for want, some, kept in (
         (False, count, 0), (True, count, n), (True, count, 0), (False, None, 0), (True, None, n),
     ):  # fmt: skip

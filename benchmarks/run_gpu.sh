@@ -19,10 +19,10 @@ name=$("$python" -P -c 'import torch; from dfast.bench.machine import file_name;
   || exit 1
 options=(--device cuda --out "$folder/$name")
 if [ -n "${TRACES:-}" ]; then options+=(--profile "$folder/traces"); fi
-"$python" -P -m dfast.cli bench "${options[@]}" "$@" | tee "$folder/table.txt"
+"$python" -P -m dfast bench "${options[@]}" "$@" | tee "$folder/table.txt"
 status=$?
 if [ -n "${PRIORS:-}" ]; then
-  "$python" -P -m dfast.cli bench --device cuda --prior "$PRIORS" --random --out "$folder/guidance-$name" \
+  "$python" -P -m dfast bench --device cuda --prior "$PRIORS" --random --out "$folder/guidance-$name" \
     | tee "$folder/guidance.txt" || status=1
 fi
 exit $status

@@ -3,6 +3,8 @@
 >>> import dfast
 >>> result = dfast.train("a red chair", out="runs/chair")  # doctest: +SKIP
 >>> mesh = result.mesh("chair.glb")  # doctest: +SKIP
+
+Importing dfast imports no torch: what needs it is imported at its first use.
 """
 
 from __future__ import annotations
@@ -29,10 +31,24 @@ from dfast.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dfast import config, nn, ops, priors, reference
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
     from dfast.runs.result import Result
     from dfast.runs.train import train
+
+_LAZY = {
+    "Event": "dfast.runs.events",
+    "Result": "dfast.runs.result",
+    "config": "dfast.config",
+    "estimate": "dfast.runs.estimate",
+    "nn": "dfast.nn",
+    "ops": "dfast.ops",
+    "priors": "dfast.priors",
+    "reference": "dfast.reference",
+    "train": "dfast.runs.train",
+}
+"""Names imported at their first use, and the module that each is in, or is."""
 
 __all__ = [
     "CollapsedError",
@@ -50,16 +66,28 @@ __all__ = [
     "Result",
     "RunFolderError",
     "__version__",
+    "config",
     "estimate",
     "load",
+    "nn",
+    "ops",
+    "priors",
+    "reference",
     "train",
 ]
 
 
 def load(path: str | Path, device: str = "cpu") -> Result:
-    """The `Result` in a run folder or in a .safetensors file.
+    """Return the result of a finished run.
 
-    Raises RunFolderError, DeviceError or NativeMissingError.
+    Args:
+        path: a run folder, or a .safetensors file that `Result.save` wrote.
+        device: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        RunFolderError: there is no such result, or it is damaged.
+        DeviceError: the device is not there.
+        NativeMissingError: dfast has no kernels for the device.
     """
     from dfast.runs.result import Result
 
@@ -67,26 +95,13 @@ def load(path: str | Path, device: str = "cpu") -> Result:
 
 
 def __getattr__(name: str) -> Any:
-    """What imports torch is imported when first asked for."""
-    if name in ("ops", "priors", "reference"):
-        return import_module(f".{name}", __name__)
-    if name == "train":
-        from dfast.runs.train import train
-
-        return train
-    if name == "estimate":
-        from dfast.runs.estimate import estimate
-
-        return estimate
-    if name == "Event":
-        from dfast.runs.events import Event
-
-        return Event
-    if name == "Result":
-        from dfast.runs.result import Result
-
-        return Result
-    raise AttributeError(f"module 'dfast' has no attribute {name!r}")
+    """Import a name of `_LAZY` at its first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dfast' has no attribute {name!r}")
+    module = import_module(_LAZY[name])
+    found = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Which device to run on, settled before anything else happens; and whether one is full."""
+"""The device of a run, chosen before anything else happens, and whether its memory ran out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from dfast.errors import DeviceError, NativeMissingError
 
 
 def parse_device(device: str | torch.device) -> torch.device:
-    """The device so named, whether or not it is there. Raises DeviceError for any but cpu, cuda."""
+    """Return the device of that name, whether or not it is there.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        DeviceError: any other name.
+    """
     try:
         where = torch.device(device)
     except (RuntimeError, TypeError):
@@ -22,10 +29,14 @@ def parse_device(device: str | torch.device) -> torch.device:
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device to run on; None takes CUDA where torch and dfast both have it.
+    """Return the device to run on.
 
-    Raises DeviceError when CUDA is asked for and absent, NativeMissingError when dfast has no
-    kernels for it.
+    Args:
+        device: "cpu", "cuda" or "cuda:N"; None takes CUDA where torch and dfast both have it.
+
+    Raises:
+        DeviceError: there is no such device.
+        NativeMissingError: dfast has no kernels for it.
     """
     if device is None:
         ready = torch.cuda.is_available() and build_info()["cuda"]
@@ -47,7 +58,11 @@ def pick_device(device: str | torch.device | None) -> torch.device:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether it says that there is no memory: torch's, on any device, Python's or the system's."""
+    """Return whether an error says that memory ran out: on a device, in Python or in the system.
+
+    Args:
+        error: any error.
+    """
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     # On the CPU torch raises a plain RuntimeError.

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Files that are complete or not there: written beside their place, then moved into it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, with its ending, moved to `path` if the block succeeds.
+    """Yield a temporary file beside `path` that is moved to `path` if the block succeeds.
 
-    Makes the folder when it is missing. If anything fails, what was at `path` stays. Raises
-    OSError.
+    The folder is made if it is missing. If anything fails, what was at `path` stays.
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        The temporary file, with the ending of `path`.
+
+    Raises:
+        OSError: a file or the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)

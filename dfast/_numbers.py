@@ -7,7 +7,11 @@ from typing import Any
 
 
 def whole(value: Any) -> int | None:
-    """`value` as an int if it is a whole number, numpy's included; None for all else and bools."""
+    """Return a whole number as an int, and None for anything else.
+
+    Args:
+        value: anything; numpy's integers are whole numbers, bools are not.
+    """
     if isinstance(value, bool):
         return None
     try:

@@ -1,7 +1,7 @@
 """Every error that dfast raises on purpose.
 
-Each message is one line that names the argument, what was expected and what was got, and where it
-helps the command or setting that mends it. The command line prints the message after ``dfast:
+Each message is one line that names the argument, what was expected and what was given, and where it
+helps the command or setting that fixes it. The command line prints the message after ``dfast:
 error:`` and exits with 2.
 """
 
@@ -13,7 +13,7 @@ class DfastError(ValueError):
 
 
 class ConfigError(DfastError):
-    """A configuration key or value, or an argument of `train`, that cannot be used."""
+    """A setting, or an argument of `dfast.train`, that cannot be used."""
 
 
 class PromptError(DfastError):
@@ -29,11 +29,11 @@ class RunFolderError(DfastError):
 
 
 class DeviceError(DfastError):
-    """A device that was asked for and is not there."""
+    """A device that is named and is not there."""
 
 
 class OutOfMemoryError(DfastError):
-    """A device without room for the configuration."""
+    """A device without enough memory for the configuration."""
 
 
 class NativeMissingError(DfastError):

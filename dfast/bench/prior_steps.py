@@ -35,8 +35,8 @@ from dfast.guidance.variants import conditions_of
 from dfast.priors import load_prior
 from dfast.priors.loading.families import detect_family
 from dfast.priors.loading.hub import find_folder
-from dfast.render.volume import render
 from dfast.testing.model_sizes import FAMILIES
+from dfast.training.build import build_trainer
 from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.trainer import Trainer
@@ -138,7 +138,7 @@ def measure(name: str, device: torch.device, config: Config, steps: int) -> Reco
         torch.cuda.reset_peak_memory_stats(device)
     began = perf_counter()
     prior = load_prior(name, device, options=config.prior)
-    trainer = Trainer(config, prior, PROMPT, 0, device)
+    trainer = build_trainer(config, prior, PROMPT, 0, device)
     _wait(device)
     load = perf_counter() - began
     loading = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
@@ -174,18 +174,15 @@ def _settled(config: Config) -> int:
 
 def parts(trainer: Trainer, runs: int) -> dict[str, float]:
     """Milliseconds of each part of the trainer's step, as it is now."""
-    guidance, device, config = trainer.guidance, trainer.device, trainer.config
+    guidance: Any = trainer.guidance
+    device, config = trainer.device, trainer.config
     inputs, size = trainer.draw(), config.camera.resolution[0][1]
-    capacity = trainer.budget.capacity(size)
+    max_samples = trainer.budget.max_samples(size)
     parameters = list(trainer.optimizer.parameters.values())
-    timed = partial(_milliseconds, device=device, runs=runs, generators=[trainer.rng.device])
+    timed = partial(_milliseconds, device=device, runs=runs, generators=[trainer.generators.device])
 
     def picture() -> Any:
-        return render(
-            trainer.field, trainer.occupancy, trainer.background, inputs.colors, inputs.cameras,
-            inputs.shading, size, config.march, level_weights=inputs.levels,
-            generator=trainer.rng.device, capacity=capacity, want_normals=True,
-        )  # fmt: skip
+        return trainer.render(inputs, size, max_samples)
 
     pulled = torch.randn_like(picture().image)
 
@@ -199,20 +196,24 @@ def parts(trainer: Trainer, runs: int) -> dict[str, float]:
         return torch.autograd.grad(guidance.encode_images(image).sum(), image)[0]
 
     latent = guidance.encode_images(image).detach()
-    network = guidance.prior.network
+    network, noise = guidance.prior.network, trainer.generators.device
     assert network is not None, "the prior loaded it when the guidance was built"
     args, options = _arguments(
-        network, lambda: guidance.gradient(latent, inputs.guidance_batch(), trainer.rng.device)
+        network, lambda: guidance.gradient(latent, inputs.guidance_batch(), noise)
     )
     gradients = [torch.zeros_like(p) for p in parameters]
-    storage = {"field.table": trainer.field.storage}
+    half_copies = trainer.scene.half_copies()
+
+    def optimized() -> None:
+        trainer.optimizer.step(gradients, inputs.rate_factor, half_copies)
+
     forward, both = timed(picture), timed(drawn)
     return {
         "unet_ms": timed(torch.no_grad()(lambda: network(*args, **options))),
         "encode_ms": timed(encoded) if guidance.prior.is_latent else 0.0,
         "render_ms": forward,
         "backward_ms": max(both - forward, 0.0),
-        "optimizer_ms": timed(lambda: trainer.optimizer.step(gradients, inputs.factor, storage)),
+        "optimizer_ms": timed(optimized),
     }
 
 

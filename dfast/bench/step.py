@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,11 +19,15 @@ from dfast.bench import counts, scenes
 from dfast.bench.case import Case, Sizes, Work, dfast_cases, plain_cases
 from dfast.bench.plain import PlainField
 from dfast.bench.trace import stage
-from dfast.nn.adam import Adam
+from dfast.config import BackgroundConfig
 from dfast.nn.field import Field
 from dfast.nn.occupancy import OccupancyGrid
+from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
-from dfast.scene.scene import build_field
+from dfast.scene.background import Background
+from dfast.scene.rays import RayBatch
+from dfast.scene.scene import Scene, build_field
+from dfast.training.adam import NamedAdam
 from dfast.training.sample_budget import SampleBudget
 
 FIELD = dataclasses.replace(scenes.FIELD, blob="gaussian", blob_height=5.0, blob_width=0.2)
@@ -52,9 +57,9 @@ def _field(device: torch.device) -> Field:
     return made
 
 
-def _optimizer(field: Field) -> Adam:
+def _optimizer(field: Field) -> NamedAdam:
     named = [({"table": field.table}, RATE), ({"mlp": field.mlp}, RATE)]
-    return Adam(named, betas=BETAS, eps=EPS)
+    return NamedAdam(named, betas=BETAS, eps=EPS)
 
 
 def _slots(total: int, device: torch.device) -> int | None:
@@ -79,22 +84,23 @@ def cost(look: str, rays: int, total: int, parameters: int) -> counts.Cost:
 
 def render_step(look: str, size: int, device: torch.device) -> Work:
     """dfast's step. On CUDA in as many sample slots as the trainer reserves."""
-    field, occupancy, v = _field(device), scenes.occupancy(device), scenes.view(size, device)
-    optimizer, shading = _optimizer(field), scenes.light(SHADING_MODES[look], device)
+    field, v = _field(device), scenes.view(size, device)
+    scene = Scene(field, scenes.occupancy(device), Background(BackgroundConfig())).to(device)
+    rays = RayBatch(v.origins, v.directions, jitter=v.jitter)
+    optimizer, lighting = _optimizer(field), scenes.light(SHADING_MODES[look], device)
     parameters, factor = list(optimizer.parameters.values()), torch.ones(1, device=device)
     total = int(scenes.samples(size, device).total)
     capacity = _slots(total, device)
+    normals: Literal["shading", "none"] = "shading" if lighting.lit else "none"
+    options = RenderOptions(scenes.MARCH, normals=normals, max_samples=capacity)
     white = torch.ones(1, 3, device=device)
     gradient = scenes.normal(device, size * size, 3)
 
     def run() -> tuple[Tensor, ...]:
         with stage("render"):
-            rays = render_rays(
-                field, occupancy, v.origins, v.directions, None, shading, scenes.MARCH,
-                background=white, jitter=v.jitter, capacity=capacity,
-            )  # fmt: skip
+            seen = render_rays(scene, rays, lighting, options, background=white)
         with stage("backward"):
-            gradients = torch.autograd.grad(rays.color, parameters, gradient)
+            gradients = torch.autograd.grad(seen.color, parameters, gradient)
         with stage("adam"):
             optimizer.step(gradients, factor, {"table": field.storage})
         return gradients

@@ -6,9 +6,43 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
-from dfast.config.overrides import changed
+from dfast.cli.options import Commands, add_device, add_overrides, read_overrides
 from dfast.errors import ConfigError
+
+STEPS = 100
+"""Steps timed with --prior, unless --steps says otherwise."""
+
+
+def add_bench(commands: Commands[Any]) -> None:
+    """Add the command and its options."""
+    p = commands.add_parser("bench", help="how fast every part is on this machine")
+    p.set_defaults(run=bench)
+    add_device(p)
+    p.add_argument(
+        "--workloads",
+        metavar="LIST",
+        help="A hash grid, B marching, C compositing, D field, E whole step, F networks of a prior "
+        "(default: A,B,C,D,E,F)",
+    )
+    p.add_argument("--quick", action="store_true", help="small sizes, in seconds")
+    p.add_argument(
+        "--prior",
+        metavar="LIST",
+        help="whole steps with these diffusion models instead, such as sd15,if-m",
+    )
+    p.add_argument(
+        "--random",
+        action="store_true",
+        help="of the same sizes as --prior, with random weights: nothing is fetched",
+    )
+    p.add_argument("--steps", type=int, help=f"with --prior (default: {STEPS})")
+    add_overrides(
+        p, "with --prior: change one setting, such as prior.compile=true (may be repeated)"
+    )
+    p.add_argument("--out", metavar="FILE", help="write every measurement as JSON")
+    p.add_argument("--profile", metavar="DIR", help="a Chrome trace of each case, stages named")
 
 
 def bench(options: Namespace) -> int:
@@ -16,12 +50,15 @@ def bench(options: Namespace) -> int:
     out = Path(options.out) if options.out else None
     if out is not None and out.is_dir():
         raise ConfigError(f"--out: expected a file to write, got the folder '{out}'")
-    models = options.prior is not None
-    others = ("workloads", "profile") if models else ("random", "steps", "set")
-    if given := [name for name in others if getattr(options, name)]:
-        raise ConfigError(f"--{given[0]}: expected {'no' if models else 'with'} --prior")
-    if models:
-        return _bench_priors(options, out)
+    with_priors = options.prior is not None
+    excluded = ("workloads", "profile") if with_priors else ("random", "steps", "set")
+    if given := [name for name in excluded if getattr(options, name)]:
+        raise ConfigError(f"--{given[0]}: expected {'no' if with_priors else 'with'} --prior")
+    return _bench_priors(options, out) if with_priors else _bench_ops(options, out)
+
+
+def _bench_ops(options: Namespace, out: Path | None) -> int:
+    """Measure the operators and whole steps with the embedded prior."""
     from dfast.bench.suite import parse_letters
 
     # torch's profiler would announce each trace on stderr; it asks when torch is imported.
@@ -37,9 +74,13 @@ def bench(options: Namespace) -> int:
 
     library()
     records = runner.run(
-        pick_device(options.device), letters, quick=options.quick, out=out, profile=folder,
-        say=lambda line: print(line, file=sys.stderr),
-    )  # fmt: skip
+        pick_device(options.device),
+        letters,
+        quick=options.quick,
+        out=out,
+        profile=folder,
+        say=_print_progress,
+    )
     print(report.heading(records))
     print(report.table(records))
     return int(any("error" in r and str(r["variant"]).startswith("dfast") for r in records))
@@ -49,21 +90,27 @@ def _bench_priors(options: Namespace, out: Path | None) -> int:
     """Measure whole steps with diffusion models; 1 when one failed."""
     from dfast._device import pick_device
     from dfast._native import library
-    from dfast.bench import prior_steps as guidance
+    from dfast.bench import prior_steps
+    from dfast.runs.arguments import resolve_config
 
     library()
-    steps = 100 if options.steps is None else options.steps
+    steps = STEPS if options.steps is None else options.steps
     if steps < 1:
         raise ConfigError(f"--steps: expected a whole number >= 1, got {steps}")
-    records = guidance.run(
+    overrides = read_overrides(options)
+    records = prior_steps.run(
         [name.strip() for name in options.prior.split(",")],
         pick_device(options.device),
-        settings=lambda made: changed(made, options.set),
+        settings=lambda config: resolve_config(config=config, overrides=overrides),
         steps=steps,
         random=options.random,
         tiny=options.quick,
         out=out,
-        say=lambda line: print(line, file=sys.stderr),
+        say=_print_progress,
     )
-    print(guidance.table(records))
+    print(prior_steps.table(records))
     return int(any("error" in record for record in records))
+
+
+def _print_progress(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,42 +1,66 @@
-"""`dfast doctor`: what is installed, what works here, and the command that mends what does not."""
+"""`dfast doctor`: what is installed, what works here, and the command that fixes what does not."""
 
 from __future__ import annotations
 
 import platform
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any, Literal
+
+from dfast.cli.options import Commands
 
 REQUIRED = ("numpy", "safetensors", "diffusers", "transformers", "pillow", "tqdm", "trimesh")
+"""Distributions that training and export need, beside torch."""
 OPTIONAL = {"av": ("mp4 turntables (gif works without)", "pip install av")}
+"""Distributions that add something: what, and the command that installs them."""
+REINSTALL = "pip install --force-reinstall --no-deps .  (in dfast's source folder)"
+"""The command that builds the extension and installs the embedded prior again."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. state: "ok", "missing" (something needed) or "note" (optional or for
-    information); mend: the command that changes it, or "".
-    """
+    """One line of the report."""
 
-    state: str
+    state: Literal["ok", "missing", "note"]
+    """missing: something that is needed; note: something optional, or for information."""
     name: str
+    """The part of the installation."""
     text: str
-    mend: str = ""
+    """What was found."""
+    fix: str = ""
+    """The command that changes it, or "" where there is none."""
+
+
+def add_doctor(commands: Commands[Any]) -> None:
+    """Add the command."""
+    p = commands.add_parser("doctor", help="what is installed, what is missing, how to fix it")
+    p.set_defaults(run=doctor)
+
+
+def doctor(options: Namespace) -> int:
+    """Print what is installed and what is missing; 1 when training cannot work."""
+    del options
+    findings = examine()
+    print(report(findings))
+    return 0 if ready(findings) else 1
 
 
 def examine() -> list[Finding]:
-    """Look at this installation; imports torch, changes nothing."""
+    """Examine this installation; imports torch, changes nothing."""
     return [*_packages(), *_torch(), *_native(), *_prior()]
 
 
 def report(findings: list[Finding]) -> str:
-    """The findings as aligned text, ending with one line of verdict."""
+    """Return the findings as aligned text, ending with one line of verdict."""
     width = max(len(f.name) for f in findings)
     lines = []
     for f in findings:
         lines.append(f"[{f.state:^7}] {f.name:<{width}}  {f.text}")
-        if f.mend:
-            lines.append(f"{'':10}{'':{width}}  -> {f.mend}")
+        if f.fix:
+            lines.append(f"{'':10}{'':{width}}  -> {f.fix}")
     lines.append(
         "dfast is ready."
         if ready(findings)
@@ -46,8 +70,13 @@ def report(findings: list[Finding]) -> str:
 
 
 def ready(findings: list[Finding]) -> bool:
-    """Whether everything that the main job needs is there."""
+    """Return whether everything that training and export need is there."""
     return all(f.state != "missing" for f in findings)
+
+
+def weights_folder() -> Path:
+    """Return the folder of the embedded prior's weights."""
+    return Path(__file__).parents[1] / "priors" / "embedded" / "weights"
 
 
 def _packages() -> Iterator[Finding]:
@@ -60,11 +89,11 @@ def _packages() -> Iterator[Finding]:
             yield Finding("ok", name, metadata.version(name))
         except metadata.PackageNotFoundError:
             yield Finding("missing", name, "not installed", f"pip install {name}")
-    for name, (purpose, mend) in OPTIONAL.items():
+    for name, (purpose, fix) in OPTIONAL.items():
         try:
             yield Finding("ok", name, metadata.version(name))
         except metadata.PackageNotFoundError:
-            yield Finding("note", name, f"not installed; gives {purpose}", mend)
+            yield Finding("note", name, f"not installed; gives {purpose}", fix)
 
 
 def _torch() -> Iterator[Finding]:
@@ -86,7 +115,6 @@ def _torch() -> Iterator[Finding]:
 
 
 def _native() -> Iterator[Finding]:
-    rebuild = "pip install --force-reinstall --no-deps .  (in dfast's source folder)"
     try:
         import torch
 
@@ -94,35 +122,26 @@ def _native() -> Iterator[Finding]:
 
         info = build_info()
     except ImportError:
-        return  # torch is already reported
+        return  # _torch has reported that torch is missing
     except ValueError as error:  # NativeMissingError
-        yield Finding("missing", "kernels", str(error), rebuild)
+        yield Finding("missing", "kernels", str(error), REINSTALL)
         return
     yield Finding("ok", "kernels", f"CPU ({info['cpu_arch']}), compiler {info['compiler']}")
     if info["cuda"]:
         yield Finding("ok", "kernels", f"CUDA for architectures {info['cuda_archs']}")
     elif torch.cuda.is_available():
-        yield Finding(
-            "note", "kernels", "no CUDA kernels although there is a GPU", f"DFAST_CUDA=ON {rebuild}"
-        )
+        text = "no CUDA kernels although there is a GPU"
+        yield Finding("note", "kernels", text, f"DFAST_CUDA=ON {REINSTALL}")
     else:
         yield Finding("note", "kernels", "no CUDA kernels (none needed without a GPU)")
 
 
-def weights_folder() -> Path:
-    """Where the embedded prior's weights are."""
-    return Path(__file__).parents[1] / "priors" / "embedded" / "weights"
-
-
 def _prior() -> Iterator[Finding]:
-    files = list(weights_folder().rglob("*.safetensors"))
+    folder = weights_folder()
+    files = list(folder.rglob("*.safetensors"))
     if files:
         size = sum(f.stat().st_size for f in files) / 2**20
-        yield Finding("ok", "prior", f"shapes, {size:.1f} MiB in {weights_folder()}")
+        yield Finding("ok", "prior", f"shapes, {size:.1f} MiB in {folder}")
     else:
-        yield Finding(
-            "missing",
-            "prior",
-            f"the embedded prior's weights are not in {weights_folder()}",
-            "pip install --force-reinstall --no-deps .  (in dfast's source folder)",
-        )
+        text = f"the embedded prior's weights are not in {folder}"
+        yield Finding("missing", "prior", text, REINSTALL)

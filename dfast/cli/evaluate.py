@@ -11,12 +11,39 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._files import replacing
 from dfast._version import __version__
-from dfast.cli.options import prior_name, settings
-from dfast.cli.train import _slug
+from dfast.cli.options import Commands, add_settings, prior_name, read_config
+from dfast.cli.train import slug
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
+    from dfast.config import Config
     from dfast.evaluation.scorecard import Score
+    from dfast.priors import Prior
+
+
+def add_evaluate(commands: Commands[Any]) -> None:
+    """Add the command and its options."""
+    p = commands.add_parser("evaluate", help="score runs against the procedural world")
+    p.set_defaults(run=evaluate)
+    p.add_argument("paths", nargs="*", metavar="RUN", help="finished run folders to score")
+    p.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="train and score it (may be repeated)",
+    )
+    p.add_argument(
+        "--prompts", metavar="FILE", help="train and score every line (# begins a comment)"
+    )
+    p.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="seeds 0..N-1 of each prompt (default: 1)"
+    )
+    p.add_argument(
+        "--json", metavar="FILE", help="write everything measured as JSON (- for stdout)"
+    )
+    p.add_argument("--out", metavar="DIR", help="keep the trained runs in this folder")
+    add_settings(p)
 
 
 def evaluate(options: Namespace) -> int:
@@ -38,23 +65,14 @@ def evaluate(options: Namespace) -> int:
     else:
         scores = _train_and_score(prompts, device, options)
     if options.json:
-        about = {"dfast": __version__, "device": device, "device_name": _device_name(device)}
-        text = json.dumps(scorecard.as_dict(scores, **about), indent=1) + "\n"
-        if options.json == "-":
-            print(text, end="")
-            return 0
-        try:
-            with replacing(Path(options.json)) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(
-                f"--json: '{options.json}' cannot be written ({error.strerror})"
-            ) from error
-    print(scorecard.table(scores))
+        _write_json(options.json, scores, device)
+    if options.json != "-":
+        print(scorecard.table(scores))
     return 0
 
 
 def _read_prompts(path: str | None) -> list[str]:
+    """Return the prompts in a file, one a line without comments; none without a file."""
     if path is None:
         return []
     try:
@@ -70,6 +88,7 @@ def _read_prompts(path: str | None) -> list[str]:
 
 
 def _score_runs(paths: list[str], device: str) -> list[Score]:
+    """Score finished runs."""
     import dfast
     from dfast.evaluation.score import score
 
@@ -81,37 +100,60 @@ def _score_runs(paths: list[str], device: str) -> list[Score]:
 
 
 def _train_and_score(prompts: list[str], device: str, options: Namespace) -> list[Score]:
-    """Every prompt with every seed; a run that ends in a named failure counts as an empty one."""
-    from dfast.evaluation.score import Nothing, score
+    """Train and score every prompt with every seed."""
     from dfast.priors import load_prior
     from dfast.world.grammar import parse
 
     for prompt in prompts:
-        parse(prompt)  # complain before hours of work, not after
-    made = settings(options)
-    loaded = made.prior if made is not None else None
-    prior = load_prior(prior_name(options), device, options=loaded)
+        parse(prompt)  # names a wrong prompt before hours of work, not after
+    config = read_config(options)
+    prior = load_prior(prior_name(options), device, options=config.prior)
     scores: list[Score] = []
     for prompt in prompts:
         for seed in range(options.seeds):
-            out = Path(options.out) / f"{_slug(prompt)}-{seed}" if options.out else None
-            try:
-                result, seconds = timed_training(
-                    prompt, seed=seed, prior=prior, out=out, steps=options.steps,
-                    device=device, config=made, progress=False,
-                )  # fmt: skip
-                scores.append(score(result, prompt, seed=seed, seconds=seconds))
-            except (CollapsedError, NonFiniteError) as error:
-                print(f"dfast: {prompt!r}, seed {seed}: {error}", file=sys.stderr)
-                scores.append(score(Nothing(), prompt, seed=seed))
-            s = scores[-1]
-            done = f"{len(scores)}/{len(prompts) * options.seeds}"
+            out = Path(options.out) / f"{slug(prompt)}-{seed}" if options.out else None
+            scores.append(_train_one(prompt, seed, prior, config, device, out))
+            s, total = scores[-1], len(prompts) * options.seeds
             print(
-                f"{done} {prompt}, seed {seed}: IoU {s.iou:.2f}, "
+                f"{len(scores)}/{total} {prompt}, seed {seed}: IoU {s.iou:.2f}, "
                 f"rank {s.rank}, colors {s.colors:.2f} {' '.join(s.faults)}",
                 file=sys.stderr,
             )
     return scores
+
+
+def _train_one(
+    prompt: str, seed: int, prior: Prior, config: Config, device: str, out: Path | None
+) -> Score:
+    """Train and score one run; one that ends in a named failure is scored as an empty scene."""
+    import dfast
+    from dfast.evaluation.score import EmptyField, score
+
+    start = time.perf_counter()
+    try:
+        result = dfast.train(
+            prompt, prior=prior, out=out, seed=seed, device=device, config=config, progress=False
+        )
+    except (CollapsedError, NonFiniteError) as error:
+        print(f"dfast: {prompt!r}, seed {seed}: {error}", file=sys.stderr)
+        return score(EmptyField(), prompt, seed=seed)
+    return score(result, prompt, seed=seed, seconds=time.perf_counter() - start)
+
+
+def _write_json(path: str, scores: list[Score], device: str) -> None:
+    """Write everything measured to a file, or print it where `path` is "-"."""
+    from dfast.evaluation import scorecard
+
+    about = {"dfast": __version__, "device": device, "device_name": _device_name(device)}
+    text = json.dumps(scorecard.as_dict(scores, **about), indent=1) + "\n"
+    if path == "-":
+        print(text, end="")
+        return
+    try:
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--json: '{path}' cannot be written ({error.strerror})") from error
 
 
 def _device_name(device: str) -> str:
@@ -120,12 +162,3 @@ def _device_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
-
-
-def timed_training(prompt: str, *, seed: int, **options: Any) -> tuple[Any, float]:
-    """Train one prompt with `dfast.train`: (result, seconds)."""
-    from dfast import train
-
-    start = time.perf_counter()
-    result = train(prompt, seed=seed, **options)
-    return result, time.perf_counter() - start

@@ -1,10 +1,30 @@
-"""`dfast priors`, `dfast config` and `dfast doctor`."""
+"""`dfast config` and `dfast priors`: settings and diffusion models."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import Any
 
-from dfast.cli.options import settings, unsaid
+from dfast.cli.options import Commands, add_settings, read_config
+
+
+def add_config(commands: Commands[Any]) -> None:
+    """Add the command `config` and its options."""
+    p = commands.add_parser("config", help="print the settings, to edit and pass to --config")
+    p.set_defaults(run=config)
+    add_settings(p)
+
+
+def add_priors(commands: Commands[Any]) -> None:
+    """Add the command `priors`."""
+    p = commands.add_parser("priors", help="the diffusion models: sizes, licences, what is here")
+    p.set_defaults(run=priors)
+
+
+def config(options: Namespace) -> int:
+    """Print the settings as TOML."""
+    print(read_config(options).dumps(), end="")
+    return 0
 
 
 def priors(options: Namespace) -> int:
@@ -21,21 +41,3 @@ def priors(options: Namespace) -> int:
         print(f"        {entry.url}")
     print("or a diffusers folder of these families, or owner/name on the hub")
     return 0
-
-
-def config(options: Namespace) -> int:
-    """Print the settings as TOML."""
-    made = settings(options) or unsaid(options)
-    if options.steps is not None:
-        made = made.replace(train={"steps": options.steps})
-    print(made.dumps(), end="")
-    return 0
-
-
-def doctor(options: Namespace) -> int:
-    """Print what is installed and what is missing; 1 when training cannot work."""
-    from dfast.cli.doctor import examine, ready, report
-
-    findings = examine()
-    print(report(findings))
-    return 0 if ready(findings) else 1

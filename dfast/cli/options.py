@@ -1,49 +1,105 @@
-"""From the command line's options to a configuration."""
+"""Options that several commands share, and the configuration that they describe."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+import argparse
+from argparse import ArgumentParser, Namespace
+from typing import Any
 
-from dfast.config import Config
-from dfast.config.overrides import changed
-from dfast.errors import ConfigError
+from dfast.config import Config, presets
+from dfast.config.overrides import parse_override
+
+Commands = argparse._SubParsersAction
+"""The commands of the command line, to which each module of this package adds its own."""
 
 
-def settings(options: Namespace, begun: Config | None = None) -> Config | None:
-    """The configuration that --config, --preset, --set and --negative name; `begun` if none does.
+def add_device(parser: ArgumentParser, default: str | None = None) -> None:
+    """Add --device.
 
-    What they leave out is as in `begun`, the settings of the run that goes on, or else as `unsaid`.
+    Args:
+        parser: the parser of a command.
+        default: its default; None stands for a GPU if there is one.
     """
-    if options.config and options.preset:
-        raise ConfigError("--config and --preset: expected one of them, got both")
-    negative = getattr(options, "negative", None)
-    if not (options.config or options.preset or options.set or negative is not None):
-        return begun
-    if options.preset == "dreamfusion":
-        made = Config.dreamfusion()
-    elif options.preset == "default":
-        made = Config.default(_device_kind(options.device))
-    else:
-        made = begun or unsaid(options)
-        made = Config.load(options.config, base=made) if options.config else made
-    made = changed(made, options.set)
-    return made if negative is None else made.replace(guidance={"negative": negative})
+    shown = "a GPU if there is one" if default is None else default
+    parser.add_argument("--device", default=default, help=f"cpu, cuda or cuda:N (default: {shown})")
+
+
+def add_finished_run(parser: ArgumentParser) -> None:
+    """Add the argument that names a finished run."""
+    parser.add_argument("path", metavar="RUN", help="run folder or result.safetensors")
+
+
+def add_overrides(parser: ArgumentParser, help: str) -> None:
+    """Add --set, which may be repeated.
+
+    Args:
+        parser: the parser of a command.
+        help: its description.
+    """
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help)
+
+
+def add_settings(parser: ArgumentParser) -> None:
+    """Add the options that `read_config` reads: the prior, the device and the settings of a run."""
+    parser.add_argument(
+        "--steps", type=int, help="length of the run (default: the configuration's)"
+    )
+    add_device(parser)
+    parser.add_argument(
+        "--prior",
+        metavar="NAME",
+        help="diffusion model to distil: a name from `dfast priors`, a folder or a hub id "
+        "(default: shapes, the embedded one)",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings as .toml or .json (see `dfast config`)"
+    )
+    parser.add_argument("--preset", choices=presets.NAMES, help="named settings")
+    add_overrides(parser, "change one setting, such as guidance.scale=20 (may be repeated)")
 
 
 def prior_name(options: Namespace) -> str:
-    """What --prior says; the embedded one if it is not given."""
+    """Return what --prior says, or the embedded prior."""
     return "shapes" if options.prior is None else str(options.prior)
 
 
-def unsaid(options: Namespace) -> Config:
-    """The settings where nobody names any: those of the prior, on the device."""
-    from dfast.runs.arguments import default_config
-
-    kind, download = _device_kind(options.device), getattr(options, "download", False)
-    return default_config(prior_name(options), kind, download=download)
+def gives_settings(options: Namespace) -> bool:
+    """Return whether --config, --preset, --set or --negative is given."""
+    return bool(options.config or options.preset or read_overrides(options))
 
 
-def _device_kind(device: str | None) -> str:
-    from dfast._device import parse_device, pick_device
+def read_overrides(options: Namespace) -> list[dict[str, Any]]:
+    """Return the settings of --set, then --negative, as nested tables.
 
-    return (pick_device(None) if device is None else parse_device(device)).type
+    Raises:
+        ConfigError: one of them is not of the form KEY=VALUE.
+    """
+    overrides = [parse_override(text) for text in options.set]
+    negative = getattr(options, "negative", None)
+    return overrides if negative is None else [*overrides, {"guidance": {"negative": negative}}]
+
+
+def read_config(options: Namespace, *, resumed: Config | None = None) -> Config:
+    """Return the configuration that the options of `add_settings` describe.
+
+    Args:
+        options: the parsed command line.
+        resumed: the configuration of the run that is resumed.
+
+    Raises:
+        ConfigError: an option that cannot be used.
+        PriorError: the prior's settings are needed and there is no such prior.
+        DeviceError: the device has no such name.
+    """
+    from dfast.runs.arguments import resolve_config
+
+    return resolve_config(
+        prior_name(options),
+        options.device,
+        resumed=resumed,
+        preset=options.preset,
+        file=options.config,
+        overrides=read_overrides(options),
+        steps=options.steps,
+        download=getattr(options, "download", False),
+    )

@@ -1,38 +1,85 @@
-"""`dfast render` and `dfast export`: pictures and meshes of finished runs."""
+"""`dfast render` and `dfast export`: images and meshes of finished runs."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from dfast.cli.options import Commands, add_device, add_finished_run
+
+if TYPE_CHECKING:
+    from dfast.runs.result import Result
+
+SHADING = ("diffuse", "albedo", "textureless", "normal")
+"""What --shading takes; the names are those of `Result.render`, which imports torch."""
+
+
+def add_render(commands: Commands[Any]) -> None:
+    """Add the command `render` and its options."""
+    p = commands.add_parser("render", help="an image, a contact sheet or a film of a finished run")
+    p.set_defaults(run=render)
+    add_finished_run(p)
+    p.add_argument(
+        "--out", required=True, metavar="FILE", help=".png or .jpg; .gif or .mp4 for a turntable"
+    )
+    p.add_argument(
+        "--sheet", action="store_true", help="a contact sheet of views instead of one view"
+    )
+    p.add_argument(
+        "--azimuth", type=float, default=30.0, help="degrees; 0 is the front (default: %(default)s)"
+    )
+    p.add_argument("--elevation", type=float, default=15.0, help="degrees (default: %(default)s)")
+    p.add_argument("--resolution", type=int, default=256, help="pixels (default: %(default)s)")
+    p.add_argument("--shading", choices=SHADING, default="diffuse", help="(default: %(default)s)")
+    p.add_argument("--frames", type=int, default=36, help="of a turntable (default: %(default)s)")
+    add_device(p, "cpu")
+
+
+def add_export(commands: Commands[Any]) -> None:
+    """Add the command `export` and its options."""
+    p = commands.add_parser("export", help="a mesh of a finished run")
+    p.set_defaults(run=export)
+    add_finished_run(p)
+    p.add_argument("out", metavar="FILE", help=".glb (for viewers), .ply, .obj or .stl")
+    p.add_argument(
+        "--resolution", type=int, default=128, help="cells along a side (default: %(default)s)"
+    )
+    p.add_argument(
+        "--level", type=float, help="density of the surface (default: the rendered silhouettes')"
+    )
+    add_device(p, "cpu")
 
 
 def render(options: Namespace) -> int:
-    """A view, a contact sheet or a turntable of a finished run."""
+    """Write a view, a contact sheet or a turntable of a finished run."""
     from dfast.io.images import save_image
-    from dfast.io.video import FILMS
+    from dfast.io.video import VIDEO_FORMATS
 
     result = _load(options)
-    look = {"resolution": options.resolution, "shading": options.shading}
-    if Path(options.out).suffix.lower() in FILMS:
-        result.turntable(options.out, frames=options.frames, elevation=options.elevation, **look)
+    view = {
+        "elevation": options.elevation,
+        "resolution": options.resolution,
+        "shading": options.shading,
+    }
+    if Path(options.out).suffix.lower() in VIDEO_FORMATS:
+        result.turntable(options.out, frames=options.frames, **view)
     elif options.sheet:
         result.contact_sheet(options.out, resolution=options.resolution)
     else:
-        image = result.render(azimuth=options.azimuth, elevation=options.elevation, **look)
-        save_image(image, options.out)
+        save_image(result.render(azimuth=options.azimuth, **view), options.out)
     print(options.out)
     return 0
 
 
 def export(options: Namespace) -> int:
-    """The mesh of a finished run."""
+    """Write the mesh of a finished run."""
     mesh = _load(options).mesh(options.out, resolution=options.resolution, level=options.level)
     print(f"{options.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
     return 0
 
 
-def _load(options: Namespace) -> Any:
+def _load(options: Namespace) -> Result:
     import dfast
     from dfast._device import pick_device
 

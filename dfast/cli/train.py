@@ -1,4 +1,4 @@
-"""What each `dfast` command does. Heavy modules are imported inside: `dfast --help` stays quick."""
+"""`dfast train`: make an object, or resume a run."""
 
 from __future__ import annotations
 
@@ -7,54 +7,49 @@ import re
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dfast.cli.options import prior_name, settings, unsaid
+from dfast.cli.options import Commands, add_settings, gives_settings, prior_name, read_config
 from dfast.config import Config
 from dfast.errors import ConfigError, RunFolderError
 
+if TYPE_CHECKING:
+    from dfast.runs.result import Result
+
+
+def add_train(commands: Commands[Any]) -> None:
+    """Add the command and its options."""
+    p = commands.add_parser("train", help="make a 3D object from a sentence")
+    p.set_defaults(run=train)
+    p.add_argument("prompt", nargs="?", help='what to make, such as "a red chair"')
+    p.add_argument("--out", metavar="DIR", help="run folder (default: runs/<prompt>)")
+    p.add_argument(
+        "--resume", action="store_true", help="continue the run in --out from its checkpoint"
+    )
+    p.add_argument("--seed", type=int, help="another seed gives another object (default: 0)")
+    add_settings(p)
+    p.add_argument("--negative", metavar="TEXT", help="what it should not look like")
+    p.add_argument(
+        "--download", action="store_true", help="fetch the prior if it is not on this machine"
+    )
+    p.add_argument(
+        "--dry-run", action="store_true", help="estimate memory and time, load and write nothing"
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument("--no-export", action="store_true", help="do not write the mesh and the images")
+
 
 def train(options: Namespace) -> int:
-    """Make an object, or go on with one; then its mesh and pictures."""
-    prompt, seed, begun = options.prompt, options.seed, None
-    if options.dry_run and options.download:
-        raise ConfigError("--dry-run: expected without --download, since it fetches nothing")
-    if options.resume and not options.out and not prompt:
-        raise ConfigError("--resume: expected the run folder in --out")
-    if prompt is None and not options.resume:
-        raise ConfigError('prompt: expected what to make, such as: dfast train "a red chair"')
-    out = Path(options.out or f"runs/{_slug(prompt)}")
-    if options.resume:
-        about = _read_run(out)
-        prompt = about["prompt"] if prompt is None else prompt
-        seed = about["seed"] if seed is None else seed
-        options.prior = about["prior"] if options.prior is None else options.prior
-        begun = Config.load(out / "config.toml")
-    made, prior = settings(options, begun), prior_name(options)
-
-    import dfast
-
+    """Make an object, or resume a run; then write its mesh and images."""
+    _check_options(options)
+    out = Path(options.out or f"runs/{slug(options.prompt)}")
+    config = _take_from_run(options, out) if options.resume else None
+    if gives_settings(options):
+        config = read_config(options, resumed=config)
     if options.dry_run:
-        made = made or unsaid(options)
-        print(
-            dfast.estimate(
-                prompt, prior=prior, device=options.device, config=made, steps=options.steps
-            )
-        )  # fmt: skip
-        return 0
+        return _print_estimate(options, config)
     try:
-        result = dfast.train(
-            prompt,
-            prior=prior,
-            download=options.download,
-            out=out,
-            steps=options.steps,
-            seed=seed or 0,
-            device=options.device,
-            config=made,
-            progress=not options.quiet,
-            resume=options.resume,
-        )
+        result = _train(options, out, config)
     except KeyboardInterrupt:
         saved = (out / "checkpoint.safetensors").exists()
         hint = (
@@ -64,26 +59,77 @@ def train(options: Namespace) -> int:
         return 130
     print(f"{out}/result.safetensors")
     if not options.no_export:
-        result.mesh(out / "object.glb")
-        print(f"{out}/object.glb")
-        result.contact_sheet(out / "contact_sheet.png")
-        print(f"{out}/contact_sheet.png")
-        result.turntable(out / "turntable.gif")
-        print(f"{out}/turntable.gif")
+        _export(result, out)
     return 0
 
 
-def _read_run(out: Path) -> dict[str, Any]:
+def slug(prompt: str) -> str:
+    """Return a prompt as the name of a folder: lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
+
+
+def _check_options(options: Namespace) -> None:
+    if options.dry_run and options.download:
+        raise ConfigError("--dry-run: expected without --download, since it fetches nothing")
+    if options.resume and not options.out and not options.prompt:
+        raise ConfigError("--resume: expected the run folder in --out")
+    if options.prompt is None and not options.resume:
+        raise ConfigError('prompt: expected what to make, such as: dfast train "a red chair"')
+
+
+def _take_from_run(options: Namespace, out: Path) -> Config:
+    """Fill in prompt, seed and prior where they are not given; return the run's configuration."""
     try:
         about = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        return {key: about[key] for key in ("prompt", "seed", "prior")}
+        recorded = {key: about[key] for key in ("prompt", "seed", "prior")}
     except FileNotFoundError:
         raise RunFolderError(
             f"--resume: no dfast run in '{out}'; start one without --resume"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"--resume: '{out / 'run.json'}' cannot be read ({error})") from error
+    for key, value in recorded.items():
+        if getattr(options, key) is None:
+            setattr(options, key, value)
+    return Config.load(out / "config.toml")
 
 
-def _slug(prompt: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
+def _print_estimate(options: Namespace, config: Config | None) -> int:
+    import dfast
+
+    found = dfast.estimate(
+        options.prompt,
+        prior=prior_name(options),
+        device=options.device,
+        config=config,
+        steps=options.steps,
+    )
+    print(found)
+    return 0
+
+
+def _train(options: Namespace, out: Path, config: Config | None) -> Result:
+    import dfast
+
+    return dfast.train(
+        options.prompt,
+        prior=prior_name(options),
+        download=options.download,
+        out=out,
+        steps=options.steps,
+        seed=options.seed or 0,
+        device=options.device,
+        config=config,
+        progress=not options.quiet,
+        resume=options.resume,
+    )
+
+
+def _export(result: Result, out: Path) -> None:
+    """Write the mesh and the images into the run folder, and print their names."""
+    result.mesh(out / "object.glb")
+    print(f"{out}/object.glb")
+    result.contact_sheet(out / "contact_sheet.png")
+    print(f"{out}/contact_sheet.png")
+    result.turntable(out / "turntable.gif")
+    print(f"{out}/turntable.gif")

@@ -3,23 +3,17 @@
 Nothing here imports torch or another package of dfast.
 """
 
-from dfast.config.config import (
+from dfast.config.config import Config
+from dfast.config.guidance import GuidanceConfig, PriorConfig
+from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
+from dfast.config.scene import (
     BackgroundConfig,
-    CameraConfig,
     CoarseToFineConfig,
-    Config,
     FieldConfig,
     GridConfig,
-    GuidanceConfig,
-    LightConfig,
-    MarchConfig,
     OccupancyConfig,
-    OptimizerConfig,
-    PriorConfig,
-    RegularizerConfig,
-    ShadingConfig,
-    TrainConfig,
 )
+from dfast.config.training import OptimizerConfig, RegularizerConfig, TrainConfig
 
 __all__ = [
     "BackgroundConfig",

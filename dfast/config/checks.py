@@ -1,4 +1,4 @@
-"""Range checks that the settings share."""
+"""Range checks that the sections share."""
 
 from __future__ import annotations
 
@@ -7,28 +7,56 @@ import math
 from dfast.errors import ConfigError
 
 Range = tuple[float, float]
+"""(low, high) or (start, end)."""
 
 
-def _check(section: str, key: str, value: object, ok: bool, expected: str) -> None:
+def check(section: str, key: str, value: object, ok: bool, expected: str) -> None:
+    """Raise ConfigError unless `ok`.
+
+    Args:
+        section: dotted name of the section.
+        key: name of the setting.
+        value: its value, for the message.
+        ok: whether the value is acceptable.
+        expected: what an acceptable value is, for the message.
+    """
     if not ok:
         raise ConfigError(f"config key '{section}.{key}': expected {expected}, got {value!r}")
 
 
-def _check_ranges(
+def check_ranges(
     section: object, name: str, keys: tuple[str, ...], low: float, high: float
 ) -> None:
+    """Raise ConfigError unless each of the settings is a `Range` in order and within bounds.
+
+    Args:
+        section: the section that holds the settings.
+        name: its dotted name.
+        keys: names of the settings.
+        low: smallest value allowed.
+        high: largest value allowed.
+    """
     for key in keys:
         value: Range = getattr(section, key)
         ok = low <= value[0] <= value[1] <= high
-        _check(name, key, value, ok, f"(low, high) with {low:g} <= low <= high <= {high:g}")
+        check(name, key, value, ok, f"(low, high) with {low:g} <= low <= high <= {high:g}")
 
 
-def _check_numbers(
+def check_numbers(
     section: object, name: str, keys: tuple[str, ...], low: float, high: float = math.inf
 ) -> None:
+    """Raise ConfigError unless each of the settings is a finite number within bounds.
+
+    Args:
+        section: the section that holds the settings.
+        name: its dotted name.
+        keys: names of the settings.
+        low: smallest value allowed.
+        high: largest value allowed.
+    """
     for key in keys:
         value = getattr(section, key)
         expected = (
             f"a number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
         )
-        _check(name, key, value, low <= value <= high and math.isfinite(value), expected)
+        check(name, key, value, low <= value <= high and math.isfinite(value), expected)

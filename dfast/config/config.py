@@ -1,14 +1,9 @@
-"""Every setting of a run, as frozen dataclasses that read and write TOML and JSON.
-
-A `Config` never changes after construction; `replace` makes a changed copy. Its tables are in
-`config_tables`. Nothing here imports torch.
-"""
+"""All settings of a run in one frozen dataclass that reads and writes TOML and JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,216 +11,172 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dfast._files import replacing
+from dfast.config import presets
 from dfast.config.guidance import GuidanceConfig, PriorConfig
-from dfast.config.parsing import build, merge, plain, toml
+from dfast.config.parsing import as_table, from_table, overlay, to_toml
 from dfast.config.renamed import current_names
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
     BackgroundConfig,
     CoarseToFineConfig,
     FieldConfig,
-    GridConfig,
     OccupancyConfig,
 )
 from dfast.config.training import OptimizerConfig, RegularizerConfig, TrainConfig
 from dfast.errors import ConfigError
 
-__all__ = [
-    "BackgroundConfig",
-    "CameraConfig",
-    "CoarseToFineConfig",
-    "Config",
-    "FieldConfig",
-    "GridConfig",
-    "GuidanceConfig",
-    "LightConfig",
-    "MarchConfig",
-    "OccupancyConfig",
-    "OptimizerConfig",
-    "PriorConfig",
-    "RegularizerConfig",
-    "ShadingConfig",
-    "TrainConfig",
-]
-
-
-_FAMILY = re.compile(r"shapes|sd\d*|sdxl|if(-\w+)?")
-"""Families of priors, and how the short names of their models are made."""
-
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run, from `Config.default`, `Config.for_prior`, `Config.dreamfusion` or
-    `Config.load`."""
+    """All settings of a run, by section.
+
+    A `Config` never changes after construction; `replace` makes a changed copy. Get one from
+    `default`, `dreamfusion`, `for_prior`, `load` or `from_dict`. Settings have an old name as well
+    where `dfast.config.renamed` lists one, which files and dicts may use.
+    """
 
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    """Hash grid, MLP and density."""
     background: BackgroundConfig = dataclasses.field(default_factory=BackgroundConfig)
+    """What is behind the object."""
     occupancy: OccupancyConfig = dataclasses.field(default_factory=OccupancyConfig)
+    """Which cells are marched through."""
     march: MarchConfig = dataclasses.field(default_factory=MarchConfig)
+    """Samples along a ray."""
     camera: CameraConfig = dataclasses.field(default_factory=CameraConfig)
+    """Training cameras."""
     light: LightConfig = dataclasses.field(default_factory=LightConfig)
+    """Training lights."""
     shading: ShadingConfig = dataclasses.field(default_factory=ShadingConfig)
+    """Odds of the shading modes."""
     guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
+    """Score distillation."""
     prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
+    """How the diffusion model is run."""
     regularizer: RegularizerConfig = dataclasses.field(default_factory=RegularizerConfig)
+    """Losses beside the guidance."""
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    """Adam and its learning rates."""
     coarse_to_fine: CoarseToFineConfig = dataclasses.field(default_factory=CoarseToFineConfig)
+    """How fine grid levels come in."""
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    """Length and housekeeping."""
 
     def __post_init__(self) -> None:
         """Check the types and choices of sections that were built directly."""
         for section in dataclasses.fields(self):
-            made = getattr(self, section.name)
+            given = getattr(self, section.name)
             expected: Any = section.default_factory
-            if not isinstance(made, expected):
+            if not isinstance(given, expected):
                 raise ConfigError(
-                    f"config section '{section.name}': expected {expected.__name__}, got {made!r}"
+                    f"config section '{section.name}': expected {expected.__name__}, got {given!r}"
                 )
-            build(type(made), plain(made), section.name)
+            from_table(type(given), as_table(given), section.name)
 
     @classmethod
     def default(cls, device: str = "cpu") -> Config:
-        """dfast's settings: 300 steps of 4 views on a CPU, 600 of 8 on a GPU ("cuda", "cuda:1")."""
-        config = cls()
-        if device.startswith("cpu"):
-            return config
-        return config.replace(train={"steps": 600}, camera={"views": 8})
+        """Return dfast's own settings, for the embedded prior.
+
+        Args:
+            device: "cpu": 300 steps of 4 views; a GPU such as "cuda" or "cuda:1": 600 of 8.
+        """
+        return cls.from_dict(presets.default(device))
 
     @classmethod
     def dreamfusion(cls) -> Config:
-        """The values of DreamFusion (Poole et al. 2022), with Adam in place of Shampoo.
+        """Return the values of DreamFusion (Poole et al. 2022), with Adam in place of Shampoo.
 
         The paper's bounding sphere has radius 1.4 and dfast's 1, so its lengths are divided by 1.4.
         """
-        unit = 1.0 / 1.4
-        return cls(
-            field=FieldConfig(
-                grid=GridConfig(
-                    levels=16, log2_entries=19, base_resolution=16, max_resolution=2048
-                ),
-                hidden=64,
-                layers=2,
-                density_activation="exp",
-                density_scale=1.4,
-                density_bias=-1.0,
-                blob="gaussian",
-                blob_height=5.0,
-                blob_width=0.2 * unit,
-            ),
-            background=BackgroundConfig(kind="mlp", hidden=32),
-            march=MarchConfig(step_size=2.0 / 256),
-            camera=CameraConfig(
-                distance=(1.0 * unit, 1.5 * unit),
-                fov=(41.0, 71.0),
-                elevation=(-10.0, 90.0),
-                position_jitter=0.1 * unit,
-                lookat_jitter=0.2 * unit,
-                up_jitter=0.02,
-                resolution=((0.0, 64),),
-            ),
-            light=LightConfig(distance=(0.8 * unit, 1.5 * unit), spread=0.8, ambient=(0.1, 0.1)),
-            shading=ShadingConfig(
-                albedo=0.25,
-                diffuse=0.375,
-                textureless=0.375,
-                ambient_only=1000 / 15000,
-                ramp=0.0,
-            ),
-            guidance=GuidanceConfig(
-                scale=100.0,
-                t_min=0.02,
-                t_max=0.98,
-                t_min_end=0.02,
-                t_max_end=0.98,
-                view_conditioning="words",
-            ),
-            regularizer=RegularizerConfig(orientation=(1e-4, 1e-2), opacity=1e-3),
-            optimizer=OptimizerConfig(warmup_steps=3000, final=0.01),
-            coarse_to_fine=CoarseToFineConfig(levels_start=16, lowpass_std=(0.1, 0.002)),
-            train=TrainConfig(steps=15000, preview_every=500, checkpoint_every=1000),
-        )
+        return cls.from_dict(presets.DREAMFUSION)
 
     @classmethod
     def for_prior(cls, family: str) -> Config:
-        """Settings for a real diffusion model: "sd", "sdxl" or "if", or a short name of one such as
-        "sd15" or "if-m"; `default` for "shapes". Raises ConfigError for others.
+        """Return the settings for a family of priors, see `dfast.config.presets.PRETRAINED`.
 
-        `dreamfusion` with what became usual for one GPU: one view of 64 pixels a step, 10 000
-        steps, Adam's rates as in `default`, words of the view blended by azimuth, cameras that
-        see the whole scene, and a blob that ends (threestudio's), so that the empty rest is not
-        marched through. Behind the object is a random colour: a learned background can paint the
-        object itself, since what is seen through the origin depends on the direction alone.
-        Samples are half a pixel apart. w is 100 for latents and 20 for DeepFloyd's pixels.
+        Args:
+            family: "sd", "sdxl" or "if", or a short name of a model such as "sd15" or "if-m";
+                "shapes" is `default`.
+
+        Raises:
+            ConfigError: there is no such family.
         """
-        if not isinstance(family, str) or not _FAMILY.fullmatch(family):
-            raise ConfigError(f"family: expected 'shapes', 'sd', 'sdxl' or 'if', got {family!r}")
-        if family == "shapes":
-            return cls.default()
-        scale = 20.0 if family.startswith("if") else 100.0
-        base = cls.dreamfusion()
-        return base.replace(
-            field={
-                "density_activation": "softplus",
-                "density_scale": 1.0,
-                "density_bias": 0.0,
-                "blob": "linear",
-                "blob_height": 10.0,
-                "blob_width": 0.5,
-            },
-            background=BackgroundConfig(),
-            march={"step_size": 2.0 / 128},
-            camera={"views": 1, "distance": (1.5, 2.0), "fov": (40.0, 70.0)},
-            light={"distance": (1.2, 2.0)},
-            shading={"ambient_only": 0.1},
-            guidance={"scale": scale, "view_conditioning": "camera"},
-            optimizer=OptimizerConfig(),
-            train={"steps": 10000},
-        )
+        return cls.from_dict(presets.for_prior(family))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """Build from nested mappings; keys left out take their default. Raises ConfigError."""
-        return build(cls, current_names(values) if isinstance(values, Mapping) else values, "")
+        """Return the configuration that nested mappings describe.
+
+        Args:
+            values: sections by name; settings left out take their default.
+
+        Raises:
+            ConfigError: an unknown setting, or a value that cannot be.
+        """
+        return from_table(cls, current_names(values), "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain dicts, lists, numbers and strings, in declaration order."""
-        return plain(self)
+        """Return nested plain dicts, lists, numbers and strings, in declaration order."""
+        return as_table(self)
 
     @classmethod
     def load(cls, path: str | Path, *, base: Config | None = None) -> Config:
-        """Read a .toml or .json file; keys that it leaves out are `base`'s, or take their default.
+        """Read a configuration from a file.
 
-        Raises ConfigError.
+        Args:
+            path: a .json file, or TOML under any other name.
+            base: gives the settings that the file leaves out; without it they take their default.
+
+        Raises:
+            ConfigError: the file cannot be read, or holds settings that cannot be.
         """
         path = Path(path)
+        is_json = path.suffix == ".json"
         try:
             text = path.read_text(encoding="utf-8")
-            values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+            values = current_names(json.loads(text) if is_json else tomllib.loads(text))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"config file '{path}': cannot be read ({error})") from error
         except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-            kind = "JSON" if path.suffix == ".json" else "TOML"
+            kind = "JSON" if is_json else "TOML"
             raise ConfigError(f"config file '{path}': not valid {kind} ({error})") from error
         if base is not None and isinstance(values, Mapping):
-            values = merge(base.to_dict(), current_names(values))
+            values = overlay(base.to_dict(), values)
         return cls.from_dict(values)
 
     def dumps(self, kind: Literal["toml", "json"] = "toml") -> str:
-        """The whole configuration as text."""
+        """Return the whole configuration as text.
+
+        Args:
+            kind: the format.
+        """
         values = self.to_dict()
-        return json.dumps(values, indent=2) + "\n" if kind == "json" else toml(values)
+        return json.dumps(values, indent=2) + "\n" if kind == "json" else to_toml(values)
 
     def save(self, path: str | Path) -> None:
-        """Write a .json file, or TOML under any other name."""
+        """Write the whole configuration, atomically.
+
+        Args:
+            path: a .json file, or TOML under any other name.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         path = Path(path)
         with replacing(path) as temporary:
             kind: Literal["toml", "json"] = "json" if path.suffix == ".json" else "toml"
             temporary.write_text(self.dumps(kind), encoding="utf-8")
 
     def replace(self, /, **changes: Any) -> Config:
-        """A copy with some keys changed; sections take mappings of the keys to change.
+        """Return a copy with some settings changed.
 
         >>> Config().replace(train={"steps": 10}, field={"grid": {"levels": 4}}).train.steps
         10
+
+        Args:
+            **changes: by section, mappings of the settings to change.
+
+        Raises:
+            ConfigError: an unknown setting, or a value that cannot be.
         """
-        return Config.from_dict(merge(self.to_dict(), current_names(changes)))
+        return Config.from_dict(overlay(self.to_dict(), current_names(changes)))

@@ -5,83 +5,97 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dfast.config.checks import Range, _check, _check_numbers
+from dfast.config.checks import Range, check, check_numbers
 
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """Score distillation; the formulas are in `dfast.guidance.sds`."""
+    """Score distillation; the formulas are in `dfast.guidance.sds` and docs/math.md.
+
+    Timesteps t are fractions, in [0, 1], of the prior's number of timesteps.
+    """
 
     variant: Literal["sds", "csd", "nfsd", "ism"] = "sds"
-    """sds: DreamFusion; csd: the classifier's part alone; nfsd: free of the sampled noise; ism:
-    along DDIM inversion, several times the cost."""
+    """sds: DreamFusion (Poole et al. 2022); csd: the classifier's part alone; nfsd: free of the
+    sampled noise; ism: along DDIM inversion, several times the cost."""
     scale: float = 10.0
-    """The paper's w: eps = (1 + w) eps_c - w eps_u; diffusers' scale is 1 + w."""
+    """The guidance scale w of the papers, 0 to 10000: eps = (1 + w) eps_c - w eps_u. The scale of
+    diffusers is 1 + w."""
     negative: str = ""
-    """What the pictures should not show. nfsd has a sentence of its own if this is empty."""
+    """The negative prompt: what the images should not show. nfsd has one of its own if this is
+    empty."""
     negative_weight: Range = (1.0, 0.0)
-    """csd only: (start, end) of the pull away from `negative`, linear over the run."""
+    """csd only: (start, end) of the pull away from `negative`, 0 to 10, linear over the run."""
     perp_neg: bool = False
-    """Lead each view away from the words of others, perpendicularly (Perp-Neg)."""
+    """Lead each view away from the prompts of other views, perpendicularly (Perp-Neg, Armandpour et
+    al. 2023)."""
     inversion_steps: int = 5
-    """ism: steps from the picture to the noise level below t..."""
+    """ism only: DDIM steps from the image to the noise level s below t, 1 to 100."""
     delta_t: float = 0.05
-    """...which is this fraction of the timesteps below it."""
+    """ism only: t - s, 0.001 to 1."""
     linear_until: float = 0.0
-    """Fraction of the run in which a latent model's encoder is replaced by a linear map."""
+    """Fraction of the run, from its start, in which a linear map replaces a latent model's image
+    encoder."""
     t_min: float = 0.4
+    """Smallest t at the start of the run."""
     t_max: float = 0.98
+    """Largest t at the start of the run, > `t_min`."""
     t_min_end: float = 0.05
+    """Smallest t after `t_until`. Between, the range of t changes linearly."""
     t_max_end: float = 0.5
-    """The range of t moves linearly from (t_min, t_max) to (t_min_end, t_max_end)..."""
+    """Largest t after `t_until`, > `t_min_end`."""
     t_until: float = 0.8
-    """...over this fraction of the run."""
+    """Fraction of the run over which the range of t changes."""
     weighting: Literal["sigma2", "uniform", "alpha_sigma", "sigma"] = "sigma2"
+    """w(t), the factor on the gradient at noise level (alpha, sigma); sigma2 is DreamFusion's."""
     view_conditioning: Literal["camera", "words", "none"] = "camera"
-    """How a prior hears the view: its finest conditioning, the paper's four words, or nothing."""
+    """How the prior is told the view: by the finest conditioning that it has, by DreamFusion's four
+    view words, or not at all."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "guidance", ("scale",), 0, 1e4)
-        _check_numbers(self, "guidance", ("inversion_steps",), 1, 100)
-        _check_numbers(self, "guidance", ("delta_t",), 1e-3, 1)
-        _check_numbers(self, "guidance", ("linear_until",), 0, 1)
+        check_numbers(self, "guidance", ("scale",), 0, 1e4)
+        check_numbers(self, "guidance", ("inversion_steps",), 1, 100)
+        check_numbers(self, "guidance", ("delta_t",), 1e-3, 1)
+        check_numbers(self, "guidance", ("linear_until",), 0, 1)
         ok = all(0.0 <= value <= 10.0 for value in self.negative_weight)
-        _check("guidance", "negative_weight", self.negative_weight, ok, "two numbers in [0, 10]")
+        check("guidance", "negative_weight", self.negative_weight, ok, "two numbers in [0, 10]")
         ok = not (self.perp_neg and self.view_conditioning == "none")
-        _check("guidance", "perp_neg", self.perp_neg, ok, "false where view_conditioning is 'none'")
-        _check_numbers(
+        check("guidance", "perp_neg", self.perp_neg, ok, "false where view_conditioning is 'none'")
+        check_numbers(
             self, "guidance", ("t_min", "t_max", "t_min_end", "t_max_end", "t_until"), 0, 1
         )
-        _check("guidance", "t_max", self.t_max, self.t_min < self.t_max, "more than t_min")
+        check("guidance", "t_max", self.t_max, self.t_min < self.t_max, "more than t_min")
         ok = self.t_min_end < self.t_max_end
-        _check("guidance", "t_max_end", self.t_max_end, ok, "more than t_min_end")
+        check("guidance", "t_max_end", self.t_max_end, ok, "more than t_min_end")
 
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """How a diffusion model is loaded and run. The embedded prior has nothing to choose."""
+    """How a diffusion model is loaded and run. The embedded prior ignores these settings."""
 
     precision: Literal["auto", "fp16", "bf16", "fp32"] = "auto"
-    """Of the UNet; auto: fp16 on CUDA, fp32 on the CPU. Guidance is always computed in float32."""
+    """Of the UNet. auto: fp16 on CUDA, fp32 on the CPU. Guidance is always computed in float32."""
     vae_precision: Literal["auto", "fp16", "bf16", "fp32"] = "auto"
-    """Of the VAE encoder; auto: fp16 beside a half-precision UNet, but fp32 for SDXL's VAE, which
+    """Of the VAE encoder. auto: fp16 beside a half-precision UNet, but fp32 for SDXL's VAE, which
     overflows fp16; else fp32."""
     text_encoder: Literal["auto", "device", "cpu", "8bit"] = "auto"
-    """Where the text is read, once; auto: on the device if it fits. 8bit needs bitsandbytes."""
+    """Where the prompts are encoded, once. auto: on the device if the text encoders fit. 8bit: on
+    the device, in weights of 8 bits; it needs bitsandbytes."""
     image_size: int = 0
-    """Pixels a side of what the model sees; 0: the size it was made for."""
+    """Pixels a side of the images that the model sees, 0 to 4096; 0: the size it was trained on."""
     tuned: bool = True
-    """On CUDA, run the networks through dfast's own kernels where they fit, see `priors.fused`."""
+    """On CUDA, run the networks through dfast's own kernels where they fit, see
+    `dfast.priors.fused`."""
     compile: bool = False
     """torch.compile the UNet instead: about a minute before the first step."""
     attention_slicing: bool = False
-    """Attention one slice of heads at a time: less memory, slower."""
+    """Compute attention one slice of heads at a time: less memory, slower."""
     vae_checkpointing: bool = False
     """Compute the VAE encoder's activations again in the backward pass: exact, less memory."""
     vae_tiling: bool = False
-    """Encode overlapping quarters of the picture one by one: approximate, least memory."""
+    """Encode overlapping quarters of the image one by one: approximate, least memory."""
     offload: Literal["none", "model"] = "none"
     """model: the UNet's weights stay in host memory and stream through the device."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "prior", ("image_size",), 0, 4096)
+        check_numbers(self, "prior", ("image_size",), 0, 4096)

@@ -1,26 +1,31 @@
-"""Change single settings by KEY=VALUE."""
+"""Single settings given as text, such as `guidance.scale=20`."""
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
+from typing import Any
 
-from dfast.config import Config
+from dfast.config.parsing import toml_value
 from dfast.errors import ConfigError
 
 
-def changed(made: Config, changes: list[str]) -> Config:
-    """With every KEY=VALUE of --set."""
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals or not re.fullmatch(r"\w+(\.\w+)*", key.strip()):
-            raise ConfigError(
-                f"--set: expected KEY=VALUE such as guidance.scale=20, got {change!r}"
-            )
-        try:
-            nested = tomllib.loads(f"{key} = {value}")
-        except tomllib.TOMLDecodeError:
-            nested = tomllib.loads(f"{key} = {json.dumps(value.strip())}")
-        made = made.replace(**nested)
-    return made
+def parse_override(text: str) -> dict[str, Any]:
+    """Return KEY=VALUE as a nested table, to give to `Config.replace`.
+
+    >>> parse_override("guidance.scale=20")
+    {'guidance': {'scale': 20}}
+
+    Args:
+        text: a dotted name and a value in TOML; a value that is not TOML is taken as a string.
+
+    Raises:
+        ConfigError: the text has another form.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key.strip()):
+        raise ConfigError(f"--set: expected KEY=VALUE such as guidance.scale=20, got {text!r}")
+    try:
+        return tomllib.loads(f"{key} = {value}")
+    except tomllib.TOMLDecodeError:
+        return tomllib.loads(f"{key} = {toml_value(value.strip())}")

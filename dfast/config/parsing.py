@@ -1,4 +1,4 @@
-"""Frozen dataclasses to and from nested mappings, with errors that name the key."""
+"""Frozen dataclasses to and from nested tables of plain values, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -9,66 +9,84 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dfast.errors import ConfigError
 
+T = TypeVar("T")
 
-def merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `changes` put over it, table by table."""
-    merged = dict(base)
+
+def overlay(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of `base` with the keys of `changes` put over it, table by table.
+
+    Args:
+        base: nested mappings.
+        changes: nested mappings or dataclasses. Where both have a mapping, the mappings are laid
+            over one another; else the value of `changes` replaces that of `base`.
+    """
+    result = dict(base)
     for key, value in changes.items():
-        value = plain(value) if dataclasses.is_dataclass(value) else value
-        nested = isinstance(value, Mapping) and isinstance(base.get(key), dict)
-        merged[key] = merge(base[key], value) if nested else value
-    return merged
+        value = as_table(value) if dataclasses.is_dataclass(value) else value
+        below = base.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = overlay(below, value)
+        result[key] = value
+    return result
 
 
-def plain(value: Any) -> Any:
-    """A dataclass as nested dicts and lists."""
+def as_table(value: Any) -> Any:
+    """Return a dataclass as nested dicts and lists, and any other value as it is."""
     if dataclasses.is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return [plain(v) for v in value] if isinstance(value, tuple) else value
+        return {f.name: as_table(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return [as_table(v) for v in value] if isinstance(value, tuple) else value
 
 
-def build(cls: type[Any], values: object, where: str) -> Any:
-    """A dataclass from nested mappings; `where` is its path, for messages. Raises ConfigError."""
+def from_table(cls: type[T], values: object, path: str) -> T:
+    """Return the dataclass that nested mappings describe.
+
+    Args:
+        cls: the dataclass; its fields are dataclasses, numbers, strings, bools, Literals or tuples.
+        values: mapping of its fields; those left out take their default.
+        path: its dotted name, for messages; "" at the top.
+
+    Raises:
+        ConfigError: an unknown key, or a value that does not fit its field.
+    """
     if not isinstance(values, Mapping):
         raise ConfigError(
-            f"config section '{where or 'top level'}': expected a table, got {values!r}"
+            f"config section '{path or 'top level'}': expected a table, got {values!r}"
         )
     hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
+    _check_names(values, [f.name for f in dataclasses.fields(typing.cast(Any, cls))], path)
+    fields = {}
+    for key, value in values.items():
+        inner = f"{path}.{key}" if path else str(key)
+        section = dataclasses.is_dataclass(hints[key])
+        convert = from_table if section else _coerce
+        fields[key] = convert(hints[key], value, inner)
+    return cls(**fields)
+
+
+def _check_names(values: Mapping[str, Any], names: list[str], path: str) -> None:
+    """Raise ConfigError for a key of `values` that is not in `names`, suggesting the nearest."""
     for key in values:
         if key not in names:
             near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)[0]
-            prefix = f"{where}." if where else ""
+            prefix = f"{path}." if path else ""
             raise ConfigError(
                 f"config key '{prefix}{key}': unknown; did you mean '{prefix}{near}'?"
             )
-    made = {}
-    for key, value in values.items():
-        path = f"{where}.{key}" if where else str(key)
-        section = dataclasses.is_dataclass(hints[key])
-        made[key] = build(hints[key], value, path) if section else _coerce(hints[key], value, path)
-    return cls(**made)
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotated type: a number, string, bool, Literal or tuple of these."""
+    """Return `value` as the annotated type: a number, string, bool, Literal or tuple of these."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in arguments and not isinstance(value, bool):
             return value
         raise ConfigError(f"config key '{path}': expected one of {list(arguments)}, got {value!r}")
     if origin is tuple:
-        if isinstance(value, (list, tuple)):
-            variadic = len(arguments) == 2 and arguments[1] is Ellipsis
-            hints = [arguments[0]] * len(value) if variadic else list(arguments)
-            if len(hints) == len(value):
-                return tuple(_coerce(h, v, path) for h, v in zip(hints, value, strict=True))
-        count = "a list" if arguments[-1] is Ellipsis else f"a list of {len(arguments)}"
-        raise ConfigError(f"config key '{path}': expected {count}, got {value!r}")
+        return _coerce_tuple(arguments, value, path)
     assert not isinstance(hint, types.UnionType), f"{path}: unions are not supported"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if number and not math.isfinite(value):
@@ -83,11 +101,36 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:
     raise ConfigError(f"config key '{path}': expected {names[hint]}, got {value!r}")
 
 
-def toml(values: Mapping[str, Any], where: str = "") -> str:
-    """Nested mappings as TOML text."""
-    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items() if not isinstance(v, dict)]
-    text = (f"[{where}]\n" if where and lines else "") + "".join(f"{line}\n" for line in lines)
+def _coerce_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    """Return a list as a tuple of the annotated types; `arguments` may end in an ellipsis."""
+    variadic = arguments[-1] is Ellipsis
+    if isinstance(value, (list, tuple)):
+        hints = [arguments[0]] * len(value) if variadic else list(arguments)
+        if len(hints) == len(value):
+            return tuple(_coerce(h, v, path) for h, v in zip(hints, value, strict=True))
+    count = "a list" if variadic else f"a list of {len(arguments)}"
+    raise ConfigError(f"config key '{path}': expected {count}, got {value!r}")
+
+
+def to_toml(values: Mapping[str, Any], path: str = "") -> str:
+    """Return nested mappings as TOML text.
+
+    Args:
+        values: numbers, strings, bools, lists and mappings by name.
+        path: dotted name of the table that `values` is, "" at the top.
+    """
+    lines = [f"{k} = {toml_value(v)}" for k, v in values.items() if not isinstance(v, dict)]
+    text = (f"[{path}]\n" if path and lines else "") + "".join(f"{line}\n" for line in lines)
     for key, value in values.items():
         if isinstance(value, dict):
-            text += ("\n" if text else "") + toml(value, f"{where}.{key}" if where else key)
+            text += ("\n" if text else "") + to_toml(value, f"{path}.{key}" if path else key)
     return text
+
+
+def toml_value(value: Any) -> str:
+    """Return a number, string, bool or list as TOML.
+
+    JSON is TOML but for two things: it escapes characters beyond the basic plane as two surrogates,
+    which TOML refuses, and it leaves DEL as it is.
+    """
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

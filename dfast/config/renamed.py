@@ -19,15 +19,18 @@ Run folders and results written before the renaming hold the old names.
 """
 
 
-def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+def current_names(values: Any) -> Any:
     """Return a copy of the sections `values` in which every setting has its current name.
 
     Args:
-        values: sections by name, each a mapping of settings. Anything else is left as it is.
+        values: sections by name, each a mapping of settings. Anything else is left as it is, for
+            the checks to name.
 
     Raises:
         ConfigError: a setting is given under its old and its current name.
     """
+    if not isinstance(values, Mapping):
+        return values
     renamed = dict(values)
     for section, names in RENAMED.items():
         settings = values.get(section)

@@ -1,11 +1,15 @@
-"""Settings of rendering: marching, cameras, lights, shading."""
+"""Settings of rendering: marching, cameras, lights, shading modes.
+
+Lengths are in world units: the object lives in the unit sphere at the origin. Angles are in
+degrees.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from dfast.config.checks import Range, _check, _check_numbers, _check_ranges
+from dfast.config.checks import Range, check, check_numbers, check_ranges
 
 
 @dataclass(frozen=True)
@@ -13,84 +17,100 @@ class MarchConfig:
     """Samples along a ray."""
 
     step_size: float = 2.0 / 64
+    """Length of the interval of a sample, >= 0.0001."""
     cone_angle: float = 0.0
-    """Step length grows with distance: max(step_size, cone_angle * t)."""
+    """Growth of the intervals with the distance t from the camera, 0 to 1: their length is
+    max(step_size, cone_angle * t)."""
     early_stop_eps: float = 1e-4
-    """Transmittance below which the rest of a ray is ignored."""
+    """Transmittance below which the rest of a ray is ignored, 0 to 0.99."""
     jitter: bool = True
+    """Shift the samples of each training ray by a random part of an interval."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "march", ("step_size",), 1e-4)
-        _check_numbers(self, "march", ("cone_angle",), 0, 1)
-        _check_numbers(self, "march", ("early_stop_eps",), 0, 0.99)
+        check_numbers(self, "march", ("step_size",), 1e-4)
+        check_numbers(self, "march", ("cone_angle",), 0, 1)
+        check_numbers(self, "march", ("early_stop_eps",), 0, 0.99)
 
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """The distribution of training cameras. fov: of the whole square image."""
+    """The distribution of training cameras, which look at the object from around it."""
 
     views: int = 4
-    """Cameras a step."""
+    """Cameras in a step, 1 to 256."""
     distance: Range = (2.8, 3.2)
+    """(low, high) of the distance from the origin, uniform; 0.001 to 1000."""
     fov: Range = (38.0, 42.0)
+    """(low, high) of the angle of view of the whole square image, uniform; 1 to 170 degrees."""
     elevation: Range = (-30.0, 80.0)
+    """(low, high) of the angle above the horizon, -90 to 90 degrees."""
     elevation_mode: Literal["angle", "area", "mixed"] = "mixed"
-    """Uniform in angle, uniform in area, or half of each (the paper)."""
+    """Uniform in angle, uniform in area, or one of the two with even odds (DreamFusion)."""
     stratified: bool = True
     """Spread the azimuths of one step evenly around the object."""
     position_jitter: float = 0.0
-    """Half the side of a uniform cube."""
+    """Half the side of the cube from which an offset of the position is drawn, >= 0."""
     lookat_jitter: float = 0.0
-    """Standard deviation."""
+    """Standard deviation of the point looked at, which is at the origin otherwise; >= 0."""
     up_jitter: float = 0.0
-    """Standard deviation."""
+    """Standard deviation of an offset of the unit up vector, >= 0."""
     resolution: tuple[tuple[float, int], ...] = ((0.0, 32), (0.4, 64))
-    """(fraction of the run from which it holds, pixels a side), in order."""
+    """(fraction of the run from which it holds, pixels a side) in order, beginning with fraction 0;
+    4 to 4096 pixels."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "camera", ("views",), 1, 256)
-        _check_ranges(self, "camera", ("distance",), 1e-3, 1e3)
-        _check_ranges(self, "camera", ("fov",), 1.0, 170.0)
-        _check_ranges(self, "camera", ("elevation",), -90.0, 90.0)
-        _check_numbers(self, "camera", ("position_jitter", "lookat_jitter", "up_jitter"), 0)
+        check_numbers(self, "camera", ("views",), 1, 256)
+        check_ranges(self, "camera", ("distance",), 1e-3, 1e3)
+        check_ranges(self, "camera", ("fov",), 1.0, 170.0)
+        check_ranges(self, "camera", ("elevation",), -90.0, 90.0)
+        check_numbers(self, "camera", ("position_jitter", "lookat_jitter", "up_jitter"), 0)
         starts = [start for start, _ in self.resolution]
         ok = bool(starts) and starts == sorted(starts) and starts[0] == 0.0 and starts[-1] < 1.0
         ok = ok and all(4 <= pixels <= 4096 for _, pixels in self.resolution)
         expected = "rising (fraction, pixels) pairs from fraction 0, pixels in [4, 4096]"
-        _check("camera", "resolution", self.resolution, ok, expected)
+        check("camera", "resolution", self.resolution, ok, expected)
 
 
 @dataclass(frozen=True)
 class LightConfig:
-    """A point light: its direction is N(camera position, spread^2 I) normalised."""
+    """The distribution of the point light, drawn for every view.
+
+    Its direction from the origin is N(direction of the camera, spread^2 I), normalised.
+    """
 
     distance: Range = (3.0, 4.0)
-    """From the origin."""
+    """(low, high) of the distance from the origin, uniform; 0.001 to 1000."""
     spread: float = 0.5
-    """In units of the camera's distance."""
+    """Standard deviation of the direction, in units of the camera's distance, >= 0."""
     ambient: Range = (0.1, 0.1)
-    """The diffuse strength is 1 - ambient."""
+    """(low, high) of the ambient strength, uniform; 0 to 1. The diffuse strength is 1 - ambient."""
 
     def __post_init__(self) -> None:
-        _check_ranges(self, "light", ("distance",), 1e-3, 1e3)
-        _check_ranges(self, "light", ("ambient",), 0.0, 1.0)
-        _check_numbers(self, "light", ("spread",), 0)
+        check_ranges(self, "light", ("distance",), 1e-3, 1e3)
+        check_ranges(self, "light", ("ambient",), 0.0, 1.0)
+        check_numbers(self, "light", ("spread",), 0)
 
 
 @dataclass(frozen=True)
 class ShadingConfig:
-    """Odds of each look, drawn for every view. They are weights: they need not add up to one."""
+    """Odds of each shading mode, drawn for every view.
+
+    They are weights >= 0: they need not add up to one, but must not all be 0.
+    """
 
     albedo: float = 0.4
+    """Odds of the albedo alone, without light."""
     diffuse: float = 0.4
+    """Odds of Lambertian shading of the albedo."""
     textureless: float = 0.2
+    """Odds of Lambertian shading of a white surface."""
     ambient_only: float = 0.1
-    """Fraction of the run that is albedo only..."""
+    """Fraction of the run, from its start, in which every view shows the albedo."""
     ramp: float = 0.1
-    """...and the fraction over which the other looks then come in."""
+    """Fraction of the run, after that, over which the other shading modes come in."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "shading", ("albedo", "diffuse", "textureless"), 0)
+        check_numbers(self, "shading", ("albedo", "diffuse", "textureless"), 0)
         total = self.albedo + self.diffuse + self.textureless
-        _check("shading", "albedo", self.albedo, total > 0, "albedo + diffuse + textureless > 0")
-        _check_numbers(self, "shading", ("ambient_only", "ramp"), 0, 1)
+        check("shading", "albedo", self.albedo, total > 0, "albedo + diffuse + textureless > 0")
+        check_numbers(self, "shading", ("ambient_only", "ramp"), 0, 1)

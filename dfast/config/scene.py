@@ -1,112 +1,141 @@
-"""Settings of the scene: field, background, occupancy grid, coarse to fine."""
+"""Settings of the scene: field, background, occupancy grid, coarse to fine.
+
+Lengths are in world units: the object lives in the unit sphere at the origin.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from dfast.config.checks import Range, _check, _check_numbers
+from dfast.config.checks import Range, check, check_numbers
 
 
 @dataclass(frozen=True)
 class GridConfig:
-    """Multiresolution hash grid."""
+    """The multiresolution hash grid (Mueller et al. 2022)."""
 
     levels: int = 8
+    """Number of levels, 1 to 32. Their resolutions form a geometric series."""
     features: Literal[1, 2, 4, 8] = 2
+    """Numbers at each vertex of a level."""
     log2_entries: int = 15
-    """Most entries a level, as a power of two; coarser levels are dense."""
+    """Largest number of entries in a level, as a power of two: 4 to 24. Levels with fewer vertices
+    are stored densely."""
     base_resolution: int = 8
+    """Cells along a side of the coarsest level, 2 to 65536."""
     max_resolution: int = 64
+    """Cells along a side of the finest level, `base_resolution` to 65536."""
     interpolation: Literal["smoothstep", "linear"] = "smoothstep"
+    """Weights of a cell's eight vertices: smoothstep has continuous first derivatives."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "field.grid", ("levels",), 1, 32)
-        _check_numbers(self, "field.grid", ("log2_entries",), 4, 24)
-        _check_numbers(self, "field.grid", ("base_resolution",), 2, 65536)
-        _check_numbers(self, "field.grid", ("max_resolution",), self.base_resolution, 65536)
+        check_numbers(self, "field.grid", ("levels",), 1, 32)
+        check_numbers(self, "field.grid", ("log2_entries",), 4, 24)
+        check_numbers(self, "field.grid", ("base_resolution",), 2, 65536)
+        check_numbers(self, "field.grid", ("max_resolution",), self.base_resolution, 65536)
 
 
 @dataclass(frozen=True)
 class FieldConfig:
-    """Hash grid, MLP and density tau = density_scale * phi(s + density_bias + blob(x))."""
+    """Hash grid and MLP; density = density_scale * activation(s + density_bias + blob(x)).
+
+    s is the MLP's first output at the point x.
+    """
 
     grid: GridConfig = GridConfig()
+    """The encoding of a point."""
     hidden: int = 32
+    """Units of each hidden layer of the MLP, 1 to 256."""
     layers: int = 1
-    """Hidden layers, 1 to 3."""
+    """Hidden layers of the MLP, 1 to 3."""
     density_activation: Literal["softplus", "exp"] = "softplus"
+    """Maps the logit of the density to a number >= 0."""
     density_scale: float = 15.0
+    """Factor on the activation, per unit length, > 0."""
     density_bias: float = -1.5
+    """Added to the logit everywhere."""
     blob: Literal["linear", "gaussian", "none"] = "linear"
-    """linear: height (1 - r / width); gaussian: height exp(-r^2 / (2 width^2))."""
+    """Added to the logit at distance r from the origin. linear: height (1 - r / width); gaussian:
+    height exp(-r^2 / (2 width^2))."""
     blob_height: float = 5.0
+    """Value of the blob at the origin."""
     blob_width: float = 0.5
+    """Distance at which the linear blob is 0, or standard deviation of the gaussian one; > 0."""
     normals: Literal["analytic", "finite"] = "analytic"
+    """How the gradient of the logit is computed: exactly, or by central finite differences."""
     finite_step: float = 0.01
-    """Half the stencil of finite-difference normals, in world units."""
+    """Distance of the points of the finite differences from the sample, > 0."""
     precision: Literal["auto", "half", "float"] = "auto"
-    """half: read a half copy of the table, on CUDA with the MLP on tensor cores; gradients still go
-    to the float32 master. auto: half on CUDA if the fused kernel takes the shape, else float."""
+    """half: read a float16 copy of the table, on CUDA with the MLP on tensor cores; gradients still
+    go to the float32 table. auto: half on CUDA if the fused kernel takes the shape, else float."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "field", ("hidden",), 1, 256)
-        _check_numbers(self, "field", ("layers",), 1, 3)
-        _check_numbers(self, "field", ("density_scale", "blob_width", "finite_step"), 1e-6)
+        check_numbers(self, "field", ("hidden",), 1, 256)
+        check_numbers(self, "field", ("layers",), 1, 3)
+        check_numbers(self, "field", ("density_scale", "blob_width", "finite_step"), 1e-6)
 
 
 @dataclass(frozen=True)
 class BackgroundConfig:
-    """random: a colour for each view; solid: `color`; mlp: a learned function of direction."""
+    """What rays see behind the object during training."""
 
     kind: Literal["random", "solid", "mlp"] = "random"
+    """random: one colour for each view; solid: `color`; mlp: a learned function of direction."""
     color: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Used by solid, and by every kind when a finished result is shown."""
+    """RGB in [0, 1]. Used by solid, and by every kind when a finished result is rendered."""
     hidden: int = 16
+    """Hidden units of the mlp, 1 to 256."""
 
     def __post_init__(self) -> None:
         ok = all(0.0 <= c <= 1.0 for c in self.color)
-        _check("background", "color", self.color, ok, "three numbers in [0, 1]")
-        _check_numbers(self, "background", ("hidden",), 1, 256)
+        check("background", "color", self.color, ok, "three numbers in [0, 1]")
+        check_numbers(self, "background", ("hidden",), 1, 256)
 
 
 @dataclass(frozen=True)
 class OccupancyConfig:
-    """Which cells of the scene are marched through."""
+    """The occupancy grid: which cells of the scene rays are marched through."""
 
     resolution: int = 64
+    """Cells along a side: 16, 32, 64, 128 or 256."""
     every: int = 8
-    """Steps between updates."""
+    """Steps between updates, >= 1."""
     warmup_steps: int = 64
-    """Until then an update looks at every cell; later at `fraction` of them."""
+    """Until this step an update visits every cell; later it visits `fraction` of them. >= 0."""
     fraction: float = 0.5
+    """Fraction of the cells that an update visits, 0.001 to 1."""
     decay: float = 0.4
+    """Factor on a cell's stored density at each visit, before the maximum with the density found;
+    0.001 to 1."""
     threshold: float = 0.3
-    """Density below which a cell is skipped; half the mean density if that is lower."""
+    """Density per unit length below which a cell is skipped, >= 0; half the mean density where that
+    is lower."""
 
     def __post_init__(self) -> None:
         ok = self.resolution in (16, 32, 64, 128, 256)
-        _check("occupancy", "resolution", self.resolution, ok, "16, 32, 64, 128 or 256")
-        _check_numbers(self, "occupancy", ("every",), 1)
-        _check_numbers(self, "occupancy", ("warmup_steps", "threshold"), 0)
-        _check_numbers(self, "occupancy", ("fraction", "decay"), 1e-3, 1)
+        check("occupancy", "resolution", self.resolution, ok, "16, 32, 64, 128 or 256")
+        check_numbers(self, "occupancy", ("every",), 1)
+        check_numbers(self, "occupancy", ("warmup_steps", "threshold"), 0)
+        check_numbers(self, "occupancy", ("fraction", "decay"), 1e-3, 1)
 
 
 @dataclass(frozen=True)
 class CoarseToFineConfig:
-    """Grid levels come in one by one; a Gaussian low-pass filter damps fine ones."""
+    """Grid levels are switched on one by one, and a Gaussian low-pass filter damps fine ones."""
 
     levels_start: int = 4
+    """Levels that are on from the first step, >= 1."""
     levels_until: float = 0.4
-    """Fraction of the run by which every level is in."""
+    """Fraction of the run by which every level is on."""
     lowpass_std: Range = (0.05, 0.03)
-    """(start, end): standard deviation of the blur, world units, over `lowpass_std_until`."""
+    """(start, end) of the filter's standard deviation in world units, >= 0, linear over
+    `lowpass_std_until`; 0 filters nothing."""
     lowpass_std_until: float = 1.0 / 3.0
+    """Fraction of the run over which `lowpass_std` changes."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "coarse_to_fine", ("levels_start",), 1)
-        _check_numbers(self, "coarse_to_fine", ("levels_until", "lowpass_std_until"), 0, 1)
-        for value in self.lowpass_std:
-            _check(
-                "coarse_to_fine", "lowpass_std", self.lowpass_std, value >= 0, "two numbers >= 0"
-            )
+        check_numbers(self, "coarse_to_fine", ("levels_start",), 1)
+        check_numbers(self, "coarse_to_fine", ("levels_until", "lowpass_std_until"), 0, 1)
+        ok = all(std >= 0 for std in self.lowpass_std)
+        check("coarse_to_fine", "lowpass_std", self.lowpass_std, ok, "two numbers >= 0")

@@ -1,21 +1,36 @@
-"""Faults of a result that need no ground truth: empty, opaque, hazy, flat."""
+"""Faults of a result: empty, opaque, hazy, flat."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfast.evaluation.alignment import Prediction, Truth
+from dfast.evaluation.solids import Prediction, SolidPoints
 from dfast.mesh.density_grid import RADIUS, grid_points, projections
 
 
-def faults(density: Tensor, prediction: Prediction) -> tuple[bool, bool, bool, float]:
-    """(empty, opaque, hazy, haze) from five parallel views of a density grid [n, n, n].
+class Faults(NamedTuple):
+    """What can be wrong with a result whatever it should show."""
 
-    empty: less than 0.5 % of the bounding disc is more than half opaque; opaque: more than 95 % is;
-    haze: mean opacity of the disc outside the silhouette at the chosen level, grown by 5 % of the
-    disc's diameter; hazy: haze above 0.05.
+    empty: bool
+    """Less than 0.5 % of the bounding disc is more than half opaque."""
+    opaque: bool
+    """More than 95 % of it is."""
+    hazy: bool
+    """Whether `haze` is above 0.05."""
+    haze: float
+    """Mean opacity of the disc outside the silhouette grown by 5 % of the disc's diameter."""
+
+
+def faults(density: Tensor, prediction: Prediction) -> Faults:
+    """Find faults that need no ground truth, from five parallel views of a density grid.
+
+    Args:
+        density: [n, n, n].
+        prediction: the same grid, prepared: its `level` defines the silhouette.
     """
     peak, opacity = projections(density)
     n = density.shape[0]
@@ -23,22 +38,27 @@ def faults(density: Tensor, prediction: Prediction) -> tuple[bool, bool, bool, f
     disc = (line[:, None].square() + line[None].square() <= RADIUS**2).expand_as(opacity)
     cover = float((opacity[disc] > 0.5).float().mean())
     margin = 2 * round(0.05 * n) + 1
-    shape = (
-        F.max_pool2d((peak > prediction.level).float(), margin, stride=1, padding=margin // 2) > 0
-    )
-    beside = disc & ~shape
+    silhouette = (peak > prediction.level).float()
+    grown = F.max_pool2d(silhouette, margin, stride=1, padding=margin // 2) > 0
+    beside = disc & ~grown
     haze = float(opacity[beside].mean()) if bool(beside.any()) else 0.0
-    return cover < 0.005, cover > 0.95, haze > 0.05, haze
+    return Faults(cover < 0.005, cover > 0.95, haze > 0.05, haze)
 
 
-def _flatness(prediction: Prediction, truth: Truth, log_scale: float) -> float:
-    """Thinnest extent of the prediction, relative to the truth's at the same scale (1 is right, 0 a
-    sheet).
+def flatness(prediction: Prediction, solid: SolidPoints, log_scale: float) -> float:
+    """Return the thinnest extent of a prediction relative to the truth's at the same scale.
+
+    Extents are standard deviations along the thinnest principal axis; 1 is right, 0 a sheet.
+
+    Args:
+        prediction: the result.
+        solid: the truth.
+        log_scale: logarithm of the scale that takes the truth to the prediction.
     """
     n = prediction.density.shape[0]
-    solid = grid_points(n)[(prediction.density > prediction.level).ravel()]
-    if len(solid) < 10:
+    points = grid_points(n)[(prediction.density > prediction.level).ravel()]
+    if len(points) < 10:
         return 0.0
-    mine = torch.linalg.eigvalsh(solid.T.cov())[0].clamp_min(0).sqrt()
-    true = torch.linalg.eigvalsh(truth.inside.T.cov())[0].clamp_min(1e-8).sqrt()
-    return float(mine / (true * torch.tensor(log_scale).exp()))
+    thinnest = torch.linalg.eigvalsh(points.T.cov())[0].clamp_min(0).sqrt()
+    true = torch.linalg.eigvalsh(solid.inside.T.cov())[0].clamp_min(1e-8).sqrt()
+    return float(thinnest / (true * torch.tensor(log_scale).exp()))

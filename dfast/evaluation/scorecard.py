@@ -1,4 +1,4 @@
-"""Scores as data, and as a table that people read."""
+"""Scores as data and as a table."""
 
 from __future__ import annotations
 
@@ -11,67 +11,83 @@ KINDS = ("single", "stack", "pair", "composed")
 
 @dataclass(frozen=True)
 class PartScore:
-    """One part of a scene: its colour word, its share of the surface, the share of it within
-    tolerance, and the colour word seen ("" when most of the part is missing).
-    """
+    """The score of one part of a scene."""
 
     color: str
+    """The colour word of the caption."""
     share: float
+    """Share of the part in the truth's surface."""
     accuracy: float
+    """Share of the part's surface whose colour is right."""
     seen: str
+    """The colour word nearest to the median colour seen, "" when most of the part is missing."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Everything measured on one result; `dfast.evaluation.score` says what each number means."""
+    """Everything measured on one result."""
 
     prompt: str
     kind: str
+    """Of the scene, one of `KINDS`."""
     seed: int | None
     iou: float
+    """Best IoU with the truth over yaw, scale, translation and level set."""
     ellipsoid_iou: float
+    """What the best-fitting ellipsoid would have got."""
     rank: int
+    """Rank of the prompt's own geometry among all of the grammar by aligned IoU, 1 is first."""
     nearest: str
+    """Name of the nearest geometry."""
     albedo: float
+    """Share of the truth's surface where the colour seen is right, see `COLOR_TOLERANCE`."""
     colors: float
-    front_yaw: float | None  # degrees in [-180, 180), of the best heading; None without a front
+    """Share of the large parts whose median colour is nearest to the right word."""
+    front_yaw: float | None
+    """Degrees in [-180, 180) of the best heading; None for an object without a front."""
     front: bool | None
+    """Whether the best heading over all 360 degrees is near the front; None without a front."""
     empty: bool
     opaque: bool
     hazy: bool
+    """These three are explained in `dfast.evaluation.faults.Faults`."""
     collapsed: bool
-    haze: float  # mean opacity beside the object
-    seconds: float | None = None  # of training, where known
+    """Whether the result is empty, opaque, flat or nowhere near the truth."""
+    haze: float
+    """Mean opacity beside the object."""
+    seconds: float | None = None
+    """Time of training, where it is known."""
     parts: tuple[PartScore, ...] = field(default=())
 
     @property
     def beats_ellipsoid(self) -> bool:
-        """Whether the shape is better than the best ellipsoid."""
+        """Return whether the shape is better than the best ellipsoid."""
         return self.iou > self.ellipsoid_iou
 
     @property
     def faults(self) -> list[str]:
-        """Names of the flags that are set."""
+        """Return the names of the faults found."""
         return [name for name in ("empty", "opaque", "hazy", "collapsed") if getattr(self, name)]
 
 
 Means = dict[str, float | int | None]
+"""Means of scores by column."""
 
 
 def summary(scores: Sequence[Score]) -> dict[str, Means]:
-    """Means by kind ("single", "stack", "pair", "composed", those present) and over "all"."""
+    """Return the means of each kind that is present, and of "all"."""
     kinds = [kind for kind in KINDS if any(s.kind == kind for s in scores)]
     means = {kind: _means([s for s in scores if s.kind == kind]) for kind in kinds}
     return {**means, "all": _means(scores)}
 
 
 def as_dict(scores: Sequence[Score], **about: Any) -> dict[str, Any]:
-    """JSON-ready: ``about`` (versions, device ...), the means by kind and every score."""
+    """Return JSON values: `about` (versions, device), the means by kind and every score."""
     return {**about, "summary": summary(scores), "scores": [asdict(s) for s in scores]}
 
 
 def table(scores: Sequence[Score]) -> str:
-    """A text table: one line a result, then the means by kind."""
+    """Return a text table: one line a result, then the means by kind."""
     head = (
         "prompt",
         "seed",
@@ -109,6 +125,8 @@ def table(scores: Sequence[Score]) -> str:
 
 
 def _means(scores: Sequence[Score]) -> Means:
+    """Return means and counts over some scores; a mean over no value is None."""
+
     def mean(values: Iterable[float | bool | None]) -> float | None:
         known = [float(v) for v in values if v is not None]
         return sum(known) / len(known) if known else None
@@ -130,17 +148,19 @@ def _means(scores: Sequence[Score]) -> Means:
 
 
 def _cell(value: float | int | None, digits: int = 2) -> str:
+    """Return a number as text, "-" for None."""
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
 
 
 def _shorten(text: str, length: int) -> str:
+    """Return text of at most `length` characters."""
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _layout(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, the first one to the left, a rule below the head."""
+    """Align rows in columns, the first to the left, with a rule below the first row."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = [
         "  ".join(

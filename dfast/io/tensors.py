@@ -14,7 +14,15 @@ from dfast.errors import RunFolderError
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `path` atomically. Raises RunFolderError."""
+    """Write a file atomically.
+
+    Args:
+        path: the file, replaced if it exists.
+        data: its content.
+
+    Raises:
+        RunFolderError: if it cannot be written.
+    """
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
@@ -23,18 +31,35 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
-    """A safetensors file, atomically; equal content gives equal bytes. `about`: JSON values."""
+    """Write a safetensors file atomically; equal content gives equal bytes.
+
+    Args:
+        path: the file, replaced if it exists.
+        tensors: what to store by name, on any device.
+        about: JSON values to store beside the tensors; "format" names the kind of file.
+
+    Raises:
+        RunFolderError: if it cannot be written.
+    """
     from safetensors.torch import save
 
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    # One metadata key: safetensors writes several in a random order.
+    # All metadata is under one key, because safetensors writes several keys in a random order.
     write_bytes(path, save(plain, {"dfast": json.dumps(about)}))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, about) of a file that `write_tensors` wrote with about["format"] = kind.
+    """Read a file that `write_tensors` wrote.
 
-    Raises RunFolderError when it is missing, damaged or of another kind.
+    Args:
+        path: the file.
+        kind: the value that about["format"] must have.
+
+    Returns:
+        The tensors by name (on the CPU), and the JSON values stored beside them.
+
+    Raises:
+        RunFolderError: if the file is missing, damaged or of another kind.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,4 +1,4 @@
-"""Write turntables as .gif or .mp4."""
+"""Write turntable videos as .gif or .mp4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dfast._files import replacing
 from dfast.errors import ExportError
 from dfast.io.images import Image, Renders
 
-FILMS = (".gif", ".mp4")
+VIDEO_FORMATS = (".gif", ".mp4")
 
 
 def turntable(
@@ -23,18 +23,31 @@ def turntable(
     shading: str = "diffuse",
     fps: int = 16,
 ) -> Path:
-    """Write a film of one turn around the object: .gif (Pillow) or .mp4 (the `video` extra).
+    """Write a video of one turn around the object: .gif (Pillow) or .mp4 (the `video` extra).
 
-    frames: 2 or more; elevation in degrees; resolution in pixels. Returns the path.
-    Raises ExportError for another ending, or for mp4 without PyAV.
+    Args:
+        result: what to render.
+        path: ends in one of `VIDEO_FORMATS`.
+        frames: number of views in the turn, at least 2.
+        resolution: pixels a side.
+        elevation: of the camera, in degrees.
+        shading: a shading mode, or "normal".
+        fps: frames per second.
+
+    Returns:
+        The path.
+
+    Raises:
+        ExportError: if the path has another ending, if there are fewer than two frames, or if the
+            format is mp4 and PyAV is not installed.
     """
     path = Path(path)
-    if path.suffix.lower() not in FILMS:
+    if path.suffix.lower() not in VIDEO_FORMATS:
         raise ExportError(f"a turntable's path must end in .gif or .mp4, got {str(path)!r}")
     if frames < 2:
         raise ExportError(f"frames must be at least 2, got {frames}")
     if path.suffix.lower() == ".mp4":
-        _need_av()
+        _require_av()
     images = [
         result.render(
             azimuth=360.0 * k / frames, elevation=elevation, resolution=resolution, shading=shading
@@ -48,11 +61,12 @@ def turntable(
 
 
 def _write_gif(images: list[Image], path: Path, fps: int) -> None:
+    """Write the images as an endless GIF."""
     from PIL import Image as Pillow
 
     frames = [Pillow.fromarray(image) for image in images]
-    # one palette for the whole film, from a few of its frames side by side, so that colours do not
-    # flicker
+    # All frames share one palette, computed from about six of them side by side: with a palette a
+    # frame, colours would flicker.
     few = np.concatenate(images[:: max(1, len(images) // 6)], axis=1)
     palette = Pillow.fromarray(few).quantize(255, method=Pillow.Quantize.MEDIANCUT)
     indexed = [f.quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
@@ -61,25 +75,27 @@ def _write_gif(images: list[Image], path: Path, fps: int) -> None:
     )
 
 
-def _need_av() -> None:
+def _require_av() -> None:
+    """Raise ExportError if PyAV is not installed."""
     try:
         import av  # noqa: F401
     except ImportError:
-        raise ExportError("mp4 films need PyAV: pip install av (or ask for a .gif)") from None
+        raise ExportError("mp4 videos need PyAV: pip install av (or ask for a .gif)") from None
 
 
 def _write_mp4(images: list[Image], path: Path, fps: int) -> None:
+    """Write the images as H.264."""
     import av
 
-    height, width = (side // 2 * 2 for side in images[0].shape[:2])  # yuv420p wants even sides
-    with av.open(str(path), "w") as film:
-        stream = film.add_stream("libx264", rate=fps)
+    height, width = (side // 2 * 2 for side in images[0].shape[:2])  # yuv420p needs even sides
+    with av.open(str(path), "w") as video:
+        stream = video.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for image in images:
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(image[:height, :width]), format="rgb24"
             )
             for packet in stream.encode(frame):
-                film.mux(packet)
+                video.mux(packet)
         for packet in stream.encode():
-            film.mux(packet)
+            video.mux(packet)

@@ -1,6 +1,7 @@
 """From a density field to triangle meshes and their files."""
 
+from dfast.mesh.density_grid import DensityField
 from dfast.mesh.extract import extract_mesh
 from dfast.mesh.mesh import Mesh
 
-__all__ = ["Mesh", "extract_mesh"]
+__all__ = ["DensityField", "Mesh", "extract_mesh"]

@@ -7,27 +7,41 @@ import torch
 
 from dfast._numbers import whole
 from dfast.errors import ExportError
+from dfast.mesh.components import drop_small_components
 from dfast.mesh.density_grid import DensityField, density_grid, device_of, query, silhouette_level
 from dfast.mesh.mesh import Mesh
-from dfast.mesh.surface_nets import closed_surface, drop_specks
+from dfast.mesh.surface_nets import closed_surface
 
 
 def extract_mesh(
-    solid: DensityField, *, resolution: int = 128, level: float | None = None, keep: float = 0.03
+    density_field: DensityField,
+    *,
+    resolution: int = 128,
+    level: float | None = None,
+    keep: float = 0.03,
 ) -> Mesh:
-    """The surface of a result as a closed mesh with the field's albedo at its vertices.
+    """Extract the surface of a field as a closed mesh with the field's albedo at its vertices.
 
-    resolution: cells along each side of the cube [-1, 1]^3 (8..512). level: density of the surface;
-    by default the one whose silhouettes match the rendered ones. keep: components smaller than this
-    share of the largest one's area are dropped as specks, as are closed cavities that cannot be
-    seen. Raises ExportError when there is no surface at that level.
+    Args:
+        density_field: a result, or any object with the methods `density` and `albedo`.
+        resolution: cells along each side of the cube [-1, 1]^3, 8 to 512.
+        level: density at the surface; by default the one whose silhouettes match the rendered
+            ones best.
+        keep: components with less than this fraction of the largest one's area are dropped, as are
+            closed cavities, which cannot be seen.
+
+    Returns:
+        The mesh, in world axes.
+
+    Raises:
+        ExportError: if an argument is out of range, or if there is no surface at that level.
     """
     cells = whole(resolution)
     if cells is None or not 8 <= cells <= 512:
         raise ExportError(f"resolution must be in 8..512, got {resolution!r}")
     if level is not None and not level > 0:
         raise ExportError(f"level must be a positive density, got {level}")
-    density = density_grid(solid, cells)
+    density = density_grid(density_field, cells)
     top = float(density.max())
     if level is not None and 0 < top <= level:
         raise ExportError(f"level must be below the largest density, {top:.3g}, got {level:.3g}")
@@ -39,7 +53,7 @@ def extract_mesh(
             "the run came out empty, so train it again with another seed or more steps"
         )
     vertices, faces = closed_surface(density.numpy(), level)
-    vertices, faces = drop_specks(vertices, faces, keep)
+    vertices, faces = drop_small_components(vertices, faces, keep)
     points = torch.from_numpy(vertices)
-    colors = query(solid.albedo, points, device_of(solid)).clamp(0, 1).numpy()
+    colors = query(density_field.albedo, points, device_of(density_field)).clamp(0, 1).numpy()
     return Mesh(vertices, faces, colors.astype(np.float32), level)

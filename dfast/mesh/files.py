@@ -1,102 +1,58 @@
-"""Write meshes as GLB, PLY, OBJ and STL."""
+"""Write meshes, given as arrays, to files: GLB, PLY, OBJ and STL."""
 
 from __future__ import annotations
 
-import json
-import struct
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from dfast._files import replacing
+from dfast.errors import ExportError
+from dfast.mesh.arrays import Floats, Indices
+from dfast.mesh.gltf import glb_bytes
+
+if TYPE_CHECKING:
+    import trimesh
 
 FORMATS = (".glb", ".ply", ".obj", ".stl")
 
-# Constants of OpenGL that glTF 2.0 uses for component types and buffer targets.
-UNSIGNED_SHORT, UNSIGNED_INT, FLOAT = 5123, 5125, 5126
-ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 
-
-def glb_bytes(
-    vertices: NDArray[np.float32],
-    normals: NDArray[np.float32],
-    colors: NDArray[np.float32],
-    faces: NDArray[np.int64],
-) -> bytes:
-    """Return a binary glTF 2.0 file: y up, front +z, rough material, linear vertex colours.
+def write_mesh(
+    path: str | Path, vertices: Floats, faces: Indices, colors: Floats, normals: Floats
+) -> Path:
+    """Write a mesh file, atomically.
 
     Args:
+        path: ends in one of `FORMATS`. A .glb file is turned to the axes of glTF (y up, front +z),
+            the others keep the world axes.
         vertices: [V, 3] in world axes.
-        normals: [V, 3] unit normals in world axes.
+        faces: [F, 3] indices, counterclockwise as seen from outside.
         colors: [V, 3] display RGB (sRGB) in [0, 1].
-        faces: [F, 3] indices, counterclockwise from outside.
+        normals: [V, 3] unit normals in world axes; only .glb files store them.
+
+    Returns:
+        The path.
+
+    Raises:
+        ExportError: if the path has another ending.
     """
-    turn = [1, 2, 0]  # glTF (x, y, z) = world (y, z, x), a rotation
-    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-    rgba = np.full((len(vertices), 4), 65535, np.uint16)
-    rgba[:, :3] = np.rint(np.clip(linear, 0, 1) * 65535)
-    position = np.ascontiguousarray(vertices[:, turn], np.float32)
-    arrays: list[tuple[NDArray[Any], int, str, int, dict[str, Any]]] = [
-        (
-            position,
-            FLOAT,
-            "VEC3",
-            ARRAY_BUFFER,
-            {"min": position.min(0).tolist(), "max": position.max(0).tolist()},
-        ),
-        (np.ascontiguousarray(normals[:, turn]), FLOAT, "VEC3", ARRAY_BUFFER, {}),
-        (rgba, UNSIGNED_SHORT, "VEC4", ARRAY_BUFFER, {"normalized": True}),
-        (faces.astype(np.uint32).ravel(), UNSIGNED_INT, "SCALAR", ELEMENT_ARRAY_BUFFER, {}),
-    ]
-    accessors, views, blob = [], [], b""
-    for index, (array, component, shape, target, more) in enumerate(arrays):
-        data = array.tobytes()
-        views.append(
-            {"buffer": 0, "byteOffset": len(blob), "byteLength": len(data), "target": target}
-        )
-        accessors.append(
-            {
-                "bufferView": index,
-                "componentType": component,
-                "count": len(array),
-                "type": shape,
-                **more,
-            }
-        )
-        blob += data  # every array is a multiple of four bytes long
-    scene = {
-        "asset": {"version": "2.0", "generator": "dfast"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "object"}],
-        "meshes": [
-            {
-                "primitives": [
-                    {
-                        "attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2},
-                        "indices": 3,
-                        "material": 0,
-                        "mode": 4,
-                    }
-                ]
-            }
-        ],
-        "materials": [
-            {
-                "name": "matt",
-                "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
-            }
-        ],
-        "accessors": accessors,
-        "bufferViews": views,
-        "buffers": [{"byteLength": len(blob)}],
-    }
-    text = json.dumps(scene, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(blob))
-    return (
-        header
-        + struct.pack("<I4s", len(text), b"JSON")
-        + text
-        + struct.pack("<I4s", len(blob), b"BIN\0")
-        + blob
-    )
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise ExportError(f"path must end in one of {', '.join(FORMATS)}, got {str(path)!r}")
+    with replacing(path) as temporary:
+        if suffix == ".glb":
+            temporary.write_bytes(glb_bytes(vertices, normals, colors, faces))
+        else:
+            to_trimesh(vertices, faces, colors).export(temporary)
+    return path
+
+
+def to_trimesh(vertices: Floats, faces: Indices, colors: Floats) -> trimesh.Trimesh:
+    """Return a `trimesh.Trimesh` of vertices [V, 3], faces [F, 3] and vertex colours [V, 3]."""
+    import trimesh
+
+    rgba = np.full((len(vertices), 4), 255, np.uint8)
+    rgba[:, :3] = np.rint(colors * 255)
+    return trimesh.Trimesh(vertices, faces, vertex_colors=rgba, process=False)

@@ -1,4 +1,4 @@
-"""The object: a hash grid and a small MLP from a world point to density and albedo.
+"""A hash grid and a small MLP from a world point to density and albedo.
 
 The work is done by the fused op `dfast.ops.field`, which has the formulas. Where that cannot run
 (see `Field.fused`) the hash-grid ops and torch's matrix products take its place: the gradient then
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from dfast.ops import transforms
 from dfast.ops.field import EXP_LIMIT, FieldSample, FieldSpec, unsupported
 from dfast.ops.field import field as fused_field
 from dfast.ops.hashgrid import hash_encode, hash_encode_grad
@@ -25,12 +26,17 @@ class Field(nn.Module):
     """Parameters: table [entries, F] and mlp [P], all weights and biases in one (see `FieldSpec`).
 
     Points are world points in the unit sphere; outside the cube [-1, 1]^3 the table is read at its
-    border.
+    border. Under autocast the field still computes and returns the dtype of its parameters.
+
+    >>> field = Field()
+    >>> density, albedo, _ = field(torch.rand(2, 5, 3))
+    >>> list(density.shape), list(albedo.shape)
+    ([2, 5], [2, 5, 3])
     """
 
     def __init__(
         self,
-        spec: FieldSpec,
+        spec: FieldSpec | None = None,
         *,
         precision: Literal["auto", "half", "float"] = "auto",
         normals: Literal["analytic", "finite"] = "analytic",
@@ -40,7 +46,8 @@ class Field(nn.Module):
         """Make a field with random parameters.
 
         Args:
-            spec: shape of the hash grid and of the MLP, activations, and the initial blob.
+            spec: shape of the hash grid and of the MLP, activations, and the initial blob; None
+                for the defaults of `FieldSpec`.
             precision: "half" reads a half copy of the table, on CUDA with the MLP on tensor cores;
                 gradients still go to the float32 master. "auto" is half on CUDA if the fused
                 kernel takes the shape, else "float".
@@ -49,13 +56,14 @@ class Field(nn.Module):
             generator: draws the parameters, on the host.
         """
         super().__init__()
-        self.spec = spec
+        self.spec = spec = FieldSpec() if spec is None else spec
         self.precision, self.normals, self.finite_step = precision, normals, finite_step
         self.table = nn.Parameter(torch.empty(spec.grid.entries, spec.grid.features))
         self.mlp = nn.Parameter(torch.empty(spec.parameters))
         self.register_buffer("storage", None, persistent=False)
         self.storage: Tensor | None
         self._warned = False
+        self._half_of: tuple[int, int] | None = None
         self.reset(generator)
 
     @property
@@ -85,6 +93,8 @@ class Field(nn.Module):
     def reads_half(self) -> bool:
         """Whether the table is read in half precision."""
         precision = self.precision
+        if transforms.active():  # the copy has neither tangents nor the dimensions of vmap
+            return False
         if precision == "auto":
             return self.table.is_cuda and self._obstacle(half=True) is None
         return precision == "half" and self.table.dtype == torch.float32
@@ -102,15 +112,30 @@ class Field(nn.Module):
 
     @torch.no_grad()
     def refresh_storage(self) -> None:
-        """Bring the half-precision copy up to date; call after the table changed or moved."""
+        """Bring the half-precision copy up to date, in place if it is there.
+
+        Reading it does so as well where the table changed since. Call this before a CUDA graph is
+        recorded that reads the field.
+        """
         if not self.reads_half:
             self.storage = None
-        elif self._stale():
+            return
+        if self._missing():
             self.storage = self.table.half()
         elif self.storage is not None:
             self.storage.copy_(self.table)
+        self._half_of = self._versions()
 
-    def _stale(self) -> bool:
+    def _versions(self) -> tuple[int, int]:
+        """Return the identity of the table and its version less that of the half copy.
+
+        Every write in place raises a tensor's version by one. An optimiser that keeps the copy up
+        to date writes both and changes nothing here; another one writes the table alone.
+        """
+        copy = 0 if self.storage is None else self.storage._version
+        return id(self.table), self.table._version - copy
+
+    def _missing(self) -> bool:
         """Whether there is no half copy where the table is."""
         s = self.storage
         return s is None or s.device != self.table.device or s.dtype != torch.float16
@@ -119,7 +144,9 @@ class Field(nn.Module):
         """The half copy to read in place of the table, if that is how it is read."""
         if not self.reads_half:
             return None
-        if self._stale():
+        if torch.compiler.is_compiling():
+            return self.storage
+        if self._missing() or self._half_of != self._versions():
             self.refresh_storage()
         return self.storage
 
@@ -131,15 +158,43 @@ class Field(nn.Module):
         want_gradient: bool = False,
         count: Tensor | None = None,
     ) -> FieldSample:
-        """Density, albedo and, if asked for, the gradient at x [N,3].
+        """Return density and albedo at points and, if `want_gradient`, the density's gradient.
 
-        level_weights: [L] in [0, 1] or None for all ones; count: int64 [1], how many of the points
-        there really are: rows of the results past it are undefined. Differentiable once more in
-        every parameter, gradient included; x itself is taken as constant.
+        Differentiable in every parameter through all results; x is a constant. torch.func works on
+        the parameters, in forward mode on x too.
+
+        Args:
+            x: [..., 3] world points.
+            level_weights: [L] in [0, 1], or None for all ones.
+            want_gradient: whether to compute the gradient of the density's logit.
+            count: int64 [1] or None: how many of N points [N, 3] there really are. Rows of the
+                results past it are undefined.
+
+        Returns:
+            density [...], albedo [..., 3] and gradient [..., 3] or None.
         """
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                weights = None if level_weights is None else level_weights.to(self.table.dtype)
+                return self(
+                    x.to(self.table.dtype),
+                    level_weights=weights,
+                    want_gradient=want_gradient,
+                    count=count,
+                )
+        if x.dim() != 2:
+            flat = self(
+                x.reshape(-1, 3),
+                level_weights=level_weights,
+                want_gradient=want_gradient,
+                count=count,
+            )
+            shape = x.shape[:-1]
+            gradient = None if flat.gradient is None else flat.gradient.view(*shape, 3)
+            return FieldSample(flat[0].view(shape), flat.albedo.view(*shape, 3), gradient)
         storage = self._rows()
         obstacle = self._obstacle(storage is not None)
-        if obstacle is None:
+        if obstacle is None and not transforms.forward_mode():
             return fused_field(
                 x,
                 self.table,
@@ -150,8 +205,9 @@ class Field(nn.Module):
                 count=count,
                 want_gradient=want_gradient,
             )
-        self._explain(obstacle)
-        return self._general(x.detach(), storage, level_weights, want_gradient, count)
+        if obstacle is not None:
+            self._explain(obstacle)
+        return self._general(transforms.constant(x), storage, level_weights, want_gradient, count)
 
     @torch.no_grad()
     def density(self, x: Tensor, level_weights: Tensor | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -35,7 +36,17 @@ class OccupancyGrid(nn.Module):
     """A decaying maximum of the density in each cell, and the bitfield of cells to march through.
 
     Cells that do not touch the scene's sphere are empty for good. The others count as occupied
-    until they are visited for the first time. Nothing here waits for the device.
+    until they are visited for the first time. Nothing here waits for the device. Call `update`
+    every few training steps: a cell whose density vanishes is emptied after
+    ``log(density / threshold) / log(1 / decay)`` visits, and is visited in every ``1 / fraction``
+    updates. With the defaults an untrained density of 1 is forgotten in three visits or six
+    updates.
+
+    >>> grid = OccupancyGrid(16)
+    >>> for _ in range(20):
+    ...     grid.update(lambda x: 10.0 * (x.norm(dim=-1) < 0.5))
+    >>> float(grid.occupancy()) < 0.3
+    True
 
     Attributes:
         density: float32 [resolution**3], x slowest; per unit length, -1 where never visited.
@@ -50,8 +61,8 @@ class OccupancyGrid(nn.Module):
         self,
         resolution: int = 64,
         radius: float = 1.0,
-        decay: float = 0.95,
-        threshold: float = 0.5,
+        decay: float = 0.6,
+        threshold: float | None = None,
         *,
         device: torch.device | str | None = None,
     ) -> None:
@@ -63,7 +74,7 @@ class OccupancyGrid(nn.Module):
             decay: factor in (0, 1] on a cell's density at each visit.
             threshold: density per unit length above which a cell is occupied; half the mean density
                 of the visited cells where that is lower, so that a thin field is not emptied at
-                once.
+                once. None for the density that absorbs 1 % of the light along a cell's side.
             device: where the buffers live.
 
         Raises:
@@ -76,14 +87,12 @@ class OccupancyGrid(nn.Module):
             raise ValueError(f"radius must be positive, got {radius}")
         if not 0 < decay <= 1:
             raise ValueError(f"decay must be in (0, 1], got {decay}")
+        if threshold is None:
+            threshold = -math.log(0.99) * resolution / (2 * radius)
         if not threshold >= 0:
             raise ValueError(f"threshold must not be negative, got {threshold}")
-        self.resolution, self.radius, self.decay, self.threshold = (
-            resolution,
-            radius,
-            decay,
-            threshold,
-        )
+        self.resolution, self.radius = resolution, radius
+        self.decay, self.threshold = decay, threshold
         inside = self._inside(device)
         self.register_buffer("density", -inside.float())
         self.register_buffer("bits", pack_bits(inside.view([resolution] * 3)))
@@ -110,7 +119,7 @@ class OccupancyGrid(nn.Module):
         density_fn: Callable[[Tensor], Tensor],
         generator: torch.Generator | None = None,
         *,
-        fraction: float = 0.25,
+        fraction: float = 0.5,
         warmup: bool = False,
     ) -> None:
         """Visit some cells.
@@ -120,7 +129,7 @@ class OccupancyGrid(nn.Module):
         visited.
 
         Args:
-            density_fn: world points [N, 3] to density per unit length [N].
+            density_fn: world points [N, 3] to density per unit length [N] or [N, 1].
             generator: source of randomness, on any device (one on the grid's own device avoids a
                 copy).
             fraction: of the cells to visit, in (0, 1].
@@ -146,6 +155,8 @@ class OccupancyGrid(nn.Module):
         corner = torch.stack([cells // (n * n), cells // n % n, cells % n], -1)
         points = (corner + draw[:, :3]) * (2.0 * self.radius / n) - self.radius
         found = density_fn(points)
+        if found.shape == (runs, 1):
+            found = found[:, 0]
         if found.shape != (runs,):
             raise ValueError(f"density_fn must return [{runs}], got {list(found.shape)}")
         old = self.density[cells].clamp(min=0)

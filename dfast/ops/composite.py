@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast.ops import jvp_rules, transforms
 
 
 def composite(
@@ -26,7 +28,8 @@ def composite(
     without background, which the caller adds: ``color + (1 - opacity)[:, None] * background``.
 
     Differentiable once in ``tau`` and ``rgb``, through all four results. ``dt`` and ``t`` get no
-    gradient.
+    gradient. torch.func and forward mode work, first order. Under autocast 16-bit inputs are cast
+    to float32, which the results then have.
 
     Args:
         tau: [M] density per unit length, >= 0, float32 or float64.
@@ -46,9 +49,10 @@ def composite(
     """
     if not 0 <= early_stop < 1:
         raise ValueError(f"early_stop must be in [0, 1), got {early_stop}")
+    tau, dt, rgb, t = transforms.widen(tau, dt, rgb, t)
     tau = _native.contiguous("tau", tau, (None,), tau)
-    dt = _native.contiguous("dt", dt.detach(), tuple(tau.shape), tau)
-    t = _native.contiguous("t", t.detach(), tuple(tau.shape), tau)
+    dt = _native.contiguous("dt", transforms.constant(dt), tuple(tau.shape), tau)
+    t = _native.contiguous("t", transforms.constant(t), tuple(tau.shape), tau)
     rgb = _native.contiguous("rgb", rgb, (tau.shape[0], None), tau)
     if offsets.dtype != torch.int32 or offsets.dim() != 1 or offsets.shape[0] < 1:
         raise ValueError(
@@ -56,8 +60,8 @@ def composite(
         )
     if offsets.device != tau.device:
         raise ValueError(f"offsets must be on {tau.device}, got {offsets.device}")
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = _composite(
-        tau, dt, rgb, t, offsets.contiguous(), early_stop
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = transforms.call(
+        _composite, tau, dt, rgb, t, offsets.contiguous(), early_stop
     )
     return result
 
@@ -150,8 +154,8 @@ def _backward(
     d_weights: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
-    d_tau, d_rgb = _composite_backward(
-        *saved, d_color, d_depth, d_opacity, d_weights, ctx.early_stop
+    d_tau, d_rgb = transforms.call(
+        _composite_backward, *saved, d_color, d_depth, d_opacity, d_weights, ctx.early_stop
     )
     return (
         d_tau,
@@ -163,4 +167,15 @@ def _backward(
     )
 
 
-_composite.register_autograd(_backward, setup_context=_setup_context)
+def _jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: transforms.Tangents) -> Any:
+    return jvp_rules.composite(tangents[0], tangents[2], *inputs)
+
+
+transforms.register(
+    _composite,
+    differentiable=("tau", "rgb"),
+    setup_context=_setup_context,
+    backward=_backward,
+    jvp=_jvp,
+)
+transforms.register_backward(_composite_backward)

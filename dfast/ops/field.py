@@ -8,6 +8,7 @@ derivation of both orders is in csrc/ops/field.h.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dfast import _native
-from dfast.ops import hashgrid
+from dfast.ops import hashgrid, transforms
 from dfast.ops.hashgrid import GridSpec
 
 OUTPUTS = 4
@@ -64,7 +65,7 @@ class FieldSpec:
         ValueError: naming the member that is out of range.
     """
 
-    grid: GridSpec
+    grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     width: int = 64
     """of the hidden layers, 1..256"""
     layers: int = 2
@@ -177,7 +178,8 @@ def field(
     """Density, albedo and gradient at points.
 
     Differentiable once in ``table`` and ``mlp`` through all three results, which through the
-    gradient is the exact second order. x is a constant.
+    gradient is the exact second order. x is a constant. Reverse torch.func transforms and vmap
+    work; forward mode is refused. Under autocast 16-bit inputs are cast to float32.
 
     Args:
         x: [N, 3] world points, meant to lie in the cube [-1, 1]^3, float32 or float64 (CUDA:
@@ -203,6 +205,8 @@ def field(
         ValueError: on a wrong shape, dtype or device, naming the argument, or if ``unsupported``.
         RuntimeError: when differentiated a second time.
     """
+    x, table, mlp = transforms.widen(x, table, mlp)
+    level_weights = transforms.widen_optional(level_weights)
     hashgrid._check(x, table, spec.grid, level_weights, storage)
     _native.contiguous("mlp", mlp.detach(), (spec.parameters,), x)
     if count is not None and (
@@ -216,8 +220,11 @@ def field(
         raise ValueError(f"dfast.ops.field cannot take this: {reason}")
     numbers = [spec.density_scale, spec.density_bias, spec.blob_height, spec.blob_width]
     learns = torch.is_grad_enabled() and (table.requires_grad or mlp.requires_grad)
-    tau, albedo, gradient, _ = _field(
-        x.detach(), table, mlp, None if level_weights is None else level_weights.detach(), storage,
+    learns = learns or transforms.active()
+    constant = transforms.constant
+    tau, albedo, gradient, _ = transforms.call(
+        _field, constant(x), table, mlp,
+        None if level_weights is None else constant(level_weights), storage,
         count, _pack(spec), numbers, want_gradient,
         learns and x.device.type == "cuda",
     )  # fmt: skip
@@ -370,8 +377,16 @@ def _backward(
     if not ctx.want_gradient:
         d_gradient = None
     *tensors, saved = ctx.saved_tensors
-    d_table, d_mlp = _field_backward(
-        *tensors, ctx.net, ctx.numbers, saved, ctx.want_gradient, d_tau, d_albedo, d_gradient
+    d_table, d_mlp = transforms.call(
+        _field_backward,
+        *tensors,
+        ctx.net,
+        ctx.numbers,
+        saved,
+        ctx.want_gradient,
+        d_tau,
+        d_albedo,
+        d_gradient,
     )
     return (
         None,  # x
@@ -391,5 +406,17 @@ def _once(ctx: Any, *grads: Tensor | None) -> None:
     raise RuntimeError("dfast.ops.field.field is differentiable once, not twice")
 
 
-_field.register_autograd(_backward, setup_context=_setup_context)
-_field_backward.register_autograd(_once)
+def _no_jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    raise RuntimeError(
+        "dfast.ops.field has no forward-mode derivative; the module dfast.nn.Field has one"
+    )
+
+
+transforms.register(
+    _field,
+    differentiable=("table", "mlp"),
+    setup_context=_setup_context,
+    backward=_backward,
+    jvp=_no_jvp,
+)
+transforms.register_backward(_field_backward, _once)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast.ops import transforms
 
 
 def geglu(x: Tensor) -> Tensor:
@@ -29,7 +31,7 @@ def geglu(x: Tensor) -> Tensor:
         raise ValueError(f"x must have shape [..., 2 C], got {list(x.shape)}")
     if torch.is_grad_enabled() and x.requires_grad:
         raise ValueError("x must not require a gradient: geglu has none")
-    y: Tensor = _geglu(x.contiguous())
+    y: Tensor = transforms.call(_geglu, x.contiguous())
     return y
 
 
@@ -64,6 +66,7 @@ def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
     Raises:
         ValueError: on a wrong shape, dtype, device or factor, or a gradient asked for `bias`.
     """
+    a, b, bias = _same_dtype(a, b, bias)
     if a.ndim < 2:
         raise ValueError(f"a must have shape [B, C, ...], got {list(a.shape)}")
     if torch.is_grad_enabled() and bias.requires_grad:
@@ -77,8 +80,16 @@ def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
             f"b must be {a.dtype} {list(a.shape)} on {a.device} as a is, got {b.dtype} "
             f"{list(b.shape)} on {b.device}"
         )
-    y: Tensor = _merge(left, b.movedim(1, -1).contiguous(), bias, factor)
+    y: Tensor = transforms.call(_merge, left, b.movedim(1, -1).contiguous(), bias, factor)
     return y.movedim(-1, 1)
+
+
+def _same_dtype(a: Tensor, b: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all in the wider dtype of `a` and `b` if autocast is enabled, else as they are."""
+    if not torch.is_autocast_enabled(a.device.type):
+        return a, b, bias
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return a.to(dtype), b.to(dtype), bias.to(dtype)
 
 
 @torch.library.custom_op(
@@ -111,4 +122,17 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-_merge.register_autograd(_backward, setup_context=_setup_context)
+def _jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: transforms.Tangents) -> Any:
+    d_a, d_b = tangents[:2]
+    total = d_b if d_a is None else d_a if d_b is None else d_a + d_b
+    return None if total is None else total * inputs[3]
+
+
+transforms.register(_geglu)
+transforms.register(
+    _merge,
+    differentiable=("a", "b"),
+    setup_context=_setup_context,
+    backward=_backward,
+    jvp=_jvp,
+)

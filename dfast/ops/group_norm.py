@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast.ops import jvp_rules, transforms
 
 Activation = Literal["none", "silu", "gelu"]
 ACTIVATIONS = {"none": 0, "silu": 1, "gelu": 2}
@@ -35,7 +37,8 @@ def group_norm(
     computed from differences, so that a mean far from zero costs nothing; sums are taken in an
     order that never changes.
 
-    Differentiable once in `x`. The rest is taken for frozen, as a prior's weights are.
+    Differentiable once in `x`. The rest is taken for frozen, as a prior's weights are. Under
+    autocast the rest is cast to the dtype of `x`.
 
     Args:
         x: [B, C, ...], float16, bfloat16, float32 or float64. Channels-last memory (channels next
@@ -70,6 +73,10 @@ def group_norm(
         for name, tensor in frozen.items():
             if tensor is not None and tensor.requires_grad:
                 raise ValueError(f"{name} must not require a gradient: group_norm gives x's only")
+    if torch.is_autocast_enabled(x.device.type):
+        weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+        add = None if add is None else add.to(x.dtype)
+        scale_shift = None if scale_shift is None else scale_shift.to(x.dtype)
     weight = _native.contiguous("weight", weight, (channels,), x)
     bias = _native.contiguous("bias", bias, (channels,), x)
     if add is not None:
@@ -80,8 +87,8 @@ def group_norm(
         scale_shift = _native.contiguous("scale_shift", scale_shift, shape, x)
     pixels = x.movedim(1, -1)
     rows = pixels.reshape(batch, pixels.shape[1:-1].numel(), channels).contiguous()
-    y: Tensor = _group_norm(
-        rows, weight, bias, add, scale_shift, groups, eps, ACTIVATIONS[activation]
+    y: Tensor = transforms.call(
+        _group_norm, rows, weight, bias, add, scale_shift, groups, eps, ACTIVATIONS[activation]
     )[0]
     return y.view(pixels.shape).movedim(-1, 1)
 
@@ -175,7 +182,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 def _backward(ctx: Any, dy: Tensor | None, d_stats: None) -> tuple[Tensor | None, ...]:
     dx = None
     if dy is not None:
-        dx = _group_norm_backward(*ctx.saved_tensors, dy, ctx.groups, ctx.activation)
+        saved = ctx.saved_tensors
+        dx = transforms.call(_group_norm_backward, *saved, dy, ctx.groups, ctx.activation)
     return (
         dx,
         None,  # weight
@@ -188,4 +196,16 @@ def _backward(ctx: Any, dy: Tensor | None, d_stats: None) -> tuple[Tensor | None
     )
 
 
-_group_norm.register_autograd(_backward, setup_context=_setup_context)
+def _jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: transforms.Tangents) -> Any:
+    d_x = tangents[0]
+    return None if d_x is None else jvp_rules.group_norm(d_x, *inputs), None  # stats
+
+
+transforms.register(
+    _group_norm,
+    differentiable=("x",),
+    setup_context=_setup_context,
+    backward=_backward,
+    jvp=_jvp,
+)
+transforms.register_backward(_group_norm_backward)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast.ops import transforms
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class GridSpec:
     """cells a side of the finest level, base_resolution..65536"""
     interpolation: Literal["linear", "smoothstep"] = "linear"
     """smoothstep has a continuous gradient, zero at cell faces; linear's jumps there"""
+    dimensions: Literal[2, 3] = 3
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -133,8 +135,11 @@ def hash_encode(
     Raises:
         ValueError: on a wrong shape, dtype or device, naming the argument.
     """
+    x, table = transforms.widen(x, table)
+    level_weights = transforms.widen_optional(level_weights)
     _check(x, table, spec, level_weights, storage)
-    return _encode(x, table, _pack(spec), level_weights, storage)
+    out: Tensor = transforms.call(_encode, x, table, _pack(spec), level_weights, storage)
+    return out
 
 
 def hash_encode_grad(
@@ -160,9 +165,12 @@ def hash_encode_grad(
         ValueError: on a wrong shape, dtype or device, naming the argument.
         RuntimeError: when differentiated a second time.
     """
+    x, table, a = transforms.widen(x, table, a)
+    level_weights = transforms.widen_optional(level_weights)
     _check(x, table, spec, level_weights, storage)
     _native.contiguous("a", a, (x.shape[0], spec.outputs), x)
-    return _encode_grad(x, table, a, _pack(spec), level_weights, storage)
+    g: Tensor = transforms.call(_encode_grad, x, table, a, _pack(spec), level_weights, storage)
+    return g
 
 
 def _check(
@@ -368,9 +376,9 @@ def _encode_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, table, level_weights, storage = ctx.saved_tensors
     dx = dtable = None
     if ctx.needs_input_grad[0]:
-        dx = _encode_grad(x, table, grad, ctx.grid, level_weights, storage)
+        dx = transforms.call(_encode_grad, x, table, grad, ctx.grid, level_weights, storage)
     if ctx.needs_input_grad[1]:
-        dtable = _scatter(x, grad, None, None, ctx.grid, level_weights)
+        dtable = transforms.call(_scatter, x, grad, None, None, ctx.grid, level_weights)
     return dx, dtable, None, None, None  # grid, level_weights, storage
 
 
@@ -383,11 +391,11 @@ def _encode_grad_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
     x, table, a, level_weights, storage = ctx.saved_tensors
     dx = dtable = da = None
     if ctx.needs_input_grad[0]:
-        dx = _hvp(x, table, a, u, ctx.grid, level_weights, storage)
+        dx = transforms.call(_hvp, x, table, a, u, ctx.grid, level_weights, storage)
     if ctx.needs_input_grad[1]:
-        dtable = _scatter(x, None, u, a, ctx.grid, level_weights)
+        dtable = transforms.call(_scatter, x, None, u, a, ctx.grid, level_weights)
     if ctx.needs_input_grad[2]:
-        da = _jvp(x, table, u, ctx.grid, level_weights, storage)
+        da = transforms.call(_jvp, x, table, u, ctx.grid, level_weights, storage)
     return dx, dtable, da, None, None, None  # grid, level_weights, storage
 
 
@@ -403,9 +411,9 @@ def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, d0, level_weights = ctx.saved_tensors
     dx = dd0 = None
     if ctx.needs_input_grad[0]:
-        dx = _encode_grad(x, grad, d0, ctx.grid, level_weights, None)
+        dx = transforms.call(_encode_grad, x, grad, d0, ctx.grid, level_weights, None)
     if ctx.needs_input_grad[1]:
-        dd0 = _encode(x, grad, ctx.grid, level_weights, None)
+        dd0 = transforms.call(_encode, x, grad, ctx.grid, level_weights, None)
     return dx, dd0, None, None, None, None  # u, a0, grid, level_weights
 
 
@@ -413,8 +421,94 @@ def _no_third_order(ctx: Any, *grads: Tensor) -> None:
     raise RuntimeError("dfast.ops.hashgrid.hash_encode_grad is differentiable once, not twice")
 
 
-_encode.register_autograd(_encode_backward, setup_context=_encode_setup)
-_encode_grad.register_autograd(_encode_grad_backward, setup_context=_encode_grad_setup)
-_scatter.register_autograd(_scatter_backward, setup_context=_scatter_setup)
-_jvp.register_autograd(_no_third_order)
-_hvp.register_autograd(_no_third_order)
+# Forward mode, with t the tangents. Both orders are linear in everything but x:
+#   e:   J tx + encode(tT)
+#   g:   H tx + encode_grad(tT, a) + encode_grad(T, ta)
+#   scatter(d0):  scatter(tx, d0) + scatter(td0)
+
+
+def _sum(*terms: Tensor | None) -> Tensor | None:
+    """Return the sum of those that are there."""
+    total = None
+    for term in terms:
+        if term is not None:
+            total = term if total is None else total + term
+    return total
+
+
+def _encode_jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    x, table, grid, level_weights, storage = inputs
+    tx, ttable, *_ = tangents
+    call, rest = transforms.call, (grid, level_weights)
+    return _sum(
+        None if tx is None else call(_jvp, x, table, tx, *rest, storage),
+        None if ttable is None else call(_encode, x, ttable, *rest, None),
+    )
+
+
+def _encode_grad_jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    x, table, a, grid, level_weights, storage = inputs
+    tx, ttable, ta, *_ = tangents
+    call, rest = transforms.call, (grid, level_weights)
+    return _sum(
+        None if tx is None else call(_hvp, x, table, a, tx, *rest, storage),
+        None if ttable is None else call(_encode_grad, x, ttable, a, *rest, None),
+        None if ta is None else call(_encode_grad, x, table, ta, *rest, storage),
+    )
+
+
+def _scatter_jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    x, d0, u, a0, *rest = inputs
+    tx, td0, tu, ta0, *_ = tangents
+    if u is not None and tx is not None:
+        _no_third_order(None)
+    call = transforms.call
+    return _sum(
+        None if tx is None else call(_scatter, x, None, tx, d0, *rest),
+        None if td0 is None else call(_scatter, x, td0, None, None, *rest),
+        None if tu is None else call(_scatter, x, None, tu, a0, *rest),
+        None if ta0 is None else call(_scatter, x, None, u, ta0, *rest),
+    )
+
+
+def _fold(op: Any, points: Sequence[int]) -> transforms.VmapRule:
+    """Return the rule that runs batches of points through one table as one list of points."""
+
+    def rule(batch: int, in_dims: Sequence[Any], args: Sequence[Any]) -> Any:
+        if any(isinstance(dim, int) for i, dim in enumerate(in_dims) if i not in points):
+            return None
+        flat = list(args)
+        for i in points:
+            dim, rows = in_dims[i], args[i]
+            rows = rows.movedim(dim, 0) if isinstance(dim, int) else rows.expand(batch, -1, -1)
+            flat[i] = rows.flatten(0, 1)
+        return transforms.call(op, *flat).unflatten(0, (batch, -1)), 0
+
+    return rule
+
+
+transforms.register(
+    _encode,
+    differentiable=("x", "table"),
+    setup_context=_encode_setup,
+    backward=_encode_backward,
+    jvp=_encode_jvp,
+    vmap=_fold(_encode, (0,)),
+)
+transforms.register(
+    _encode_grad,
+    differentiable=("x", "table", "a"),
+    setup_context=_encode_grad_setup,
+    backward=_encode_grad_backward,
+    jvp=_encode_grad_jvp,
+    vmap=_fold(_encode_grad, (0, 2)),
+)
+transforms.register(
+    _scatter,
+    differentiable=("x", "d0", "u", "a0"),
+    setup_context=_scatter_setup,
+    backward=_scatter_backward,
+    jvp=_scatter_jvp,
+)
+transforms.register_backward(_jvp, _no_third_order, vmap=_fold(_jvp, (0, 2)))
+transforms.register_backward(_hvp, _no_third_order, vmap=_fold(_hvp, (0, 2, 3)))

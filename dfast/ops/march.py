@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast.ops import transforms
 
 
 class Samples(NamedTuple):
@@ -99,11 +101,15 @@ def march(
         raise ValueError(f"growth must be finite and not negative, got {growth}")
     if capacity is not None and not 0 <= capacity < 2**31:
         raise ValueError(f"capacity must be in [0, 2**31), got {capacity}")
-    origins = _native.contiguous("origins", origins.detach(), (None, 3), origins)
+    origins, directions = transforms.widen(origins, directions)
+    jitter = transforms.widen_optional(jitter)
+    origins = _native.contiguous("origins", transforms.constant(origins), (None, 3), origins)
     rays = origins.shape[0]
-    directions = _native.contiguous("directions", directions.detach(), (rays, 3), origins)
+    directions = _native.contiguous(
+        "directions", transforms.constant(directions), (rays, 3), origins
+    )
     if jitter is not None:
-        jitter = _native.contiguous("jitter", jitter.detach(), (rays,), origins)
+        jitter = _native.contiguous("jitter", transforms.constant(jitter), (rays,), origins)
     if bits.dtype != torch.uint8 or bits.shape != (resolution**3 // 8,):
         raise ValueError(
             f"bits must be uint8 [{resolution**3 // 8}] for resolution {resolution}, "
@@ -112,7 +118,9 @@ def march(
     if bits.device != origins.device:
         raise ValueError(f"bits must be on {origins.device}, got {bits.device}")
     return Samples(
-        *_march(origins, directions, bits, jitter, resolution, radius, step, growth, capacity)
+        *transforms.call(
+            _march, origins, directions, bits, jitter, resolution, radius, step, growth, capacity
+        )
     )
 
 
@@ -188,3 +196,10 @@ def _(  # type: ignore[no-untyped-def]
         origins.new_empty(1, dtype=torch.bool),
         origins.new_empty(1, dtype=torch.int64),
     )
+
+
+def _no_vmap(batch: int, in_dims: Sequence[Any], args: Sequence[Any]) -> Any:
+    raise RuntimeError("dfast.ops.march takes any number of rays: pass them flat instead of vmap")
+
+
+transforms.register(_march, vmap=_no_vmap)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast.ops import transforms
 
 
 def pixel_rays(
@@ -30,11 +31,12 @@ def pixel_rays(
     """
     if resolution < 1:
         raise ValueError(f"resolution must be positive, got {resolution}")
-    origin = _native.contiguous("origin", origin.detach(), (None, 3), origin)
+    origin, rotation, fov = transforms.widen(origin, rotation, fov)
+    origin = _native.contiguous("origin", transforms.constant(origin), (None, 3), origin)
     views = origin.shape[0]
-    rotation = _native.contiguous("rotation", rotation.detach(), (views, 3, 3), origin)
-    fov = _native.contiguous("fov", fov.detach(), (views,), origin)
-    result: tuple[Tensor, Tensor] = _pixel_rays(origin, rotation, fov, resolution)
+    rotation = _native.contiguous("rotation", transforms.constant(rotation), (views, 3, 3), origin)
+    fov = _native.contiguous("fov", transforms.constant(fov), (views,), origin)
+    result: tuple[Tensor, Tensor] = transforms.call(_pixel_rays, origin, rotation, fov, resolution)
     return result
 
 
@@ -55,3 +57,6 @@ def _pixel_rays(
 def _(origin, rotation, fov, resolution):  # type: ignore[no-untyped-def]
     origins = origin.new_empty(origin.shape[0] * resolution**2, 3)
     return origins, torch.empty_like(origins)
+
+
+transforms.register(_pixel_rays)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast.ops import jvp_rules, transforms
 
 
 def shade(
@@ -51,21 +53,35 @@ def shade(
     """
     if not eps > 0:
         raise ValueError(f"eps must be positive, got {eps}")
+    gradient, albedo, position = transforms.widen(gradient, albedo, position)
     gradient = _native.contiguous("gradient", gradient, (None, 3), gradient)
     samples = gradient.shape[0]
     albedo = _native.contiguous("albedo", albedo, (samples, 3), gradient)
-    position = _native.contiguous("position", position.detach(), (samples, 3), gradient)
-    light = _native.contiguous("light_position", light_position.detach(), (None, 3), gradient)
+    position = _native.contiguous("position", transforms.constant(position), (samples, 3), gradient)
+    light = _native.contiguous(
+        "light_position", transforms.constant(light_position), (None, 3), gradient
+    )
     views = light.shape[0]
-    ambient = _native.contiguous("ambient", ambient.detach(), (views,), gradient)
-    diffuse = _native.contiguous("diffuse", diffuse.detach(), (views,), gradient)
-    textureless = _native.contiguous("textureless", textureless.detach(), (views,), gradient)
+    ambient = _native.contiguous("ambient", transforms.constant(ambient), (views,), gradient)
+    diffuse = _native.contiguous("diffuse", transforms.constant(diffuse), (views,), gradient)
+    textureless = _native.contiguous(
+        "textureless", transforms.constant(textureless), (views,), gradient
+    )
     if view.dtype != torch.int32 or view.shape != (samples,):
         raise ValueError(f"view must be int32 [{samples}], got {view.dtype} {list(view.shape)}")
     if view.device != gradient.device:
         raise ValueError(f"view must be on {gradient.device}, got {view.device}")
-    result: tuple[Tensor, Tensor] = _shade(
-        gradient, albedo, position, light, ambient, diffuse, textureless, view.contiguous(), eps
+    result: tuple[Tensor, Tensor] = transforms.call(
+        _shade,
+        gradient,
+        albedo,
+        position,
+        light,
+        ambient,
+        diffuse,
+        textureless,
+        view.contiguous(),
+        eps,
     )
     return result
 
@@ -165,7 +181,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 def _backward(ctx: Any, d_rgb: Tensor | None, d_normal: Tensor | None) -> tuple[Tensor | None, ...]:
-    d_gradient, d_albedo = _shade_backward(*ctx.saved_tensors, d_rgb, d_normal, ctx.eps)
+    d_gradient, d_albedo = transforms.call(
+        _shade_backward, *ctx.saved_tensors, d_rgb, d_normal, ctx.eps
+    )
     return (
         d_gradient,
         d_albedo,
@@ -179,4 +197,15 @@ def _backward(ctx: Any, d_rgb: Tensor | None, d_normal: Tensor | None) -> tuple[
     )
 
 
-_shade.register_autograd(_backward, setup_context=_setup_context)
+def _jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: transforms.Tangents) -> Any:
+    return jvp_rules.shade(tangents[0], tangents[1], *inputs)[2:]
+
+
+transforms.register(
+    _shade,
+    differentiable=("gradient", "albedo"),
+    setup_context=_setup_context,
+    backward=_backward,
+    jvp=_jvp,
+)
+transforms.register_backward(_shade_backward)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast.ops import jvp_rules, transforms
 from dfast.ops.march import Samples
 
 
@@ -77,11 +79,13 @@ def shade_composite(
         raise ValueError(f"early_stop must be in [0, 1), got {early_stop}")
     if not eps > 0:
         raise ValueError(f"eps must be positive, got {eps}")
+    tau, albedo = transforms.widen(tau, albedo)
+    gradient = transforms.widen_optional(gradient)
     tau = _native.contiguous("tau", tau, (None,), tau)
     count = tau.shape[0]
 
     def constant(name: str, values: Tensor, *shape: int | None) -> Tensor:
-        return _native.contiguous(name, values.detach(), shape, tau)
+        return _native.contiguous(name, transforms.constant(*transforms.widen(values)), shape, tau)
 
     albedo = _native.contiguous("albedo", albedo, (count, 3), tau)
     if gradient is not None:
@@ -103,7 +107,8 @@ def shade_composite(
     elif rays and (views == 0 or rays % views):
         raise ValueError(f"view is needed: {rays} rays are not an equal share for {views} views")
     return RaySums(
-        *_shade_composite(
+        *transforms.call(
+            _shade_composite,
             tau, albedo, gradient, x, t, dt, offsets, directions, view, light, ambient, diffuse,
             textureless, background, early_stop, eps,
         )
@@ -244,7 +249,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
-    d_tau, d_albedo, d_gradient = _shade_composite_backward(*saved, ctx.early_stop, ctx.eps, *grads)
+    d_tau, d_albedo, d_gradient = transforms.call(
+        _shade_composite_backward, *saved, ctx.early_stop, ctx.eps, *grads
+    )
     return (
         d_tau,
         d_albedo,
@@ -253,4 +260,15 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     )
 
 
-_shade_composite.register_autograd(_backward, setup_context=_setup_context)
+def _jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: transforms.Tangents) -> Any:
+    return jvp_rules.shade_composite(tangents[0], tangents[1], tangents[2], *inputs)
+
+
+transforms.register(
+    _shade_composite,
+    differentiable=("tau", "albedo", "gradient"),
+    setup_context=_setup_context,
+    backward=_backward,
+    jvp=_jvp,
+)
+transforms.register_backward(_shade_composite_backward)

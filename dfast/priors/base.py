@@ -21,7 +21,7 @@ Condition = Literal["text", "negative", "null", "perp_neg_front", "perp_neg_side
 "text": the prompt, with the view of each camera. "negative": the negative prompt, or the empty
 prompt if there is none; classifier-free guidance moves away from it. "null": the empty prompt.
 "perp_neg_front" and "perp_neg_side": the prompt with the two views that Perp-Neg moves away from,
-see `dfast.scene.views.against`.
+see `dfast.scene.views.perp_neg_views`.
 """
 
 

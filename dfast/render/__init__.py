@@ -1,6 +1,7 @@
-"""From a scene to images: the volume renderer and what it returns."""
+"""From a scene to images: the volume renderer, its options, and what it returns."""
 
-from dfast.render.outputs import RayRender, Rendered
+from dfast.render.options import RenderOptions
+from dfast.render.outputs import RayRender, Rendering
 from dfast.render.volume import render, render_rays
 
-__all__ = ["RayRender", "Rendered", "render", "render_rays"]
+__all__ = ["RayRender", "RenderOptions", "Rendering", "render", "render_rays"]

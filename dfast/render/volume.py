@@ -1,7 +1,7 @@
-"""From a field to pictures: march, evaluate, shade and composite.
+"""Volume rendering: march rays, evaluate the field, shade and composite.
 
-`render_rays` works on flat rays [R] and `render` on cameras. Both are differentiable in the field's
-and the background's parameters; cameras and lights are constants.
+`render_rays` takes rays and `render` takes cameras. Both are differentiable in the parameters of
+the field, and `render` in those of the background; cameras and lights are constants.
 """
 
 from __future__ import annotations
@@ -9,133 +9,132 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfast.config import MarchConfig
-from dfast.nn.field import Field
-from dfast.nn.occupancy import OccupancyGrid
 from dfast.ops.march import march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade_composite import shade_composite
-from dfast.render.outputs import RayRender, Rendered
-from dfast.scene.background import Background
+from dfast.render.options import RenderOptions
+from dfast.render.outputs import RayRender, Rendering
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
+from dfast.scene.rays import RayBatch
+from dfast.scene.scene import Scene
 
 RADIUS = 1.0
-"""Of the sphere at the origin that holds the object."""
+"""Radius of the sphere at the origin that holds the object, world units."""
 
 
 def render_rays(
-    field: Field,
-    occupancy: OccupancyGrid,
-    origins: Tensor,
-    directions: Tensor,
-    view: Tensor | None,
-    shading: Lighting,
-    config: MarchConfig,
+    scene: Scene,
+    rays: RayBatch,
+    lighting: Lighting,
+    options: RenderOptions,
     *,
     background: Tensor | None = None,
-    level_weights: Tensor | None = None,
-    jitter: Tensor | None = None,
-    capacity: int | None = None,
-    want_normals: bool = False,
-    normal_picture: bool = False,
 ) -> RayRender:
-    """Render rays origins, directions [R,3] (unit) of views [R] int32, which index the lights of
-    `shading`; view None gives each view an equal share of neighbouring rays.
+    """Render rays.
 
-    background: [B,3] constant colours behind the object, None for none; jitter: [R] in [0, 1)
-    shifts each ray's samples by a fraction of a step, None by a half; capacity: see `march`.
-    Normals are computed if the shading is lit, if `want_normals` (for `RayRender.orientation`) or
-    for a `normal_picture`.
+    Args:
+        scene: its field and occupancy grid are read; what is behind them is `background`.
+        rays: R rays of B cameras.
+        lighting: of the B cameras.
+        options: normals, samples, level weights.
+        background: [B, 3] in [0, 1], a constant colour behind the object for each camera, or None.
+
+    Returns:
+        Values of each ray; the colour is premultiplied without a background, complete with one.
+
+    Raises:
+        ValueError: when the lighting is lit and the options leave out normals.
     """
+    if lighting.lit and not options.with_normals:
+        raise ValueError("normals must be 'shading' or 'image' with lit lighting, got 'none'")
+    config, occupancy, max_samples = options.march, scene.occupancy, options.max_samples
     with torch.no_grad():
         samples = march(
-            origins,
-            directions,
+            rays.origins,
+            rays.directions,
             occupancy.bits,
             resolution=occupancy.resolution,
             radius=RADIUS,
             step=config.step_size,
             growth=config.cone_angle,
-            jitter=jitter,
-            capacity=capacity,
+            jitter=rays.jitter,
+            capacity=max_samples,
         )
-    tau, albedo, gradient = field(
+    density, albedo, gradient = scene.field(
         samples.x,
-        level_weights=level_weights,
-        want_gradient=shading.lit or want_normals or normal_picture,
-        count=None if capacity is None else samples.total,
+        level_weights=options.level_weights,
+        want_gradient=options.with_normals,
+        count=None if max_samples is None else samples.total,
     )
     color, opacity, depth, normal, orientation = shade_composite(
-        tau,
+        density,
         albedo,
         gradient,
         samples,
-        directions,
-        view,
-        shading.light_position,
-        shading.ambient,
-        shading.diffuse,
-        shading.textureless,
+        rays.directions,
+        rays.camera_ids,
+        lighting.light_position,
+        lighting.ambient,
+        lighting.diffuse,
+        lighting.textureless,
         background=background,
         early_stop=config.early_stop_eps,
     )
-    return RayRender(
-        color, opacity, depth, normal if normal_picture else None, orientation, samples
-    )
+    wanted = normal if options.normals == "image" else None
+    return RayRender(color, opacity, depth, wanted, orientation, samples)
 
 
 def render(
-    field: Field,
-    occupancy: OccupancyGrid,
-    background: Background,
-    colors: Tensor,
+    scene: Scene,
     cameras: CameraBatch,
-    shading: Lighting,
-    resolution: int,
-    config: MarchConfig,
+    lighting: Lighting,
+    options: RenderOptions,
     *,
-    level_weights: Tensor | None = None,
+    resolution: int,
+    colors: Tensor | None = None,
     generator: torch.Generator | None = None,
-    capacity: int | None = None,
-    want_normals: bool = False,
-    normal_picture: bool = False,
-) -> Rendered:
-    """Render B cameras at resolution x resolution pixels; colors [B,3] are the views' backgrounds.
+) -> Rendering:
+    """Render B images of resolution x resolution pixels.
 
-    generator: draws the ray jitter if the configuration asks for it; None puts samples at the
-    middle of each step.
+    Args:
+        scene: what is rendered.
+        cameras: B cameras.
+        lighting: of the B cameras.
+        options: normals, samples, level weights.
+        resolution: pixels a side.
+        colors: [B, 3] in [0, 1], the background colour of each image; None takes the configured
+            one. A learned background ignores them.
+        generator: draws the jitter of each ray if `options.march` asks for jitter; None puts
+            samples in the middle of their intervals.
+
+    Raises:
+        ValueError: when the lighting is lit and the options leave out normals.
     """
     batch, pixels = len(cameras), resolution * resolution
     origins, directions = pixel_rays(
         cameras.origin, cameras.rotation, cameras.fov, resolution=resolution
     )
     jitter = None
-    if generator is not None and config.jitter:
+    if generator is not None and options.march.jitter:
         jitter = torch.rand(batch * pixels, generator=generator, device=origins.device)
-    learned = background.config.kind == "mlp"
+    background = scene.background
+    if colors is None:
+        colors = background.color.expand(batch, 3)
     rays = render_rays(
-        field,
-        occupancy,
-        origins,
-        directions,
-        None,
-        shading,
-        config,
-        background=None if learned else colors,
-        level_weights=level_weights,
-        jitter=jitter,
-        capacity=capacity,
-        want_normals=want_normals,
-        normal_picture=normal_picture,
+        scene,
+        RayBatch(origins, directions, jitter=jitter),
+        lighting,
+        options,
+        background=None if background.is_learned else colors,
     )
     color = rays.color
-    if learned:
+    if background.is_learned:
         behind = background(directions, colors)
         color = torch.addcmul(color, (1.0 - rays.opacity)[:, None], behind)
 
-    def picture(values: Tensor) -> Tensor:
+    def as_images(values: Tensor) -> Tensor:
         return values.reshape(batch, resolution, resolution, -1).permute(0, 3, 1, 2)
 
-    normal = None if rays.normal is None else picture(rays.normal)
-    return Rendered(picture(color), picture(rays.opacity), picture(rays.depth), normal, rays)
+    normal = None if rays.normal is None else as_images(rays.normal)
+    return Rendering(as_images(color), as_images(rays.opacity), as_images(rays.depth), normal, rays)

@@ -1,27 +1,112 @@
-"""Check the arguments of a run before anything is written."""
+"""Check the arguments of a run and resolve its configuration, before anything is written."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
-from dfast._device import pick_device
+from dfast._device import parse_device, pick_device
 from dfast._native import library
 from dfast._numbers import whole
-from dfast.config import Config, PriorConfig
+from dfast.config import Config, PriorConfig, presets
 from dfast.errors import ConfigError, PromptError
 from dfast.priors import Prior, as_prior, family_of, load_prior
 
 
+def resolve_config(
+    prior: str | Prior = "shapes",
+    device: str | torch.device | None = None,
+    *,
+    config: Config | None = None,
+    resumed: Config | None = None,
+    preset: str | None = None,
+    file: str | Path | None = None,
+    overrides: Sequence[Mapping[str, Any]] = (),
+    steps: int | None = None,
+    download: bool = False,
+) -> Config:
+    """Return the configuration of a run. Nothing else combines its sources.
+
+    It begins with the first of these that is given: `config`, `preset`, `resumed`, and else the
+    settings of the prior's family, on the device. `file` is laid over that, then each of
+    `overrides` in order, then `steps`. A prior that was opened with settings of its own keeps them.
+
+    Args:
+        prior: a name, or a prior.
+        device: "cpu", "cuda" or "cuda:N", which need not be there; None takes a GPU if there is
+            one.
+        config: a complete configuration.
+        resumed: the configuration of the run that is resumed.
+        preset: one of `dfast.config.presets.NAMES`.
+        file: a .toml or .json file with any of the settings; not beside `preset`.
+        overrides: nested tables of settings to change, see `dfast.config.overrides`.
+        steps: length of the run.
+        download: fetch what tells the family of a named prior that is not on this machine.
+
+    Raises:
+        ConfigError: a source that cannot be used, or a value that cannot be.
+        PriorError: the prior's family is needed and cannot be found.
+        DeviceError: the device has no such name.
+    """
+    if config is not None and not isinstance(config, Config):
+        raise ConfigError(f"config: expected a dfast.Config or None, got {config!r}")
+    if file is not None and preset is not None:
+        raise ConfigError("config file and preset: expected one of them, got both")
+    if config is None and preset is not None:
+        config = Config.from_dict(presets.named(preset, _device_kind(device)))
+    elif config is None:
+        config = resumed or default_config(prior, _device_kind(device), download=download)
+    if file is not None:
+        config = Config.load(file, base=config)
+    for changes in overrides:
+        config = config.replace(**changes)
+    if steps is not None:
+        length = whole(steps)
+        if length is None or length < 1:
+            raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
+        config = config.replace(train={"steps": length})
+    if not isinstance(prior, str) and isinstance(own := as_prior(prior).options, PriorConfig):
+        config = config.replace(prior=own)
+    return config
+
+
+def default_config(prior: str | Prior, device: str, *, download: bool = False) -> Config:
+    """Return the configuration of a run for which no settings are given.
+
+    Args:
+        prior: a name, or a prior.
+        device: kind of the device, "cpu" or "cuda".
+        download: fetch what tells the family of a named prior that is not on this machine.
+
+    Raises:
+        PriorError: the prior cannot be found, or its files are damaged.
+    """
+    if isinstance(prior, str):
+        family = family_of(prior, download=download)
+    else:
+        family = as_prior(prior).family
+    return Config.default(device) if family == "shapes" else Config.for_prior(family)
+
+
+def _device_kind(device: str | torch.device | None) -> str:
+    """Return "cpu" or "cuda" for a device that need not be there."""
+    return (pick_device(None) if device is None else parse_device(device)).type
+
+
 class RunArguments(NamedTuple):
-    """Arguments of a run that have passed the checks at the door."""
+    """Arguments of a run after all checks."""
 
     prompt: str
+    """Stripped, with single spaces."""
     device: torch.device
+    """A device that is there and that dfast has kernels for."""
     config: Config
+    """The complete configuration."""
     prior: Prior
-    """opened; no weights are read"""
+    """The prior; its weights are not read yet."""
 
 
 def resolve_arguments(
@@ -33,32 +118,16 @@ def resolve_arguments(
     config: Config | None,
     steps: int | None,
 ) -> RunArguments:
-    """What `train` and `estimate` do first, with arguments as there; raises what they raise."""
+    """Return the arguments of `dfast.train` and `dfast.estimate` after all checks.
+
+    The arguments and what is raised for them are those of `dfast.train`.
+    """
     if not isinstance(prompt, str) or not prompt.strip():
         raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
-    if config is not None and not isinstance(config, Config):
-        raise ConfigError(f"config: expected a dfast.Config or None, got {config!r}")
     where = pick_device(device)
-    config = default_config(prior, where.type, download=download) if config is None else config
-    if steps is not None:
-        length = whole(steps)
-        if length is None or length < 1:
-            raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
-        config = config.replace(train={"steps": length})
-    library()  # a missing extension is named here, not after a folder is made
+    prior = prior if isinstance(prior, str) else as_prior(prior)
+    settings = resolve_config(prior, where, config=config, steps=steps, download=download)
+    library()  # names a missing extension now, before a folder is made
     if isinstance(prior, str):
-        model = load_prior(prior, where, download=download, options=config.prior)
-    else:
-        model = as_prior(prior)
-    if isinstance(model.options, PriorConfig):
-        config = config.replace(prior=model.options)  # an opened prior has its own
-    return RunArguments(" ".join(prompt.split()), where, config, model)
-
-
-def default_config(prior: str | Prior, device: str, *, download: bool = False) -> Config:
-    """The settings of a run that names none. device: its type. Raises PriorError."""
-    if isinstance(prior, str):
-        family = family_of(prior, download=download)
-    else:
-        family = as_prior(prior).family
-    return Config.default(device) if family == "shapes" else Config.for_prior(family)
+        prior = load_prior(prior, where, download=download, options=settings.prior)
+    return RunArguments(" ".join(prompt.split()), where, settings, as_prior(prior))

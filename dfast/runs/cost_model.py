@@ -1,4 +1,4 @@
-"""What a computation costs, found by running it on the meta device: no numbers, no memory."""
+"""What a computation costs, found by running it on the meta device, without numbers or memory."""
 
 from __future__ import annotations
 
@@ -15,28 +15,32 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Cost(NamedTuple):
-    """Of one call."""
+    """The cost of one call."""
 
     flops: int
+    """Floating-point operations."""
     peak_bytes: int
-    """most that the tensors made in it took at once, results included"""
+    """Most bytes that the tensors made in the call take at once, results included."""
 
 
 def cost(call: Callable[[], object], known: Iterable[Tensor]) -> Cost:
-    """The cost of `call`, which it makes twice. known: meta tensors that exist before, such as
-    parameters.
+    """Return the cost of a computation, by running it twice.
 
     Attention counts as a fused kernel: its matrix of scores takes no memory.
+
+    Args:
+        call: runs the computation on the meta device.
+        known: meta tensors that exist before it, such as parameters.
     """
     with FlopCounterMode(display=False) as counter:
         call()
-    with _fused_attention(), _Live(known) as live:
+    with _fused_attention(), _LiveBytes(known) as live:
         call()
     return Cost(int(counter.get_total_flops()), live.peak)
 
 
-class _Live(TorchDispatchMode):
-    """Bytes of the storages that are alive, followed as tensors come and go."""
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of storages that are alive, as tensors come and go."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
@@ -50,28 +54,29 @@ class _Live(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
-                self._note(tensor)
+                self._count(tensor)
         return out
 
-    def _note(self, tensor: Tensor) -> None:
+    def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key in self._alive or key in self._known:
             return
-        self._alive[key] = weakref.finalize(storage, self._gone, key, size)
+        self._alive[key] = weakref.finalize(storage, self._discount, key, size)
         self.now += size
         self.peak = max(self.peak, self.now)
 
-    def _gone(self, key: int, size: int) -> None:
+    def _discount(self, key: int, size: int) -> None:
         self.now -= size
         del self._alive[key]
 
 
 @contextmanager
 def _fused_attention() -> Iterator[None]:
-    """Attention keeps queries, keys, values and result, as fused kernels do.
+    """Make attention keep queries, keys, values and result for the backward pass, no scores.
 
-    A function mode would not do: what is checkpointed is computed again outside of it.
+    The function itself is replaced: a torch function mode would not see what gradient checkpointing
+    computes again, since that happens outside of the mode.
     """
     functional: Any = torch.nn.functional
     original = functional.scaled_dot_product_attention
@@ -83,6 +88,8 @@ def _fused_attention() -> Iterator[None]:
 
 
 class _Attention(torch.autograd.Function):
+    """Attention that makes only what a fused kernel makes; for the meta device."""
+
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         out = query.new_empty(*query.shape[:-1], value.shape[-1])

@@ -1,4 +1,4 @@
-"""What a run tells those who watch it."""
+"""What a run reports to its callbacks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Event:
-    """What a callback is told after every step."""
+    """What a callback gets after every step."""
 
     step: int
     """Steps done, from 1 to `steps`."""
     steps: int
+    """Steps of the whole run."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Numbers of this step, on every `train.log_every`-th step and the last; else empty."""
     preview: Path | None = None
-    """A preview picture that was just written."""
+    """A preview image that was just written."""
 
 
 Callback = Callable[[Event], None]
+"""Called after every step of a run; what it raises ends the run."""

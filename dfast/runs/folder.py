@@ -1,4 +1,4 @@
-"""The folder of one run, written so that a crash at any moment leaves it whole.
+"""The folder of one run, written so that it stays usable after a crash at any moment.
 
 run.json                 what the run is: prompt, seed, prior, dfast's version
 config.toml              every setting
@@ -22,84 +22,128 @@ from dfast.errors import RunFolderError
 from dfast.io.tensors import read_tensors, write_bytes, write_tensors
 
 CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
+ABOUT, SETTINGS = "run.json", "config.toml"
 FORMAT = "dfast checkpoint 1"
+"""Recorded in a checkpoint, and required of one."""
+IDENTITY = ("prompt", "seed", "prior")
+"""Entries of run.json that must be equal for a run to be the same."""
 
 
 class RunFolder:
-    """The folder at `path` for the run that `about` and `config` describe; `begin` makes it.
+    """The folder of a run; nothing is written before `begin`.
 
-    resume: continue the run that is already there; without it such a folder is refused, and so is
-    always one that holds another run or other files. Raises RunFolderError, and touches nothing
-    then.
+    A folder that holds another run or other files is refused, and one that holds this run is
+    refused unless the run is resumed.
+
+    Attributes:
+        path: the folder.
+        config: all settings of the run.
+        about: what the run is: prompt, seed, prior and dfast's version.
+        resume: whether a run that is already there is continued.
+        has_run: whether it is already there.
     """
 
     def __init__(
         self, path: str | Path, config: Config, about: dict[str, Any], *, resume: bool = False
     ) -> None:
+        """Inspect the folder and change nothing.
+
+        Args:
+            path: the folder, which need not exist.
+            config: all settings of the run.
+            about: what the run is.
+            resume: continue the run that is already there.
+
+        Raises:
+            RunFolderError: the folder cannot be used.
+        """
         self.path, self.config, self.about, self.resume = Path(path), config, about, resume
-        self.has_run = self._inspect(resume)
+        self.has_run = self._inspect()
 
     def begin(self) -> None:
-        """Write what the run is, if it is new. Raises RunFolderError."""
-        self.has_run = self._inspect(self.resume)  # somebody else's may have come meanwhile
-        if not self.has_run:
-            write_bytes(self.path / "config.toml", self.config.dumps().encode())
-            write_bytes(self.path / "run.json", (json.dumps(self.about, indent=2) + "\n").encode())
+        """Write what the run is, if it is new.
 
-    def _inspect(self, resume: bool) -> bool:
-        """Whether the run is already here; raises when the folder cannot be used."""
+        Raises:
+            RunFolderError: the folder cannot be used or written.
+        """
+        self.has_run = self._inspect()  # another process may have begun a run meanwhile
+        if not self.has_run:
+            write_bytes(self.path / SETTINGS, self.config.dumps().encode())
+            write_bytes(self.path / ABOUT, (json.dumps(self.about, indent=2) + "\n").encode())
+
+    def _inspect(self) -> bool:
+        """Return whether the run is already here; raise when the folder cannot be used."""
         path = self.path
         try:
             if not path.exists():
                 return False
             if not path.is_dir():
                 raise RunFolderError(f"out: expected a folder, got the file '{path}'")
-            if not (path / "run.json").exists():
-                if any(not self._just_begun(file) for file in path.iterdir()):
+            if not (path / ABOUT).exists():
+                if any(not self._from_a_crash(file) for file in path.iterdir()):
                     raise RunFolderError(
                         f"out: '{path}' holds files that are not a dfast run; choose a new folder"
                     )
                 return False
-            found = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            found = json.loads((path / ABOUT).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise RunFolderError(f"out: '{path}' cannot be read ({error})") from error
-        for key in ("prompt", "seed", "prior"):
+        self._check_same_run(found)
+        self._check_same_settings(Config.load(path / SETTINGS))
+        return True
+
+    def _check_same_run(self, found: dict[str, Any]) -> None:
+        """Raise unless run.json describes this run and it is to be resumed."""
+        for key in IDENTITY:
             if found.get(key) != self.about.get(key):
                 raise RunFolderError(
-                    f"out: '{path}' holds another run ({key} {found.get(key)!r}, not "
+                    f"out: '{self.path}' holds another run ({key} {found.get(key)!r}, not "
                     f"{self.about.get(key)!r}); choose another folder"
                 )
-        if not resume:
+        if not self.resume:
             raise RunFolderError(
-                f"out: '{path}' already holds this run; resume it, or choose another folder"
+                f"out: '{self.path}' already holds this run; resume it, or choose another folder"
             )
-        begun = Config.load(path / "config.toml")
-        length = {"steps": begun.train.steps}
-        if begun != self.config and begun == self.config.replace(train=length):
+
+    def _check_same_settings(self, found: Config) -> None:
+        """Raise unless the run was begun with these settings."""
+        steps = found.train.steps
+        if found != self.config and found == self.config.replace(train={"steps": steps}):
             raise RunFolderError(
-                f"out: '{path}' was begun with {length['steps']} steps, not "
+                f"out: '{self.path}' was begun with {steps} steps, not "
                 f"{self.config.train.steps}, and a run's length is fixed; resume it without "
                 "`steps`, or start anew in another folder"
             )
-        if begun != self.config:
+        if found != self.config:
             raise RunFolderError(
-                f"out: '{path}' was begun with other settings; resume with its own config.toml, "
-                "or choose another folder"
+                f"out: '{self.path}' was begun with other settings; resume with its own "
+                f"{SETTINGS}, or choose another folder"
             )
-        return True
 
-    def _just_begun(self, file: Path) -> bool:
-        """Whether `file` is what a crash while beginning this very run leaves."""
-        if file.name == "config.toml":
+    def _from_a_crash(self, file: Path) -> bool:
+        """Return whether `file` is what a crash in `begin` of this very run leaves."""
+        if file.name == SETTINGS:
             return file.read_bytes() == self.config.dumps().encode()
         return bool(re.fullmatch(r"\.config\.\w+\.toml|\.run\.\w+\.json", file.name))
 
     def save_checkpoint(self, state: dict[str, Tensor], step: int) -> None:
-        """Replace the checkpoint."""
+        """Replace the checkpoint, atomically.
+
+        Args:
+            state: all that resuming needs.
+            step: steps done.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
         write_tensors(self.path / CHECKPOINT, state, {"format": FORMAT, "step": step})
 
     def load_checkpoint(self) -> dict[str, Tensor] | None:
-        """The last checkpoint, or None if there is none yet; metrics after it are dropped."""
+        """Return the last checkpoint and drop the metrics after it; None if there is none yet.
+
+        Raises:
+            RunFolderError: it is damaged.
+        """
         if not self.has_run or not (self.path / CHECKPOINT).exists():
             self._cut_metrics(0)
             return None
@@ -108,7 +152,14 @@ class RunFolder:
         return tensors
 
     def log(self, values: dict[str, float]) -> None:
-        """Append one line of metrics."""
+        """Append one line of metrics.
+
+        Args:
+            values: numbers by name, "step" among them.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
         try:
             with (self.path / METRICS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
@@ -116,7 +167,7 @@ class RunFolder:
             raise RunFolderError(f"'{self.path / METRICS}': cannot be written ({error})") from error
 
     def metrics(self) -> list[dict[str, float]]:
-        """All lines so far; a last line that a crash cut short is left out."""
+        """Return all lines of metrics so far, without a last line that a crash cut short."""
         path = self.path / METRICS
         if not path.exists():
             return []
@@ -129,10 +180,15 @@ class RunFolder:
         return lines
 
     def preview_path(self, step: int) -> Path:
-        """Where the picture of a step goes."""
+        """Return the file of the preview image after a step.
+
+        Args:
+            step: steps done.
+        """
         return self.path / "previews" / f"step_{step:06d}.png"
 
     def _cut_metrics(self, step: int) -> None:
+        """Drop the metrics after a step."""
         if (self.path / METRICS).exists():
             kept = [line for line in self.metrics() if line["step"] <= step]
             write_bytes(self.path / METRICS, "".join(json.dumps(v) + "\n" for v in kept).encode())

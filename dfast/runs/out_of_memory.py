@@ -1,4 +1,4 @@
-"""What to do when a device runs out of memory."""
+"""What to change when a device runs out of memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ from dfast.config import Config
 from dfast.errors import OutOfMemoryError
 from dfast.priors.base import Prior
 
+SMALL_IMAGE = 32
+"""Pixels a side of the training images below which a lower resolution is not suggested."""
+
 
 @contextmanager
 def explain_out_of_memory(device: torch.device, config: Config, prior: Prior) -> Iterator[None]:
-    """Turn an error of `ran_out` into one that says which settings to turn.
+    """Turn an error that says that memory ran out into one that says what to change.
 
-    Nothing is written or removed: the run can go on from its last checkpoint.
+    Nothing is written or removed: the run can be resumed from its last checkpoint.
+
+    Args:
+        device: the device of the run.
+        config: its configuration.
+        prior: its prior.
+
+    Raises:
+        OutOfMemoryError: memory ran out in the block.
     """
     try:
         yield
@@ -29,23 +40,27 @@ def explain_out_of_memory(device: torch.device, config: Config, prior: Prior) ->
 
 
 def _message(reason: str, device: torch.device, config: Config, prior: Prior) -> str:
-    asked = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", reason)
-    wanted = f"{asked[1]} more" if asked else "more than there is"
-    room = ""
+    """Return one line from the message of the original error."""
+    requested = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", reason)
+    amount = f"{requested[1]} more" if requested else "more than there is"
+    memory = ""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        room = f" ({total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of it free)"
-    turns = (
-        "; ".join(memory_suggestions(config, prior, streams=device.type == "cuda"))
+        memory = f" ({total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of it free)"
+    advice = (
+        "; ".join(memory_suggestions(config, prior, can_offload=device.type == "cuda"))
         or "use a smaller model"
     )
-    return f"out of memory: {device}{room} was asked for {wanted}. In this order: {turns}"
+    return f"out of memory: {device}{memory} was asked for {amount}. In this order: {advice}"
 
 
-def memory_suggestions(config: Config, prior: Prior, *, streams: bool = True) -> list[str]:
-    """Settings that lower the memory and are not turned yet, what costs least first.
+def memory_suggestions(config: Config, prior: Prior, *, can_offload: bool = True) -> list[str]:
+    """Return the changes of settings that would lower the memory, the cheapest first.
 
-    streams: whether weights could wait elsewhere, which on the CPU they cannot.
+    Args:
+        config: the configuration of the run; what it sets already is left out.
+        prior: its prior; only what applies to it is suggested.
+        can_offload: whether weights can stay in other memory, which they cannot on the CPU.
     """
     latent, has_options = prior.is_latent, prior.options is not None
     options, guidance = config.prior, config.guidance
@@ -56,9 +71,9 @@ def memory_suggestions(config: Config, prior: Prior, *, streams: bool = True) ->
         (latent and not options.vae_checkpointing, "set prior.vae_checkpointing = true"),
         (latent and not options.vae_tiling, "set prior.vae_tiling = true"),
         (has_options and not options.attention_slicing, "set prior.attention_slicing = true"),
-        (has_options and streams and options.offload == "none", 'set prior.offload = "model"'),
+        (has_options and can_offload and options.offload == "none", 'set prior.offload = "model"'),
         (latent and guidance.linear_until < 1, "set guidance.linear_until = 1"),
         (has_options, "use a smaller model"),
-        (pixels > 32, f"lower camera.resolution, now {pixels}"),
+        (pixels > SMALL_IMAGE, f"lower camera.resolution, now {pixels}"),
     ]
-    return [text for holds, text in candidates if holds]
+    return [text for applies, text in candidates if applies]

@@ -1,4 +1,4 @@
-"""The bar that shows how a run is doing."""
+"""The bar that shows how a run proceeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from dfast.runs.events import Event
 class ProgressBar:
     """A callback for `dfast.train`: steps, speed, time left, opacity and gradient norm on one line.
 
-    total: steps of the whole run; done: steps already taken (a resumed run). Writes to stderr.
+    Args:
+        total: steps of the whole run.
+        done: steps already done, in a run that is resumed.
+        file: where to write, by default stderr.
     """
 
     def __init__(self, total: int, done: int = 0, *, file: TextIO | None = None) -> None:
@@ -27,7 +30,7 @@ class ProgressBar:
         )
 
     def __call__(self, event: Event) -> None:
-        """Move on to the event's step."""
+        """Move the bar to the event's step."""
         if event.metrics:
             shown = {
                 "opacity": f"{event.metrics['opacity']:.3f}",
@@ -41,5 +44,5 @@ class ProgressBar:
             self.close()
 
     def close(self) -> None:
-        """Leave the bar as it is and go to the next line."""
+        """Leave the bar as it is and begin the next line."""
         self._bar.close()

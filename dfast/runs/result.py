@@ -1,9 +1,9 @@
-"""What a run leaves behind: an object to look at, to measure and to take away."""
+"""The object that a run makes: to render, to measure, to export and to save."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,56 +15,84 @@ from dfast._numbers import whole
 from dfast.config import Config
 from dfast.errors import ConfigError, RunFolderError
 from dfast.io.tensors import read_tensors, write_tensors
-from dfast.nn.field import Field
-from dfast.nn.occupancy import OccupancyGrid
+from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
 from dfast.runs.folder import RESULT
 from dfast.scene.cameras import CameraBatch, spherical
-from dfast.scene.coarse_to_fine import level_weights
 from dfast.scene.lighting import SHADING_MODES, fixed_lighting
-from dfast.scene.scene import build_field
+from dfast.scene.rays import RayBatch
+from dfast.scene.scene import Scene
 
 if TYPE_CHECKING:
     from dfast.mesh.mesh import Mesh
 
 FORMAT = "dfast result 1"
+"""Recorded in a result's file, and required of one."""
 CHUNK = 1 << 16
-"""Rays rendered at once, which bounds the memory of a picture whatever its size."""
+"""Rays rendered at once, which bounds the memory of an image whatever its size."""
+MAX_RESOLUTION = 8192
+"""Most pixels a side of an image."""
+NORMAL = "normal"
+"""Beside the shading modes: the normals as colours."""
 
 
 class Result:
-    """A trained object in the unit sphere: azimuth 0 is its front (+x), z is up."""
+    """A trained object in the unit sphere: azimuth 0 is its front (+x), z is up.
+
+    Attributes:
+        scene: field, occupancy grid and background.
+        config: all settings of the run.
+        prompt: what the object is.
+        seed: of the run.
+        prior: name of the run's prior.
+        steps: steps done.
+    """
 
     def __init__(
-        self,
-        field: Field,
-        occupancy: OccupancyGrid,
-        config: Config,
-        prompt: str,
-        seed: int,
-        prior: str,
-        steps: int,
+        self, scene: Scene, config: Config, prompt: str, seed: int, prior: str, steps: int
     ) -> None:
-        self.field, self.occupancy, self.config = field, occupancy, config
+        """Make a result of a scene.
+
+        Args:
+            scene: what was trained; its tensors are shared, not copied.
+            config: all settings of the run.
+            prompt: what the object is.
+            seed: of the run.
+            prior: name of the run's prior.
+            steps: steps done.
+        """
+        self.scene, self.config = scene, config
         self.prompt, self.seed, self.prior, self.steps = prompt, seed, prior, steps
-        levels = level_weights(1.0, field.spec.grid.resolutions, config.coarse_to_fine)
-        self._levels = None if levels is None else levels.to(self.device)
 
     @property
     def device(self) -> torch.device:
-        """Where the object's tensors are."""
-        return self.field.table.device
+        """The device of the object's tensors."""
+        return self.scene.device
 
     @torch.no_grad()
     def density(self, x: Tensor) -> Tensor:
-        """Density per unit length [N] at world points x [N,3]; 0 outside the unit sphere."""
+        """Return the density, without gradients; 0 outside the unit sphere.
+
+        Args:
+            x: [N, 3] world points, on any device.
+
+        Returns:
+            [N] per unit length, >= 0.
+        """
         x = x.to(self.device, torch.float32)
-        return self.field.density(x, self._levels) * (x.square().sum(-1) <= 1.0)
+        return self.scene.density(x) * (x.square().sum(-1) <= 1.0)
 
     @torch.no_grad()
     def albedo(self, x: Tensor) -> Tensor:
-        """RGB in [0, 1], [N,3], at world points x [N,3]."""
-        return self.field(x.to(self.device, torch.float32), level_weights=self._levels).albedo
+        """Return the albedo, without gradients.
+
+        Args:
+            x: [N, 3] world points, on any device.
+
+        Returns:
+            [N, 3] RGB in [0, 1].
+        """
+        return self.scene.albedo(x.to(self.device, torch.float32))
 
     def render(
         self,
@@ -77,54 +105,84 @@ class Result:
         shading: str = "diffuse",
         background: tuple[float, float, float] | None = None,
     ) -> NDArray[np.uint8]:
-        """A picture [H, W, 3] with H = W = resolution.
+        """Render an image from one side.
 
-        shading: "albedo", "diffuse", "textureless" or "normal"; angles in degrees; background: RGB
-        in [0, 1], white by default. Raises ConfigError on a bad resolution, shading or
-        background.
+        Args:
+            azimuth: degrees around the object; 0 is its front.
+            elevation: degrees above the horizon.
+            distance: of the camera from the origin, in world units.
+            fov: degrees of the whole image.
+            resolution: pixels a side, 1 to `MAX_RESOLUTION`.
+            shading: "albedo", "diffuse", "textureless" or "normal".
+            background: RGB in [0, 1], by default the configuration's.
+
+        Returns:
+            [resolution, resolution, 3] display RGB in [0, 255].
+
+        Raises:
+            ConfigError: a resolution, shading or background that cannot be.
         """
-        pixels_a_side = whole(resolution)
-        if pixels_a_side is None or not 1 <= pixels_a_side <= 8192:
-            raise ConfigError(f"resolution: expected 1 to 8192 pixels, got {resolution!r}")
-        if shading not in (*SHADING_MODES, "normal"):
+        size = whole(resolution)
+        if size is None or not 1 <= size <= MAX_RESOLUTION:
             raise ConfigError(
-                f"shading: expected one of {', '.join(SHADING_MODES)}, normal, got {shading!r}"
+                f"resolution: expected 1 to {MAX_RESOLUTION} pixels, got {resolution!r}"
+            )
+        if shading not in (*SHADING_MODES, NORMAL):
+            raise ConfigError(
+                f"shading: expected one of {', '.join(SHADING_MODES)}, {NORMAL}, got {shading!r}"
             )
         behind = _color(self.config.background.color if background is None else background)
         cameras = spherical(torch.tensor([azimuth]), elevation, distance, fov).to(self.device)
-        image, opacity = self._picture(cameras, pixels_a_side, shading)
-        image = image + (1.0 - opacity) * behind.to(image)
+        color, opacity = self._render_rays(cameras, size, shading)
+        image = color + (1.0 - opacity) * behind.to(color)
         pixels = image.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
-        return pixels.view(pixels_a_side, pixels_a_side, 3).cpu().numpy()
+        return pixels.view(size, size, 3).cpu().numpy()
 
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:
-        """[B,H,W] opacity in [0, 1] as rendered."""
-        _, opacity = self._picture(cameras.to(self.device), resolution, "albedo")
+        """Render the opacity.
+
+        Args:
+            cameras: B cameras, on any device.
+            resolution: pixels a side, H = W.
+
+        Returns:
+            [B, H, W] in [0, 1].
+        """
+        _, opacity = self._render_rays(cameras.to(self.device), resolution, "albedo")
         return opacity.view(len(cameras), resolution, resolution)
 
     @torch.no_grad()
-    def _picture(self, cameras: CameraBatch, resolution: int, look: str) -> tuple[Tensor, Tensor]:
-        """Premultiplied colour [R,3] and opacity [R,1]."""
+    def _render_rays(
+        self, cameras: CameraBatch, resolution: int, shading: str
+    ) -> tuple[Tensor, Tensor]:
+        """Return the premultiplied colour [R, 3] and the opacity [R, 1] of all rays."""
         origins, directions = cameras.rays(resolution)
-        shading = fixed_lighting("albedo" if look == "normal" else look, cameras)
-        view = torch.arange(len(cameras), device=self.device, dtype=torch.int32)
-        view = view.repeat_interleave(resolution * resolution)
+        lighting = fixed_lighting("albedo" if shading == NORMAL else shading, cameras)
+        camera_ids = torch.arange(len(cameras), device=self.device, dtype=torch.int32)
+        camera_ids = camera_ids.repeat_interleave(resolution * resolution)
+        unlit: Literal["image", "none"] = "image" if shading == NORMAL else "none"
+        options = RenderOptions(
+            self.config.march,
+            normals="shading" if lighting.lit else unlit,
+            level_weights=self.scene.level_weights,
+        )
         colors, opacities = [], []
-        for o, d, v in zip(
-            origins.split(CHUNK), directions.split(CHUNK), view.split(CHUNK), strict=True
-        ):
-            rays = render_rays(
-                self.field, self.occupancy, o, d, v, shading, self.config.march,
-                level_weights=self._levels, normal_picture=look == "normal",
-            )  # fmt: skip
+        for batch in RayBatch(origins, directions, camera_ids).split(CHUNK):
+            rays = render_rays(self.scene, batch, lighting, options)
             opacity = rays.opacity[:, None]
             colors.append(rays.color if rays.normal is None else 0.5 * (rays.normal + opacity))
             opacities.append(opacity)
         return torch.cat(colors), torch.cat(opacities)
 
     def mesh(self, path: str | Path | None = None, **options: Any) -> Mesh:
-        """The surface with vertex colours, written too if `path` is given; see
-        `dfast.mesh.extract.extract_mesh`.
+        """Return the surface with vertex colours.
+
+        Args:
+            path: a mesh file to write as well.
+            **options: of `dfast.mesh.extract.extract_mesh`.
+
+        Raises:
+            ExportError: there is no surface, or the path has an unknown ending.
         """
         from dfast.mesh.extract import extract_mesh
 
@@ -134,38 +192,70 @@ class Result:
         return mesh
 
     def turntable(self, path: str | Path, **options: Any) -> Path:
-        """A film of one turn, .gif or .mp4; see `dfast.io.video.turntable`."""
+        """Write a film of one turn around the object.
+
+        Args:
+            path: a .gif or .mp4 file.
+            **options: of `dfast.io.video.turntable`.
+
+        Raises:
+            ExportError: the film cannot be made, or the path has an unknown ending.
+        """
         from dfast.io.video import turntable
 
         return turntable(self, path, **options)
 
     def contact_sheet(self, path: str | Path | None = None, **options: Any) -> NDArray[np.uint8]:
-        """Views around the object in one image, written too if `path` is given; see
-        `dfast.io.images.contact_sheet`.
+        """Render views around the object in one image.
+
+        Args:
+            path: an image file to write as well.
+            **options: of `dfast.io.images.contact_sheet`.
+
+        Returns:
+            [H, W, 3] display RGB in [0, 255].
+
+        Raises:
+            ExportError: the path has an unknown ending.
         """
         from dfast.io.images import contact_sheet
 
         return contact_sheet(self, path, **options)
 
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file: `path` itself if it ends in .safetensors, else
-        result.safetensors in it.
+        """Write the object as one safetensors file, atomically.
+
+        Args:
+            path: a .safetensors file, or a folder that gets result.safetensors.
+
+        Returns:
+            The file.
+
+        Raises:
+            RunFolderError: it cannot be written.
         """
         path = Path(path)
         path = path if path.suffix == ".safetensors" else path / RESULT
-        tensors = {f"field.{k}": v for k, v in self.field.state_dict().items()}
-        tensors |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
         run = {"prompt": self.prompt, "seed": self.seed, "prior": self.prior, "steps": self.steps}
         write_tensors(
-            path, tensors, {"format": FORMAT, "config": self.config.to_dict(), "run": run}
+            path,
+            self.scene.object_state(),
+            {"format": FORMAT, "config": self.config.to_dict(), "run": run},
         )
         return path
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Result:
-        """Read what `save` wrote: the file, or the folder it is in.
+        """Read what `save` wrote.
 
-        Raises RunFolderError, and DeviceError or NativeMissingError as `dfast.train` does.
+        Args:
+            path: the file, or the folder it is in.
+            device: "cpu", "cuda" or "cuda:N".
+
+        Raises:
+            RunFolderError: there is no such result, or it is damaged.
+            DeviceError: the device is not there.
+            NativeMissingError: dfast has no kernels for the device.
         """
         where = pick_device(device)
         path = Path(path)
@@ -173,20 +263,9 @@ class Result:
         tensors, about = read_tensors(path, FORMAT)
         try:
             config = Config.from_dict(about["config"])
-            field = build_field(config.field)
-            occupancy = OccupancyGrid(
-                config.occupancy.resolution,
-                decay=config.occupancy.decay,
-                threshold=config.occupancy.threshold,
-            )
-            for prefix, module in (("field.", field), ("occupancy.", occupancy)):
-                own = {
-                    k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
-                }
-                module.load_state_dict(own)
-            field = field.to(where)
-            field.refresh_storage()
-            return cls(field, occupancy.to(where), config, **about["run"])
+            scene = Scene.from_config(config)
+            scene.load_object(tensors)
+            return cls(scene.to(where), config, **about["run"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise RunFolderError(f"'{path}': damaged ({str(error).splitlines()[0]})") from error
 
@@ -197,7 +276,7 @@ class Result:
 
 
 def _color(background: Any) -> Tensor:
-    """RGB [3] of an argument `background`."""
+    """Return the argument `background` as RGB [3]; raise ConfigError for what is not a colour."""
     try:
         color = torch.tensor([float(v) for v in background])
     except (TypeError, ValueError):

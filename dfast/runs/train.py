@@ -1,4 +1,10 @@
-"""From a prompt to a `Result`: checks at the door, then steps, logs, previews, checkpoints."""
+"""From a prompt to a `Result`: checks, then steps with metrics, previews and checkpoints.
+
+A run has one stage today: `run` steps a trainer to the end of its configuration. Another stage,
+such as refining a mesh, would begin in `train` after `run` returned, with a trainer of its own that
+starts from the scene of the result: `run` needs of a trainer no more than `config`, `step`,
+`train_step`, `state_dict`, `finish` and what `result_of` reads.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +14,28 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from dfast._numbers import whole
+from dfast._version import __version__
 from dfast.config import Config
 from dfast.errors import ConfigError
+from dfast.io.images import encode_png, preview_image
 from dfast.io.tensors import write_bytes
 from dfast.priors import Prior
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.out_of_memory import explain_out_of_memory
+from dfast.runs.progress import ProgressBar
 from dfast.runs.result import Result
+from dfast.training.build import build_trainer
 from dfast.training.trainer import Metrics, Trainer
+
+SEED_LIMIT = 2**31
+"""Seeds are below this."""
 
 
 def train(
@@ -38,29 +52,47 @@ def train(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
 ) -> Result:
-    """Make a 3D object that matches `prompt`, by Score Distillation through a diffusion model.
+    """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
 
-    prior: "shapes" (embedded, knows only its own small world); the name of a real diffusion model:
-    "sd15", "sd21", "sdxl", "if-m", "if-l", "if-xl", a diffusers folder or a hub id; or any object
-    with the `dfast.priors.Prior` protocol. download: fetch a named model that is not on this
-    machine; without it the network is never touched.
-    out: run folder for settings, metrics, previews, checkpoints and the result; None keeps nothing
-    on disk.
-    steps: length of the run, if not the configuration's. seed: >= 0; on the CPU the same seed gives
-    the same bytes.
-    device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there. config: None is
-    `Config.default(device)`, or `Config.for_prior` for a real diffusion model.
-    progress: show a bar. callbacks: called with an `Event` after each step. resume: go on from the
-    checkpoint in `out`.
+    On the CPU the same seed gives the same bytes, whether or not the run was interrupted. Ctrl-C
+    finishes the step, saves a checkpoint and raises KeyboardInterrupt.
 
-    Ctrl-C finishes the step, saves a checkpoint and raises KeyboardInterrupt.
-    Raises ConfigError, PromptError, PriorError, RunFolderError, DeviceError, NativeMissingError
-    before anything is written, NonFiniteError or CollapsedError when a run cannot be saved, and
-    OutOfMemoryError at any time; checkpoints stay.
+    Args:
+        prompt: what to make.
+        prior: the diffusion model: "shapes" (embedded, knows only its own small world), "sd15",
+            "sd21", "sdxl", "if-m", "if-l", "if-xl", a diffusers folder or a hub id; or an object
+            with the interface of `dfast.priors.Prior`.
+        download: fetch a named model that is not on this machine; without it the network is never
+            used.
+        out: run folder for settings, metrics, previews, checkpoints and the result; None keeps
+            nothing on disk.
+        steps: length of the run, if not the configuration's.
+        seed: of all randomness, in [0, 2**31).
+        device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there.
+        config: all settings; None takes `Config.default(device)`, or `Config.for_prior` for a
+            pretrained model.
+        progress: show a bar.
+        callbacks: called with an `Event` after each step.
+        resume: continue from the checkpoint in `out`.
+
+    Returns:
+        The finished object.
+
+    Raises:
+        ConfigError: an argument or a setting that cannot be used.
+        PromptError: an empty prompt, or one that the prior does not know.
+        PriorError: a prior that is missing or damaged.
+        RunFolderError: a run folder that cannot be used.
+        DeviceError: a device that is not there.
+        NativeMissingError: dfast has no kernels for the device. These six are raised before
+            anything is written.
+        NonFiniteError: gradients stay non-finite. Checkpoints are kept.
+        CollapsedError: the scene stays empty or opaque. Checkpoints are kept.
+        OutOfMemoryError: memory ran out, at any time. Checkpoints are kept.
     """
     number = whole(seed)
-    if number is None or not 0 <= number < 2**31:
-        raise ConfigError(f"seed: expected a whole number in [0, 2147483648), got {seed!r}")
+    if number is None or not 0 <= number < SEED_LIMIT:
+        raise ConfigError(f"seed: expected a whole number in [0, {SEED_LIMIT}), got {seed!r}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
     prompt, where, config, model = resolve_arguments(
@@ -68,21 +100,17 @@ def train(
     )
     folder = None
     if out is not None:
-        from dfast._version import __version__
-
         about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
         folder = RunFolder(out, config, about, resume=resume)
     with explain_out_of_memory(where, config, model):
-        trainer = Trainer(config, model, prompt, number, where)
+        trainer = build_trainer(config, model, prompt, number, where)
     if folder is not None:
-        folder.begin()  # not before the prior has read the prompt and loaded its weights
+        folder.begin()  # only now: the prior has read the prompt and loaded its weights
         if (state := folder.load_checkpoint()) is not None:
             trainer.load_state_dict(state)
-    listeners = list(callbacks)
     with ExitStack() as stack:
+        listeners = list(callbacks)
         if progress:
-            from dfast.runs.progress import ProgressBar
-
             bar = ProgressBar(config.train.steps, trainer.step)
             stack.callback(bar.close)
             listeners.insert(0, bar)
@@ -91,25 +119,24 @@ def train(
 
 
 def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback] = ()) -> Result:
-    """Step `trainer` to the end of its configuration, keeping `folder` up to date."""
-    plan = trainer.config.train
-    began, first = time.perf_counter(), trainer.step
-    with _gentle_interrupt() as interrupted:
-        while trainer.step < plan.steps and not interrupted.is_set():
+    """Step a trainer to the end of its configuration.
+
+    Args:
+        trainer: a trainer at any step.
+        folder: gets metrics, previews, checkpoints and the result.
+        callbacks: called after each step.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint is saved.
+    """
+    steps = trainer.config.train.steps
+    started = _Start(time.perf_counter(), trainer.step)
+    with _finish_step_on_interrupt() as interrupted:
+        while trainer.step < steps and not interrupted.is_set():
             values = trainer.train_step()
-            step, metrics, preview = trainer.step, {}, None
-            if step % plan.log_every == 0 or step == plan.steps:
-                metrics = _read(values)
-                metrics["seconds_per_step"] = (time.perf_counter() - began) / (step - first)
-                if folder:
-                    folder.log({"step": step} | metrics)
-            if folder and plan.preview_every and step % plan.preview_every == 0:
-                preview = folder.preview_path(step)
-                write_bytes(preview, _png(result_of(trainer)))
-            if folder and (step == plan.steps or _due(step, plan.checkpoint_every)):
-                folder.save_checkpoint(trainer.state_dict(), step)
+            event = _record(trainer, values, folder, started)
             for callback in callbacks:
-                callback(Event(step, plan.steps, metrics, preview))
+                callback(event)
         if interrupted.is_set():
             if folder:
                 folder.save_checkpoint(trainer.state_dict(), trainer.step)
@@ -122,45 +149,69 @@ def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback
 
 
 def result_of(trainer: Trainer) -> Result:
-    """The object as it is now; it shares the trainer's tensors."""
+    """Return the object as it is now; it shares the trainer's tensors.
+
+    Args:
+        trainer: a trainer at any step.
+    """
     return Result(
-        trainer.field,
-        trainer.occupancy,
+        trainer.scene,
         trainer.config,
         prompt=trainer.prompt,
         seed=trainer.seed,
-        prior=trainer.prior.name,
+        prior=trainer.prior_name,
         steps=trainer.step,
     )
 
 
+class _Start(NamedTuple):
+    """When this process began to step."""
+
+    time: float
+    """Of `time.perf_counter`, in seconds."""
+    step: int
+    """Steps done until then."""
+
+
+def _record(trainer: Trainer, values: Metrics, folder: RunFolder | None, started: _Start) -> Event:
+    """Write what is due after a step into the run folder, and return the step's event."""
+    plan, step = trainer.config.train, trainer.step
+    last = step == plan.steps
+    metrics: dict[str, float] = {}
+    preview = None
+    if last or _due(step, plan.log_every):
+        metrics = _read(values)
+        elapsed = time.perf_counter() - started.time
+        metrics["seconds_per_step"] = elapsed / (step - started.step)
+    if folder:
+        if metrics:
+            folder.log({"step": step} | metrics)
+        if _due(step, plan.preview_every):
+            preview = folder.preview_path(step)
+            write_bytes(preview, encode_png(preview_image(result_of(trainer))))
+        if last or _due(step, plan.checkpoint_every):
+            folder.save_checkpoint(trainer.state_dict(), step)
+    return Event(step, plan.steps, metrics, preview)
+
+
 def _read(values: Metrics) -> dict[str, float]:
-    """All as plain numbers, by one transfer from the device."""
+    """Return all metrics as plain numbers, by one transfer from the device."""
     tensors = [value.double() for value in values.values() if isinstance(value, torch.Tensor)]
     read = iter(torch.stack(tensors).tolist())
     return {k: next(read) if isinstance(v, torch.Tensor) else v for k, v in values.items()}
 
 
 def _due(step: int, every: int) -> bool:
+    """Return whether something that happens every so many steps happens now; 0 means never."""
     return every > 0 and step % every == 0
 
 
-def _png(result: Result) -> bytes:
-    """Three views side by side, 128 pixels each."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    views = [result.render(azimuth=az, resolution=128) for az in (0.0, 120.0, 240.0)]
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(views, 1)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 @contextmanager
-def _gentle_interrupt() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that a step is never cut in two; a second one stops at once."""
+def _finish_step_on_interrupt() -> Iterator[threading.Event]:
+    """Make Ctrl-C set the event, so that no step ends halfway; a second Ctrl-C stops at once.
+
+    Outside the main thread, where signals cannot be handled, the event is never set.
+    """
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag

@@ -1,4 +1,4 @@
-"""What is seen where the object is not: a solid or random colour, or a function of direction."""
+"""The colour behind the object: solid, random, or learned as a function of the ray's direction."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from dfast.config import BackgroundConfig
 
 
 class Background(nn.Module):
-    """Colour of each ray. Only "mlp" has parameters, two layers on products of the direction."""
+    """The colour of each ray behind the object.
+
+    Only the kind "mlp" has parameters: a network of two layers on the components of the direction,
+    their products and their squares, nine inputs that span the spherical harmonics up to degree 2.
+    """
 
     def __init__(self, config: BackgroundConfig, generator: torch.Generator | None = None) -> None:
+        """Make a background, with random parameters if it has any.
+
+        Args:
+            config: kind, colour, and width of the network.
+            generator: draws the parameters, on the host.
+        """
         super().__init__()
         self.config = config
         self.register_buffer("color", torch.tensor(config.color), persistent=False)
@@ -27,17 +37,39 @@ class Background(nn.Module):
                     draw = 2.0 * torch.rand(weight.shape, generator=generator) - 1.0
                     weight.copy_(draw * math.sqrt(6.0 / weight.shape[1]))
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether the colour depends on the direction and has parameters."""
+        return self.config.kind == "mlp"
+
     def sample_colors(self, n: int, generator: torch.Generator) -> Tensor:
-        """[n,3] one colour a view, on the generator's device; the solid one unless random."""
+        """Return one colour for each of n views.
+
+        Args:
+            n: number of views.
+            generator: source of the colours if they are random.
+
+        Returns:
+            [n, 3] in [0, 1] on the generator's device.
+        """
         if self.config.kind == "random":
             return torch.rand(n, 3, generator=generator, device=generator.device)
         return torch.tensor(self.config.color, device=generator.device).expand(n, 3)
 
     def forward(self, directions: Tensor, colors: Tensor) -> Tensor:
-        """[R,3] in [0, 1] for unit directions [R,3]; colors [B,3] of the views, R / B rays each."""
-        if self.config.kind != "mlp":
+        """Return the colour behind each ray; differentiable in the parameters.
+
+        Args:
+            directions: [R, 3] unit vectors.
+            colors: [B, 3] colours of the views, which have R / B neighbouring rays each. A learned
+                background ignores them.
+
+        Returns:
+            [R, 3] in [0, 1].
+        """
+        if not self.is_learned:
             return colors.repeat_interleave(directions.shape[0] // max(colors.shape[0], 1), 0)
-        d = directions  # beside it: xy, yz, zx and the squares
-        products = torch.cat([d, d * d.roll(-1, -1), d * d], -1)
-        hidden = torch.relu(torch.addmm(self.biases[0], products, self.weights[0].t()))
+        d = directions
+        inputs = torch.cat([d, d * d.roll(-1, -1), d * d], -1)  # x y z, xy yz zx, squares
+        hidden = torch.relu(torch.addmm(self.biases[0], inputs, self.weights[0].t()))
         return torch.sigmoid(torch.addmm(self.biases[1], hidden, self.weights[1].t()))

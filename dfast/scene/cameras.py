@@ -1,8 +1,9 @@
-"""Where the pictures are taken from.
+"""Pinhole cameras and their rays.
 
-World: right-handed, z up. Azimuth 0 looks at the object's front from +x and grows counterclockwise
-seen from above; elevation 0 is the horizon. Camera axes are the columns of `rotation`: right, up,
-backward (the camera looks along minus the third). All angles are in degrees.
+World coordinates are right-handed with z up. A camera at azimuth 0 is on the +x axis and sees the
+front of the object; azimuth grows counterclockwise seen from above; elevation 0 is the horizon.
+The columns of a camera's `rotation` are its axes: right, up, backward (the camera looks along
+minus the third). All angles are in degrees.
 """
 
 from __future__ import annotations
@@ -13,36 +14,45 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from dfast.scene.tree import map_tensors
+
 
 @dataclass(frozen=True)
 class CameraBatch:
-    """B pinhole cameras with square images; azimuth, elevation and distance are the origin's."""
+    """B pinhole cameras with square images.
+
+    Azimuth, elevation and distance are those of the origin, seen from the world's origin.
+    """
 
     origin: Tensor
-    """[B,3]"""
+    """[B, 3] world coordinates"""
     rotation: Tensor
-    """[B,3,3], camera to world"""
+    """[B, 3, 3] camera to world"""
     fov: Tensor
-    """[B] degrees, of the whole image, vertical and horizontal"""
+    """[B] field of view of the whole image in degrees, vertical and horizontal"""
     azimuth: Tensor
     """[B] degrees in [0, 360)"""
     elevation: Tensor
-    """[B] degrees"""
+    """[B] degrees in [-90, 90]"""
     distance: Tensor
-    """[B]"""
+    """[B] world units"""
 
     def __len__(self) -> int:
         return self.origin.shape[0]
 
     def to(self, device: torch.device | str) -> CameraBatch:
-        """The same cameras on `device`."""
-        values = (self.origin, self.rotation, self.fov, self.azimuth, self.elevation, self.distance)
-        return CameraBatch(*(v.to(device, non_blocking=True) for v in values))
+        """Return the same cameras on `device`."""
+        return map_tensors(lambda values: values.to(device, non_blocking=True), self)
 
     def rays(self, resolution: int) -> tuple[Tensor, Tensor]:
-        """Origins and unit directions [R,3] of the rays through the pixel centres.
+        """Return the rays through the pixel centres.
 
-        R = B * resolution^2, row-major, row 0 the top.
+        Args:
+            resolution: pixels a side.
+
+        Returns:
+            Origins and unit directions, [R, 3] each, R = B * resolution^2: camera by camera,
+            row-major, row 0 at the top.
         """
         device, dtype = self.origin.device, self.origin.dtype
         index = torch.arange(resolution, device=device, dtype=dtype)
@@ -58,17 +68,34 @@ class CameraBatch:
 
 
 def position(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> Tensor:
-    """[...,3] world points from spherical coordinates in degrees."""
+    """Return world points from spherical coordinates.
+
+    Args:
+        azimuth: [...] degrees.
+        elevation: [...] degrees.
+        distance: [...] from the origin.
+
+    Returns:
+        [..., 3].
+    """
     az, el = torch.deg2rad(azimuth), torch.deg2rad(elevation)
     x, y = torch.cos(el) * torch.cos(az), torch.cos(el) * torch.sin(az)
     return distance[..., None] * torch.stack([x, y, torch.sin(el)], -1)
 
 
 def look_at(origin: Tensor, target: Tensor, up: Tensor, fov: Tensor) -> CameraBatch:
-    """Cameras at `origin` [B,3] that look at `target` [B,3]; `up` [B,3] may lean, fov [B]."""
+    """Return cameras that look at a target.
+
+    Args:
+        origin: [B, 3] positions of the cameras, world coordinates.
+        target: [B, 3] points in the middle of the images.
+        up: [B, 3] directions that point up in the images, need not be perpendicular to the view.
+        fov: [B] degrees.
+    """
     back = normalize(origin - target, dim=-1)
     right = torch.linalg.cross(up, back)
-    # Straight up or down `up` says nothing; take the limit of azimuth 0, where right is +y.
+    # Looking straight up or down, `up` is parallel to the view and its projection vanishes. The
+    # limit of a camera at azimuth 0, whose right is +y, takes its place.
     steep = right.norm(dim=-1, keepdim=True) < 1e-4
     right = normalize(torch.where(steep, torch.linalg.cross(_front_up(back), back), right), dim=-1)
     rotation = torch.stack([right, torch.linalg.cross(back, right), back], -1)
@@ -80,7 +107,7 @@ def look_at(origin: Tensor, target: Tensor, up: Tensor, fov: Tensor) -> CameraBa
 
 
 def _front_up(back: Tensor) -> Tensor:
-    """Up vector of a camera over (under) the object that stands on the front side: -x (+x)."""
+    """Return the up vector [B, 3] of cameras straight above (-x) or below (+x) the object."""
     sign = torch.where(back[..., 2:] >= 0, -1.0, 1.0)
     return sign * torch.tensor([1.0, 0.0, 0.0], device=back.device, dtype=back.dtype)
 
@@ -93,14 +120,31 @@ def orbit(
     azimuth: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> CameraBatch:
-    """n cameras evenly around the object, the first at `azimuth`."""
+    """Return n cameras spaced evenly around the object.
+
+    Args:
+        n: number of cameras.
+        elevation: degrees, of all cameras.
+        distance: from the origin, world units.
+        fov: degrees.
+        azimuth: degrees, of the first camera.
+        device: where the tensors live.
+    """
     azimuths = azimuth + torch.arange(n, dtype=torch.float32) * (360.0 / max(n, 1))
     return spherical(azimuths, elevation, distance, fov).to(device)
 
 
 def spherical(azimuth: Tensor, elevation: float, distance: float, fov: float) -> CameraBatch:
-    """Cameras at azimuths [B] that look at the origin; azimuth and elevation are kept as given, so
-    a camera straight overhead still has a heading."""
+    """Return cameras that look at the origin, at equal elevation and distance.
+
+    Azimuth and elevation are kept as given, so that a camera straight overhead has an azimuth, too.
+
+    Args:
+        azimuth: [B] degrees.
+        elevation: degrees.
+        distance: from the origin, world units.
+        fov: degrees.
+    """
     n = azimuth.shape[0]
     elevations, distances = torch.full((n,), elevation), torch.full((n,), distance)
     camera = aimed(azimuth, elevations, distances, torch.full((n,), fov))
@@ -110,7 +154,14 @@ def spherical(azimuth: Tensor, elevation: float, distance: float, fov: float) ->
 
 
 def aimed(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: Tensor) -> CameraBatch:
-    """Cameras from spherical coordinates [B] that look at the origin, upright at the poles too."""
+    """Return cameras that look at the origin, with a defined up direction at the poles, too.
+
+    Args:
+        azimuth: [B] degrees.
+        elevation: [B] degrees.
+        distance: [B] from the origin, world units.
+        fov: [B] degrees.
+    """
     up = position(azimuth, elevation + 90.0, torch.ones_like(distance))
     origin = position(azimuth, elevation, distance)
     return look_at(origin, torch.zeros_like(origin), up, fov)

@@ -1,4 +1,4 @@
-"""Weights of the hash grid levels over a run, from coarse to fine."""
+"""Weights of the hash grid's levels over a run, from coarse to fine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ from dfast.config.schedules import ramp
 def level_weights(
     progress: float, resolutions: tuple[int, ...], config: CoarseToFineConfig
 ) -> Tensor | None:
-    """[L] weights in [0, 1] of the grid levels, float32 on the CPU; None when all are 1.
+    """Return the weight of each grid level at a moment of the run.
 
-    Levels come in one by one, each over its own stretch of progress. The low-pass filter is a
-    Gaussian of standard deviation f world units: level l, whose cells measure c_l, is damped by
-    exp(-0.5 (f / c_l)^2), which is mip-NeRF 360's factor with the frequency measured in cells.
+    Two factors make a weight. Levels are switched on one after the other, each over its own stretch
+    of the run. A low-pass filter, a Gaussian blur of standard deviation f in world units, damps
+    level l, whose cells have the size c_l, by exp(-0.5 (f / c_l)^2): the factor of mip-NeRF's
+    integrated encoding (Barron et al. 2021, arXiv 2103.13415) with frequency in cells. See
+    "Schedules" in docs/math.md.
+
+    Args:
+        progress: fraction of the run, in [0, 1].
+        resolutions: cells a side of each level, coarse to fine.
+        config: when levels are switched on, and how the low-pass filter shrinks.
+
+    Returns:
+        [L] float32 in [0, 1] on the CPU, or None when all weights are 1.
     """
     count = len(resolutions)
     active = ramp(progress, min(config.levels_start, count), count, config.levels_until)
@@ -27,6 +37,6 @@ def level_weights(
         return None
     weights = []
     for level, cells in enumerate(resolutions):
-        in_cells = lowpass_std * cells / 2.0  # the grid spans [-1, 1]
+        in_cells = lowpass_std * cells / 2.0  # the grid spans [-1, 1], so c_l = 2 / cells
         weights.append(min(max(active - level, 0.0), 1.0) * math.exp(-0.5 * in_cells**2))
     return torch.tensor(weights)

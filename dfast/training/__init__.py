@@ -1,5 +1,7 @@
-"""One training step: its inputs, the trainer, health checks, and CUDA graphs."""
+"""Training steps: their inputs, the trainer, losses beside the guidance, health, CUDA graphs."""
 
+from dfast.training.build import build_trainer
+from dfast.training.losses import Loss, regularizer_losses
 from dfast.training.trainer import Metrics, Trainer
 
-__all__ = ["Metrics", "Trainer"]
+__all__ = ["Loss", "Metrics", "Trainer", "build_trainer", "regularizer_losses"]

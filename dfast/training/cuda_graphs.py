@@ -1,9 +1,10 @@
-"""Device work recorded once and replayed: CUDA graphs, and how numbers reach them.
+"""CUDA graphs: capture device work once, replay it, and bring numbers to it and back.
 
-A recorded function must read nothing but tensors whose memory stays where it is, and launch the
-same kernels whatever they hold. `StagingBuffer` gives host numbers such a place; `CudaGraphCache` records,
-replays, and goes on without recording where that is not possible; `AsyncReadback` brings numbers back
-without stopping the device. None of them knows what is recorded.
+A captured function must read nothing but tensors whose memory stays where it is, and launch the
+same kernels whatever they hold. `CudaGraphCache` captures and replays functions, and calls them
+where capture is not possible. `StagingBuffer` gives host numbers a fixed place on the device.
+`AsyncReadback` brings numbers back without stopping the device. None of them knows what is
+captured.
 """
 
 from __future__ import annotations
@@ -18,34 +19,36 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-Made = TypeVar("Made")
+Output = TypeVar("Output")
 
-_WRECKS: list[torch.cuda.CUDAGraph] = []
-"""CudaGraphCache whose recording failed; torch's allocator may go on looking at them."""
+_FAILED_GRAPHS: list[torch.cuda.CUDAGraph] = []
+"""Graphs whose capture failed. They are kept for the life of the process, since torch's allocator
+may still refer to them."""
 
 
 class _Entry:
-    """What is known of one key."""
+    """One function of a cache: how often it was called, its graph, and the graph's output."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.made: Any = None
+        self.output: Any = None
 
 
 class CudaGraphCache:
-    """Functions of fixed tensors by key, each run a few times, then recorded, then replayed.
+    """Functions by key, each called a few times, then captured in a CUDA graph, then replayed.
 
-    All graphs share one pool of memory, so they must not run at the same time; they are replayed on
+    All graphs share one memory pool, so they must not run at the same time; they are replayed on
     the caller's current stream. Off CUDA, or with `enabled` False, functions are simply called.
 
     Attributes:
-        enabled: False once a recording failed, or if it was never asked for.
-        captures: how many recordings were made.
+        enabled: whether functions are captured; False after a capture failed.
+        captures: number of graphs captured so far.
     """
 
     WARMUP = 3
-    """Calls of a key that run as they are, so that libraries set themselves up outside a graph."""
+    """Calls of a key before its capture, in which libraries allocate workspaces and choose kernels.
+    torch's own examples use 3."""
 
     def __init__(
         self,
@@ -54,8 +57,13 @@ class CudaGraphCache:
         *,
         enabled: bool = True,
     ) -> None:
-        """generators: those of `device` that recorded functions draw from; each replay draws on
-        where the last one ended, as plain calls would.
+        """Make an empty cache.
+
+        Args:
+            device: where the functions run.
+            generators: those of `device` that functions draw from, beside the default one. Each
+                replay continues their streams, as plain calls would.
+            enabled: False never captures.
         """
         self.device = device
         self.enabled = enabled and device.type == "cuda"
@@ -63,18 +71,24 @@ class CudaGraphCache:
         self._generators = list(generators)
         self._entries: dict[Hashable, _Entry] = {}
         if self.enabled:
-            # Warm-up and recording share a stream, hence also cuBLAS's workspaces.
+            # Warm-up and capture share a stream, and with it cuBLAS's workspace.
             self._stream = torch.cuda.Stream(device)
             self._pool: Any = None
 
-    def run(self, key: Hashable, function: Callable[[], Made]) -> Made:
-        """What `function` makes, by calling it or by replaying the recording of an earlier call.
+    def run(self, key: Hashable, function: Callable[[], Output]) -> Output:
+        """Return the output of a function, by calling it or by replaying its CUDA graph.
 
-        key: stands for everything that changes the launches or the memory they touch. Tensors that
-        come from a recording are the same ones each time, and the next replay writes over them.
+        Where capture fails, for example because the function waits for the device, one warning
+        gives the reason, and from then on everything is called.
 
-        Where recording fails, because the function waits for the device for example, a warning says
-        why, once, and from then on everything is called. An error of the function's own is raised.
+        Args:
+            key: stands for everything that changes the launches or the memory they touch.
+            function: called in the first calls of a key and captured once; an error of its own in
+                a plain call is raised.
+
+        Returns:
+            The output. Tensors that come from a graph are the same ones each time, and the next
+            replay overwrites them.
         """
         if not self.enabled:
             return function()
@@ -82,69 +96,70 @@ class CudaGraphCache:
         if entry.graph is None:
             if entry.calls < self.WARMUP:
                 entry.calls += 1
-                return self._aside(function)
-            if not self._record(entry, function):
+                return self._warm_up(function)
+            if not self._capture(entry, function):
                 return function()
         assert entry.graph is not None
         entry.graph.replay()
-        made: Made = entry.made
-        return made
+        output: Output = entry.output
+        return output
 
     def drop(self, which: Callable[[Any], bool] = lambda key: True) -> None:
-        """Forget the recordings whose key satisfies `which`."""
+        """Free the graphs whose key satisfies `which`, once they are no longer running."""
         kept = {key: entry for key, entry in self._entries.items() if not which(key)}
-        if self._recorded(self._entries) > self._recorded(kept):
-            done = torch.cuda.Event()  # of what may still be running
+        if self._num_graphs(self._entries) > self._num_graphs(kept):
+            done = torch.cuda.Event()
             done.record(torch.cuda.current_stream(self.device))
             done.synchronize()
         self._entries = kept
 
     @staticmethod
-    def _recorded(entries: dict[Hashable, _Entry]) -> int:
+    def _num_graphs(entries: dict[Hashable, _Entry]) -> int:
         return sum(entry.graph is not None for entry in entries.values())
 
-    def _aside(self, function: Callable[[], Made]) -> Made:
-        """Call it on the recording stream, in order with the caller's."""
+    def _warm_up(self, function: Callable[[], Output]) -> Output:
+        """Call a function on the capture stream, ordered with the caller's stream."""
         self._stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self._stream):
-            made = function()
+            output = function()
         torch.cuda.current_stream(self.device).wait_stream(self._stream)
-        return made
+        return output
 
-    def _record(self, entry: _Entry, function: Callable[[], Made]) -> bool:
-        """Record without running. On failure nothing was run either, and False is returned."""
+    def _capture(self, entry: _Entry, function: Callable[[], Output]) -> bool:
+        """Capture without running. On failure nothing ran either, and False is returned."""
         index = torch.cuda.current_device() if self.device.index is None else self.device.index
         generators = [torch.cuda.default_generators[index], *self._generators]
         states = [generator.get_state() for generator in generators]
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        if not self._recorded(self._entries):
-            self._pool = torch.cuda.graph_pool_handle()  # one that lost all its graphs is no use
+        if not self._num_graphs(self._entries):
+            # A pool that lost all its graphs cannot be used again.
+            self._pool = torch.cuda.graph_pool_handle()
         try:
-            with self._quiet():
-                recording = torch.cuda.graph(
+            with self._undisturbed():
+                capture = torch.cuda.graph(
                     graph,
                     pool=self._pool,
                     stream=self._stream,
                     capture_error_mode="thread_local",
                 )
-                with recording:
-                    entry.made = function()
+                with capture:
+                    entry.output = function()
         except Exception as error:
-            _WRECKS.append(graph)
-            self._give_up(_reason(error), generators, states)
+            _FAILED_GRAPHS.append(graph)
+            self._disable(_reason(error), generators, states)
             return False
         entry.graph = graph
         self.captures += 1
         return True
 
     @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Nothing else happens to the device inside, and nothing torch set stays set on failure."""
-        collecting, watching = gc.isenabled(), torch.cuda.get_sync_debug_mode()
-        gc.disable()  # what it frees may not be freed during a recording
-        if watching:  # torch itself waits before it records
+    def _undisturbed(self) -> Iterator[None]:
+        """Keep all other device work out of a capture, and restore torch's settings after it."""
+        collecting, sync_mode = gc.isenabled(), torch.cuda.get_sync_debug_mode()
+        gc.disable()  # the collector may free device memory, which is illegal during a capture
+        if sync_mode:  # torch itself synchronises before a capture
             torch.cuda.set_sync_debug_mode(0)
         try:
             with (
@@ -153,45 +168,49 @@ class CudaGraphCache:
             ):
                 yield
         finally:
-            if watching:
-                torch.cuda.set_sync_debug_mode(watching)
+            if sync_mode:
+                torch.cuda.set_sync_debug_mode(sync_mode)
             if collecting:
                 gc.enable()
 
-    def _give_up(
+    def _disable(
         self, reason: str, generators: list[torch.Generator], states: list[Tensor]
     ) -> None:
+        """Give up capturing after a failure, and say why."""
         self.enabled = False
         for generator, state in zip(generators, states, strict=True):
-            # A recording that failed leaves them waiting for its end: give them a new state.
+            # A failed capture leaves a generator waiting for the end of the capture. A new state
+            # frees it.
             fresh = torch.Generator(generator.device)
             fresh.set_state(state)
             generator.graphsafe_set_state(fresh)
         self.drop()
         warnings.warn(
-            f"the step cannot be recorded in a CUDA graph and runs without one ({reason}); "
-            "set train.cuda_graphs = false to say so beforehand",
+            f"the step cannot be captured in a CUDA graph and runs without one ({reason}); "
+            "set train.cuda_graphs = false to avoid the attempt",
             RuntimeWarning,
             stacklevel=2,
         )
 
 
 def _reason(error: BaseException) -> str:
-    """One line on what came first: ending a broken recording fails as well."""
+    """Return the first line of the first error: ending a failed capture raises another one."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class StagingBuffer:
-    """A fixed place on a device for some small tensors, filled by one copy that nobody waits for.
+    """A fixed place on a device for some small tensors, filled by one asynchronous copy.
 
     The first `send` decides shapes and dtypes for good.
     """
 
     ALIGNMENT = 16
+    """Bytes; each tensor starts at a multiple of it, which suits every dtype and vector loads."""
 
     def __init__(self, device: torch.device) -> None:
+        """Make a buffer whose layout is not decided yet, on `device`."""
         self.device = device
         self._layout: list[tuple[tuple[int, ...], torch.dtype, int, int]] = []
         self._bytes = 0
@@ -199,10 +218,17 @@ class StagingBuffer:
         self._views: list[Tensor] = []
 
     def send(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The same values on the device, in the order of its current stream; the same tensors every
-        time, which the next `send` writes over.
+        """Copy tensors to the device, in the order of its current stream.
 
-        Raises ValueError when shapes or dtypes are not those of the first call.
+        Args:
+            tensors: on the host, with the shapes and dtypes of the first call.
+
+        Returns:
+            Tensors on the device with the same values: the same tensors every time, which the next
+            `send` overwrites.
+
+        Raises:
+            ValueError: when shapes or dtypes are not those of the first call.
         """
         if self._buffer is None:
             self._arrange(tensors)
@@ -210,14 +236,16 @@ class StagingBuffer:
         got = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
         if got != [(shape, dtype) for shape, dtype, *_ in self._layout]:
             raise ValueError(f"tensors must be like those of the first call, got {got}")
-        # Pinned memory that is let go of is given out again only when its copy is done.
+        # torch's allocator reuses freed pinned memory only after the copy from it is done, so a new
+        # tensor per call needs no event of ours.
         host = torch.empty(self._bytes, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        for place, tensor in zip(self._split(host), tensors, strict=True):
-            place.copy_(tensor)
+        for view, tensor in zip(self._split(host), tensors, strict=True):
+            view.copy_(tensor)
         self._buffer.copy_(host, non_blocking=True)
         return self._views
 
     def _arrange(self, tensors: Sequence[Tensor]) -> None:
+        """Decide the layout and allocate the buffer."""
         for tensor in tensors:
             size = tensor.numel() * tensor.element_size()
             self._layout.append((tuple(tensor.shape), tensor.dtype, self._bytes, size))
@@ -226,6 +254,7 @@ class StagingBuffer:
         self._views = self._split(self._buffer)
 
     def _split(self, flat: Tensor) -> list[Tensor]:
+        """Return views of a flat uint8 tensor, one for each tensor of the layout."""
         return [
             flat[start : start + size].view(dtype).view(shape)
             for shape, dtype, start, size in self._layout
@@ -233,9 +262,10 @@ class StagingBuffer:
 
 
 class AsyncReadback:
-    """A small tensor on its way to the host, as it is at this point of the current stream."""
+    """A small tensor on its way to the host, with the values of this point of the stream."""
 
     def __init__(self, values: Tensor) -> None:
+        """Start the copy of `values`, which later work may overwrite."""
         cuda = values.device.type == "cuda"
         self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=cuda)
         self._host.copy_(values, non_blocking=True)
@@ -244,7 +274,7 @@ class AsyncReadback:
             self._arrived.record(torch.cuda.current_stream(values.device))
 
     def read(self) -> Tensor:
-        """The values on the host, once they are there; later work on the device goes on."""
+        """Return the values on the host, after waiting for the copy but not for later work."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._host

@@ -1,4 +1,4 @@
-"""Choose how many samples to reserve for a step without waiting for the GPU."""
+"""Choose how many samples to reserve memory for in a step, without waiting for the GPU."""
 
 from __future__ import annotations
 
@@ -11,67 +11,89 @@ from dfast.training.cuda_graphs import AsyncReadback
 
 
 class SampleBudget:
-    """How many samples to reserve for a step, learnt without stopping the GPU.
+    """The number of samples to reserve memory for, learned from earlier steps.
 
-    The first steps at a resolution count exactly, which costs one synchronisation each; after them
-    the capacity has slack and changes seldom, since a recorded step is made for one. The wanted
-    totals come back by asynchronous copies and are read `LAG` steps later, always: the same run
-    reserves the same. An overflow, which truncates the last rays of its step, is counted and
-    answered by more capacity. On the CPU counting is free and the budget is always exact (None).
+    The first steps at a resolution count exactly, which costs one synchronisation each. After them
+    the number has slack and changes seldom, since a CUDA graph is captured for one number. The
+    counts of later steps come back by asynchronous copies and are read exactly `LAG` steps later,
+    so that the same run reserves the same. An overflow truncates the last rays of its step; it is
+    counted and answered by a larger number. On the CPU counting is free and every step is exact.
+
+    Attributes:
+        overflows: steps so far that had more samples than were reserved.
     """
 
     EXACT_STEPS = 8
+    """Steps at the start of each resolution that count exactly."""
     LAG = 8
+    """Steps after which a count is read; its copy has long been done by then."""
     SLACK = 1.5
-    GROW, SHRINK = 0.9, 0.35
-    """Grow when a step wants more than this part of the capacity, shrink when the capacity for what
-    steps want would be less than this part of it."""
+    """Reserved samples over the largest recent count."""
+    GRANULARITY = 16384
+    """The reserved number is a multiple of this, so that small changes do not change it."""
+    GROW = 0.9
+    """Choose anew when a step has more than this fraction of the reserved samples."""
+    SHRINK = 0.35
+    """Choose anew when the new number would be less than this fraction of the reserved one."""
 
     def __init__(self, device: torch.device) -> None:
+        """Make an empty budget for steps on `device`."""
         self.asynchronous = device.type == "cuda"
         self.overflows = 0
         self._resolution = -1
-        self._seen = 0
+        self._steps = 0
         self._largest = 0
-        self._capacity: int | None = None
+        self._max_samples: int | None = None
         self._pending: deque[tuple[AsyncReadback, int | None]] = deque()
 
-    def capacity(self, resolution: int) -> int | None:
-        """Capacity to march with at this resolution; None is exact."""
+    def max_samples(self, resolution: int) -> int | None:
+        """Return the number of samples to reserve for the next step, or None to count exactly.
+
+        Args:
+            resolution: pixels a side of the next step's images.
+        """
         if not self.asynchronous:
             return None
         if resolution != self._resolution:
             self._read(0)
-            self._resolution, self._seen, self._largest = resolution, 0, 0
-            self._capacity = None
-        if self._seen < self.EXACT_STEPS:
+            self._resolution, self._steps, self._largest = resolution, 0, 0
+            self._max_samples = None
+        if self._steps < self.EXACT_STEPS:
             return None
-        self._read(0 if self._capacity is None else self.LAG)
-        if self._capacity is None:
-            self._capacity = self._fitting()
-        return self._capacity
+        self._read(0 if self._max_samples is None else self.LAG)
+        if self._max_samples is None:
+            self._max_samples = self._choose()
+        return self._max_samples
 
-    def note(self, total: Tensor) -> None:
-        """Remember what the march wanted, an int64 scalar on the device; it is read later."""
+    def record(self, num_samples: Tensor) -> None:
+        """Record how many samples the step had.
+
+        Args:
+            num_samples: scalar int64 on the device; it is copied now and read later.
+        """
         if not self.asynchronous:
             return
-        self._pending.append((AsyncReadback(total), self._capacity))
-        self._seen += 1
+        self._pending.append((AsyncReadback(num_samples), self._max_samples))
+        self._steps += 1
 
-    def _read(self, leave: int) -> None:
-        """Read all but the last `leave` totals."""
-        while len(self._pending) > leave:
-            total, reserved = self._pending.popleft()
-            self._learn(int(total.read()), reserved)
+    def _read(self, keep: int) -> None:
+        """Read all but the last `keep` counts."""
+        while len(self._pending) > keep:
+            readback, reserved = self._pending.popleft()
+            self._learn(int(readback.read()), reserved)
 
-    def _learn(self, total: int, reserved: int | None) -> None:
-        self.overflows += reserved is not None and total > reserved
-        self._largest = max(total, self._largest * 99 // 100)  # forgets, as the scene empties
-        if self._capacity is None:
+    def _learn(self, num_samples: int, reserved: int | None) -> None:
+        """Update the largest count, and the reserved number if it no longer suits."""
+        self.overflows += reserved is not None and num_samples > reserved
+        # The old maximum decays by 1 % a step, since the scene becomes emptier during a run.
+        self._largest = max(num_samples, self._largest * 99 // 100)
+        if self._max_samples is None:
             return
-        fitting = self._fitting()
-        if total > self.GROW * self._capacity or fitting < self.SHRINK * self._capacity:
-            self._capacity = fitting
+        chosen = self._choose()
+        too_small = num_samples > self.GROW * self._max_samples
+        if too_small or chosen < self.SHRINK * self._max_samples:
+            self._max_samples = chosen
 
-    def _fitting(self) -> int:
-        return (int(self._largest * self.SLACK) // 16384 + 1) * 16384
+    def _choose(self) -> int:
+        """Return the number to reserve for the largest recent count."""
+        return (int(self._largest * self.SLACK) // self.GRANULARITY + 1) * self.GRANULARITY

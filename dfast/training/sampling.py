@@ -13,21 +13,34 @@ from dfast.scene.lighting import Lighting
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """[n] independent draws from U(low, high) on the generator's device, float32."""
+    """Return n independent draws from U(low, high), float32 [n] on the generator's device."""
     return low + (high - low) * torch.rand(n, generator=generator, device=generator.device)
 
 
 def stratified(n: int, generator: torch.Generator) -> Tensor:
-    """[n] draws in [0, 1), one from each interval [i/n, (i+1)/n), in shuffled order; float32."""
+    """Return n draws in [0, 1), one from each interval [i/n, (i+1)/n), in shuffled order.
+
+    Args:
+        n: number of draws.
+        generator: source of randomness.
+
+    Returns:
+        float32 [n] on the generator's device.
+    """
     strata = torch.randperm(n, generator=generator, device=generator.device)
     jitter = torch.rand(n, generator=generator, device=generator.device)
     return ((strata + jitter) / n).clamp(max=1.0 - 2.0**-24)
 
 
 def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> CameraBatch:
-    """n training cameras on the generator's device, one azimuth in each n-th if stratified.
+    """Draw training cameras from the distribution of DreamFusion (arXiv 2209.14988).
 
-    "mixed" draws each elevation uniform in angle or uniform in area with even odds (the paper).
+    Args:
+        config: distributions. With `stratified`, each n-th of the circle has one azimuth. The
+            elevation mode "mixed" draws each elevation uniform in angle or uniform in area with
+            even odds, as the paper does.
+        n: number of cameras.
+        generator: source of randomness; the cameras are on its device.
     """
     device = generator.device
     low, high = config.elevation
@@ -51,7 +64,18 @@ def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> 
 def sample_timesteps(
     n: int, low: float, high: float, count: int, generator: torch.Generator
 ) -> Tensor:
-    """[n] int64 timesteps in [low, high] of `count`, one from each n-th of the range, shuffled."""
+    """Draw timesteps, one from each n-th of a range, in shuffled order.
+
+    Args:
+        n: number of timesteps.
+        low: start of the range, as a fraction of `count`.
+        high: end of the range, as a fraction of `count`.
+        count: number of timesteps of the noise schedule.
+        generator: source of randomness.
+
+    Returns:
+        int64 [n] in [0, count) on the generator's device.
+    """
     t = (low + (high - low) * stratified(n, generator)) * count
     return t.long().clamp(0, count - 1)
 
@@ -63,8 +87,14 @@ def sample_lighting(
     progress: float,
     generator: torch.Generator,
 ) -> Lighting:
-    """A look and a light for each camera; cameras and result live on the generator's device, the
-    host.
+    """Draw a shading mode and a point light for each camera, as DreamFusion does.
+
+    Args:
+        shading: odds of the shading modes, and when those other than albedo begin.
+        light: distribution of the point light.
+        cameras: B cameras, on the generator's device.
+        progress: fraction of the run, in [0, 1].
+        generator: source of randomness, on the host, so that `lit` costs no synchronisation.
     """
     n, device = len(cameras), generator.device
     odds = torch.tensor([shading.albedo, shading.diffuse, shading.textureless], device=device)
@@ -72,16 +102,16 @@ def sample_lighting(
     lit = lit_probability(progress, shading)
     odds = torch.stack([1.0 - lit * (odds[1] + odds[2]), lit * odds[1], lit * odds[2]])
     draw = torch.rand(n, generator=generator, device=device)
-    look = (draw[:, None] >= torch.cumsum(odds, 0)[None, :2]).sum(-1)
+    mode = (draw[:, None] >= torch.cumsum(odds, 0)[None, :2]).sum(-1)  # index in SHADING_MODES
     spread = light.spread * torch.randn(n, 3, generator=generator, device=device)
     direction = normalize(normalize(cameras.origin, dim=-1) + spread, dim=-1)
     position = uniform(n, *light.distance, generator)[:, None] * direction
     ambient = uniform(n, *light.ambient, generator)
-    is_lit = look > 0
+    is_lit = mode > 0
     return Lighting(
         light_position=position,
         ambient=torch.where(is_lit, ambient, 1.0),
         diffuse=torch.where(is_lit, 1.0 - ambient, 0.0),
-        textureless=(look == 2).float(),
+        textureless=(mode == 2).float(),
         lit=bool(is_lit.any()),
     )

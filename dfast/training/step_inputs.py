@@ -1,4 +1,4 @@
-"""What the host decides about a step before the device computes it: draws and schedules."""
+"""Everything random or scheduled in one training step, drawn on the host."""
 
 from __future__ import annotations
 
@@ -20,49 +20,36 @@ from dfast.training.sampling import sample_cameras, sample_lighting, sample_time
 
 @dataclass(frozen=True)
 class StepInputs:
-    """B views and the numbers of one step. Only `shading.lit` is a fact for the host."""
+    """Everything random or scheduled in one training step, for B views.
+
+    All fields are tensors, on the host when drawn and on the device when used, except
+    `lighting.lit`, which Python may branch on. `dfast.scene.tree` lists and replaces the tensors.
+    """
 
     cameras: CameraBatch
-    shading: Lighting
+    lighting: Lighting
     colors: Tensor
-    """[B,3] backgrounds"""
+    """[B, 3] in [0, 1], background colours"""
     t: Tensor
-    """[B] int64"""
+    """[B] int64 timesteps"""
     alpha: Tensor
-    """[B] of t"""
+    """[B] signal level at t"""
     sigma: Tensor
-    """[B] of t"""
-    levels: Tensor
-    """[L] weights of the grid's levels"""
-    factor: Tensor
-    """[1] of the learning rates"""
-    orientation: Tensor
-    """[1] weight of that regulariser"""
-    against: Tensor
-    """[1] share of CSD's pull away from the negative prompt"""
+    """[B] noise level at t"""
+    level_weights: Tensor
+    """[L] in [0, 1], weights of the hash grid's levels"""
+    rate_factor: Tensor
+    """[1] in [0, 1], factor of all learning rates"""
+    loss_weights: Tensor
+    """[K], weights of the losses beside the guidance, in the order of their table"""
+    negative_weight: Tensor
+    """[1], how much of CSD's pull away from the negative prompt applies"""
 
     def guidance_batch(self) -> GuidanceBatch:
         """Return the part of these inputs that a guidance may know."""
         return GuidanceBatch(
-            self.cameras, self.shading, self.t, self.alpha, self.sigma, self.against
+            self.cameras, self.lighting, self.t, self.alpha, self.sigma, self.negative_weight
         )
-
-    def tensors(self) -> list[Tensor]:
-        """All of them, in a fixed order."""
-        c, s = self.cameras, self.shading
-        return [
-            c.origin, c.rotation, c.fov, c.azimuth, c.elevation, c.distance,
-            s.light_position, s.ambient, s.diffuse, s.textureless,
-            self.colors, self.t, self.alpha, self.sigma, self.levels, self.factor,
-            self.orientation, self.against,
-        ]  # fmt: skip
-
-    def replace(self, tensors: Sequence[Tensor]) -> StepInputs:
-        """The same step with its tensors replaced by others in the order of `tensors()`."""
-        light_position, ambient, diffuse, textureless = tensors[6:10]
-        lit = self.shading.lit
-        shading = Lighting(light_position, ambient, diffuse, textureless, lit)
-        return StepInputs(CameraBatch(*tensors[:6]), shading, *tensors[10:])
 
 
 def draw(
@@ -72,30 +59,37 @@ def draw(
     background: Background,
     resolutions: tuple[int, ...],
     generator: torch.Generator,
+    loss_weights: Sequence[float] = (),
 ) -> StepInputs:
-    """The inputs of step number `step`, on the host.
+    """Draw the inputs of one step on the host.
 
-    schedule: the prior's (alpha, sigma) [T] on the host; resolutions: of the grid's levels.
+    Args:
+        config: distributions and schedules.
+        step: number of the step, from 0.
+        schedule: the guidance's (alpha [T], sigma [T]) on the host.
+        background: draws the background colours.
+        resolutions: cells a side of the hash grid's levels.
+        generator: source of randomness, on the host.
+        loss_weights: weights of the losses beside the guidance in this step.
     """
-    now, n = step / config.train.steps, config.camera.views
+    progress, n = step / config.train.steps, config.camera.views
     cameras = sample_cameras(config.camera, n, generator)
-    shading = sample_lighting(config.shading, config.light, cameras, now, generator)
+    lighting = sample_lighting(config.shading, config.light, cameras, progress, generator)
     colors = background.sample_colors(n, generator)
     alpha, sigma = schedule
-    t = sample_timesteps(n, *t_range(now, config.guidance), len(alpha), generator)
-    levels = level_weights(now, resolutions, config.coarse_to_fine)
-    regularizer = config.regularizer
-    toward = ramp(now, *regularizer.orientation, regularizer.orientation_until)
+    t = sample_timesteps(n, *t_range(progress, config.guidance), len(alpha), generator)
+    levels = level_weights(progress, resolutions, config.coarse_to_fine)
     return StepInputs(
-        cameras,
-        shading,
-        colors,
-        t,
-        alpha[t],
-        sigma[t],
-        # Recorded launches cannot change with the schedule: ones in place of no weights.
-        torch.ones(len(resolutions)) if levels is None else levels,
-        torch.tensor([learning_rate(step, config.train.steps, config.optimizer)]),
-        torch.tensor([toward]),
-        torch.tensor([ramp(now, *config.guidance.negative_weight, 1.0)]),
+        cameras=cameras,
+        lighting=lighting,
+        colors=colors,
+        t=t,
+        alpha=alpha[t],
+        sigma=sigma[t],
+        # A CUDA graph cannot switch from weights to no weights when the schedule ends, so ones
+        # stand for no weights.
+        level_weights=torch.ones(len(resolutions)) if levels is None else levels,
+        rate_factor=torch.tensor([learning_rate(step, config.train.steps, config.optimizer)]),
+        loss_weights=torch.tensor(list(loss_weights), dtype=torch.float32),
+        negative_weight=torch.tensor([ramp(progress, *config.guidance.negative_weight, 1.0)]),
     )

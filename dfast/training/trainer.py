@@ -1,243 +1,265 @@
-"""One run of Score Distillation: its state, and the step that moves it."""
+"""Training: the state of a run, and the step that changes it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from dfast.config import Config
+from dfast.config import Config, OptimizerConfig
 from dfast.config.schedules import resolution
 from dfast.errors import RunFolderError
-from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.guidance.base import Guidance
 from dfast.guidance.sds import sds_loss
-from dfast.nn.adam import Adam
-from dfast.nn.occupancy import OccupancyGrid
 from dfast.ops.adam import NORM, SKIPPED
-from dfast.priors.base import Prior
-from dfast.render.outputs import Rendered
+from dfast.render.options import RenderOptions
+from dfast.render.outputs import Rendering
 from dfast.render.volume import render
-from dfast.scene.background import Background
-from dfast.scene.coarse_to_fine import level_weights
-from dfast.scene.scene import build_field
-from dfast.training import regularizers
+from dfast.scene.scene import Scene
+from dfast.scene.tree import replace_tensors, tensors_of
+from dfast.training.adam import NamedAdam
 from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
 from dfast.training.generators import Generators
-from dfast.training.guards import HealthCheck
+from dfast.training.health import HealthCheck
+from dfast.training.losses import Loss, regularizer_losses
+from dfast.training.model_state import ModelState, under
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.step_inputs import StepInputs, draw
 
 Metrics = dict[str, Tensor | float]
-"""Numbers of one step; tensors are scalars on the device, read only when somebody asks."""
+"""Numbers of one step. Tensors are scalars on the device: reading one waits for the step."""
 
 
 class Trainer:
-    """Everything a run needs. Everything that changes is in `state_dict`: loading it continues the
-    run.
+    """One run: a scene that is optimised under a guidance.
 
-    On the CPU the same seed gives the same bytes, interrupted or not.
+    All that changes is in `state_dict`, and loading it continues the run. On the CPU the same seed
+    gives the same bytes, interrupted or not. `dfast.training.build_trainer` makes a trainer from a
+    prior and a prompt.
+
+    Attributes:
+        config: all settings.
+        device: of the scene, and of all work but the draws of `generators.host`.
+        scene: what is optimised; its tensors stay in their memory.
+        guidance: gives the gradient on images.
+        losses: the losses beside the guidance, by name.
+        generators: all randomness of the run.
+        step: number of steps done.
+        optimizer: of the scene's parameters.
+        model: what a rewind brings back.
+        health: rewinds or resets the run, or ends it with an error.
+        budget: how many samples to reserve memory for.
+        graphs: the CUDA graphs of the step.
+        prompt: recorded in results.
+        prior_name: recorded in results.
     """
 
     def __init__(
-        self, config: Config, prior: Prior, prompt: str, seed: int, device: torch.device
+        self,
+        config: Config,
+        scene: Scene,
+        guidance: Guidance,
+        generators: Generators,
+        *,
+        losses: Mapping[str, Loss] | None = None,
+        prompt: str = "",
+        prior_name: str = "",
     ) -> None:
-        self.config, self.prior, self.prompt, self.seed, self.device = (
-            config,
-            prior,
-            prompt,
-            seed,
-            device,
+        """Begin a run.
+
+        Args:
+            config: schedules, distributions and limits.
+            scene: on the device of the run.
+            guidance: on the same device.
+            generators: of the run; the scene may have been drawn from them.
+            losses: beside the guidance, by name; None takes the regularisers of the configuration.
+            prompt: what the scene is to show.
+            prior_name: of the prior behind the guidance.
+        """
+        self.config, self.scene, self.guidance = config, scene, guidance
+        self.generators, self.prompt, self.prior_name = generators, prompt, prior_name
+        self.losses = regularizer_losses(config.regularizer) if losses is None else dict(losses)
+        self.device, self.step = scene.device, 0
+        self.optimizer = _adam(config.optimizer, scene)
+        self.model = ModelState(scene, self.optimizer, guidance, generators.host)
+        self.health = HealthCheck(config.train, self.optimizer.status, self.model)
+        self.budget = SampleBudget(self.device)
+        self.graphs = CudaGraphCache(
+            self.device, [generators.device], enabled=config.train.cuda_graphs
         )
-        self.step = 0
-        self.rng = Generators.seeded(seed, device)
-        self.field = build_field(config.field, self.rng.host).to(device)
-        self.field.refresh_storage()
-        self.background = Background(config.background, self.rng.host).to(device)
-        o = config.occupancy
-        self.occupancy = OccupancyGrid(
-            o.resolution, decay=o.decay, threshold=o.threshold, device=device
-        )
-        self.optimizer = self._new_optimizer()
-        self.guard = HealthCheck(
-            config.train,
-            self.optimizer.status,
-            self._model_state,
-            self._load_model_state,
-            self._reseed,
-        )
-        self.budget = SampleBudget(device)
-        self.graphs = CudaGraphCache(device, [self.rng.device], enabled=config.train.cuda_graphs)
-        self._wants_normals = max(config.regularizer.orientation) > 0
-        self._recorded: tuple[object, ...] = ()
-        self._staging = StagingBuffer(device)
-        self.guidance = DiffusionGuidance(config.guidance, prior, prompt, device)
-        alpha, sigma = self.guidance.noise_schedule
+        alpha, sigma = guidance.noise_schedule
         self._schedule = alpha.cpu(), sigma.cpu()
+        self._staging = StagingBuffer(self.device)
+        self._needs_normals = any(loss.needs_normals for loss in self.losses.values())
+        self._graph_key: tuple[object, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.generators.seed
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the run that is done."""
+        return self.step / self.config.train.steps
 
     def train_step(self) -> Metrics:
-        """Sample, render, ask the prior, inject its answer at the image, regularise, step.
+        """Sample views, render them, and follow the guidance's gradient and the losses.
 
-        On CUDA the tensors in the result may be the same ones at every call, written over by the
-        next.
+        Returns:
+            Numbers of the step: `gradient_norm` of all parameters, mean `opacity`, mean opacity
+            inside the bounding sphere `fill`, root mean square of the `guidance`'s gradient,
+            number of `samples`, and the counts so far of `skipped` steps and of `overflows`. On
+            CUDA the tensors may be the same ones at every call, overwritten by the next.
+
+        Raises:
+            NonFiniteError: when rewinding does not help.
+            CollapsedError: when resetting the scene does not help.
         """
-        config = self.config
-        size = resolution(self.step / config.train.steps, config.camera.resolution)
+        size = resolution(self.progress, self.config.camera.resolution)
         inputs = self.draw()
-        if self.step % config.occupancy.every == 0:
-            self._refresh_occupancy(inputs.levels)
-        capacity = self.budget.capacity(size)
-        metrics = self._run(inputs, size, capacity)
-        self.budget.note(metrics["samples"])
+        if self.step % self.config.occupancy.every == 0:
+            self._refresh_occupancy(inputs.level_weights)
+        metrics = self._run(inputs, size, self.budget.max_samples(size))
+        self.budget.record(metrics["samples"])
         self.step += 1
-        last = self.step == config.train.steps
-        if last or self.step % config.train.log_every == 1 % config.train.log_every:
-            self.guard.look(metrics["fill"], list(self.field.parameters()), last=last)
+        self._check_health(metrics["fill"])
         return {**metrics, "overflows": float(self.budget.overflows)}
 
     def draw(self) -> StepInputs:
-        """The next step's inputs on the device, in the same tensors every time."""
+        """Return the next step's inputs on the device, in the same tensors every time."""
         drawn = draw(
             self.config,
             self.step,
             self._schedule,
-            self.background,
-            self.field.spec.grid.resolutions,
-            self.rng.host,
+            self.scene.background,
+            self.scene.field.spec.grid.resolutions,
+            self.generators.host,
+            [loss.weight_at(self.progress) for loss in self.losses.values()],
         )
-        return drawn.replace(self._staging.send(drawn.tensors()))
+        return replace_tensors(drawn, self._staging.send(tensors_of(drawn)))
 
-    def _run(self, inputs: StepInputs, size: int, capacity: int | None) -> dict[str, Tensor]:
-        """`_device_step`, recorded where that is possible."""
-        linear = self.guidance.approximate_at(self.step / self.config.train.steps)
-        if not self.guidance.cuda_graph_safe or (self.graphs.enabled and capacity is None):
-            return self._device_step(inputs, size, capacity, linear)
-        kind = ("step", size, capacity, linear)
-        if kind != self._recorded:  # an outgrown buffer, or a phase, will not come back
-            self.graphs.drop(lambda key: key[:1] == ("step",))
-            self._recorded = kind
-        normals = inputs.shading.lit or self._wants_normals
+    def render(self, inputs: StepInputs, resolution: int, max_samples: int | None) -> Rendering:
+        """Return what a step renders.
+
+        Args:
+            inputs: of the step, on the device.
+            resolution: pixels a side.
+            max_samples: samples to reserve memory for; None counts them.
+        """
+        with_normals = inputs.lighting.lit or self._needs_normals
+        options = RenderOptions(
+            self.config.march,
+            normals="shading" if with_normals else "none",
+            level_weights=inputs.level_weights,
+            max_samples=max_samples,
+        )
+        return render(
+            self.scene,
+            inputs.cameras,
+            inputs.lighting,
+            options,
+            resolution=resolution,
+            colors=inputs.colors,
+            generator=self.generators.device,
+        )
+
+    def _run(self, inputs: StepInputs, size: int, max_samples: int | None) -> dict[str, Tensor]:
+        """Run `_device_step`, as a CUDA graph where that is possible."""
+        approximate = self.guidance.approximate_at(self.progress)
+        if not self.guidance.cuda_graph_safe or (self.graphs.enabled and max_samples is None):
+            return self._device_step(inputs, size, max_samples, approximate)
+        key = ("step", size, max_samples, approximate)
+        if key != self._graph_key:  # sizes that were outgrown, and past phases, do not come back
+            self.graphs.drop(lambda other: other[:1] == ("step",))
+            self._graph_key = key
+        with_normals = inputs.lighting.lit or self._needs_normals
         return self.graphs.run(
-            (*kind, normals), lambda: self._device_step(inputs, size, capacity, linear)
+            (*key, with_normals),
+            lambda: self._device_step(inputs, size, max_samples, approximate),
         )
 
     def _device_step(
-        self, inputs: StepInputs, size: int, capacity: int | None, linear: bool
+        self, inputs: StepInputs, size: int, max_samples: int | None, approximate: bool
     ) -> dict[str, Tensor]:
-        """The step as a function of tensors on the device: nothing here may ask what is in them."""
-        config, rng = self.config, self.rng
-        pictures = render(
-            self.field, self.occupancy, self.background, inputs.colors, inputs.cameras,
-            inputs.shading, size, config.march, level_weights=inputs.levels, generator=rng.device,
-            capacity=capacity, want_normals=self._wants_normals,
-        )  # fmt: skip
-        x = self.guidance.encode_images(pictures.image, approximate=linear)
-        gradient = self.guidance.gradient(x, inputs.guidance_batch(), rng.device)
-        # A mean over pixels of what the model diffuses, as the regularisers are over the picture's.
+        """Compute the step from tensors on the device; nothing here may read them on the host."""
+        rendering = self.render(inputs, size, max_samples)
+        x = self.guidance.encode_images(rendering.image, approximate=approximate)
+        gradient = self.guidance.gradient(x, inputs.guidance_batch(), self.generators.device)
+        # A mean over the pixels (or latents) of x, as the losses are means over the image's pixels.
         loss = sds_loss(x, gradient) / (len(x) * x.shape[-2] * x.shape[-1])
-        loss = loss + self._regularize(pictures, inputs.orientation)
+        for weight, term in zip(inputs.loss_weights, self.losses.values(), strict=True):
+            loss = loss + weight * term.value(rendering, inputs)
         parameters = list(self.optimizer.parameters.values())
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-        self.optimizer.step(gradients, inputs.factor, {"field.table": self.field.storage})
+        self.optimizer.step(gradients, inputs.rate_factor, self.scene.half_copies())
         status = self.optimizer.status.clone()
         return {
             "gradient_norm": status[NORM],
-            "opacity": pictures.opacity.detach().mean(),
-            "fill": pictures.fill,
+            "opacity": rendering.opacity.detach().mean(),
+            "fill": rendering.fill,
             "guidance": gradient.square().mean().sqrt(),
-            "samples": pictures.rays.samples.total[0],
+            "samples": rendering.num_samples,
             "skipped": status[SKIPPED],
         }
 
-    def _refresh_occupancy(self, levels: Tensor) -> None:
+    def _refresh_occupancy(self, level_weights: Tensor) -> None:
         config = self.config.occupancy
-        warmup = self.step < config.warmup_steps
+        fraction = 1.0 if self.step < config.warmup_steps else config.fraction
         self.graphs.run(
-            ("occupancy", warmup),
-            lambda: self.occupancy.update(
-                lambda x: self.field.density(x, levels),
-                self.rng.device,
-                fraction=config.fraction,
-                warmup=warmup,
+            ("occupancy", fraction),
+            lambda: self.scene.refresh_occupancy(
+                self.generators.device, fraction=fraction, level_weights=level_weights
             ),
         )
 
-    def _regularize(self, pictures: Rendered, toward: Tensor) -> Tensor | float:
-        """toward: [1], the orientation term's weight now."""
-        config, rays = self.config.regularizer, pictures.rays
-        loss: Tensor | float = 0.0
-        if self._wants_normals:
-            loss = loss + toward[0] * regularizers.orientation(rays.orientation)
-        if config.opacity > 0:
-            loss = loss + config.opacity * regularizers.opacity(pictures.opacity)
-        if config.entropy > 0:
-            loss = loss + config.entropy * regularizers.entropy(pictures.opacity)
-        if config.total_variation > 0:
-            loss = loss + config.total_variation * regularizers.total_variation(pictures.opacity)
-        return loss
+    def _check_health(self, fill: Tensor) -> None:
+        """Check after the first step, every `log_every` steps from it, and after the last one."""
+        every, last = self.config.train.log_every, self.step == self.config.train.steps
+        if last or self.step % every == 1 % every:
+            parameters = [*self.scene.field.parameters(), *self.guidance.parameters()]
+            self.health.check(fill, parameters, last=last)
 
     def finish(self) -> None:
-        """Bring every occupancy cell up to date with the trained field, drawing from no run
-        generator.
+        """Bring every cell of the occupancy grid up to date with the trained field.
+
+        The cells are drawn from a generator of their own, so that a run that goes on after this is
+        the same as one that did not stop.
         """
         self.graphs.drop()
-        self.occupancy.reset()
-        levels = level_weights(1.0, self.field.spec.grid.resolutions, self.config.coarse_to_fine)
-        levels = None if levels is None else levels.to(self.device)
-        generator = torch.Generator(self.device).manual_seed(self.seed)
-        for _ in range(4):
-            self.occupancy.update(lambda x: self.field.density(x, levels), generator, warmup=True)
-
-    def _new_optimizer(self) -> Adam:
-        o, named = self.config.optimizer, self._named()
-        rates = {"field.table": o.lr_grid}
-        groups = [
-            ({name: p}, rates.get(name, o.lr_mlp if name.startswith("field.") else o.lr_background))
-            for name, p in named.items()
-        ]
-        return Adam(groups, betas=o.betas, eps=o.eps)
-
-    def _reseed(self) -> None:
-        """A new scene in the old one's memory, where recorded steps look for it."""
-        self.field.reset(self.rng.host)
-        self.optimizer.reset()
-        self.occupancy.reset()
+        self.scene.rebuild_occupancy(torch.Generator(self.device).manual_seed(self.seed))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Flat tensors: model, Adam, occupancy, random state, guards and step."""
-        state = self._model_state()
-        state.update({f"rng.{k}": v for k, v in self.rng.state_dict().items()})
-        state.update({f"guard.{k}": v for k, v in self.guard.state_dict().items()})
+        """Return flat tensors: scene, Adam, guidance, random state, health counts and step."""
+        state = self.model.state()
+        state |= {f"rng.{k}": v for k, v in self.generators.state_dict().items()}
+        state |= {f"guard.{k}": v for k, v in self.health.state_dict().items()}
         return state | {"step": torch.tensor(self.step)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue from `state`. Raises RunFolderError when it does not fit this configuration."""
+        """Continue from what `state_dict` returned.
+
+        Raises:
+            RunFolderError: when it does not fit this configuration.
+        """
         try:
-            self._load_model_state(state)
-            self.rng.load_state_dict(_under(state, "rng."))
-            self.guard.load_state_dict(_under(state, "guard."))
+            self.model.restore(state)
+            self.generators.load_state_dict(under(state, "rng."))
+            self.health.load_state_dict(under(state, "guard."))
             self.step = int(state["step"])
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RunFolderError(f"checkpoint: does not fit this run ({reason})") from error
 
-    def _named(self) -> dict[str, Tensor]:
-        modules = (("field", self.field), ("background", self.background))
-        return {f"{name}.{k}": p for name, module in modules for k, p in module.named_parameters()}
 
-    def _model_state(self) -> dict[str, Tensor]:
-        """Live tensors of all that a rewind brings back."""
-        state = {name: p.detach() for name, p in self._named().items()}
-        state |= {f"adam.{k}": v for k, v in self.optimizer.state_dict().items()}
-        return state | {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
+def _adam(config: OptimizerConfig, scene: Scene) -> NamedAdam:
+    """Return a scene's optimiser; table, MLP and background each have their own learning rate."""
 
-    @torch.no_grad()
-    def _load_model_state(self, state: dict[str, Tensor]) -> None:
-        """In place throughout, for the sake of recorded steps."""
-        for name, p in self._named().items():
-            p.copy_(state[name])
-        self.optimizer.load_state_dict(_under(state, "adam."))
-        self.occupancy.load_state_dict(_under(state, "occupancy."))
-        self.field.refresh_storage()
+    def rate(name: str) -> float:
+        if name == "field.table":
+            return config.lr_grid
+        return config.lr_mlp if name.startswith("field.") else config.lr_background
 
-
-def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    groups = [({name: p}, rate(name)) for name, p in scene.named_parameters()]
+    return NamedAdam(groups, betas=config.betas, eps=config.eps)

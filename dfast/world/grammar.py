@@ -1,11 +1,13 @@
-"""The sentences of the procedural world: a small grammar, read into `Scene`s.
+"""Parse the sentences of the procedural world into `ProceduralScene`s.
+
+The grammar:
 
     phrase := solid | solid "on top of" solid | solid "next to" solid | object
     solid  := [a|an|the] [colour] (sphere | cube | cylinder | cone | torus | capsule)
     object := [colour] object-word ["with a" colour part-word]
 
-`parse` accepts common synonyms and missing colours, and always returns the canonical caption, which
-is what the embedded prior was trained on.
+`parse` accepts common synonyms and missing colours. The scene it returns has the canonical caption,
+on which the embedded prior was trained.
 """
 
 from __future__ import annotations
@@ -15,43 +17,87 @@ from functools import cache
 
 from dfast.errors import PromptError
 from dfast.world.objects import OBJECTS, PRIMITIVES, pair, primitive, stack
-from dfast.world.scenes import COLORS, Scene
+from dfast.world.scenes import COLORS, ProceduralScene
 
 SYNONYMS: dict[str, str] = {
-    "grey": "gray", "violet": "purple", "turquoise": "cyan", "ball": "sphere", "orb": "sphere",
-    "box": "cube", "block": "cube", "tube": "cylinder", "donut": "torus", "doughnut": "torus",
-    "ring": "torus", "pill": "capsule", "cup": "mug", "plane": "airplane", "aeroplane": "airplane",
-    "automobile": "car", "desk": "table", "home": "house", "beside": "next",
-    "cap": "hat", "atop": "on",
-}  # fmt: skip
+    "grey": "gray",
+    "violet": "purple",
+    "turquoise": "cyan",
+    "ball": "sphere",
+    "orb": "sphere",
+    "box": "cube",
+    "block": "cube",
+    "tube": "cylinder",
+    "donut": "torus",
+    "doughnut": "torus",
+    "ring": "torus",
+    "pill": "capsule",
+    "cup": "mug",
+    "plane": "airplane",
+    "aeroplane": "airplane",
+    "automobile": "car",
+    "desk": "table",
+    "home": "house",
+    "beside": "next",
+    "cap": "hat",
+    "atop": "on",
+}
 PLAIN = "plain"
-"""The colour word of a textureless render: "a plain chair"."""
+"""Colour word of a textureless image: "a plain chair"."""
 
-HELD_OUT: frozenset[tuple[str, str]] = frozenset({
-    ("sphere", "purple"), ("cube", "cyan"), ("cylinder", "pink"), ("cone", "brown"),
-    ("torus", "green"), ("capsule", "orange"), ("chair", "blue"), ("table", "red"),
-    ("snowman", "yellow"), ("house", "green"), ("mug", "purple"), ("car", "yellow"),
-    ("duck", "pink"), ("mushroom", "blue"), ("tree", "white"), ("airplane", "orange"),
-    ("lamp", "pink"),
-})  # fmt: skip
-"""(noun, colour) pairs that training leaves out, so that generalisation can be measured."""
+HELD_OUT: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("sphere", "purple"),
+        ("cube", "cyan"),
+        ("cylinder", "pink"),
+        ("cone", "brown"),
+        ("torus", "green"),
+        ("capsule", "orange"),
+        ("chair", "blue"),
+        ("table", "red"),
+        ("snowman", "yellow"),
+        ("house", "green"),
+        ("mug", "purple"),
+        ("car", "yellow"),
+        ("duck", "pink"),
+        ("mushroom", "blue"),
+        ("tree", "white"),
+        ("airplane", "orange"),
+        ("lamp", "pink"),
+    }
+)
+"""(noun, colour) pairs that training omits, so that generalisation can be measured."""
 
 _ON = ("on top of", "on")
 _ARTICLES = frozenset({"a", "an", "the"})
 _RELATIONS = ("on", "top", "of", "next", "to", "with")
 _PART_WORDS = ("hat", "roof")
 VOCABULARY: tuple[str, ...] = (
-    *_ARTICLES.difference({"the"}), *_RELATIONS, *_PART_WORDS, *COLORS, PLAIN, *PRIMITIVES,
-    *OBJECTS, "front", "side", "back", "overhead", "view",
-)  # fmt: skip
+    *_ARTICLES.difference({"the"}),
+    *_RELATIONS,
+    *_PART_WORDS,
+    *COLORS,
+    PLAIN,
+    *PRIMITIVES,
+    *OBJECTS,
+    "front",
+    "side",
+    "back",
+    "overhead",
+    "view",
+)
 EXAMPLES = '"a red chair", "a green cone on top of a yellow cube", "a snowman with a purple hat"'
 
 
-def parse(prompt: str) -> Scene:
-    """The scene that a sentence names.
+def parse(prompt: str) -> ProceduralScene:
+    """Return the scene that a sentence names.
 
-    Raises PromptError when the prompt is empty, has a word outside the vocabulary, or is not a
-    sentence of the grammar; the message lists what is known.
+    Args:
+        prompt: the sentence; case, punctuation and articles do not matter.
+
+    Raises:
+        PromptError: if the prompt is empty, has a word outside the vocabulary, or is not a sentence
+            of the grammar; the message lists the vocabulary.
     """
     words = [SYNONYMS.get(w, w) for w in re.findall(r"[a-z]+", prompt.lower())]
     if not words:
@@ -75,10 +121,11 @@ def parse(prompt: str) -> Scene:
 
 
 def catalogue(*, both_orders: bool = False) -> list[str]:
-    """Every geometry of the world once, as a canonical caption in default colours.
+    """Return every geometry of the world once, as a canonical caption in default colours.
 
-    Pairs are listed in one order only, since the other is the same solid object turned around,
-    unless both orders are asked for.
+    Args:
+        both_orders: list pairs in both orders. By default they are listed in one, because the other
+            is the same object turned around.
     """
     names = list(PRIMITIVES)
     captions = [single(n, "gray") for n in names]
@@ -89,32 +136,32 @@ def catalogue(*, both_orders: bool = False) -> list[str]:
 
 
 def article(phrase: str) -> str:
-    """A phrase with "a" or "an" before it."""
+    """Return a phrase with "a" or "an" before it."""
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
 def single(name: str, color: str) -> str:
-    """Caption of one solid."""
+    """Return the caption of one solid."""
     return article(f"{color} {name}")
 
 
 def stacked(top: str, top_color: str, bottom: str, bottom_color: str) -> str:
-    """Caption of one solid on another."""
+    """Return the caption of one solid on another."""
     return f"{single(top, top_color)} on top of {single(bottom, bottom_color)}"
 
 
 def beside(left: str, left_color: str, right: str, right_color: str) -> str:
-    """Caption of two solids side by side."""
+    """Return the caption of two solids side by side."""
     return f"{single(left, left_color)} next to {single(right, right_color)}"
 
 
 def composed(name: str, colors: tuple[str, ...]) -> str:
-    """Caption of an object of several parts; colors: one for each blank of its phrase."""
+    """Return the caption of an object of several parts, a colour for each slot of its phrase."""
     return re.sub(r"\ba (?=[aeiou])", "an ", OBJECTS[name].phrase.format(*colors))
 
 
 def _read_solid(words: list[str]) -> tuple[str, str] | None:
-    """(solid, colour) of "[colour] solid"."""
+    """Return (solid, colour) of "[colour] solid", None for other words."""
     if len(words) == 1 and words[0] in PRIMITIVES:
         return words[0], "gray"
     if len(words) == 2 and words[0] in COLORS and words[1] in PRIMITIVES:
@@ -122,7 +169,8 @@ def _read_solid(words: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def _read_solids(words: list[str]) -> Scene | None:
+def _read_solids(words: list[str]) -> ProceduralScene | None:
+    """Return the scene of one or two solids, None for other words."""
     text = " ".join(words)
     for kind, joints in (("stack", _ON), ("pair", ("next to", "next"))):
         for joint in joints:
@@ -135,20 +183,21 @@ def _read_solids(words: list[str]) -> Scene | None:
         return None
     name, color = solid
     part = primitive(name, 0, 1.0, (0, 0, 0))
-    return Scene(single(name, color), "single", name, (part,), (color,), False)
+    return ProceduralScene(single(name, color), "single", name, (part,), (color,), False)
 
 
 @cache
-def _two_solids(kind: str, a: tuple[str, str], b: tuple[str, str]) -> Scene:
+def _two_solids(kind: str, a: tuple[str, str], b: tuple[str, str]) -> ProceduralScene:
+    """Return a stack or a pair of two (solid, colour)."""
     if kind == "stack":
         caption, shape, parts = stacked(*a, *b), f"{a[0]} on top of {b[0]}", stack(a[0], b[0])
     else:
         caption, shape, parts = beside(*a, *b), f"{a[0]} next to {b[0]}", pair(a[0], b[0])
-    return Scene(caption, kind, shape, parts, (a[1], b[1]), False)
+    return ProceduralScene(caption, kind, shape, parts, (a[1], b[1]), False)
 
 
-def _read_object(words: list[str]) -> Scene | None:
-    """[colour] object ["with" colour part]."""
+def _read_object(words: list[str]) -> ProceduralScene | None:
+    """Return the scene of "[colour] object ["with" colour part]", None for other words."""
     color, rest = (words[0], words[1:]) if words[0] in COLORS else (None, words)
     if not rest or rest[0] not in OBJECTS:
         return None
@@ -165,13 +214,24 @@ def _read_object(words: list[str]) -> Scene | None:
 
 def object_scene(
     name: str, color: str | None = None, part_color: str | None = None
-) -> Scene | None:
-    """A composed object in the given colours (None: its default)."""
+) -> ProceduralScene | None:
+    """Return a composed object in the given colours, by default its own.
+
+    Args:
+        name: a key of `OBJECTS`.
+        color: of the first slot.
+        part_color: of the last slot.
+
+    Returns:
+        The scene, or None if the object has no slot for `color`.
+    """
     kind = OBJECTS[name]
     slots = list(kind.defaults)
     if color and len(slots) == 1 and "with" in kind.phrase:
-        return None  # "a red snowman": the world has white ones only
+        return None  # such as "a red snowman": snowmen are always white
     slots[0] = color or slots[0]
     slots[-1] = part_color or slots[-1]
     colors = tuple(slots)
-    return Scene(composed(name, colors), "composed", name, kind.parts, colors, kind.has_front)
+    return ProceduralScene(
+        composed(name, colors), "composed", name, kind.parts, colors, kind.has_front
+    )

@@ -1,9 +1,9 @@
 """Scenes of the procedural world: coloured parts with exact (or bounding) signed distances.
 
-A `Scene` is the ground truth behind a caption: where matter is, which part it belongs to, and the
-albedo of each part. Distances follow the usual closed forms (Quilez, "distance functions"). The
-same functions serve one scene on the CPU (truth) and thousands of scenes at once on a GPU
-(`PartTable`).
+A `ProceduralScene` is the ground truth behind a caption: where matter is, which part it belongs to,
+and the albedo of each part. Distances follow the usual closed forms (Inigo Quilez, "Distance
+functions"). The same functions serve one scene on the CPU (the truth) and thousands of scenes at
+once on a GPU (`PartTable`).
 """
 
 from __future__ import annotations
@@ -35,80 +35,97 @@ PALETTE: dict[str, tuple[float, float, float]] = {
 
 COLORS: tuple[str, ...] = tuple(PALETTE)
 KINDS: tuple[str, ...] = ("ellipsoid", "box", "cone", "torus", "capsule")
+"""Kinds of primitives; a `PartTable` stores their indices."""
 MAX_PARTS = 10
+"""Largest number of parts of a scene."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One primitive of a scene.
-
-    kind: "ellipsoid" (size = radii), "box" (half sizes), "cone" (bottom radius, top radius, half
-    height; a cylinder when both radii are equal), "torus" (ring radius, tube radius), "capsule"
-    (radius, half length of the core); axis z. color: a colour word, or a slot number that the
-    caption fills. rotation: degrees about x, then y, then z. rounding: radius of rounded edges.
-    """
+    """One primitive of a scene, with axis z before it is rotated."""
 
     kind: str
+    """One of `KINDS`."""
     center: tuple[float, float, float]
+    """In world units."""
     size: tuple[float, float, float]
+    """Ellipsoid: radii. Box: half sizes. Cone: bottom radius, top radius, half height (a cylinder
+    when both radii are equal). Torus: ring radius, tube radius. Capsule: radius, half length of
+    the core."""
     color: str | int = 0
+    """A colour word, or the number of a slot that the caption fills."""
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Degrees about x, then y, then z."""
     rounding: float = 0.0
+    """Radius of rounded edges."""
 
 
 class PartTable(NamedTuple):
-    """Parts as tensors: the last part axis K is padded with kind -1 (never the nearest)."""
+    """Parts as tensors. The axis K of parts is padded with kind -1, which is never the nearest."""
 
-    kind: Tensor  # [..., K] int64
-    center: Tensor  # [..., K, 3]
-    rotation: Tensor  # [..., K, 3, 3] world -> part
-    size: Tensor  # [..., K, 3]
-    rounding: Tensor  # [..., K]
+    kind: Tensor
+    """[..., K] int64, indices of `KINDS`."""
+    center: Tensor
+    """[..., K, 3]."""
+    rotation: Tensor
+    """[..., K, 3, 3], from world to part axes."""
+    size: Tensor
+    """[..., K, 3]."""
+    rounding: Tensor
+    """[..., K]."""
 
     def to(self, device: torch.device | str) -> PartTable:
-        """The same table on `device`."""
-        """The same table on `device`."""
+        """Return the same table on `device`."""
         return PartTable(*(t.to(device) for t in self))
 
     def select(self, index: Tensor) -> PartTable:
-        """Rows of a stacked table: [S, K, ...] and index [B] give [B, K, ...]."""
+        """Return rows of a stacked table: [S, K, ...] and index [B] give [B, K, ...]."""
         return PartTable(*(t[index] for t in self))
 
 
 @dataclass(frozen=True)
-class Scene:
-    """The object a caption names, inside the unit sphere, front towards +x, z up."""
+class ProceduralScene:
+    """The object that a caption names, inside the unit sphere, front towards +x, z up."""
 
     caption: str
-    """Canonical caption, every colour stated."""
+    """The canonical caption, which states every colour."""
     kind: str
     """"single", "stack", "pair" or "composed"."""
     shape: str
-    """Caption with its colour words removed: the name of the geometry."""
+    """The caption without its colour words: the name of the geometry."""
     parts: tuple[Part, ...]
     slots: tuple[str, ...]
     """Colour words of the caption, in the caption's order."""
     has_front: bool
+    """Whether the object looks different from the front and from behind."""
 
     @cached_property
     def table(self) -> PartTable:
-        """The parts as tensors."""
+        """Return the parts as tensors."""
         return part_table(self.parts, len(self.parts))
 
     @property
     def part_colors(self) -> tuple[str, ...]:
-        """Colour word of every part."""
+        """Return the colour word of every part."""
         return tuple(
             self.slots[p.color] if isinstance(p.color, int) else p.color for p in self.parts
         )
 
     @property
     def colors(self) -> Tensor:
-        """Albedo of every part, [K, 3]."""
+        """Return the albedo of every part, display RGB, [K, 3]."""
         return torch.tensor([PALETTE[c] for c in self.part_colors])
 
     def sdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Signed distance [N] (negative inside) and nearest part [N] at world points x [N, 3]."""
+        """Evaluate the signed distance.
+
+        Args:
+            x: world points [N, 3].
+
+        Returns:
+            The distance [N], negative inside and differentiable in x, and the index of the nearest
+            part [N].
+        """
         table = self.table.to(x.device)
         best = torch.full(x.shape[:1], torch.inf, dtype=x.dtype, device=x.device)
         part = torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device)
@@ -121,16 +138,16 @@ class Scene:
         return best, part
 
     def occupancy(self, x: Tensor) -> Tensor:
-        """True inside the object, [N] at world points x [N, 3]."""
+        """Return whether world points x [N, 3] are inside the object, bool [N]."""
         return self.sdf(x)[0] <= 0
 
     def albedo(self, x: Tensor) -> Tensor:
-        """Albedo [N, 3] of the part nearest to world points x [N, 3]."""
+        """Return the albedo [N, 3] of the part nearest to world points x [N, 3]."""
         return self.colors.to(x)[self.sdf(x)[1]]
 
 
 def part_table(parts: tuple[Part, ...], count: int) -> PartTable:
-    """Tensors of `parts`, padded to `count`."""
+    """Return `parts` as tensors, padded to `count`."""
     pad = count - len(parts)
     return PartTable(
         kind=torch.tensor([KINDS.index(p.kind) for p in parts] + [-1] * pad),
@@ -142,7 +159,15 @@ def part_table(parts: tuple[Part, ...], count: int) -> PartTable:
 
 
 def table_distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance and nearest part [B, P] of points x [B, P, 3] to the parts of B scenes [B, K]."""
+    """Evaluate the signed distances of B scenes at once.
+
+    Args:
+        table: parts of the scenes, [B, K].
+        x: points [B, P, 3], P of each scene.
+
+    Returns:
+        The distance and the index of the nearest part, each [B, P].
+    """
     rows = PartTable(*(t[:, None] for t in table))  # [B, 1, K, ...] against points [B, P, 1]
     offset = [x[..., None, i] - rows.center[..., i] for i in range(3)]
     p = [_dot(rows.rotation[..., i, :].unbind(-1), offset) for i in range(3)]
@@ -155,7 +180,10 @@ def table_distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distance(kind: int, p: Sequence[Tensor], size: Sequence[Tensor]) -> Tensor:
-    """Signed distance of local points (x, y, z) to one primitive of size (a, b, c), broadcast."""
+    """Return the signed distance of local points (x, y, z) to a primitive of size (a, b, c).
+
+    Coordinates and sizes broadcast against each other.
+    """
     name = KINDS[kind]
     x, y, z = p
     a, b, c = size
@@ -184,10 +212,12 @@ def _distance(kind: int, p: Sequence[Tensor], size: Sequence[Tensor]) -> Tensor:
 
 
 def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Return the dot product of vectors given by components, summed from left to right."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _length(*components: Tensor) -> Tensor:
+    """Return the length of a vector given by components, squares summed from left to right."""
     total = components[0] * components[0]
     for v in components[1:]:
         total = total + v * v
@@ -195,6 +225,7 @@ def _length(*components: Tensor) -> Tensor:
 
 
 def _world_to_part(rotation: tuple[float, float, float]) -> Tensor:
+    """Return the matrix [3, 3] that undoes rotations about x, then y, then z, in degrees."""
     ax, ay, az = (radians(v) for v in rotation)
     rx = torch.tensor([[1, 0, 0], [0, cos(ax), -sin(ax)], [0, sin(ax), cos(ax)]])
     ry = torch.tensor([[cos(ay), 0, sin(ay)], [0, 1, 0], [-sin(ay), 0, cos(ay)]])

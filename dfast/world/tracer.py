@@ -1,9 +1,9 @@
 """Sphere tracing of procedural scenes, in batches: geometry once, then any colours and lights.
 
-`trace` finds, for every pixel, which part is seen and its normal (a G-buffer); `shade` turns
-G-buffers into images under given colours, light and background. Splitting the two lets one traced
-view be shown in every colour and under every light, which is how the embedded prior's training
-images are made.
+`trace` finds, for every pixel, which part is seen and its normal (a G-buffer). `shade` turns
+G-buffers into images under given colours, light and background. One traced view can thus be shown
+in every colour and under every light, which is how the embedded prior's training images are made.
+Source: Hart, "Sphere tracing" (1996).
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.scene.cameras import CameraBatch
-from dfast.world.scenes import PartTable, Scene, table_distance
+from dfast.world.scenes import PartTable, ProceduralScene, table_distance
 
 EMPTY = 255
 """Part index of a pixel that sees the background."""
 
 Distance = Callable[[PartTable, Tensor], tuple[Tensor, Tensor]]
+"""A function like `table_distance`."""
 
 
 class GBuffer(NamedTuple):
-    """What cameras see: part [B, H, W] uint8 (EMPTY: nothing), normal [B, H, W, 3] int8 (x127)."""
+    """What cameras see, a pixel each."""
 
     part: Tensor
+    """Index of the part, `EMPTY` for the background, uint8 [B, H, W]."""
     normal: Tensor
+    """Outward unit normal times 127, int8 [B, H, W, 3]."""
 
 
 def trace(
@@ -40,9 +43,18 @@ def trace(
     tolerance: float = 2e-3,
     distance: Distance = table_distance,
 ) -> GBuffer:
-    """Sphere-trace B scenes ([B, K] parts) from B cameras at resolution x resolution pixels.
+    """Sphere-trace B scenes from a camera each.
 
-    distance: pass a compiled `table_distance` to trace large batches fast.
+    Args:
+        table: parts of the scenes, [B, K].
+        cameras: B cameras outside the unit sphere.
+        resolution: pixels a side.
+        steps: along each ray.
+        tolerance: half the largest distance to the surface at which a ray hits, in world units.
+        distance: a compiled `table_distance` traces large batches fast.
+
+    Returns:
+        The G-buffer of B views.
     """
     batch = cameras.origin.shape[0]
     flat_origins, flat_directions = cameras.rays(resolution)
@@ -67,7 +79,7 @@ def trace(
 
 
 def _normals(table: PartTable, points: Tensor, distance: Distance, h: float = 2e-3) -> Tensor:
-    """Outward normals by central differences on a tetrahedron."""
+    """Return outward unit normals by differences at the corners of a tetrahedron."""
     corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
     total = torch.zeros_like(points)
     for corner in corners:
@@ -84,11 +96,18 @@ def shade(
     *,
     downsample: int = 2,
 ) -> Tensor:
-    """Images [B, 3, H/d, W/d] in [0, 1] of G-buffers [B, H, W].
+    """Shade G-buffers by Lambert's law, anti-aliased by averaging pixels.
 
-    colors [B, K, 3]: albedo of each part; light [B, 3]: unit vector towards the light; ambient [B]:
-    the ambient share, the rest is diffuse (1: albedo only); background [B, 3]. Anti-aliased by
-    averaging downsample x downsample pixels.
+    Args:
+        buffer: of B views.
+        colors: albedo of each part, [B, K, 3].
+        light: unit vectors towards the light, [B, 3].
+        ambient: ambient share of the light in [0, 1], the rest is diffuse; 1 shows the albedo, [B].
+        background: RGB [B, 3].
+        downsample: d, pixels a side that are averaged.
+
+    Returns:
+        Images [B, 3, H / d, W / d] in [0, 1].
     """
     batch, height, width = buffer.part.shape
     mask = buffer.part != EMPTY
@@ -103,7 +122,7 @@ def shade(
 
 
 def render_scene(
-    scene: Scene,
+    scene: ProceduralScene,
     cameras: CameraBatch,
     resolution: int,
     *,
@@ -111,9 +130,18 @@ def render_scene(
     ambient: float = 1.0,
     background: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Tensor:
-    """The true look of one scene from B cameras: images [B, 3, H, W] in [0, 1], anti-aliased 2 x 2.
+    """Render the truth of one scene from B cameras, anti-aliased 2 x 2.
 
-    light [B, 3]: unit vectors towards the light (default: at the camera).
+    Args:
+        scene: the scene.
+        cameras: B cameras outside the unit sphere.
+        resolution: pixels a side.
+        light: unit vectors towards the light, [B, 3], by default towards the cameras.
+        ambient: ambient share of the light in [0, 1]; 1 shows the albedo.
+        background: RGB in [0, 1].
+
+    Returns:
+        Images [B, 3, resolution, resolution] in [0, 1].
     """
     batch, device = cameras.origin.shape[0], cameras.origin.device
 

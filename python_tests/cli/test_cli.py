@@ -311,7 +311,7 @@ def test_unwritable_output_is_one_line(tmp_path: Path, cube, capsys):
 
 
 def test_slugs_are_plain():
-    assert commands._slug("A red  Chäir, on: top!") == "a-red-ch-ir-on-top"
+    assert commands.slug("A red  Chäir, on: top!") == "a-red-ch-ir-on-top"
     assert parser().parse_args(["train", "x"]).run is commands.train
 
 

@@ -23,7 +23,7 @@ from dfast.guidance.variants import NFSD_NEGATIVE_PROMPT, conditions_of
 from dfast.priors.base import Condition
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import perp_neg_weights
-from dfast.training.trainer import Trainer
+from dfast.training.build import build_trainer
 
 CPU = torch.device("cpu")
 SIZE = 6
@@ -281,6 +281,6 @@ def test_runs_step_with_every_variant(guidance: dict[str, Any]) -> None:
         camera={"views": 2, "resolution": [[0.0, 12]]}, train={"steps": 4},
     )  # fmt: skip
     prior = Latents()
-    trainer = Trainer(config, prior, "x", 0, CPU)
+    trainer = build_trainer(config, prior, "x", 0, CPU)
     norms = [float(torch.as_tensor(trainer.train_step()["gradient_norm"])) for _ in range(4)]
     assert all(math.isfinite(norm) and norm > 0 for norm in norms)

@@ -36,7 +36,7 @@ def test_training_through_a_folder(family: str, needs_native: None, tmp_path: Pa
         )
         for _ in range(2)
     ]  # fmt: skip
-    first, second = (dict(result.field.named_parameters()) for result in results)
+    first, second = (dict(result.scene.field.named_parameters()) for result in results)
     assert all(torch.equal(first[name], second[name]) for name in first)  # same seed, same bytes
     assert all(loss["guidance"] > 0 and loss["gradient_norm"] > 0 for loss in losses)
     assert results[0].prior == str(folder(family))

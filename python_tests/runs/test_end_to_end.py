@@ -58,7 +58,7 @@ def test_equal_seeds_give_equal_bytes_also_after_resuming(tmp_path: Path) -> Non
         dfast.train("a red chair", out=half, config=config, device="cpu", callbacks=[stop])
     assert main(["train", "--resume", "--out", str(half), "--no-export", "--device", "cpu"]) == 0
     resumed, once = dfast.load(half), dfast.load(tmp_path / "whole")
-    states = resumed.field.state_dict(), once.field.state_dict()
+    states = resumed.scene.object_state(), once.scene.object_state()
     assert all((states[0][key] == value).all() for key, value in states[1].items())
 
 

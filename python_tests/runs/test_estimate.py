@@ -18,7 +18,8 @@ from dfast.errors import ConfigError, OutOfMemoryError, PriorError, PromptError
 from dfast.priors import load_prior
 from dfast.priors.loading.weights import size_of
 from dfast.runs.cost_model import cost
-from dfast.runs.estimate import Estimate, estimate, text_on_device
+from dfast.runs.estimate import Estimate, estimate
+from dfast.runs.measurements import text_on_device
 from dfast.runs.out_of_memory import memory_suggestions
 from dfast.runs.train import train
 

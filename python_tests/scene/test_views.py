@@ -1,4 +1,4 @@
-"""What a camera is told of its view."""
+"""View-dependent prompting: the share of each view, and the weights of Perp-Neg."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 
 from dfast.scene.views import (
     VIEW_WORDS,
-    against,
     heading,
+    perp_neg_views,
     perp_neg_weights,
     view_index,
     view_weights,
@@ -44,7 +44,7 @@ def test_view_weights_are_a_partition_and_agree_with_the_words(
     weights = view_weights(azimuth, elevation)
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(1000))
-    low = elevation <= 60  # where both rules speak of the same three words
+    low = elevation <= 60  # where both rules choose among the same three views
     assert torch.equal(weights[low].argmax(-1), view_index(azimuth, elevation)[low])
 
 
@@ -53,10 +53,10 @@ def test_heading() -> None:
     assert heading(azimuth).tolist() == [0.0, 10.0, 10.0, 180.0, 170.0, 90.0]
 
 
-def test_against_leads_from_the_other_views() -> None:
+def test_perp_neg_uses_front_and_side() -> None:
     azimuth = torch.tensor([0.0, 90.0, 180.0, 270.0, 20.0, 20.0])
     elevation = torch.tensor([0.0, 0.0, 0.0, 30.0, 67.5, 90.0])
-    near, far = against(azimuth)
+    near, far = perp_neg_views(azimuth)
     assert {VIEW_WORDS[int(i)] for i in near} == {"front"}
     assert {VIEW_WORDS[int(i)] for i in far} == {"side"}
     front, side = perp_neg_weights(azimuth, elevation)
@@ -70,7 +70,7 @@ def test_against_leads_from_the_other_views() -> None:
     assert float(front[5]) == float(side[5]) == 0.0
 
 
-def test_against_weights_are_continuous_and_never_negative() -> None:
+def test_perp_neg_weights_are_continuous_and_never_negative() -> None:
     azimuth = torch.arange(0, 360, 0.25, dtype=torch.float64)
     weights = perp_neg_weights(azimuth, torch.zeros_like(azimuth))
     assert float(weights.min()) > -1e-9

@@ -1,11 +1,13 @@
-"""Recorded steps: the same run as without recording, no waiting, and what happens when it fails."""
+"""CUDA graphs of the step: the same run as without, no waiting, and what a failure does."""
 
 from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -13,9 +15,12 @@ from oracle import OraclePrior
 from torch import Tensor
 
 from dfast.config import Config
+from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.runs.events import Event
 from dfast.runs.train import train
+from dfast.scene.tree import replace_tensors, tensors_of
+from dfast.training.build import build_trainer
 from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.step_inputs import draw
@@ -35,14 +40,14 @@ MIXED = {
     "shading": {"albedo": 1.5, "diffuse": 0.6, "textureless": 0.4},
     "regularizer": {"orientation": [0.0, 0.0]},
 }
-"""Some steps need normals and some do not, which are two recordings."""
+"""Some steps need normals and some do not, which are two graphs."""
 READY = SampleBudget.EXACT_STEPS + 3 * CudaGraphCache.WARMUP + 4
-"""Steps after which nothing is left to record: the last occupancy update to be recorded is call 4
-of its kind."""
+"""Steps after which nothing is left to capture: of the occupancy updates after warm-up, the fourth
+is captured."""
 
 
-class Grey:
-    """A prior that pulls every picture to grey and never touches the host."""
+class Grey(Prior):
+    """A prior that pulls every image to grey and needs nothing of the host."""
 
     name = "grey"
     image_size = 16
@@ -56,16 +61,16 @@ class Grey:
         return prompt
 
     def predict_noise(
-        self, noisy: Tensor, *_: object, conditions: tuple[str, ...], **__: object
+        self, noisy: Tensor, *_: Any, conditions: tuple[Condition, ...] = ("text",), **__: Any
     ) -> Tensor:
         return (0.9 * noisy).expand(len(conditions), *noisy.shape)
 
 
 class Nosy(Grey):
-    """Says that it can be recorded, and asks the host a question."""
+    """A prior that claims to be safe for CUDA graphs, and waits for the device."""
 
     def predict_noise(
-        self, noisy: Tensor, *_: object, conditions: tuple[str, ...], **__: object
+        self, noisy: Tensor, *_: Any, conditions: tuple[Condition, ...] = ("text",), **__: Any
     ) -> Tensor:
         eps = (0.9 if float(noisy.mean()) < 1e9 else 0.8) * noisy
         return eps.expand(len(conditions), *noisy.shape)
@@ -84,11 +89,15 @@ def test_staging_brings_everything_over(device: torch.device) -> None:
 
     def values() -> list[Tensor]:
         return [
-            torch.rand(3, generator=g), torch.randint(99, (5,), generator=g),
-            torch.rand(2, 3, 3, generator=g), torch.rand(4, 3, generator=g).t(),
-            torch.ones(1).expand(2, 1), torch.rand(0), torch.tensor([True]),
+            torch.rand(3, generator=g),
+            torch.randint(99, (5,), generator=g),
+            torch.rand(2, 3, 3, generator=g),
+            torch.rand(4, 3, generator=g).t(),
+            torch.ones(1).expand(2, 1),
+            torch.rand(0),
+            torch.tensor([True]),
             torch.rand(1, generator=g, dtype=torch.float64),
-        ]  # fmt: skip
+        ]
 
     first = values()
     arrived = staging.send(first)
@@ -102,18 +111,21 @@ def test_staging_brings_everything_over(device: torch.device) -> None:
         staging.send([torch.rand(4), *second[1:]])
 
 
-def test_step_inputs_survive_the_journey() -> None:
-    trainer = Trainer(TINY, Grey(), "x", 0, torch.device("cpu"))
-    drawn = draw(
-        TINY, 0, trainer._schedule, trainer.background, trainer.field.spec.grid.resolutions,
-        trainer.rng.host,
-    )  # fmt: skip
-    inputs = drawn.replace(StagingBuffer(torch.device("cpu")).send(drawn.tensors()))
-    for part in ("cameras", "shading"):
+def test_step_inputs_arrive_unchanged() -> None:
+    trainer = build_trainer(TINY, Grey(), "x", 0, torch.device("cpu"))
+    resolutions = trainer.scene.field.spec.grid.resolutions
+    host = trainer.generators.host
+    background = trainer.scene.background
+    drawn = draw(TINY, 0, trainer._schedule, background, resolutions, host, (0.5, 2.0))
+    staging = StagingBuffer(torch.device("cpu"))
+    inputs = replace_tensors(drawn, staging.send(tensors_of(drawn)))
+    for part in ("cameras", "lighting"):
         for name, value in vars(getattr(drawn, part)).items():
             got = getattr(getattr(inputs, part), name)
             assert torch.equal(got, value) if isinstance(value, Tensor) else got == value
-    for name in ("colors", "t", "alpha", "sigma", "levels", "factor", "orientation"):
+    names = {field.name for field in fields(drawn)} - {"cameras", "lighting"}
+    assert len(names) == 8
+    for name in names:
         assert torch.equal(getattr(inputs, name), getattr(drawn, name)), name
     assert inputs.t.dtype == torch.int64 and torch.equal(
         inputs.alpha, trainer._schedule[0][drawn.t]
@@ -123,59 +135,67 @@ def test_step_inputs_survive_the_journey() -> None:
 def test_off_cuda_functions_are_called() -> None:
     calls: list[int] = []
     graphs = CudaGraphCache(torch.device("cpu"))
+
+    def function() -> int:
+        calls.append(len(calls))
+        return calls[-1]
+
     for i in range(9):
-        assert graphs.run("key", lambda i=i: calls.append(i) or i) == i
+        assert graphs.run("key", function) == i
     assert calls == [*range(9)] and graphs.captures == 0 and not graphs.enabled
     graphs.drop()
 
 
-def test_recording_changes_nothing_on_the_cpu() -> None:
+def test_cuda_graphs_change_nothing_on_the_cpu() -> None:
     states = []
-    for capture in (True, False):
-        config = TINY.replace(train={"cuda_graphs": capture, "steps": 6})
-        trainer = Trainer(config, OraclePrior(12), "x", 3, torch.device("cpu"))
+    for enabled in (True, False):
+        config = TINY.replace(train={"cuda_graphs": enabled, "steps": 6})
+        trainer = build_trainer(config, OraclePrior(12), "x", 3, torch.device("cpu"))
         for _ in range(6):
             trainer.train_step()
         states.append(trainer.state_dict())
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
-def test_reseeding_keeps_every_tensor_in_place() -> None:
-    trainer = Trainer(TINY, OraclePrior(12), "x", 0, torch.device("cpu"))
+def test_reset_keeps_every_tensor_in_place() -> None:
+    trainer = build_trainer(TINY, OraclePrior(12), "x", 0, torch.device("cpu"))
     trainer.train_step()
-    live = trainer._model_state()
-    before, places = (
-        {k: v.clone() for k, v in live.items()}, {k: v.data_ptr() for k, v in live.items()}
-    )  # fmt: skip
-    trainer._reseed()
-    live = trainer._model_state()
+    live = trainer.model.state()
+    before = {k: v.clone() for k, v in live.items()}
+    places = {k: v.data_ptr() for k, v in live.items()}
+    trainer.model.reset()
+    live = trainer.model.state()
     assert places == {k: v.data_ptr() for k, v in live.items()}
     assert not torch.equal(live["field.table"], before["field.table"])
     assert not live["adam.exp_avg.field.table"].any() and float(live["adam.step"]) == 0
-    assert float(trainer.occupancy.occupancy()) == 1.0
-    trainer._load_model_state(before)
-    live = trainer._model_state()
+    assert float(trainer.scene.occupancy.occupancy()) == 1.0
+    trainer.model.restore(before)
+    live = trainer.model.state()
     assert places == {k: v.data_ptr() for k, v in live.items()}
     assert all(torch.equal(value, before[key]) for key, value in live.items())
 
 
+Test = TypeVar("Test", bound=Callable[..., None])
+
 gpu = [pytest.mark.gpu, pytest.mark.usefixtures("needs_cuda")]
 
 
-def on_gpu(test):  # type: ignore[no-untyped-def]
+def on_gpu(test: Test) -> Test:
+    """Mark a test as one that needs a GPU."""
     for mark in gpu:
         test = mark(test)
     return test
 
 
-def trainer_of(prior: Grey, config: Config = TINY, **settings: object) -> Trainer:
+def trainer_of(prior: Grey, config: Config = TINY, **settings: Any) -> Trainer:
+    """Return a trainer on the GPU; `settings` are those of the section train."""
     config = config.replace(train=settings)
-    return Trainer(config, prior, "x", 0, torch.device("cuda"))
+    return build_trainer(config, prior, "x", 0, torch.device("cuda"))
 
 
-def ready(prior: Grey | None = None, **settings: object) -> Trainer:
-    """A trainer whose step is recorded."""
-    trainer = trainer_of(prior or Grey(), **settings)
+def ready(prior: Grey | None = None, **settings: Any) -> Trainer:
+    """Return a trainer whose step is captured."""
+    trainer = trainer_of(prior or Grey(), TINY, **settings)
     for _ in range(READY):
         trainer.train_step()
     assert trainer.graphs.enabled and trainer.graphs.captures >= 2
@@ -210,39 +230,39 @@ def test_graphs_replay_with_new_inputs_and_new_randomness() -> None:
 @on_gpu
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("changes", [{}, MIXED])
-def test_recorded_run_is_the_run_without_recording(changes: dict) -> None:
+def test_a_run_with_graphs_is_the_run_without(changes: dict[str, Any]) -> None:
     config = TINY.replace(**changes)
-    recorded, plain = trainer_of(Grey(), config), trainer_of(Grey(), config, cuda_graphs=False)
+    captured, plain = trainer_of(Grey(), config), trainer_of(Grey(), config, cuda_graphs=False)
     for step in range(40):
         if step == 30:
-            recorded._reseed()
-            plain._reseed()
-        ours, theirs = recorded.train_step(), plain.train_step()
+            captured.model.reset()
+            plain.model.reset()
+        ours, theirs = captured.train_step(), plain.train_step()
         for key in ("samples", "skipped", "overflows"):
             assert float(ours[key]) == float(theirs[key]), (step, key)
-    assert recorded.graphs.captures >= 2 and plain.graphs.captures == 0
+    assert captured.graphs.captures >= 2 and plain.graphs.captures == 0
     others = plain.state_dict()
-    for key, value in recorded.state_dict().items():
+    for key, value in captured.state_dict().items():
         torch.testing.assert_close(value, others[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
 @on_gpu
-def test_fast_recorded_run_stays_close() -> None:
-    """Sums in the order of atomics: runs drift, but the pictures agree."""
+def test_a_fast_run_with_graphs_stays_close() -> None:
+    """Atomics add in any order, so runs drift apart, but their images agree."""
     from dfast.runs.train import result_of
 
-    pictures = []
-    for capture in (True, False):
-        trainer = trainer_of(Grey(), cuda_graphs=capture)
+    images = []
+    for enabled in (True, False):
+        trainer = trainer_of(Grey(), cuda_graphs=enabled)
         for _ in range(30):
             trainer.train_step()
-        pictures.append(torch.from_numpy(result_of(trainer).render(resolution=32)).float())
-    assert float((pictures[0] - pictures[1]).abs().mean()) < 4.0  # of 255
+        images.append(torch.from_numpy(result_of(trainer).render(resolution=32)).float())
+    assert float((images[0] - images[1]).abs().mean()) < 4.0  # of 255
 
 
 @on_gpu
 @pytest.mark.parametrize("log_every", [1000, 4])
-def test_recorded_steps_never_wait(log_every: int) -> None:
+def test_captured_steps_never_wait(log_every: int) -> None:
     trainer = ready(log_every=log_every)
     captures = trainer.graphs.captures
     torch.cuda.synchronize()
@@ -258,15 +278,15 @@ def test_recorded_steps_never_wait(log_every: int) -> None:
 
 
 @on_gpu
-def test_overflow_is_counted_and_mended() -> None:
+def test_overflow_is_counted_and_answered() -> None:
     trainer = ready()
     captures = trainer.graphs.captures
-    trainer.budget._capacity = 64
-    trainer.budget._pending.clear()  # what these say would mend it before it happens
+    trainer.budget._max_samples = 64
+    trainer.budget._pending.clear()  # these counts would prevent the overflow
     for _ in range(SampleBudget.LAG + CudaGraphCache.WARMUP + 6):
         values = trainer.train_step()
     assert float(values["overflows"]) >= 1
-    assert (trainer.budget.capacity(16) or 0) >= float(values["samples"])
+    assert (trainer.budget.max_samples(16) or 0) >= float(values["samples"])
     assert trainer.graphs.enabled and trainer.graphs.captures > captures
     overflows = trainer.budget.overflows
     for _ in range(SampleBudget.LAG + 2):
@@ -275,46 +295,48 @@ def test_overflow_is_counted_and_mended() -> None:
 
 
 @on_gpu
-def test_a_rewind_works_with_recorded_steps() -> None:
+def test_a_rewind_works_with_captured_steps() -> None:
     trainer = ready(log_every=2, skip_limit=3)
     with torch.no_grad():
-        trainer.field.mlp[0] = torch.nan
+        trainer.scene.field.mlp[0] = torch.nan
     for _ in range(12):
         trainer.train_step()
-    assert trainer.guard.rewinds == 1 and trainer.graphs.enabled
-    assert all(torch.isfinite(p).all() for p in trainer.field.parameters())
-    before = trainer.field.table.detach().clone()
+    assert trainer.health.rewinds == 1 and trainer.graphs.enabled
+    assert all(torch.isfinite(p).all() for p in trainer.scene.field.parameters())
+    before = trainer.scene.field.table.detach().clone()
     values = trainer.train_step()
-    assert float(values["gradient_norm"]) > 0 and not torch.equal(before, trainer.field.table)
+    assert float(values["gradient_norm"]) > 0 and not torch.equal(before, trainer.scene.field.table)
 
 
 @on_gpu
 @pytest.mark.usefixtures("deterministic")
-def test_a_step_that_cannot_be_recorded_goes_on_without() -> None:
+def test_a_step_that_cannot_be_captured_runs_without_graph() -> None:
     nosy, plain = trainer_of(Nosy()), trainer_of(Nosy(), cuda_graphs=False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(30):
             nosy.train_step()
-    said = [w for w in caught if "cannot be recorded in a CUDA graph" in str(w.message)]
+    said = [w for w in caught if "cannot be captured in a CUDA graph" in str(w.message)]
     assert len(said) == 1 and not nosy.graphs.enabled
     for _ in range(30):
         plain.train_step()
-    torch.testing.assert_close(nosy.field.table, plain.field.table, rtol=1e-4, atol=1e-5)
-    ready()  # the device is as good as new
+    torch.testing.assert_close(
+        nosy.scene.field.table, plain.scene.field.table, rtol=1e-4, atol=1e-5
+    )
+    ready()  # the failed capture left nothing behind on the device
 
 
 @on_gpu
-def test_a_prior_that_says_no_is_never_recorded() -> None:
+def test_a_prior_that_is_not_graph_safe_is_never_captured() -> None:
     class Plain(Nosy):
         cuda_graph_safe = False
 
     trainer = trainer_of(Plain())
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*cannot be recorded")
+        warnings.filterwarnings("error", message=".*cannot be captured")
         for _ in range(READY):
             trainer.train_step()
-    assert trainer.graphs.enabled and not trainer._recorded
+    assert trainer.graphs.enabled and not trainer._graph_key
 
 
 @on_gpu
@@ -323,20 +345,18 @@ def test_interrupted_and_resumed(tmp_path: Path) -> None:
         if event.step == READY:
             signal.raise_signal(signal.SIGINT)
 
-    options = {"prior": Grey(), "device": "cuda", "config": TINY, "progress": False}
+    options: dict[str, Any] = {"prior": Grey(), "device": "cuda", "config": TINY, "progress": False}
     with pytest.raises(KeyboardInterrupt):
         train("x", out=tmp_path / "run", callbacks=(interrupt,), **options)
     steps: list[int] = []
-    result = train(
-        "x", out=tmp_path / "run", resume=True, callbacks=(lambda e: steps.append(e.step),),
-        **options,
-    )  # fmt: skip
+    callbacks = (lambda event: steps.append(event.step),)
+    result = train("x", out=tmp_path / "run", resume=True, callbacks=callbacks, **options)
     assert steps == [*range(READY + 1, 61)] and result.steps == 60
-    assert torch.isfinite(result.field.table).all()
+    assert torch.isfinite(result.scene.field.table).all()
 
 
 @on_gpu
-def test_the_embedded_prior_can_be_recorded() -> None:
+def test_the_embedded_prior_can_be_captured() -> None:
     pytest.importorskip("diffusers")
     from dfast.priors.embedded.prior import ShapesPrior
     from dfast.scene.cameras import orbit
@@ -348,10 +368,10 @@ def test_the_embedded_prior_can_be_recorded() -> None:
     white = torch.tensor([False, True, False], device=device)
 
     def predict() -> Tensor:
-        both = prior.predict_noise(
+        text, negative = prior.predict_noise(
             noisy, t, condition, cameras=cameras, textureless=white, conditions=("text", "negative")
         )
-        return classifier_free_guidance(*both, 5.0)
+        return classifier_free_guidance(text, negative, 5.0)
 
     for i in range(CudaGraphCache.WARMUP + 3):
         noisy.normal_()

@@ -1,10 +1,9 @@
-"""Runs from end to end on priors whose answer is known: reconstruction, determinism, resuming,
-guards.
-"""
+"""Runs on priors whose prediction is known: reconstruction, determinism, resuming, health."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +13,10 @@ import dfast
 from dfast.config import Config
 from dfast.errors import CollapsedError, NonFiniteError, RunFolderError
 from dfast.ops.adam import STEP
-from dfast.runs.events import Event
+from dfast.runs.events import Callback, Event
 from dfast.runs.train import result_of, train
 from dfast.scene.cameras import CameraBatch, spherical
-from dfast.training.trainer import Trainer
+from dfast.training.build import build_trainer
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -28,7 +27,7 @@ ALBEDO = Config().replace(
     camera={"elevation": [-60, 80], "resolution": [[0.0, 32]]},
     regularizer={"orientation": [0.0, 0.0], "opacity": 0.0},
 )
-"""What the oracle's pictures show."""
+"""Settings under which a scene can match the oracle's images: albedo on white."""
 
 TINY = Config().replace(
     field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
@@ -40,16 +39,22 @@ TINY = Config().replace(
 """Every feature of the default, small."""
 
 
+def _options() -> dict[str, Any]:
+    """Return the arguments of `train` for a tiny run under a new oracle."""
+    return {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False}
+
+
 def _white(cameras: CameraBatch, size: int) -> torch.Tensor:
     return torch.ones(len(cameras), 3, size, size)
 
 
 def test_oracle_reaches_30_db_on_held_out_views() -> None:
-    """MATH.md, group 1: with a per-camera oracle SDS is a weighted reconstruction, here of an
-    ellipsoid.
+    """With an oracle for each camera SDS is a weighted reconstruction, here of an ellipsoid.
+
+    See "Score distillation" in docs/math.md.
     """
     config = ALBEDO.replace(train={"steps": 150})
-    trainer = Trainer(config, OraclePrior(32), "an ellipsoid", 0, CPU)
+    trainer = build_trainer(config, OraclePrior(32), "an ellipsoid", 0, CPU)
     for _ in range(config.train.steps):
         trainer.train_step()
     trainer.finish()
@@ -65,35 +70,19 @@ def test_oracle_reaches_30_db_on_held_out_views() -> None:
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        train(
-            "x",
-            prior=OraclePrior(12),
-            out=tmp_path / name,
-            seed=3,
-            device="cpu",
-            config=TINY,
-            progress=False,
-        )
+        train("x", out=tmp_path / name, seed=3, **_options())
     for file in ("result.safetensors", "checkpoint.safetensors", "previews/step_000012.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-    train(
-        "x",
-        prior=OraclePrior(12),
-        out=tmp_path / "c",
-        seed=4,
-        device="cpu",
-        config=TINY,
-        progress=False,
-    )
+    train("x", out=tmp_path / "c", seed=4, **_options())
     result = "result.safetensors"
     assert (tmp_path / "a" / result).read_bytes() != (tmp_path / "c" / result).read_bytes()
 
 
 @pytest.mark.parametrize("stop", [1, 5, 7])
 def test_interrupted_and_resumed_equals_uninterrupted(stop: int, tmp_path: Path) -> None:
-    def go(name: str, resume: bool = False, callbacks: tuple = ()) -> dfast.Result:
-        options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False}
-        return train("x", out=tmp_path / name, resume=resume, callbacks=callbacks, **options)
+    def go(name: str, resume: bool = False, callbacks: tuple[Callback, ...] = ()) -> dfast.Result:
+        out = tmp_path / name
+        return train("x", out=out, resume=resume, callbacks=callbacks, **_options())
 
     def interrupt(event: Event) -> None:
         if event.step == stop:
@@ -117,7 +106,7 @@ def test_crash_resumes_from_the_last_checkpoint(tmp_path: Path) -> None:
         if event.step == 8:
             raise RuntimeError("power cut")
 
-    options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False}
+    options = _options()
     train("x", out=tmp_path / "whole", **options)
     with pytest.raises(RuntimeError, match="power cut"):
         train("x", out=tmp_path / "parts", callbacks=(crash,), **options)
@@ -143,7 +132,7 @@ def _metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def test_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
-    options = {"prior": OraclePrior(12), "device": "cpu", "config": TINY, "progress": False}
+    options = _options()
     train("x", out=tmp_path / "r", **options)
     before = (tmp_path / "r" / "result.safetensors").read_bytes()
     train("x", out=tmp_path / "r", resume=True, **options)
@@ -151,34 +140,34 @@ def test_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
 
 
 def test_state_of_another_configuration_is_refused() -> None:
-    other = Trainer(TINY.replace(field={"hidden": 9}), OraclePrior(12), "x", 0, CPU)
+    other = build_trainer(TINY.replace(field={"hidden": 9}), OraclePrior(12), "x", 0, CPU)
     with pytest.raises(RunFolderError, match="does not fit this run"):
-        Trainer(TINY, OraclePrior(12), "x", 0, CPU).load_state_dict(other.state_dict())
+        build_trainer(TINY, OraclePrior(12), "x", 0, CPU).load_state_dict(other.state_dict())
 
 
 def test_non_finite_steps_are_skipped_and_counted() -> None:
     prior = OraclePrior(12)
-    trainer = Trainer(TINY, prior, "x", 0, CPU)
+    trainer = build_trainer(TINY, prior, "x", 0, CPU)
     trainer.train_step()
-    before = trainer.field.table.detach().clone()
+    before = trainer.scene.field.table.detach().clone()
     prior.poison = 2
     trainer.train_step()
     trainer.train_step()
-    assert torch.equal(trainer.field.table, before) and float(trainer.guard.skipped) == 2
+    assert torch.equal(trainer.scene.field.table, before) and float(trainer.health.skipped) == 2
     trainer.train_step()
-    assert not torch.equal(trainer.field.table, before)
-    assert torch.isfinite(trainer.field.table).all() and trainer.guard.rewinds == 0
+    assert not torch.equal(trainer.scene.field.table, before)
+    assert torch.isfinite(trainer.scene.field.table).all() and trainer.health.rewinds == 0
 
 
 def test_a_streak_rewinds_and_a_hopeless_run_is_named() -> None:
     prior = OraclePrior(12)
-    trainer = Trainer(TINY.replace(train={"steps": 60}), prior, "x", 0, CPU)
+    trainer = build_trainer(TINY.replace(train={"steps": 60}), prior, "x", 0, CPU)
     trainer.train_step()
     with torch.no_grad():
-        trainer.field.table[0] = torch.nan  # nothing but a rewind mends this
+        trainer.scene.field.table[0] = torch.nan  # only a rewind repairs this
     for _ in range(8):
         trainer.train_step()
-    assert trainer.guard.rewinds == 1 and torch.isfinite(trainer.field.table).all()
+    assert trainer.health.rewinds == 1 and torch.isfinite(trainer.scene.field.table).all()
     prior.poison = 1000
     with pytest.raises(NonFiniteError, match="rewinds did not help") as error:
         for _ in range(60):
@@ -186,24 +175,25 @@ def test_a_streak_rewinds_and_a_hopeless_run_is_named() -> None:
     assert "\n" not in str(error.value) and "prior.precision" in str(error.value)
 
 
-def test_looks_judged_late_rewind_to_a_state_known_to_be_good() -> None:
-    """On CUDA a look is judged at the next one, so a state counts as good only then."""
+def test_delayed_checks_rewind_to_a_state_known_to_be_good() -> None:
+    """On CUDA the values of a check are read at the next, so only then a state is known good."""
     prior = OraclePrior(12)
-    trainer = Trainer(TINY.replace(train={"steps": 60}), prior, "x", 0, CPU)
-    trainer.guard.late = True
+    trainer = build_trainer(TINY.replace(train={"steps": 60}), prior, "x", 0, CPU)
+    trainer.health.delayed = True
     for _ in range(3):
-        trainer.train_step()  # looks after 1 and 3
-    good = trainer.guard._good
+        trainer.train_step()  # checks after 1 and 3
+    good = trainer.health._good
     assert good is not None and float(good["adam.step"]) == 1
     with torch.no_grad():
-        trainer.field.table[0] = torch.nan
+        trainer.scene.field.table[0] = torch.nan
     trainer.train_step()
-    trainer.train_step()  # sees the damage, judges the look after 3
-    assert trainer.guard.rewinds == 0 and trainer.field.table.isnan().any()
-    assert float(trainer.guard._good["adam.step"]) == 3
+    trainer.train_step()  # checks the damage, acts on the check after 3
+    assert trainer.health.rewinds == 0 and trainer.scene.field.table.isnan().any()
+    good = trainer.health._good
+    assert good is not None and float(good["adam.step"]) == 3
     trainer.train_step()
     trainer.train_step()
-    assert trainer.guard.rewinds == 1 and torch.isfinite(trainer.field.table).all()
+    assert trainer.health.rewinds == 1 and torch.isfinite(trainer.scene.field.table).all()
     assert float(trainer.optimizer.status[STEP]) == 3
     prior.poison = 1000
     with pytest.raises(NonFiniteError, match="rewinds did not help"):
@@ -211,18 +201,20 @@ def test_looks_judged_late_rewind_to_a_state_known_to_be_good() -> None:
             trainer.train_step()
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_empty_scene_is_reseeded_once_then_named(late: bool) -> None:
+@pytest.mark.parametrize("delayed", [False, True])
+def test_empty_scene_is_reset_once_then_named(delayed: bool) -> None:
     config = TINY.replace(
-        train={"steps": 400, "collapse_limit": 2}, background={"kind": "solid"},
-        optimizer={"lr_grid": 0.3, "lr_mlp": 0.3, "final": 1.0}, regularizer={"opacity": 1.0},
-    )  # fmt: skip
-    trainer = Trainer(config, OraclePrior(12, _white), "x", 0, CPU)
-    trainer.guard.late = late
+        train={"steps": 400, "collapse_limit": 2},
+        background={"kind": "solid"},
+        optimizer={"lr_grid": 0.3, "lr_mlp": 0.3, "final": 1.0},
+        regularizer={"opacity": 1.0},
+    )
+    trainer = build_trainer(config, OraclePrior(12, _white), "x", 0, CPU)
+    trainer.health.delayed = delayed
     with pytest.raises(CollapsedError, match="became empty again after it was re-seeded"):
         for _ in range(400):
             trainer.train_step()
-    assert trainer.guard.reseeded
+    assert trainer.health.was_reset
 
 
 @pytest.mark.parametrize("log_every", [1, 10, 1000])
@@ -230,7 +222,7 @@ def test_a_short_run_of_nothing_but_nan_is_not_a_success(log_every: int) -> None
     prior = OraclePrior(12)
     prior.poison = 1000
     config = TINY.replace(train={"steps": 4, "log_every": log_every})
-    trainer = Trainer(config, prior, "x", 0, CPU)
+    trainer = build_trainer(config, prior, "x", 0, CPU)
     with pytest.raises(NonFiniteError):
         for _ in range(4):
             trainer.train_step()
@@ -238,41 +230,49 @@ def test_a_short_run_of_nothing_but_nan_is_not_a_success(log_every: int) -> None
 
 def test_a_run_that_ends_empty_is_not_a_success() -> None:
     config = TINY.replace(
-        train={"steps": 60, "log_every": 1000}, background={"kind": "solid"},
-        optimizer={"lr_grid": 0.3, "lr_mlp": 0.3, "final": 1.0}, regularizer={"opacity": 1.0},
-    )  # fmt: skip
-    trainer = Trainer(config, OraclePrior(12, _white), "x", 0, CPU)
+        train={"steps": 60, "log_every": 1000},
+        background={"kind": "solid"},
+        optimizer={"lr_grid": 0.3, "lr_mlp": 0.3, "final": 1.0},
+        regularizer={"opacity": 1.0},
+    )
+    trainer = build_trainer(config, OraclePrior(12, _white), "x", 0, CPU)
     with pytest.raises(CollapsedError, match="ended empty"):
         for _ in range(60):
             trainer.train_step()
 
 
 def test_a_density_that_is_not_a_number_is_rendered_not_skipped() -> None:
-    trainer = Trainer(TINY, OraclePrior(12), "x", 0, CPU)
+    trainer = build_trainer(TINY, OraclePrior(12), "x", 0, CPU)
     with torch.no_grad():
-        trainer.field.biases[-1][0] = torch.nan
-    trainer.occupancy.update(trainer.field.density, trainer.rng.device, warmup=True)
-    assert float(trainer.occupancy.occupancy()) == 1.0
+        trainer.scene.field.biases[-1][0] = torch.nan
+    trainer.scene.occupancy.update(
+        trainer.scene.field.density, trainer.generators.device, warmup=True
+    )
+    assert float(trainer.scene.occupancy.occupancy()) == 1.0
     with pytest.raises(NonFiniteError):
         trainer.train_step()
 
 
 def test_dreamfusion_preset_steps() -> None:
     config = Config.dreamfusion().replace(
-        field={"grid": {"log2_entries": 12}}, camera={"resolution": [[0.0, 8]]},
-        shading={"ambient_only": 0.0}, march={"step_size": 0.1},
-    )  # fmt: skip
-    trainer = Trainer(config, OraclePrior(16), "x", 0, CPU)
+        field={"grid": {"log2_entries": 12}},
+        camera={"resolution": [[0.0, 8]]},
+        shading={"ambient_only": 0.0},
+        march={"step_size": 0.1},
+    )
+    trainer = build_trainer(config, OraclePrior(16), "x", 0, CPU)
     values = [trainer.train_step() for _ in range(2)]
     assert all(torch.isfinite(torch.as_tensor(v)).all() for v in values[-1].values())
 
 
 def test_optional_terms_step() -> None:
     config = TINY.replace(
-        regularizer={"entropy": 0.1, "total_variation": 0.1}, field={"normals": "finite"},
-        coarse_to_fine={"lowpass_std": [0.1, 0.0]}, guidance={"weighting": "uniform"},
-    )  # fmt: skip
-    trainer = Trainer(config, OraclePrior(12), "x", 0, CPU)
+        regularizer={"entropy": 0.1, "total_variation": 0.1},
+        field={"normals": "finite"},
+        coarse_to_fine={"lowpass_std": [0.1, 0.0]},
+        guidance={"weighting": "uniform"},
+    )
+    trainer = build_trainer(config, OraclePrior(12), "x", 0, CPU)
     for _ in range(6):
         norm = trainer.train_step()["gradient_norm"]
         assert torch.isfinite(torch.as_tensor(norm)) and norm > 0

@@ -24,7 +24,7 @@ from dfast.world.scenes import (
     MAX_PARTS,
     PALETTE,
     PartTable,
-    Scene,
+    ProceduralScene,
     part_table,
     table_distance,
 )
@@ -284,7 +284,7 @@ def visible_pixels(part: Tensor, slot: Tensor, slots: Tensor) -> Tensor:
     return torch.where(unused, part[0].numel(), counts).amin(1)
 
 
-def _caption_template(scene: Scene, tokenizer: Any) -> tuple[list[int], int]:
+def _caption_template(scene: ProceduralScene, tokenizer: Any) -> tuple[list[int], int]:
     """Return (token ids, number of words), with markers for colours and the articles before."""
     words = scene.caption.split()
     row: list[int] = []
@@ -299,7 +299,7 @@ def _caption_template(scene: Scene, tokenizer: Any) -> tuple[list[int], int]:
     return row + [0] * (TEXT_LENGTH - len(row)), len(row)
 
 
-def _allowed_colors(scene: Scene) -> list[list[int]]:
+def _allowed_colors(scene: ProceduralScene) -> list[list[int]]:
     """Return, for each slot, 1 for every colour that training may give it, else 0."""
     if scene.kind == "composed":
         nouns = [scene.shape] * SLOTS

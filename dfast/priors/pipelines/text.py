@@ -10,7 +10,7 @@ from torch import Tensor
 from dfast.errors import PriorError
 from dfast.priors.base import Condition
 from dfast.scene.cameras import CameraBatch
-from dfast.scene.views import VIEW_WORDS, against, view_index, view_weights
+from dfast.scene.views import VIEW_WORDS, perp_neg_views, view_index, view_weights
 
 PROMPT_ROW = 0
 """Row of the prompt without a view."""
@@ -81,5 +81,5 @@ def sentence_weights(
     if condition == "text":
         word = view_index(azimuth, elevation)
     else:
-        word = against(azimuth)[("perp_neg_front", "perp_neg_side").index(condition)]
+        word = perp_neg_views(azimuth)[("perp_neg_front", "perp_neg_side").index(condition)]
     return (rows == VIEW_ROWS + word[:, None]).float()

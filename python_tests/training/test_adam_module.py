@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfast.nn.adam import Adam
 from dfast.ops.adam import SKIPPED, STEP
+from dfast.training.adam import NamedAdam
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
 SETTINGS = {"betas": (0.9, 0.99), "eps": 1e-15}
 
 
-def make(device: torch.device, seed: int = 0) -> tuple[dict[str, Tensor], Adam]:
+def make(device: torch.device, seed: int = 0) -> tuple[dict[str, Tensor], NamedAdam]:
     g = torch.Generator().manual_seed(seed)
     shapes = {"table": (501, 2), "mlp": (77,), "behind": (3, 4)}
     params = {k: torch.randn(s, generator=g).to(device) for k, s in shapes.items()}
     groups = [({"table": params["table"]}, 1e-2), ({k: params[k] for k in ("mlp", "behind")}, 1e-3)]
-    return params, Adam(groups, **SETTINGS)
+    return params, NamedAdam(groups, **SETTINGS)
 
 
 def gradients(params: dict[str, Tensor], seed: int) -> list[Tensor]:

@@ -1,0 +1,154 @@
+"""Named configurations as plain tables; a setting that a table leaves out takes its default.
+
+`Config.default`, `Config.dreamfusion` and `Config.for_prior` turn them into a `Config`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dfast.config.parsing import overlay
+from dfast.errors import ConfigError
+
+Table = dict[str, Any]
+"""Settings by name; a value is a number, a string, a bool, a list or a nested table."""
+
+CPU: Table = {}
+"""dfast's own settings on a CPU: all defaults, 300 steps of 4 views."""
+
+CUDA: Table = {"train": {"steps": 600}, "camera": {"views": 8}}
+"""dfast's own settings on a GPU."""
+
+PAPER_UNIT = 1.0 / 1.4
+"""A unit of length of DreamFusion in world units: its bounding sphere has radius 1.4, dfast's 1."""
+
+DREAMFUSION: Table = {
+    "field": {
+        "grid": {
+            "levels": 16,
+            "log2_entries": 19,
+            "base_resolution": 16,
+            "max_resolution": 2048,
+        },
+        "hidden": 64,
+        "layers": 2,
+        "density_activation": "exp",
+        "density_scale": 1.4,
+        "density_bias": -1.0,
+        "blob": "gaussian",
+        "blob_height": 5.0,
+        "blob_width": 0.2 * PAPER_UNIT,
+    },
+    "background": {"kind": "mlp", "hidden": 32},
+    "march": {"step_size": 2.0 / 256},
+    "camera": {
+        "distance": [1.0 * PAPER_UNIT, 1.5 * PAPER_UNIT],
+        "fov": [41.0, 71.0],
+        "elevation": [-10.0, 90.0],
+        "position_jitter": 0.1 * PAPER_UNIT,
+        "lookat_jitter": 0.2 * PAPER_UNIT,
+        "up_jitter": 0.02,
+        "resolution": [[0.0, 64]],
+    },
+    "light": {
+        "distance": [0.8 * PAPER_UNIT, 1.5 * PAPER_UNIT],
+        "spread": 0.8,
+        "ambient": [0.1, 0.1],
+    },
+    "shading": {
+        "albedo": 0.25,
+        "diffuse": 0.375,
+        "textureless": 0.375,
+        "ambient_only": 1000 / 15000,
+        "ramp": 0.0,
+    },
+    "guidance": {
+        "scale": 100.0,
+        "t_min": 0.02,
+        "t_max": 0.98,
+        "t_min_end": 0.02,
+        "t_max_end": 0.98,
+        "view_conditioning": "words",
+    },
+    "regularizer": {"orientation": [1e-4, 1e-2], "opacity": 1e-3},
+    "optimizer": {"warmup_steps": 3000, "final": 0.01},
+    "coarse_to_fine": {"levels_start": 16, "lowpass_std": [0.1, 0.002]},
+    "train": {"steps": 15000, "preview_every": 500, "checkpoint_every": 1000},
+}
+"""The values of DreamFusion (Poole et al. 2022), with Adam in place of Shampoo."""
+
+PRETRAINED: Table = overlay(
+    {key: table for key, table in DREAMFUSION.items() if key not in ("background", "optimizer")},
+    {
+        "field": {
+            "density_activation": "softplus",
+            "density_scale": 1.0,
+            "density_bias": 0.0,
+            "blob": "linear",
+            "blob_height": 10.0,
+            "blob_width": 0.5,
+        },
+        "march": {"step_size": 2.0 / 128},
+        "camera": {"views": 1, "distance": [1.5, 2.0], "fov": [40.0, 70.0]},
+        "light": {"distance": [1.2, 2.0]},
+        "shading": {"ambient_only": 0.1},
+        "guidance": {"view_conditioning": "camera"},
+        "train": {"steps": 10000},
+    },
+)
+"""DreamFusion's values with what became usual for pretrained models on one GPU.
+
+One view of 64 pixels a step, 10000 steps, Adam's learning rates as by default, view prompts blended
+by azimuth, cameras that see the whole scene, and a blob that ends (threestudio's), so that rays are
+not marched through the empty rest. Samples are half a pixel apart. The background is a random
+colour: a learned one can paint the object itself, since what a ray through the origin shows depends
+on its direction alone.
+"""
+
+SCALES = {"sd": 100.0, "sdxl": 100.0, "if": 20.0}
+"""Guidance scale w by family: latent models, then DeepFloyd's pixels."""
+
+NAMES = ("default", "dreamfusion")
+"""Presets that can be named, as on the command line."""
+
+_FAMILY = re.compile(r"(shapes)|(sdxl)|(sd)\d*|(if)(?:-\w+)?")
+"""Families of priors, and how the short names of their models are made."""
+
+
+def default(device: str) -> Table:
+    """Return dfast's own settings for a device such as "cpu" or "cuda:1"."""
+    return CPU if device.startswith("cpu") else CUDA
+
+
+def named(name: str, device: str) -> Table:
+    """Return the preset called `name`, one of `NAMES`.
+
+    Args:
+        name: the preset.
+        device: the device of the run, such as "cpu" or "cuda:1".
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"preset: expected one of {', '.join(NAMES)}, got {name!r}")
+    return default(device) if name == "default" else DREAMFUSION
+
+
+def for_prior(family: str) -> Table:
+    """Return the settings for a family of priors.
+
+    Args:
+        family: "shapes", "sd", "sdxl" or "if", or a short name of a model such as "sd15" or "if-m".
+
+    Raises:
+        ConfigError: there is no such family.
+    """
+    match = _FAMILY.fullmatch(family) if isinstance(family, str) else None
+    if match is None:
+        raise ConfigError(f"family: expected 'shapes', 'sd', 'sdxl' or 'if', got {family!r}")
+    kind = next(group for group in match.groups() if group)
+    if kind == "shapes":
+        return CPU
+    return overlay(PRETRAINED, {"guidance": {"scale": SCALES[kind]}})

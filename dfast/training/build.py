@@ -1,0 +1,52 @@
+"""Build a trainer from a configuration, a prior and a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from dfast.config import Config
+from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.priors.base import Prior
+from dfast.scene.scene import Scene
+from dfast.training.generators import Generators
+from dfast.training.losses import Loss
+from dfast.training.trainer import Trainer
+
+
+def build_trainer(
+    config: Config,
+    prior: Prior,
+    prompt: str,
+    seed: int,
+    device: torch.device,
+    *,
+    losses: Mapping[str, Loss] | None = None,
+) -> Trainer:
+    """Return the trainer of a run that begins: a random scene under score distillation.
+
+    Args:
+        config: all settings of the run.
+        prior: the diffusion model, or an object that `dfast.priors.base.as_prior` accepts.
+        prompt: what the scene is to show.
+        seed: >= 0, of all randomness of the run.
+        device: where the scene lives.
+        losses: beside the guidance, by name; None takes the regularisers of the configuration.
+
+    Raises:
+        ConfigError: for a configuration that the prior cannot serve.
+        PromptError: for a prompt that the prior does not take.
+    """
+    generators = Generators.seeded(seed, device)
+    scene = Scene.from_config(config, generators.host).to(device)
+    guidance = DiffusionGuidance(config.guidance, prior, prompt, device)
+    return Trainer(
+        config,
+        scene,
+        guidance,
+        generators,
+        losses=losses,
+        prompt=prompt,
+        prior_name=guidance.prior.name,
+    )

@@ -1,0 +1,125 @@
+"""How a configuration comes from its sources: each alone, and which wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from oracle import OraclePrior
+
+from dfast.config import Config, PriorConfig
+from dfast.errors import ConfigError, DeviceError, PriorError
+from dfast.priors import load_prior
+from dfast.runs.arguments import default_config, resolve_arguments, resolve_config
+
+pytestmark = pytest.mark.usefixtures("needs_native")
+
+SCALE, STEPS = {"guidance": {"scale": 7}}, {"train": {"steps": 11}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a file that sets guidance.scale and camera.views."""
+    path = tmp_path / "c.toml"
+    path.write_text("[guidance]\nscale = 33\n[camera]\nviews = 3\n")
+    return path
+
+
+def test_without_sources_the_prior_and_the_device_decide() -> None:
+    assert resolve_config(device="cpu") == Config.default("cpu")
+    assert resolve_config(device="cuda:3") == Config.default("cuda")  # it need not be there
+    assert resolve_config("sd15", torch.device("cpu")) == Config.for_prior("sd")
+    assert resolve_config("if-m", "cuda") == Config.for_prior("if")
+    assert resolve_config(OraclePrior(), "cpu") == Config.default("cpu")
+
+
+def test_a_configuration_is_taken_as_it_is() -> None:
+    config = Config.dreamfusion()
+    assert resolve_config("sd15", "cpu", config=config) == config
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_presets_by_name(device: str) -> None:
+    assert resolve_config("sd15", device, preset="default") == Config.default(device)
+    assert resolve_config("sd15", device, preset="dreamfusion") == Config.dreamfusion()
+    with pytest.raises(ConfigError, match="preset: expected one of default, dreamfusion, got 'x'"):
+        resolve_config(device=device, preset="x")
+
+
+def test_a_preset_replaces_the_resumed_run() -> None:
+    resumed = Config.default().replace(**SCALE)
+    assert resolve_config("sd15", "cpu", resumed=resumed) == resumed
+    assert resolve_config(device="cpu", resumed=resumed, preset="default") == Config.default()
+
+
+def test_a_file_is_laid_over_what_it_leaves_out(file: Path) -> None:
+    changes: dict[str, Any] = {"guidance": {"scale": 33}, "camera": {"views": 3}}
+    resumed = Config.default().replace(**STEPS, **SCALE)
+    own = Config.for_prior("sd").replace(**changes)
+    assert resolve_config("sd15", "cpu", file=file) == own
+    assert resolve_config("sd15", "cpu", file=file, resumed=resumed) == resumed.replace(**changes)
+    with pytest.raises(ConfigError, match="expected one of them, got both"):
+        resolve_config(device="cpu", file=file, preset="default")
+
+
+@pytest.mark.parametrize("source", ["config", "resumed", "preset", "file", "prior"])
+def test_overrides_come_after_every_source(source: str, file: Path) -> None:
+    options: dict[str, Any] = {
+        "config": {"config": Config.dreamfusion()},
+        "resumed": {"resumed": Config.dreamfusion()},
+        "preset": {"preset": "dreamfusion"},
+        "file": {"file": file},
+        "prior": {"prior": "sd15"},
+    }[source]
+    plain = resolve_config(device="cpu", **options)
+    changed = resolve_config(device="cpu", **options, overrides=[{"guidance": {"scale": 1}}, SCALE])
+    assert changed == plain.replace(**SCALE)  # the last one wins
+
+
+def test_steps_come_after_overrides() -> None:
+    config = resolve_config(device="cpu", overrides=[STEPS], steps=int(np.int64(5)))
+    assert config == Config.default().replace(train={"steps": 5})
+    for steps in (0, 2.5, True):
+        with pytest.raises(ConfigError, match="steps: expected a whole number >= 1, got"):
+            resolve_config(device="cpu", steps=steps)  # type: ignore[arg-type]
+
+
+def test_an_opened_prior_keeps_its_own_settings() -> None:
+    own = PriorConfig(image_size=32)
+    opened = load_prior(str(tiny_models.folder("sd15")), "cpu", options=own)
+    changes = [{"prior": {"image_size": 64}}]
+    assert resolve_config(opened, "cpu", overrides=changes).prior == own
+    assert resolve_config(opened, "cpu") == Config.for_prior("sd").replace(prior=own)
+
+
+def test_bad_sources_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config: expected a dfast.Config or None, got \{\}"):
+        resolve_config(config={})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"missing\.toml"):
+        resolve_config(device="cpu", file=tmp_path / "missing.toml")
+    with pytest.raises(PriorError, match="prior: expected"):
+        resolve_config("nothing", "cpu")
+    with pytest.raises(PriorError, match="prior: expected the name of one or an object"):
+        resolve_config(OraclePrior, "cpu")  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="device: expected cpu, cuda or cuda:N, got 'abacus'"):
+        resolve_config(device="abacus")
+
+
+def test_the_family_is_not_needed_where_a_configuration_is_given() -> None:
+    for options in ({"config": Config()}, {"resumed": Config()}, {"preset": "default"}):
+        resolve_config("no/such", "cpu", **options)  # type: ignore[arg-type]
+
+
+def test_arguments_use_the_resolved_configuration() -> None:
+    prior = OraclePrior()
+    found = resolve_arguments(
+        "  a  ball\n", prior=prior, device="cpu", config=Config.dreamfusion(), steps=3
+    )
+    assert found.prompt == "a ball" and found.device.type == "cpu" and found.prior is prior
+    assert found.config == Config.dreamfusion().replace(train={"steps": 3})
+    none = resolve_arguments("a ball", prior=prior, device="cpu", config=None, steps=None)
+    assert none.config == default_config(prior, "cpu") == Config.default("cpu")

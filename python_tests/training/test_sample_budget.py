@@ -1,0 +1,33 @@
+"""The number of samples that a step reserves memory for."""
+
+from __future__ import annotations
+
+import torch
+
+from dfast.training.sample_budget import SampleBudget
+
+
+def test_budget_learns_and_counts_overflows(device: torch.device) -> None:
+    budget = SampleBudget(device)
+    budget.asynchronous = True  # on the CPU, too, where only the delay of the copies is missing
+
+    def step(total: int) -> int | None:
+        max_samples = budget.max_samples(16)
+        budget.record(torch.tensor(total, device=device))
+        return max_samples
+
+    assert [step(100_000) for _ in range(SampleBudget.EXACT_STEPS)] == [None] * 8
+    assert step(400_000) == 10 * 16384 and budget.overflows == 0
+    while step(100_000) == 10 * 16384:
+        assert budget.overflows == 0
+    assert budget.overflows == 1 and budget.max_samples(16) == 37 * 16384
+    later = [step(20_000) or 0 for _ in range(300)]  # the scene empties
+    assert later[-1] < 10 * 16384 and len(set(later)) <= 4 and budget.overflows == 1
+    assert budget.max_samples(32) is None
+
+
+def test_budget_of_the_cpu_is_exact() -> None:
+    budget = SampleBudget(torch.device("cpu"))
+    for _ in range(20):
+        assert budget.max_samples(16) is None
+        budget.record(torch.tensor(5))
