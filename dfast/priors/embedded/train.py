@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from dfast.priors.embedded.checkpoint import Checkpoint
-from dfast.priors.embedded.dataset import Batch, Geometries, Pool
+from dfast.priors.embedded.dataset import Batch, Pool
 from dfast.priors.embedded.distributed import ProcessGroup, flatten_gradients, process_group
+from dfast.priors.embedded.geometries import Geometries
 from dfast.priors.embedded.model import (
     build_scheduler,
     build_text_encoder,
