@@ -142,7 +142,7 @@ def test_six_channels_are_noise_and_variance() -> None:
     assert torch.equal(eps[0], outputs[0][:, :3])
 
 
-def test_sdxl_is_told_sizes_and_no_words_are_zeros() -> None:
+def test_sdxl_gets_sizes_and_the_empty_prompt_is_zeros() -> None:
     prior = load_tiny("sdxl", image_size=96)
     assert prior.image_size == 96
     condition = prior.encode_prompt(PROMPT, negative="")

@@ -54,7 +54,7 @@ def test_memory_options_change_no_number(options: dict[str, Any]) -> None:
     torch.testing.assert_close(asked(**options), asked(), rtol=1e-4, atol=1e-5)
 
 
-def test_compiling_is_told_and_used(
+def test_compiling_is_announced_and_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[dict[str, Any]] = []

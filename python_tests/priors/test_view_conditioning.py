@@ -17,7 +17,7 @@ from dfast.scene.cameras import CameraBatch, orbit
 from dfast.scene.views import VIEW_WORDS, view_index, view_weights
 
 
-def test_views_are_told_in_the_papers_words() -> None:
+def test_views_are_given_in_the_words_of_dreamfusion() -> None:
     prior = load_tiny("sd15")
     cameras = orbit(4, elevation=70.0)
     cameras = CameraBatch(
