@@ -107,7 +107,7 @@ PYBIND11_MODULE(_C, m) {
 
   py::class_<HashGrid>(m, "HashGrid")
       .def(py::init(&make_hash_grid), py::arg("features"), py::arg("smooth"), py::arg("scales"), py::arg("resolutions"),
-           py::arg("offsets"), py::arg("dense"));
+           py::arg("offsets"), py::arg("dense"), py::arg("dimensions"));
 
   // ops/hashgrid.h
   DFAST_OP(hash_encode);

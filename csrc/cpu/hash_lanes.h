@@ -32,8 +32,6 @@ struct alignas(64) Lanes {
   template <bool Dense, bool Smooth>
   void locate_as(const HashLevel& level) {
     const T scale = static_cast<T>(level.scale), top = static_cast<T>(level.resolution - 1);
-    const std::int32_t resolution = level.resolution;
-    const std::uint32_t mask = level.mask;
 #pragma GCC ivdep
     for (int i = 0; i < kLanes; ++i) {
       const HashAxis<T> ax = hash_axis<Smooth>(x[0][i], scale, top);
@@ -43,7 +41,7 @@ struct alignas(64) Lanes {
       d[0][i] = ax.d, d[1][i] = ay.d, d[2][i] = az.d;
       dd[0][i] = ax.dd, dd[1][i] = ay.dd, dd[2][i] = az.dd;
       std::uint32_t r[8];
-      hash_rows<Dense>(ax.low, ay.low, az.low, resolution, mask, r);
+      hash_rows<Dense>(ax.low, ay.low, az.low, level, r);
 #pragma GCC unroll 8
       for (int c = 0; c < 8; ++c) row[c][i] = r[c];
     }
@@ -92,7 +90,7 @@ T level_weight(const T* weights, int l) {
 // Rows that level's samples may use.
 inline std::uint64_t level_rows(const HashLevel& level) {
   const std::uint64_t side = static_cast<std::uint64_t>(level.resolution);
-  return level.dense ? side * side * side : std::uint64_t(level.mask) + 1;
+  return level.dense ? side * side * static_cast<std::uint64_t>(level.depth) : std::uint64_t(level.mask) + 1;
 }
 
 // Asks for the rows of `count` cells of a level too large for the nearest caches, into the second one, which has more

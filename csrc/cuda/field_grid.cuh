@@ -26,6 +26,7 @@ __device__ __forceinline__ void load_level(const HashGrid& grid, const float* we
     level.offset = static_cast<std::uint32_t>(from.offset);
     level.stride_y = from.dense ? from.resolution : 2654435761u;
     level.stride_z = from.dense ? from.resolution * from.resolution : 805459861u;
+    if (from.depth == 1) level.stride_z = 0;
     level.mask = from.mask;
     level.dense = from.dense;
   }

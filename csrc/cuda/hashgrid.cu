@@ -33,9 +33,9 @@ __device__ __forceinline__ Cell<T> locate(const HashLevel& level, bool smooth, c
     low[k] = axis.low, cell.w[k] = axis.w, cell.d[k] = axis.d, cell.dd[k] = axis.dd;
   }
   if (level.dense) {
-    hash_rows<true>(low[0], low[1], low[2], level.resolution, level.mask, cell.row);
+    hash_rows<true>(low[0], low[1], low[2], level, cell.row);
   } else {
-    hash_rows<false>(low[0], low[1], low[2], level.resolution, level.mask, cell.row);
+    hash_rows<false>(low[0], low[1], low[2], level, cell.row);
   }
   return cell;
 }

@@ -18,6 +18,7 @@ struct HashLevel {
   std::int32_t resolution;  // vertices a side; x in [0, 1] uses all of them
   bool dense;               // rows in x-fastest order instead of hashed
   std::uint32_t mask;       // hashed: rows - 1, rows being a power of two
+  std::int32_t depth;       // vertices along z: resolution, or 1 in two dimensions, where z is 0
   std::int64_t offset;      // first row in the table
 };
 
@@ -57,11 +58,12 @@ DFAST_HD std::uint32_t hash_row(std::uint32_t x, std::uint32_t y, std::uint32_t 
 
 // The eight rows of a cell.
 template <bool Dense>
-DFAST_HD void hash_rows(std::int32_t x, std::int32_t y, std::int32_t z, std::int32_t resolution, std::uint32_t mask,
-                        std::uint32_t row[8]) {
+DFAST_HD void hash_rows(std::int32_t x, std::int32_t y, std::int32_t z, const HashLevel& level, std::uint32_t row[8]) {
+  const std::int32_t resolution = level.resolution;
+  const std::uint32_t mask = level.mask;
   const std::uint32_t x0 = static_cast<std::uint32_t>(x), x1 = hash_upper(x, resolution);
   const std::uint32_t y0 = static_cast<std::uint32_t>(y), y1 = hash_upper(y, resolution);
-  const std::uint32_t z0 = static_cast<std::uint32_t>(z), z1 = hash_upper(z, resolution);
+  const std::uint32_t z0 = static_cast<std::uint32_t>(z), z1 = hash_upper(z, level.depth);
   const std::uint32_t r = static_cast<std::uint32_t>(resolution);
   row[0] = hash_row<Dense>(x0, y0, z0, r, mask), row[1] = hash_row<Dense>(x1, y0, z0, r, mask);
   row[2] = hash_row<Dense>(x0, y1, z0, r, mask), row[3] = hash_row<Dense>(x1, y1, z0, r, mask);

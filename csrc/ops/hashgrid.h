@@ -33,24 +33,29 @@ struct HashGrid {
 inline HashGrid make_hash_grid(int features, bool smooth, const std::vector<double>& scales,
                                const std::vector<std::int64_t>& resolutions,
                                const std::vector<std::int64_t>& offsets,  // L + 1 rows
-                               const std::vector<bool>& dense) {
+                               const std::vector<bool>& dense, int dimensions) {
   HashGrid grid;
   grid.levels = static_cast<int>(scales.size());
   grid.features = features;
   grid.smooth = smooth;
   if (grid.levels < 1 || grid.levels > kMaxLevels || offsets.size() != scales.size() + 1 ||
       resolutions.size() != scales.size() || dense.size() != scales.size() ||
-      !(features == 1 || features == 2 || features == 4 || features == 8)) {
+      !(features == 1 || features == 2 || features == 4 || features == 8) || !(dimensions == 2 || dimensions == 3)) {
     throw std::invalid_argument("HashGrid: inconsistent levels or unsupported features");
   }
   for (int l = 0; l < grid.levels; ++l) {
     const std::int64_t rows = offsets[l + 1] - offsets[l];
-    if (dense[l] ? rows < resolutions[l] * resolutions[l] * resolutions[l] : (rows & (rows - 1)) != 0) {
-      throw std::invalid_argument("HashGrid: a dense level needs resolution^3 rows, a hashed one a power of two");
+    const std::int64_t depth = dimensions == 3 ? resolutions[l] : 1;
+    if (dense[l] ? rows < resolutions[l] * resolutions[l] * depth : (rows & (rows - 1)) != 0) {
+      throw std::invalid_argument("HashGrid: a dense level needs a row for each vertex, a hashed one a power of two");
     }
     if (offsets[l] % 2 != 0) throw std::invalid_argument("HashGrid: levels start at even rows");
-    grid.level[l] = {scales[l], static_cast<std::int32_t>(resolutions[l]), dense[l],
-                     static_cast<std::uint32_t>(dense[l] ? 0 : rows - 1), offsets[l]};
+    grid.level[l] = {scales[l],
+                     static_cast<std::int32_t>(resolutions[l]),
+                     dense[l],
+                     static_cast<std::uint32_t>(dense[l] ? 0 : rows - 1),
+                     static_cast<std::int32_t>(depth),
+                     offsets[l]};
   }
   return grid;
 }

@@ -81,6 +81,8 @@ class FieldSpec:
     """> 0, world units"""
 
     def __post_init__(self) -> None:
+        if self.grid.dimensions != 3:
+            raise ValueError(f"grid must have 3 dimensions, got {self.grid.dimensions}")
         for name, low, high in (("width", 1, 256), ("layers", 1, 3)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be in [{low}, {high}], got {getattr(self, name)}")
@@ -305,7 +307,7 @@ def _field(  # type: ignore[no-untyped-def]
 def _empty_results(
     x: Tensor, net: Sequence[int], want_gradient: bool, learns: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    n, (width, layers) = x.shape[0], net[6:8]
+    n, (width, layers) = x.shape[0], net[7:9]
     kept = 4 if not want_gradient else 16 if n <= KEPT else 0  # words for each 8 levels
     words = layers * ((width + 63) // 64) + kept * ((net[0] + 7) // 8)
     return (

@@ -49,6 +49,7 @@ class GridSpec:
     interpolation: Literal["linear", "smoothstep"] = "linear"
     """smoothstep has a continuous gradient, zero at cell faces; linear's jumps there"""
     dimensions: Literal[2, 3] = 3
+    """of the points; in two dimensions a dense level has resolution^2 rows"""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -62,6 +63,8 @@ class GridSpec:
                 raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
         if self.features not in (1, 2, 4, 8):
             raise ValueError(f"features must be 1, 2, 4 or 8, got {self.features}")
+        if self.dimensions not in (2, 3):
+            raise ValueError(f"dimensions must be 2 or 3, got {self.dimensions}")
         if self.interpolation not in ("linear", "smoothstep"):
             raise ValueError(
                 f"interpolation must be 'linear' or 'smoothstep', got {self.interpolation!r}"
@@ -82,7 +85,7 @@ class GridSpec:
     @cached_property
     def dense(self) -> tuple[bool, ...]:
         """Whether a level is indexed directly instead of hashed."""
-        return tuple(r**3 <= 2**self.log2_entries for r in self.resolutions)
+        return tuple(r**self.dimensions <= 2**self.log2_entries for r in self.resolutions)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -90,7 +93,8 @@ class GridSpec:
         rows = [0]
         for resolution, dense in zip(self.resolutions, self.dense, strict=True):
             # Whole groups of 8 rows, so that neighbours along x can be read together.
-            size = -(-(resolution**3) // 8) * 8 if dense else 2**self.log2_entries
+            vertices = resolution**self.dimensions
+            size = -(-vertices // 8) * 8 if dense else 2**self.log2_entries
             rows.append(rows[-1] + size)
         return tuple(rows)
 
@@ -138,7 +142,9 @@ def hash_encode(
     x, table = transforms.widen(x, table)
     level_weights = transforms.widen_optional(level_weights)
     _check(x, table, spec, level_weights, storage)
-    out: Tensor = transforms.call(_encode, x, table, _pack(spec), level_weights, storage)
+    out: Tensor = transforms.call(
+        _encode, _lifted(x, spec), table, _pack(spec), level_weights, storage
+    )
     return out
 
 
@@ -169,8 +175,15 @@ def hash_encode_grad(
     level_weights = transforms.widen_optional(level_weights)
     _check(x, table, spec, level_weights, storage)
     _native.contiguous("a", a, (x.shape[0], spec.outputs), x)
-    g: Tensor = transforms.call(_encode_grad, x, table, a, _pack(spec), level_weights, storage)
-    return g
+    g: Tensor = transforms.call(
+        _encode_grad, _lifted(x, spec), table, a, _pack(spec), level_weights, storage
+    )
+    return g if spec.dimensions == 3 else g[:, :2]
+
+
+def _lifted(x: Tensor, spec: GridSpec) -> Tensor:
+    """Return points as the kernels take them: in two dimensions z is 0, which no row depends on."""
+    return x if spec.dimensions == 3 else torch.nn.functional.pad(x, (0, 1))
 
 
 def _check(
@@ -178,7 +191,7 @@ def _check(
 ) -> None:
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x must be float32 or float64, got {x.dtype}")
-    _native.contiguous("x", x.detach(), (None, 3), x)
+    _native.contiguous("x", x.detach(), (None, spec.dimensions), x)
     shape = (spec.entries, spec.features)
     _native.contiguous("table", table.detach(), shape, x)
     if level_weights is not None:
@@ -200,15 +213,16 @@ def _check(
 
 def _pack(spec: GridSpec) -> list[int]:
     """The spec as the integers an op's schema can carry."""
-    return [*astuple(spec)[:5], int(spec.smooth)]
+    return [*astuple(spec)[:5], int(spec.smooth), spec.dimensions]
 
 
 @cache
 def _unpack(packed: tuple[int, ...]) -> tuple[GridSpec, Any]:
     """The spec and its native twin."""
-    levels, features, log2_entries, base, finest, smooth = packed
+    levels, features, log2_entries, base, finest, smooth, dimensions = packed
     kind: Literal["linear", "smoothstep"] = "smoothstep" if smooth else "linear"
-    spec = GridSpec(levels, features, log2_entries, base, finest, kind)
+    planar: Literal[2, 3] = 2 if dimensions == 2 else 3
+    spec = GridSpec(levels, features, log2_entries, base, finest, kind, planar)
     native = _native.library().HashGrid(
         features=spec.features,
         smooth=spec.smooth,
@@ -216,6 +230,7 @@ def _unpack(packed: tuple[int, ...]) -> tuple[GridSpec, Any]:
         resolutions=spec.resolutions,
         offsets=spec.offsets,
         dense=spec.dense,
+        dimensions=spec.dimensions,
     )
     return spec, native
 
