@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .config import FieldConfig
-from .ops.field import EXP_LIMIT, FieldSample, FieldSpec, unsupported
 from .ops.field import field as fused_field
-from .ops.hashgrid import GridSpec, hash_encode, hash_encode_grad
+from .ops.field_spec import FieldSample, FieldSpec, exp_limit, unsupported
+from .ops.grid_spec import GridSpec
+from .ops.hashgrid import hash_encode, hash_encode_grad
 
 __all__ = ["Field", "FieldSample", "field_spec", "grid_spec"]
 
@@ -158,7 +159,7 @@ class Field(nn.Module):
                 self.mlp,
                 self.shape,
                 level_weights=level_weights,
-                storage=storage,
+                table_half=storage,
                 count=count,
                 want_gradient=want_gradient,
             )
@@ -167,8 +168,8 @@ class Field(nn.Module):
 
     @torch.no_grad()
     def density(self, x: Tensor, level_weights: Tensor | None = None) -> Tensor:
-        """tau [N] at x [N,3], without gradients."""
-        return self(x, level_weights=level_weights).tau
+        """Density [N] at x [N,3], without gradients."""
+        return self(x, level_weights=level_weights).density
 
     def blob(self, x: Tensor) -> Tensor:
         """The bump [N] that starts the object off, from `FieldConfig.blob`."""
@@ -234,13 +235,13 @@ class Field(nn.Module):
         return FieldSample(tau, albedo, gradient)
 
     def _encode(self, x: Tensor, storage: Tensor | None, level_weights: Tensor | None) -> Tensor:
-        return hash_encode(_unit(x), self.table, self.spec, level_weights, storage=storage)
+        return hash_encode(_unit(x), self.table, self.spec, level_weights, table_half=storage)
 
     def _density(self, logit: Tensor) -> Tensor:
         c = self.config
         s = logit + c.density_bias
         if c.density_activation == "exp":
-            return c.density_scale * torch.exp(s.clamp(max=EXP_LIMIT))
+            return c.density_scale * torch.exp(s.clamp(max=exp_limit()))
         return c.density_scale * softplus(s)
 
     def _analytic_gradient(
@@ -256,7 +257,7 @@ class Field(nn.Module):
         for weight, hidden in zip(reversed(middle), reversed(active[:-1]), strict=True):
             a = _masked(a @ weight, hidden)
         a = a @ first
-        g = hash_encode_grad(_unit(x), self.table, a, self.spec, level_weights, storage=storage)
+        g = hash_encode_grad(_unit(x), self.table, a, self.spec, level_weights, table_half=storage)
         return torch.add(self.blob_gradient(x), g, alpha=0.5)  # d unit / dx = 1/2
 
     def _finite_gradient(

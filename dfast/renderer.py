@@ -61,7 +61,7 @@ class Rendered:
     @property
     def fill(self) -> Tensor:
         """Scalar: mean opacity of the rays that meet the bounding sphere, without gradient."""
-        return self.opacity.detach().sum() / self.rays.samples.met[0].clamp(min=1)
+        return self.opacity.detach().sum() / self.rays.samples.num_rays_hit[0].clamp(min=1)
 
 
 def render_rays(
@@ -95,19 +95,19 @@ def render_rays(
             occupancy.bits,
             resolution=occupancy.resolution,
             radius=RADIUS,
-            step=config.step,
-            growth=config.growth,
+            step_size=config.step,
+            cone_angle=config.growth,
             jitter=jitter,
-            capacity=capacity,
+            max_samples=capacity,
         )
-    tau, albedo, gradient = field(
+    density, albedo, gradient = field(
         samples.x,
         level_weights=level_weights,
         want_gradient=shading.lit or want_normals or normal_picture,
-        count=None if capacity is None else samples.total,
+        count=None if capacity is None else samples.num_samples,
     )
     color, opacity, depth, normal, orientation = shade_composite(
-        tau,
+        density,
         albedo,
         gradient,
         samples,
@@ -118,7 +118,7 @@ def render_rays(
         shading.diffuse,
         shading.textureless,
         background=background,
-        early_stop=config.early_stop,
+        early_stop_eps=config.early_stop,
     )
     return RayRender(
         color, opacity, depth, normal if normal_picture else None, orientation, samples

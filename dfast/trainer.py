@@ -135,7 +135,7 @@ class Trainer:
             "opacity": pictures.opacity.detach().mean(),
             "fill": pictures.fill,
             "guidance": gradient.square().mean().sqrt(),
-            "samples": pictures.rays.samples.total[0],
+            "samples": pictures.rays.samples.num_samples[0],
             "skipped": status[SKIPPED],
         }
 

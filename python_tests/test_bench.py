@@ -39,7 +39,7 @@ from dfast.bench.cases import (
 from dfast.cli import main
 from dfast.errors import ConfigError
 from dfast.field import Field
-from dfast.ops.hashgrid import GridSpec
+from dfast.ops.grid_spec import GridSpec
 
 CPU = torch.device("cpu")
 
@@ -49,7 +49,7 @@ def test_marching_keeps_the_samples_of_the_workload() -> None:
     """110 308 samples on 711 rays are the published counts; a sample on a cell's face may fall
     either way in float32."""
     samples = scenes.samples(64, CPU)
-    assert abs(int(samples.total) - 110_308) <= 5
+    assert abs(int(samples.num_samples) - 110_308) <= 5
     assert int((samples.offsets.diff() > 0).sum()) == 711
 
 

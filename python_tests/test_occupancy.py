@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dfast.occupancy import OccupancyGrid, pack_bits, unpack_bits
+from dfast.occupancy import OccupancyGrid
+from dfast.ops.bitfield import pack_bits, unpack_bits
 
 
 def ball(radius: float):

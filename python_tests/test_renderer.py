@@ -164,7 +164,7 @@ def test_unused_slots_neither_show_nor_teach(normals: str, monkeypatch: pytest.M
 
     def poisoned(*args: object, **options: object) -> Samples:
         samples = march(*args, **options)
-        used = torch.arange(len(samples.t)) < samples.total
+        used = torch.arange(len(samples.t)) < samples.num_samples
         for values in (samples.t, samples.dt, samples.x):
             values[~used] = math.nan
         samples.ray[~used] = 2**30
@@ -177,7 +177,7 @@ def test_unused_slots_neither_show_nor_teach(normals: str, monkeypatch: pytest.M
         return pictures, field
 
     exact, taught = learn(None)
-    total = int(exact.rays.samples.total)
+    total = int(exact.rays.samples.num_samples)
     monkeypatch.setattr("dfast.renderer.march", poisoned)
     roomy, field = learn(total + 1000)
     assert_close(exact.image, roomy.image, rtol=0, atol=1e-5)  # other batches, other rounding

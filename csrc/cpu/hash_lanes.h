@@ -109,9 +109,9 @@ DFAST_HD void prefetch_rows(const Row* rows, const HashLevel& level, const std::
 
 // Calls f(rows) with the level's first row in the type that is stored.
 template <int F, typename T, typename Body>
-void with_rows(const T* table, const Half* storage, std::int64_t offset, const Body& f) {
+void with_rows(const T* table, const Half* table_half, std::int64_t offset, const Body& f) {
   if constexpr (std::is_same_v<T, float>) {
-    if (storage) return f(reinterpret_cast<const HashRow<Half, F>*>(storage) + offset);
+    if (table_half) return f(reinterpret_cast<const HashRow<Half, F>*>(table_half) + offset);
   }
   f(reinterpret_cast<const HashRow<T, F>*>(table) + offset);
 }

@@ -6,7 +6,7 @@
 // a ray, are added up first where they fall into one cell, which is most of them on coarse levels.
 #pragma once
 
-#include "cuda/field_grid.cuh"
+#include "cuda/field/grid.cuh"
 #include "cuda/launch.h"
 
 // float2 and float4 atomicAdd need sm_90 (and are not even declared below it).
@@ -78,21 +78,22 @@ __device__ __forceinline__ void add_corners(float* __restrict__ out, bool adds, 
 
 // What one sample adds to its cell's corners, w_c d + (u . grad w_c) a, axis by axis: carrying (d, a) through one axis,
 // (w_k d + u_k w_k' a, w_k a) at the upper vertex.
-template <bool kSecond>
+template <bool kSecondOrder>
 __device__ __forceinline__ void corner_terms(const FieldCell& cell, float weight, const float (&u)[3],
                                              const float (&d)[2], const float (&a)[2], float (&term)[8][2]) {
 #pragma unroll
   for (int f = 0; f < 2; ++f) {
     float p[8], q[8];
-    p[0] = weight * d[f], q[0] = kSecond ? weight * a[f] : 0.0f;
+    p[0] = weight * d[f], q[0] = kSecondOrder ? weight * a[f] : 0.0f;
 #pragma unroll
     for (int k = 2; k >= 0; --k) {  // z, y, x: the last axis ends up in bit 0
-      const float w1 = cell.w[k], w0 = 1.0f - w1, slope = kSecond ? u[k] * cell.d[k] : 0.0f;
+      const float w1 = cell.w[k], w0 = 1.0f - w1, slope = kSecondOrder ? u[k] * cell.d[k] : 0.0f;
 #pragma unroll
       for (int i = (4 >> k) - 1; i >= 0; --i) {
-        const float p1 = w1 * p[i] + (kSecond ? slope * q[i] : 0.0f), p0 = w0 * p[i] - (kSecond ? slope * q[i] : 0.0f);
+        const float p1 = w1 * p[i] + (kSecondOrder ? slope * q[i] : 0.0f),
+                    p0 = w0 * p[i] - (kSecondOrder ? slope * q[i] : 0.0f);
         p[2 * i + 1] = p1, p[2 * i] = p0;
-        if (kSecond && k > 0) {
+        if (kSecondOrder && k > 0) {
           const float q1 = w1 * q[i], q0 = w0 * q[i];
           q[2 * i + 1] = q1, q[2 * i] = q0;
         }
@@ -104,8 +105,8 @@ __device__ __forceinline__ void corner_terms(const FieldCell& cell, float weight
 }
 
 // Source says where points and adjoints come from: point(i, x) (in [0, 1] if kInside), adjoint(i, l, d), and with
-// kSecond direction(i, u) and second(i, l, a). All lanes of a warp call this together, each with its sample.
-template <bool kSecond, class Source>
+// kSecondOrder direction(i, u) and second(i, l, a). All lanes of a warp call this together, each with its sample.
+template <bool kSecondOrder, class Source>
 __device__ __forceinline__ void scatter_warp(const FieldLevel& level, bool smooth, const Source& source, std::int64_t i,
                                              std::int64_t n, int l, float* __restrict__ out) {
   const unsigned lane = threadIdx.x & 31;
@@ -114,7 +115,7 @@ __device__ __forceinline__ void scatter_warp(const FieldLevel& level, bool smoot
   if (any) {
     source.adjoint(i, l, d);
     any = d[0] != 0.0f || d[1] != 0.0f;
-    if constexpr (kSecond) {
+    if constexpr (kSecondOrder) {
       source.direction(i, u);
       source.second(i, l, a);
       any |= u[0] != 0.0f || u[1] != 0.0f || u[2] != 0.0f;
@@ -126,7 +127,7 @@ __device__ __forceinline__ void scatter_warp(const FieldLevel& level, bool smoot
   if (any) {
     source.point(i, x);
     cell = locate<Source::kInside>(level, smooth, x);
-    corner_terms<kSecond>(cell, level.weight, u, d, a, term);
+    corner_terms<kSecondOrder>(cell, level.weight, u, d, a, term);
   }
 
   // A run's first lane heads it. Each lane takes what follows it in its run: 1, 2, 4, ... lanes further on.
@@ -154,7 +155,7 @@ __device__ __forceinline__ void scatter_warp(const FieldLevel& level, bool smoot
 }
 
 // Grid: (blocks that share the samples, groups of kScatterLevels levels).
-template <bool kSecond, class Source>
+template <bool kSecondOrder, class Source>
 __global__ void __launch_bounds__(kScatterBlock)
     scatter_kernel(const HashGrid grid, const float* __restrict__ level_weights, const Source source,
                    float* __restrict__ table) {
@@ -169,20 +170,20 @@ __global__ void __launch_bounds__(kScatterBlock)
       const FieldLevel level = levels[j];
       if (level.weight == 0.0f) continue;  // so are those past the last
       float* out = table + 2 * static_cast<std::size_t>(level.offset);
-      scatter_warp<kSecond>(level, grid.smooth, source, begin + threadIdx.x, n, first + j, out);
+      scatter_warp<kSecondOrder>(level, grid.smooth, source, begin + threadIdx.x, n, first + j, out);
     }
   }
 }
 
 // `most`: samples there can be.
-template <bool kSecond, class Source>
+template <bool kSecondOrder, class Source>
 void scatter_samples(const Launch& launch, const HashGrid& grid, const float* level_weights, std::int64_t most,
                      const Source& source, float* table) {
   int processors = 0;
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, launch.device), "cudaDeviceGetAttribute");
   const unsigned wanted = blocks_for(most, kScatterBlock), resident = 16u * processors;
   const dim3 blocks(wanted < resident ? wanted : resident, (grid.levels + kScatterLevels - 1) / kScatterLevels);
-  scatter_kernel<kSecond><<<blocks, kScatterBlock, 0, stream_of(launch)>>>(grid, level_weights, source, table);
+  scatter_kernel<kSecondOrder><<<blocks, kScatterBlock, 0, stream_of(launch)>>>(grid, level_weights, source, table);
   check(cudaGetLastError(), "hash grid scatter");
 }
 

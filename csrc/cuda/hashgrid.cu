@@ -3,8 +3,8 @@
 // Gather and scatter: a thread owns one (sample, level); blocks are level-major (blockIdx.y), so at any time the reads
 // of the whole device fall into a few levels' rows, which L2 holds. They are bound by L2 sector traffic: eight rows of
 // F numbers a thread, each one vector load. J^T a sums over levels inside a thread (one sample a thread): no atomics,
-// the order is fixed. Two features, the usual grid, have kernels of their own: encode_pairs_kernel here, and float sums
-// in hash_scatter.cuh. When the caller wants sums that do not depend on the order they are 64-bit fixed point.
+// the order is fixed. Two features, the usual grid, have kernels of their own: hash_encode_half2_kernel here, and float
+// sums in hash_scatter.cuh. When the caller wants sums that do not depend on the order they are 64-bit fixed point.
 #include <type_traits>
 
 #include "cuda/hash_scatter.cuh"
@@ -43,8 +43,9 @@ __device__ __forceinline__ Cell<T> locate(const HashLevel& level, bool smooth, c
 // e, or J u when u is given. Grid: (samples, levels).
 template <int F, typename T, typename V>
 __global__ void __launch_bounds__(kBlock)
-    gather_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const HashRow<V, F>* __restrict__ table,
-                  const T* __restrict__ weights, const T* __restrict__ u, T* __restrict__ out) {
+    hash_encode_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
+                       const HashRow<V, F>* __restrict__ table, const T* __restrict__ weights, const T* __restrict__ u,
+                       T* __restrict__ out) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   const int l = blockIdx.y;
   if (i >= n) return;
@@ -70,9 +71,9 @@ __global__ void __launch_bounds__(kBlock)
 // e from two half features, the usual grid: a lane a sample, so that on coarse levels a warp's reads fall into few
 // lines. Four levels' results are turned in shared memory: four lanes write a sector of the output.
 __global__ void __launch_bounds__(kBlock, 4)
-    encode_pairs_kernel(const HashGrid grid, std::int64_t n, const float* __restrict__ x,
-                        const std::uint32_t* __restrict__ storage, const float* __restrict__ weights,
-                        float* __restrict__ out) {
+    hash_encode_half2_kernel(const HashGrid grid, std::int64_t n, const float* __restrict__ x,
+                             const std::uint32_t* __restrict__ table_half, const float* __restrict__ weights,
+                             float* __restrict__ out) {
   __shared__ FieldLevel levels[kMaxLevels];
   __shared__ float2 turned[kBlock / 32][32][5];
   if (threadIdx.x < kMaxLevels) load_level(grid, weights, threadIdx.x, levels + threadIdx.x);
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(kBlock, 4)
       if (level.weight != 0.0f) {
         const FieldCell cell = locate<false>(level, grid.smooth, at);
         std::uint32_t corner[8];
-        read_corners<false>(storage, level, cell, corner);
+        read_corners<false>(table_half, level, cell, corner);
         interpolate<false>(corner, cell.w, value, slope);
       }
       mine[lane][l] = make_float2(level.weight * value[0], level.weight * value[1]);
@@ -111,9 +112,9 @@ __global__ void __launch_bounds__(kBlock, 4)
 // J^T a, or its derivative along u when u is given. Grid: (samples).
 template <int F, typename T, typename V>
 __global__ void __launch_bounds__(kBlock)
-    contract_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
-                    const HashRow<V, F>* __restrict__ table, const T* __restrict__ weights, const T* __restrict__ a,
-                    const T* __restrict__ u, T* __restrict__ out) {
+    hash_encode_vjp_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
+                           const HashRow<V, F>* __restrict__ table, const T* __restrict__ weights,
+                           const T* __restrict__ a, const T* __restrict__ u, T* __restrict__ out) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   if (i >= n) return;
   T g[3] = {T(0), T(0), T(0)};
@@ -178,9 +179,9 @@ struct RowSource {
 // Every other grid. Grid: (samples, levels). Samples whose terms are all zero add nothing.
 template <int F, typename T>
 __global__ void __launch_bounds__(kBlock)
-    scatter_any_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
-                       const T* __restrict__ d0, const T* __restrict__ u, const T* __restrict__ a0, T* __restrict__ out,
-                       std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit) {
+    hash_scatter_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
+                        const T* __restrict__ d0, const T* __restrict__ u, const T* __restrict__ a0,
+                        T* __restrict__ out, std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   const int l = blockIdx.y;
   if (i >= n) return;
@@ -234,114 +235,95 @@ __global__ void __launch_bounds__(kBlock)
 
 // Calls f(rows) with the table's rows in the type that is stored.
 template <int F, typename T, typename Body>
-void with_rows(const T* table, const Half* storage, const Body& f) {
+void with_rows(const T* table, const Half* table_half, const Body& f) {
   if constexpr (std::is_same_v<T, float>) {
-    if (storage) return f(reinterpret_cast<const HashRow<Half, F>*>(storage));
+    if (table_half) return f(reinterpret_cast<const HashRow<Half, F>*>(table_half));
   }
   f(reinterpret_cast<const HashRow<T, F>*>(table));
 }
 
 template <typename T>
-void gather(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-            const T* weights, const T* u, T* out) {
-  if (n == 0) return;
+void encode(Launch launch, const HashGridParams<T>& p, const T* u, T* out) {
+  if (p.n == 0) return;
   const DeviceGuard guard(launch.device);
   if constexpr (std::is_same_v<T, float>) {
-    if (storage && !u && grid.features == 2) {
-      encode_pairs_kernel<<<blocks_for(n, kBlock), kBlock, 0, stream_of(launch)>>>(
-          grid, n, x, reinterpret_cast<const std::uint32_t*>(storage), weights, out);
+    if (p.table_half && !u && p.grid.features == 2) {
+      hash_encode_half2_kernel<<<blocks_for(p.n, kBlock), kBlock, 0, stream_of(launch)>>>(
+          p.grid, p.n, p.x, reinterpret_cast<const std::uint32_t*>(p.table_half), p.level_weights, out);
       return check(cudaGetLastError(), "hash grid encoding");
     }
   }
-  const dim3 blocks(blocks_for(n, kBlock), grid.levels);
-  with_features(grid.features, [&](auto features) {
+  const dim3 blocks(blocks_for(p.n, kBlock), p.grid.levels);
+  with_features(p.grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;
-    with_rows<F>(table, storage, [&](const auto* rows) {
-      gather_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(grid, n, x, rows, weights, u, out);
+    with_rows<F>(p.table, p.table_half, [&](const auto* rows) {
+      hash_encode_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(p.grid, p.n, p.x, rows, p.level_weights, u, out);
     });
   });
-  check(cudaGetLastError(), "hash grid gather");
+  check(cudaGetLastError(), "hash grid encoding");
 }
 
 template <typename T>
-void contract(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* a, const T* u, T* out) {
-  if (n == 0) return;
+void encode_vjp(Launch launch, const HashGridParams<T>& p, const T* a, const T* u, T* out) {
+  if (p.n == 0) return;
   const DeviceGuard guard(launch.device);
-  with_features(grid.features, [&](auto features) {
+  with_features(p.grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;
-    with_rows<F>(table, storage, [&](const auto* rows) {
-      contract_kernel<F><<<blocks_for(n, kBlock), kBlock, 0, stream_of(launch)>>>(grid, n, x, rows, weights, a, u, out);
+    with_rows<F>(p.table, p.table_half, [&](const auto* rows) {
+      hash_encode_vjp_kernel<F><<<blocks_for(p.n, kBlock), kBlock, 0, stream_of(launch)>>>(p.grid, p.n, p.x, rows,
+                                                                                           p.level_weights, a, u, out);
     });
   });
-  check(cudaGetLastError(), "hash grid contraction");
+  check(cudaGetLastError(), "hash grid gradient");
 }
 
 }  // namespace
 
 template <typename T>
-void hash_encode(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-                 const T* weights, T* out) {
-  gather<T>(launch, grid, n, x, table, storage, weights, nullptr, out);
+void hash_encode(Launch launch, const HashEncodeParams<T>& p) {
+  encode<T>(launch, p.at, nullptr, p.out);
 }
 
 template <typename T>
-void hash_jvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* u, T* out) {
-  gather<T>(launch, grid, n, x, table, storage, weights, u, out);
+void hash_jvp(Launch launch, const HashJvpParams<T>& p) {
+  encode<T>(launch, p.at, p.u, p.out);
 }
 
 template <typename T>
-void hash_encode_grad(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table,
-                      const Half* storage, const T* weights, const T* a, T* out) {
-  contract<T>(launch, grid, n, x, table, storage, weights, a, nullptr, out);
+void hash_encode_grad(Launch launch, const HashEncodeGradParams<T>& p) {
+  encode_vjp<T>(launch, p.at, p.a, nullptr, p.out);
 }
 
 template <typename T>
-void hash_hvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* a, const T* u, T* out) {
-  contract<T>(launch, grid, n, x, table, storage, weights, a, u, out);
+void hash_hvp(Launch launch, const HashHvpParams<T>& p) {
+  encode_vjp<T>(launch, p.at, p.a, p.u, p.out);
 }
 
 template <typename T>
-void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* weights, const T* d0,
-                  const T* u, const T* a0, std::int64_t entries, T* out, std::int64_t* fixed,
-                  const double* fixed_unit) {
-  if (n == 0) return;
+void hash_scatter(Launch launch, const HashScatterParams<T>& p) {
+  if (p.n == 0) return;
   const DeviceGuard guard(launch.device);
   if constexpr (std::is_same_v<T, float>) {
-    if (grid.features == 2 && !fixed) {
-      const RowSource source = {n, grid.levels, x, d0, u, a0};
-      return u ? scatter_samples<true>(launch, grid, weights, n, source, out)
-               : scatter_samples<false>(launch, grid, weights, n, source, out);
+    if (p.grid.features == 2 && !p.fixed) {
+      const RowSource source = {p.n, p.grid.levels, p.x, p.d0, p.u, p.a0};
+      return p.u ? scatter_samples<true>(launch, p.grid, p.level_weights, p.n, source, p.out)
+                 : scatter_samples<false>(launch, p.grid, p.level_weights, p.n, source, p.out);
     }
   }
-  const dim3 blocks(blocks_for(n, kBlock), grid.levels);
-  with_features(grid.features, [&](auto features) {
+  const dim3 blocks(blocks_for(p.n, kBlock), p.grid.levels);
+  with_features(p.grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;
-    scatter_any_kernel<F>
-        <<<blocks, kBlock, 0, stream_of(launch)>>>(grid, n, x, weights, d0, u, a0, out, fixed, fixed_unit);
+    hash_scatter_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(p.grid, p.n, p.x, p.level_weights, p.d0, p.u, p.a0,
+                                                                     p.out, p.fixed, p.fixed_unit);
   });
   check(cudaGetLastError(), "hash grid scatter");
-  if (fixed) {
-    const std::int64_t count = entries * grid.features;
-    from_fixed_kernel<<<blocks_for(count, kBlock), kBlock, 0, stream_of(launch)>>>(count, fixed, fixed_unit, out);
+  if (p.fixed) {
+    const std::int64_t count = p.entries * p.grid.features;
+    from_fixed_kernel<<<blocks_for(count, kBlock), kBlock, 0, stream_of(launch)>>>(count, p.fixed, p.fixed_unit, p.out);
     check(cudaGetLastError(), "hash grid fixed-point sums");
   }
 }
 
-#define DFAST_INSTANTIATE(T)                                                                                          \
-  template void hash_encode<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, T*); \
-  template void hash_jvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, T*);                                                                            \
-  template void hash_encode_grad<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, \
-                                    const T*, T*);                                                                    \
-  template void hash_hvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, const T*, T*);                                                                  \
-  template void hash_scatter<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const T*, const T*,        \
-                                const T*, std::int64_t, T*, std::int64_t*, const double*);
-DFAST_INSTANTIATE(float)
-DFAST_INSTANTIATE(double)
-#undef DFAST_INSTANTIATE
+DFAST_HASHGRID(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "math/common.h"
+#include "ops/launcher.h"
 
 namespace dfast::cuda {
 

@@ -15,7 +15,6 @@ namespace dfast::cuda {
 
 namespace {
 
-constexpr int kMaxRuns = 8;    // stored a ray; each lane keeps as many in shared memory
 constexpr int kMaxRays = 64;   // of a block
 constexpr int kThreads = 256;  // of a writing block
 constexpr int kWarps = kThreads / 32;
@@ -25,8 +24,8 @@ constexpr unsigned kWriters = 1055;  // odd: the rays a writer takes are spread 
 constexpr int rays_a_block(int lanes) { return 256 / lanes < kMaxRays ? 256 / lanes : kMaxRays; }
 
 struct BlockSum {
-  int32_t kept;  // samples
-  int32_t met;   // rays that meet the sphere
+  int32_t kept;          // samples
+  int32_t num_rays_hit;  // rays that meet the sphere
 };
 
 // The sum over the `kLanes` neighbours up to and including this one; `lane` counts from 0 among them.
@@ -51,7 +50,7 @@ __device__ __forceinline__ void store_runs(const MarchCount<T>& found, int begin
   const bool joined = lane > 0 && n > 0 && end_before == begin && own[0].begin == begin;
   const bool continued = __shfl_down_sync(kAllLanes, static_cast<int>(joined), 1) && lane < kLanes - 1;
   const int at = scan_lanes<kLanes>(n - joined, lane) - n;  // the place of own[0] among the ray's runs
-  for (int i = 0; i < n && at + i < runs.limit; ++i) {
+  for (int i = 0; i < n && at + i < runs.max_runs; ++i) {
     const MarchRun run = own[i * found.runs.rays];
     MarchRun* to = runs.run + (at + i) * runs.rays + r;
     if (i > 0 || !joined) to->begin = run.begin;
@@ -64,25 +63,25 @@ __global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
     count_kernel(MarchParams<T> p, MarchRuns runs, int32_t* counts, BlockSum* sums) {
   constexpr int kRays = rays_a_block(kLanes), kBlock = kRays * kLanes;
   __shared__ int32_t kept[kBlock / 32];
-  __shared__ MarchRun own[kLanes > 1 ? kMaxRuns * kBlock : 1];
+  __shared__ MarchRun own[kLanes > 1 ? kMarchMaxRuns * kBlock : 1];
   const int lane = threadIdx.x % kLanes;
   const int64_t r = static_cast<int64_t>(blockIdx.x) * kRays + threadIdx.x / kLanes;
-  const MarchRuns shared_runs{own, kMaxRuns, kBlock};
+  const MarchRuns shared_runs{own, kMarchMaxRuns, kBlock};
   MarchCount<T> counter{runs, r};
   if (kLanes > 1) counter.runs = shared_runs, counter.id = threadIdx.x;
   // Runs that a ray does not have are empty: the writers load all of them.
-  for (int i = lane; r < p.rays && i < runs.limit; i += kLanes) runs.run[i * runs.rays + r] = {0, 0};
+  for (int i = lane; r < p.rays && i < runs.max_runs; i += kLanes) runs.run[i * runs.rays + r] = {0, 0};
   __syncwarp();
 
   MarchRay<T> ray;
-  const bool met = r < p.rays && ray.start(p, r);
+  const bool num_rays_hit = r < p.rays && ray.start(p, r);
   int begin = 0;
-  if (met && p.growth > T(0)) {  // one lane
-    march_growing(ray, p.step, p.growth, counter);
-  } else if (met) {
-    const int intervals = ray.intervals(p.step), each = (intervals + kLanes - 1) / kLanes;
+  if (num_rays_hit && p.cone_angle > T(0)) {  // one lane
+    march_growing(ray, p.step_size, p.cone_angle, counter);
+  } else if (num_rays_hit) {
+    const int intervals = ray.intervals(p.step_size), each = (intervals + kLanes - 1) / kLanes;
     begin = lane * each < intervals ? lane * each : intervals;
-    march_constant(ray, p.step, begin, begin + each < intervals ? begin + each : intervals, counter);
+    march_constant(ray, p.step_size, begin, begin + each < intervals ? begin + each : intervals, counter);
   }
   counter.close();
   if (kLanes > 1) store_runs<kLanes>(counter, begin, lane, runs, r);
@@ -91,7 +90,7 @@ __global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
   if (lane == kLanes - 1 && r < p.rays) counts[r] = upto;
   const int32_t sum = warp_sum(counter.count);
   if (threadIdx.x % 32 == 0) kept[threadIdx.x / 32] = sum;
-  const int hits = __syncthreads_count(met && lane == 0);
+  const int hits = __syncthreads_count(num_rays_hit && lane == 0);
   if (threadIdx.x == 0) {
     int32_t all = 0;
     for (int w = 0; w < kBlock / 32; ++w) all += kept[w];
@@ -115,7 +114,7 @@ template <class T>
 struct RayWriter {
   MarchOutput<T> out;
   MarchRay<T> ray;
-  T step;
+  T step_size;
   const T* origin;     // [3]
   const T* direction;  // [3]
   int32_t id;
@@ -134,7 +133,7 @@ struct RayWriter {
         if (i >= from) k = i + shift;
       }
       T t, dt, x[3];
-      ray.interval(k, step, &t, &dt);
+      ray.interval(k, step_size, &t, &dt);
       for (int c = 0; c < 3; ++c) x[c] = o[c] + t * d[c];
       if (i < count) {
         out.t[slot + i] = t;
@@ -147,27 +146,27 @@ struct RayWriter {
 
   // Walks the ray from interval `next` on into slots slot .. end, each lane a stretch: counts, then writes.
   __device__ void walk(int next, int64_t slot, int64_t end) const {
-    const int intervals = ray.intervals(step), each = (intervals - next + 31) / 32;
+    const int intervals = ray.intervals(step_size), each = (intervals - next + 31) / 32;
     const int begin = next + lane * each < intervals ? next + lane * each : intervals;
     const int stop = begin + each < intervals ? begin + each : intervals;
     MarchCount<T> counter{{nullptr, 0, 0}, 0};
-    march_constant(ray, step, begin, stop, counter);
+    march_constant(ray, step_size, begin, stop, counter);
     const int32_t upto = scan_lanes<32>(counter.count, lane);
     const int64_t last = lane < 31 && slot + upto < end ? slot + upto : end;
     MarchWrite<T> writer{out, origin, direction, id, slot + upto - counter.count, last};
     if (writer.slot >= last) return;
-    if (counter.count > 0) march_constant(ray, step, begin, stop, writer);
+    if (counter.count > 0) march_constant(ray, step_size, begin, stop, writer);
     writer.finish();
   }
 
   __device__ void write(const MarchRuns& runs, int64_t slot, int64_t end, int32_t count, T* staged) const {
     // Empty runs come last: they are those behind the run that completes `count`.
     MarchRun run = {0, 0};
-    if (lane < runs.limit) run = runs.run[lane * runs.rays + id];
+    if (lane < runs.max_runs) run = runs.run[lane * runs.rays + id];
     const int32_t length = run.end - run.begin;
     const int32_t upto = scan_lanes<32>(length, lane);
-    const unsigned complete = __ballot_sync(kAllLanes, lane < runs.limit && upto == count);
-    const int lanes = complete ? __ffs(complete) : runs.limit;
+    const unsigned complete = __ballot_sync(kAllLanes, lane < runs.max_runs && upto == count);
+    const int lanes = complete ? __ffs(complete) : runs.max_runs;
     const int32_t stored = lanes > 0 ? __shfl_sync(kAllLanes, upto, lanes - 1) : 0;
     const int next = lanes > 0 ? __shfl_sync(kAllLanes, run.end, lanes - 1) : 0;
     const int32_t now = stored < end - slot ? stored : static_cast<int32_t>(end - slot);
@@ -179,8 +178,8 @@ struct RayWriter {
 template <class T>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
     write_kernel(MarchParams<T> p, MarchRuns runs, const int32_t* counts, const BlockSum* sums, int blocks,
-                 int block_rays, int64_t capacity, int32_t* offsets, MarchOutput<T> out, int64_t* total, bool* overflow,
-                 int64_t* met) {
+                 int block_rays, int64_t max_samples, int32_t* offsets, MarchOutput<T> out, int64_t* num_samples,
+                 bool* overflow, int64_t* num_rays_hit) {
   __shared__ long long partial[kWarps];
   __shared__ int32_t starts[kMaxRays + 1];  // of the rays, from their first slot on
   __shared__ T staged[kWarps][96];
@@ -199,7 +198,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
     for (int i = summed + static_cast<int>(threadIdx.x); i < b; i += kThreads) {
       const BlockSum sum = sums[i];
       before += sum.kept;
-      hits += sum.met;
+      hits += sum.num_rays_hit;
     }
     summed = b;
     base += block_sum(before, partial);
@@ -210,20 +209,20 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
       if (lane == 31) starts[kMaxRays] = upto;
     }
     __syncthreads();
-    const auto slot_of = [&](int i) { return base + starts[i] < capacity ? base + starts[i] : capacity; };
+    const auto slot_of = [&](int i) { return base + starts[i] < max_samples ? base + starts[i] : max_samples; };
 
     for (int i = threadIdx.x; i < n; i += kThreads) offsets[first_ray + i] = static_cast<int32_t>(slot_of(i));
     if (b == blocks - 1) {
       hits = block_sum(hits, partial);
       if (threadIdx.x == 0) {
         offsets[p.rays] = static_cast<int32_t>(slot_of(kMaxRays));
-        *total = base + starts[kMaxRays];
-        *overflow = *total > capacity;
-        *met = hits + (n > 0 ? sums[b].met : 0);
+        *num_samples = base + starts[kMaxRays];
+        *overflow = *num_samples > max_samples;
+        *num_rays_hit = hits + (n > 0 ? sums[b].num_rays_hit : 0);
       }
     }
 
-    if (p.growth > T(0)) {
+    if (p.cone_angle > T(0)) {
       for (int i = threadIdx.x; i < n; i += kThreads) {
         const int64_t slot = slot_of(i), end = slot_of(i + 1), r = first_ray + i;
         if (slot == end) continue;
@@ -236,7 +235,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
     for (int i = warp; i < n; i += kWarps) {  // what decides is the same in all lanes
       const int64_t slot = slot_of(i), end = slot_of(i + 1), r = first_ray + i;
       if (slot == end) continue;
-      RayWriter<T> writer{out, {}, p.step, p.origins + 3 * r, p.directions + 3 * r, static_cast<int32_t>(r), lane};
+      RayWriter<T> writer{out, {}, p.step_size, p.origins + 3 * r, p.directions + 3 * r, static_cast<int32_t>(r), lane};
       writer.ray.start(p, r);
       writer.write(runs, slot, end, starts[i + 1] - starts[i], staged[warp]);
     }
@@ -258,18 +257,17 @@ int lanes_of(int lanes, bool growing) {
   return growing ? 1 : lanes;
 }
 
-int runs_of(int limit, bool growing) { return growing ? 0 : limit < kMaxRuns ? limit : kMaxRuns; }
+int runs_of(int max_runs, bool growing) { return growing ? 0 : max_runs < kMarchMaxRuns ? max_runs : kMarchMaxRuns; }
 
 }  // namespace
 
 template <class T>
-void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int lanes, int32_t* counts,
-                 MarchRun* runs, int32_t* sums) {
-  const MarchParams<T> p{origins, directions, jitter, bits, rays, resolution, radius, step, growth};
-  const MarchRuns keep{runs, runs_of(limit, growth > T(0)), rays};
-  lanes = lanes_of(lanes, growth > T(0));
-  if (rays == 0) return;
+void march_count(Launch launch, const MarchCountParams<T>& params) {
+  const MarchParams<T>& p = params.march;
+  const bool growing = p.cone_angle > T(0);
+  const MarchRuns runs{params.runs, runs_of(params.max_runs, growing), p.rays};
+  const int lanes = lanes_of(params.lanes, growing);
+  if (p.rays == 0) return;
   const DeviceGuard guard(launch.device);
   const auto run = lanes == 1    ? &count<1, T>
                    : lanes == 2  ? &count<2, T>
@@ -277,35 +275,26 @@ void march_count(Launch launch, const T* origins, const T* directions, const T* 
                    : lanes == 8  ? &count<8, T>
                    : lanes == 16 ? &count<16, T>
                                  : &count<32, T>;
-  run(p, keep, counts, sums, stream_of(launch));
+  run(p, runs, params.counts, params.sums, stream_of(launch));
   check(cudaGetLastError(), "march_count");
 }
 
-// Runs without rays too: the totals have to be written.
+// Launches a kernel for zero rays too, because the totals must be written.
 template <class T>
-void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int lanes, const int32_t* counts,
-                 const MarchRun* runs, const int32_t* sums, int64_t capacity, int32_t* offsets, T* t, T* dt,
-                 int32_t* ray, T* x, int64_t* total, bool* overflow, int64_t* met) {
-  const MarchParams<T> p{origins, directions, jitter, bits, rays, resolution, radius, step, growth};
-  const MarchRuns kept{const_cast<MarchRun*>(runs), runs_of(limit, growth > T(0)), rays};
-  const int block_rays = rays_a_block(lanes_of(lanes, growth > T(0)));
+void march_write(Launch launch, const MarchWriteParams<T>& params) {
+  const MarchParams<T>& p = params.march;
+  const bool growing = p.cone_angle > T(0);
+  const MarchRuns runs{const_cast<MarchRun*>(params.runs), runs_of(params.max_runs, growing), p.rays};
+  const int block_rays = rays_a_block(lanes_of(params.lanes, growing));
   const DeviceGuard guard(launch.device);
-  const unsigned blocks = rays > 0 ? blocks_for(rays, block_rays) : 1;
+  const unsigned blocks = p.rays > 0 ? blocks_for(p.rays, block_rays) : 1;
   const unsigned writers = blocks < kWriters ? blocks : kWriters;
-  write_kernel<T><<<writers, kThreads, 0, stream_of(launch)>>>(p, kept, counts, reinterpret_cast<const BlockSum*>(sums),
-                                                               static_cast<int>(blocks), block_rays, capacity, offsets,
-                                                               MarchOutput<T>{t, dt, ray, x}, total, overflow, met);
+  write_kernel<T><<<writers, kThreads, 0, stream_of(launch)>>>(
+      p, runs, params.counts, reinterpret_cast<const BlockSum*>(params.sums), static_cast<int>(blocks), block_rays,
+      params.max_samples, params.offsets, params.out, params.num_samples, params.overflow, params.num_rays_hit);
   check(cudaGetLastError(), "march_write");
 }
 
-#define INSTANTIATE(T)                                                                                                \
-  template void march_count(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int, int,   \
-                            int32_t*, MarchRun*, int32_t*);                                                           \
-  template void march_write(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int, int,   \
-                            const int32_t*, const MarchRun*, const int32_t*, int64_t, int32_t*, T*, T*, int32_t*, T*, \
-                            int64_t*, bool*, int64_t*);
-INSTANTIATE(float)
-INSTANTIATE(double)
+DFAST_MARCH(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

@@ -31,10 +31,10 @@ __device__ __forceinline__ T warp_sum(T value) {
 // What one lane's sample absorbs.
 template <class T>
 struct Absorption {
-  T alpha;      // 1 - exp(-tau dt)
-  T remains;    // exp(-tau dt)
+  T alpha;      // 1 - exp(-density dt)
+  T remains;    // exp(-density dt)
   T before;     // T_i
-  bool counts;  // whether there is a sample and T_i is not below early_stop
+  bool counts;  // whether there is a sample and T_i is not below early_stop_eps
 };
 
 // How far the warp has come down its ray. Transmittance is exp of an optical depth that only ever grows: a product of
@@ -43,10 +43,10 @@ template <class T>
 struct Descent {
   T optical = T(0);  // depth of all samples so far
 
-  __device__ bool goes_on(T early_stop) const { return std::exp(-optical) >= early_stop; }
+  __device__ bool goes_on(T early_stop_eps) const { return std::exp(-optical) >= early_stop_eps; }
 
-  // depth: tau dt of the lane's sample; lanes without one (`inside` false) give 0.
-  __device__ Absorption<T> absorb(T depth, bool inside, T early_stop, int lane) {
+  // depth: density dt of the lane's sample; lanes without one (`inside` false) give 0.
+  __device__ Absorption<T> absorb(T depth, bool inside, T early_stop_eps, int lane) {
     T through = depth;
 #pragma unroll
     for (int d = 1; d < 32; d <<= 1) {
@@ -56,22 +56,22 @@ struct Descent {
     const T lower = __shfl_up_sync(kAllLanes, through, 1);
     const T before = std::exp(-(lane > 0 ? optical + lower : optical));
     optical += __shfl_sync(kAllLanes, through, 31);
-    return {-std::expm1(-depth), std::exp(-depth), before, inside && before >= early_stop};
+    return {-std::expm1(-depth), std::exp(-depth), before, inside && before >= early_stop_eps};
   }
 };
 
 // Down a ray's samples begin .. end, for the optical depth in front of each 32 of them, which the first of them keeps
-// in its d_tau (lane 0 writes it and lane 0 reads it back). Returns where the light ends: the first sample not looked
-// at.
+// in its d_density (lane 0 writes it and lane 0 reads it back). Returns where the light ends: the first sample not
+// looked at.
 template <class T>
-__device__ __forceinline__ std::int64_t descend(const T* tau, const T* dt, std::int64_t begin, std::int64_t end,
-                                                T early_stop, int lane, T* d_tau) {
+__device__ __forceinline__ std::int64_t descend(const T* density, const T* dt, std::int64_t begin, std::int64_t end,
+                                                T early_stop_eps, int lane, T* d_density) {
   Descent<T> descent;
   std::int64_t first = begin;
-  for (; first < end && descent.goes_on(early_stop); first += 32) {
+  for (; first < end && descent.goes_on(early_stop_eps); first += 32) {
     const std::int64_t i = first + lane;
-    if (lane == 0) d_tau[first] = descent.optical;
-    descent.absorb(i < end ? tau[i] * dt[i] : T(0), i < end, early_stop, lane);
+    if (lane == 0) d_density[first] = descent.optical;
+    descent.absorb(i < end ? density[i] * dt[i] : T(0), i < end, early_stop_eps, lane);
   }
   return first;
 }

@@ -10,7 +10,7 @@ namespace dfast {
 enum class Blob : int { kNone = 0, kLinear = 1, kGaussian = 2 };
 enum class Activation : int { kSoftplus = 0, kExp = 1 };
 
-// tau = scale * phi(logit + bias + blob(x)), phi softplus or exp; albedo = sigmoid of the other outputs.
+// density = scale * phi(logit + bias + blob(x)), phi softplus or exp; albedo = sigmoid of the other outputs.
 struct DensityHead {
   Activation activation = Activation::kSoftplus;
   double scale = 1.0, bias = 0.0;
@@ -47,7 +47,7 @@ DFAST_HD T sigmoid(T s) {
   return T(1) / (T(1) + std::exp(-s));
 }
 
-// tau and dtau/ds at s = logit + bias + blob.
+// density and dtau/ds at s = logit + bias + blob.
 template <class T>
 DFAST_HD T density_of(const DensityHead& head, T s, T* slope) {
   const T scale = static_cast<T>(head.scale);

@@ -6,16 +6,16 @@
 
 namespace dfast {
 
-// alpha = 1 - exp(-tau dt), without cancellation for thin samples.
+// alpha = 1 - exp(-density dt), without cancellation for thin samples.
 template <class T>
-DFAST_HD T alpha_of(T tau, T dt) {
-  return -std::expm1(-tau * dt);
+DFAST_HD T alpha_of(T density, T dt) {
+  return -std::expm1(-density * dt);
 }
 
 // w_i = T_i alpha_i and T_{i+1} = T_i - w_i, so that sum w + T = 1 holds by construction.
 template <class T>
-DFAST_HD T absorb(T* transmittance, T tau, T dt) {
-  const T weight = *transmittance * alpha_of(tau, dt);
+DFAST_HD T absorb(T* transmittance, T density, T dt) {
+  const T weight = *transmittance * alpha_of(density, dt);
   *transmittance -= weight;
   return weight;
 }

@@ -17,6 +17,7 @@
 
 #include "math/half.h"
 #include "math/hashgrid.h"
+#include "ops/launcher.h"
 
 namespace dfast {
 
@@ -96,46 +97,78 @@ DFAST_HD void hash_contract(const HashRow<V, F>* table, const std::uint32_t row[
   }
 }
 
-// clang-format off
-// The launchers. N points, L levels, F features. `storage`, when not null, is read in place of `table`.
-DFAST_LAUNCHERS(
-    template <typename T>
-    void hash_encode(Launch launch, const HashGrid& grid, std::int64_t n,
-                     const T* x,           // [N, 3] in [0, 1]
-                     const T* table,       // [entries, F]
-                     const Half* storage,  // [entries, F], nullable; T = float only
-                     const T* weights,     // [L], nullable: all ones
-                     T* out);              // [N, L F]
+// The arguments that every op reading the table shares: N points, L levels, F features.
+template <class T>
+struct HashGridParams {
+  HashGrid grid;
+  std::int64_t n;          // N
+  const T* x;              // [N, 3] in [0, 1]
+  const T* table;          // [entries, F]
+  const Half* table_half;  // [entries, F], nullable: read in place of `table`; T = float only
+  const T* level_weights;  // [L], nullable: all ones
 
-    template <typename T>
-    void hash_encode_grad(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table,
-                          const Half* storage, const T* weights,
-                          const T* a,  // [N, L F]
-                          T* out);     // [N, 3]
+  DFAST_FIELDS(grid, n, x, table, table_half, level_weights)
+};
 
-    template <typename T>
-    void hash_jvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-                  const T* weights,
-                  const T* u,  // [N, 3]
-                  T* out);     // [N, L F]
+template <class T>
+struct HashEncodeParams {
+  HashGridParams<T> at;
+  T* out;  // [N, L F]
 
-    template <typename T>
-    void hash_hvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-                  const T* weights,
-                  const T* a,  // [N, L F]
-                  const T* u,  // [N, 3]
-                  T* out);     // [N, 3]
+  DFAST_FIELDS(at, out)
+};
 
-    template <typename T>
-    void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* weights,
-                      const T* d0,               // [N, L F], nullable with u given
-                      const T* u,                // [N, 3], nullable
-                      const T* a0,               // [N, L F], nullable with u
-                      std::int64_t entries,      // rows of the table
-                      T* out,                    // [entries, F], zeroed; added to
-                      std::int64_t* fixed,       // [entries, F], zeroed, nullable: CUDA's order-independent sums
-                      const double* fixed_unit);  // [1] on the device: the value of one count in `fixed`
-)
-// clang-format on
+template <class T>
+struct HashEncodeGradParams {
+  HashGridParams<T> at;
+  const T* a;  // [N, L F]
+  T* out;      // [N, 3]
+
+  DFAST_FIELDS(at, a, out)
+};
+
+template <class T>
+struct HashJvpParams {
+  HashGridParams<T> at;
+  const T* u;  // [N, 3]
+  T* out;      // [N, L F]
+
+  DFAST_FIELDS(at, u, out)
+};
+
+template <class T>
+struct HashHvpParams {
+  HashGridParams<T> at;
+  const T* a;  // [N, L F]
+  const T* u;  // [N, 3]
+  T* out;      // [N, 3]
+
+  DFAST_FIELDS(at, a, u, out)
+};
+
+template <class T>
+struct HashScatterParams {
+  HashGrid grid;
+  std::int64_t n;            // N
+  const T* x;                // [N, 3] in [0, 1]
+  const T* level_weights;    // [L], nullable: all ones
+  const T* d0;               // [N, L F], nullable with u given
+  const T* u;                // [N, 3], nullable
+  const T* a0;               // [N, L F], nullable with u
+  std::int64_t entries;      // rows of the table
+  T* out;                    // [entries, F], zeroed; the launcher adds to it
+  std::int64_t* fixed;       // [entries, F], zeroed, nullable: sums of CUDA that do not depend on the order
+  const double* fixed_unit;  // [1] on the device: the value of one count in `fixed`
+
+  DFAST_FIELDS(grid, n, x, level_weights, d0, u, a0, entries, out, fixed, fixed_unit)
+};
+
+#define DFAST_HASHGRID(X)                                 \
+  DFAST_FLOATS(X, hash_encode, HashEncodeParams)          \
+  DFAST_FLOATS(X, hash_encode_grad, HashEncodeGradParams) \
+  DFAST_FLOATS(X, hash_jvp, HashJvpParams)                \
+  DFAST_FLOATS(X, hash_hvp, HashHvpParams)                \
+  DFAST_FLOATS(X, hash_scatter, HashScatterParams)
+DFAST_HASHGRID(DFAST_DECLARE)
 
 }  // namespace dfast

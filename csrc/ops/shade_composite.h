@@ -8,31 +8,35 @@
 
 #include "math/emission_absorption.h"
 #include "math/shading.h"
+#include "ops/launcher.h"
 
 namespace dfast {
 
 template <class T>
 struct ShadeCompositeInput {
-  const T* tau;             // [M] density per unit length, >= 0
-  const T* albedo;          // [M, 3] in [0, 1]
-  const T* gradient;        // [M, 3] of the pre-activation density; null: normals are zero
-  const T* x;               // [M, 3] world
-  const T* t;               // [M] distances
-  const T* dt;              // [M] interval lengths
-  const int32_t* offsets;   // [R + 1] samples of ray r: offsets[r] .. offsets[r + 1]
-  const T* directions;      // [R, 3] unit
-  const int32_t* view;      // [R] in [0, B); null: each view has R / B neighbouring rays
-  const T* light_position;  // [B, 3] world
-  const T* ambient;         // [B]
-  const T* diffuse;         // [B]
-  const T* textureless;     // [B]
-  const T* background;      // [B, 3] or null: zero
-  int64_t rays;             // R
-  int64_t views;            // B
-  T early_stop;             // samples whose T_i is below it weigh nothing
-  T eps;                    // under the root of the normal's length
+  const T* density;           // [M] density per unit length, >= 0
+  const T* albedo;            // [M, 3] in [0, 1]
+  const T* gradient;          // [M, 3] of the pre-activation density; null: normals are zero
+  const T* x;                 // [M, 3] world
+  const T* t;                 // [M] distances
+  const T* dt;                // [M] interval lengths
+  const int32_t* offsets;     // [R + 1] samples of ray r: offsets[r] .. offsets[r + 1]
+  const T* directions;        // [R, 3] unit
+  const int32_t* camera_ids;  // [R] in [0, B); null: each camera_ids has R / B neighbouring rays
+  const T* light_position;    // [B, 3] world
+  const T* ambient;           // [B]
+  const T* diffuse;           // [B]
+  const T* textureless;       // [B]
+  const T* background;        // [B, 3] or null: zero
+  int64_t rays;               // R
+  int64_t views;              // B
+  T early_stop_eps;           // samples whose T_i is below it weigh nothing
+  T eps;                      // under the root of the normal's length
 
-  DFAST_HD int64_t view_of(int64_t r) const { return view ? view[r] : r / (rays / views); }
+  DFAST_FIELDS(density, albedo, gradient, x, t, dt, offsets, directions, camera_ids, light_position, ambient, diffuse,
+               textureless, background, rays, views, early_stop_eps, eps)
+
+  DFAST_HD int64_t camera_of(int64_t r) const { return camera_ids ? camera_ids[r] : r / (rays / views); }
 };
 
 // What all samples of a ray share.
@@ -43,7 +47,7 @@ struct ShadeCompositeRay {
   T background[3];
 
   DFAST_HD ShadeCompositeRay(const ShadeCompositeInput<T>& p, int64_t r) {
-    const int64_t v = p.view_of(r);
+    const int64_t v = p.camera_of(r);
     for (int c = 0; c < 3; ++c) {
       lighting.position[c] = p.light_position[3 * v + c];
       direction[c] = p.directions[3 * r + c];
@@ -67,6 +71,8 @@ struct ShadeCompositeOutput {
   T* depth;        // [R]
   T* normal;       // [R, 3]
   T* orientation;  // [R]
+
+  DFAST_FIELDS(color, opacity, depth, normal, orientation)
 };
 
 // A ray's sums so far.
@@ -103,9 +109,11 @@ struct ShadeCompositeGradients {
   const T* d_depth;        // [R] or null
   const T* d_normal;       // [R, 3] or null
   const T* d_orientation;  // [R] or null
-  T* d_tau;                // [M]; of samples of no ray unset, like the other two
+  T* d_density;            // [M]; of samples of no ray unset, like the other two
   T* d_albedo;             // [M, 3]
   T* d_gradient;           // [M, 3] or null
+
+  DFAST_FIELDS(d_color, d_opacity, d_depth, d_normal, d_orientation, d_density, d_albedo, d_gradient)
 };
 
 // Gradients of one ray's results, and from them those of its samples:
@@ -140,22 +148,25 @@ struct ShadeCompositeAdjoint {
   }
 };
 
-// clang-format off
-DFAST_LAUNCHERS(
-    template <class T>
-    void shade_composite(Launch launch, const T* tau, const T* albedo, const T* gradient, const T* x, const T* t,
-                         const T* dt, const int32_t* offsets, const T* directions, const int32_t* view,
-                         const T* light_position, const T* ambient, const T* diffuse, const T* textureless,
-                         const T* background, int64_t rays, int64_t views, T early_stop, T eps,
-                         T* color, T* opacity, T* depth, T* normal, T* orientation);
-    template <class T>
-    void shade_composite_backward(Launch launch, const T* tau, const T* albedo, const T* gradient, const T* x,
-                                  const T* t, const T* dt, const int32_t* offsets, const T* directions,
-                                  const int32_t* view, const T* light_position, const T* ambient, const T* diffuse,
-                                  const T* textureless, const T* background, int64_t rays, int64_t views,
-                                  T early_stop, T eps, const T* d_color, const T* d_opacity, const T* d_depth,
-                                  const T* d_normal, const T* d_orientation, T* d_tau, T* d_albedo, T* d_gradient);
-)
-// clang-format on
+template <class T>
+struct ShadeCompositeParams {
+  ShadeCompositeInput<T> in;
+  ShadeCompositeOutput<T> out;
+
+  DFAST_FIELDS(in, out)
+};
+
+template <class T>
+struct ShadeCompositeBackwardParams {
+  ShadeCompositeInput<T> in;
+  ShadeCompositeGradients<T> d;
+
+  DFAST_FIELDS(in, d)
+};
+
+#define DFAST_SHADE_COMPOSITE(X)                         \
+  DFAST_FLOATS(X, shade_composite, ShadeCompositeParams) \
+  DFAST_FLOATS(X, shade_composite_backward, ShadeCompositeBackwardParams)
+DFAST_SHADE_COMPOSITE(DFAST_DECLARE)
 
 }  // namespace dfast

@@ -17,8 +17,8 @@ from torch.nn.functional import embedding
 
 from .. import reference
 from ..field import Field
-from ..ops.field import FieldSample
-from ..ops.hashgrid import GridSpec
+from ..ops.field_spec import FieldSample
+from ..ops.grid_spec import GridSpec
 
 
 @cache

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..cameras import CameraBatch, spherical
 from ..config import FieldConfig, GridConfig, MarchConfig
-from ..occupancy import OccupancyGrid, pack_bits
-from ..ops.hashgrid import GridSpec
+from ..occupancy import OccupancyGrid
+from ..ops.bitfield import pack_bits
+from ..ops.grid_spec import GridSpec
 from ..ops.march import Samples, march
 from ..shading import ShadingBatch, fixed_shading
 
@@ -119,8 +120,8 @@ def samples(size: int, device: torch.device, capacity: int | None = None) -> Sam
     v = view(size, device)
     bits = occupancy(device).bits
     return march(
-        v.origins, v.directions, bits, resolution=CELLS, radius=1.0, step=STEP, jitter=v.jitter,
-        capacity=capacity,
+        v.origins, v.directions, bits, resolution=CELLS, radius=1.0, step_size=STEP,
+        jitter=v.jitter, max_samples=capacity,
     )  # fmt: skip
 
 

@@ -17,17 +17,26 @@ def make(n: int, dtype: torch.dtype, device: torch.device, views: int = 3) -> li
     def rand(*shape: int) -> torch.Tensor:
         return torch.rand(*shape, generator=g, dtype=dtype).to(device)
 
-    view = torch.randint(views, (n,), generator=g, dtype=torch.int32).to(device)
+    camera_ids = torch.randint(views, (n,), generator=g, dtype=torch.int32).to(device)
     gradient, position, light = rand(n, 3) * 4 - 2, rand(n, 3) * 2 - 1, rand(views, 3) * 6 - 3
-    return [gradient, rand(n, 3), position, light, rand(views), rand(views), rand(views), view]
+    return [
+        gradient,
+        rand(n, 3),
+        position,
+        light,
+        rand(views),
+        rand(views),
+        rand(views),
+        camera_ids,
+    ]
 
 
 def test_albedo_and_textureless(device: torch.device, dtype: torch.dtype) -> None:
-    gradient, albedo, position, light, _, _, _, view = make(50, dtype, device)
+    gradient, albedo, position, light, _, _, _, camera_ids = make(50, dtype, device)
     one, zero = torch.ones(3).to(light), torch.zeros(3).to(light)
-    rgb, _ = shade(gradient, albedo, position, light, one, zero, zero, view)
+    rgb, _ = shade(gradient, albedo, position, light, one, zero, zero, camera_ids)
     torch.testing.assert_close(rgb, albedo)
-    rgb, _ = shade(gradient, albedo, position, light, one, zero, one, view)
+    rgb, _ = shade(gradient, albedo, position, light, one, zero, one, camera_ids)
     torch.testing.assert_close(rgb, torch.ones_like(rgb))
 
 
@@ -49,9 +58,9 @@ def test_frontally_lit_sphere_has_the_known_mean(device: torch.device) -> None:
     y, z = y[disc], z[disc]
     x = torch.stack([(1 - y**2 - z**2).sqrt(), y, z], -1).to(device)
     light = torch.tensor([[1e6, 0, 0]]).to(x)
-    view = torch.zeros(len(x), dtype=torch.int32, device=device)
+    camera_ids = torch.zeros(len(x), dtype=torch.int32, device=device)
     ambient, diffuse, white = (torch.tensor([v]).to(x) for v in (0.1, 0.9, 1.0))
-    rgb, _ = shade(-x, torch.rand_like(x), x, light, ambient, diffuse, white, view)
+    rgb, _ = shade(-x, torch.rand_like(x), x, light, ambient, diffuse, white, camera_ids)
     assert float(rgb.mean()) == pytest.approx(0.1 + 0.9 * 2 / 3, abs=1e-3)
 
 
@@ -102,9 +111,9 @@ def test_bad_input() -> None:
         shade(args[0], args[1][:4], *args[2:])
     with pytest.raises(ValueError, match=r"ambient must have shape \[3\], got \[2\]"):
         shade(*args[:4], args[4][:2], *args[5:])
-    with pytest.raises(ValueError, match=r"view must be in \[0, 3\), got values in"):
+    with pytest.raises(ValueError, match=r"camera_ids must be in \[0, 3\), got values in"):
         shade(*args[:7], args[7] + 3)
-    with pytest.raises(ValueError, match=r"view must be int32 \[5\]"):
+    with pytest.raises(ValueError, match=r"camera_ids must be int32 \[5\]"):
         shade(*args[:7], args[7].long())
     with pytest.raises(ValueError, match="eps must be positive"):
         shade(*args, eps=0.0)

@@ -1,5 +1,5 @@
 // The fused field's backward pass of values and gradient.
-#include "cuda/field_backward.cuh"
+#include "cuda/field/backward.cuh"
 
 namespace dfast::cuda {
 

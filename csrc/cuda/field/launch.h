@@ -7,23 +7,22 @@
 #include <type_traits>
 #include <utility>
 
-#include "cuda/field_mlp.cuh"
+#include "cuda/field/mlp.cuh"
 #include "cuda/launch.h"
 
 namespace dfast::cuda {
 
-inline FieldArgs field_args(const FieldNet& net, std::int64_t n, const std::int64_t* count, const float* x,
-                            const Half* storage, const float* level_weights, const float* mlp) {
-  if (!storage || net.grid.features != 2 || net.grid.levels > 16) {
-    throw std::invalid_argument("the fused CUDA field needs half storage, 2 features and at most 16 levels");
+inline FieldArgs field_args(const FieldParams<float>& params) {
+  if (!params.table_half || params.net.grid.features != 2 || params.net.grid.levels > 16) {
+    throw std::invalid_argument("the fused CUDA field needs table_half, 2 features and at most 16 levels");
   }
-  if (reinterpret_cast<std::uintptr_t>(storage) % 4 != 0) {
-    throw std::invalid_argument("the fused CUDA field needs storage on a 4-byte boundary");
+  if (reinterpret_cast<std::uintptr_t>(params.table_half) % 4 != 0) {
+    throw std::invalid_argument("the fused CUDA field needs table_half on a 4-byte boundary");
   }
   FieldArgs p = {};
-  p.net = net, p.n = n, p.count = count, p.x = x;
-  p.storage = reinterpret_cast<const std::uint32_t*>(storage);
-  p.level_weights = level_weights, p.mlp = mlp;
+  p.net = params.net, p.n = params.n, p.count = params.count, p.x = params.x;
+  p.table_half = reinterpret_cast<const std::uint32_t*>(params.table_half);
+  p.level_weights = params.level_weights, p.mlp = params.mlp;
   return p;
 }
 

@@ -1,6 +1,6 @@
-// The backward pass of group normalisation to x: one kernel sums dn and dn n over pieces of rows, a second applies.
+// The backward pass of group normalisation to x: one kernel sums dn and dn n over splits of rows, a second applies.
 // Bound by memory: x and dy are read twice, the second time from the L2 cache where that is large enough.
-#include "cuda/group_norm.cuh"
+#include "cuda/group_norm/moments.cuh"
 
 namespace dfast::cuda {
 
@@ -46,7 +46,7 @@ struct Normalized {
   }
 };
 
-// Grid [pieces, tiles, B]: sums of a piece's groups to parts [B, pieces, groups].
+// Grid [splits, tiles, B]: sums of a split's groups to parts [B, splits, groups].
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     sums_kernel(GroupNormParams<S> p, Tile tile, int each, const typename Arithmetic<S>::type* stats, const S* dy,
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// Grid [pieces, tiles, B], the last pieces first: the cache still holds them.
+// Grid [splits, tiles, B], the last splits first: the cache still holds them.
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     gradient_kernel(GroupNormParams<S> p, Tile tile, int each, const typename Arithmetic<S>::type* stats, const S* dy,
@@ -107,14 +107,14 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   using T = typename Arithmetic<S>::type;
   extern __shared__ __align__(16) unsigned char shared[];
   auto* means = reinterpret_cast<Sums<T>*>(shared);  // [tile groups]
-  const int pieces = gridDim.x, of_group = tile.channels / tile.groups;
-  const int64_t b = blockIdx.z, begin = static_cast<int64_t>(pieces - 1 - blockIdx.x) * each;
+  const int splits = gridDim.x, of_group = tile.channels / tile.groups;
+  const int64_t b = blockIdx.z, begin = static_cast<int64_t>(splits - 1 - blockIdx.x) * each;
   const int rows = static_cast<int>(p.rows - begin < each ? p.rows - begin : each);
   const T numbers = T(p.rows) * of_group;
   for (int g = threadIdx.x / 32; g < tile.groups; g += blockDim.x / 32) {
     T plain = 0, projected = 0;
-    for (int i = threadIdx.x % 32; i < pieces; i += 32) {
-      const Sums<T> s = parts[(b * pieces + i) * p.groups + blockIdx.y * tile.groups + g];
+    for (int i = threadIdx.x % 32; i < splits; i += 32) {
+      const Sums<T> s = parts[(b * splits + i) * p.groups + blockIdx.y * tile.groups + g];
       plain += s.plain;
       projected += s.projected;
     }
@@ -156,50 +156,37 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 }
 
 template <class S, int W>
-void run(const Launch& launch, const GroupNormParams<S>& p, const typename Arithmetic<S>::type* stats, const S* dy,
-         S* dx, typename Arithmetic<S>::type* space) {
+void run(const Launch& launch, const GroupNormBackwardParams<S>& params) {
   using T = typename Arithmetic<S>::type;
+  const GroupNormParams<S>& p = params.norm;
   const Device device = device_of(launch.device);
   const Tile tile = make_tile(p.channels, p.groups, W, sizeof(S), 128);
-  const int pieces = pieces_of(p.batch, p.rows, p.channels / p.groups, sizeof(S), tile, device.processors);
-  const int each = static_cast<int>((p.rows + pieces - 1) / pieces);
-  const dim3 grid(pieces, tile.tiles, static_cast<unsigned>(p.batch));
-  auto* parts = reinterpret_cast<Sums<T>*>(space);
-  const std::size_t room = sizeof(T) * 2 * tile.lanes * tile.channels;
-  check(cudaFuncSetAttribute(&sums_kernel<S, W>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(room)),
-        "group_norm_backward");
-  sums_kernel<S, W><<<grid, tile.threads, room, stream_of(launch)>>>(p, tile, each, stats, dy, parts);
-  gradient_kernel<S, W>
-      <<<grid, tile.threads, sizeof(Sums<T>) * tile.groups, stream_of(launch)>>>(p, tile, each, stats, dy, parts, dx);
+  const int splits = splits_of(p.batch, p.rows, p.channels / p.groups, sizeof(S), tile, device.processors);
+  const int each = static_cast<int>((p.rows + splits - 1) / splits);
+  const dim3 grid(splits, tile.tiles, static_cast<unsigned>(p.batch));
+  auto* parts = reinterpret_cast<Sums<T>*>(params.scratch);
+  const std::size_t scratch = sizeof(T) * 2 * tile.lanes * tile.channels;
+  check(
+      cudaFuncSetAttribute(&sums_kernel<S, W>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(scratch)),
+      "group_norm_backward");
+  sums_kernel<S, W><<<grid, tile.threads, scratch, stream_of(launch)>>>(p, tile, each, params.stats, params.dy, parts);
+  gradient_kernel<S, W><<<grid, tile.threads, sizeof(Sums<T>) * tile.groups, stream_of(launch)>>>(
+      p, tile, each, params.stats, params.dy, parts, params.dx);
   check(cudaGetLastError(), "group_norm_backward");
 }
 
 }  // namespace
 
 template <class S>
-void group_norm_backward(Launch launch, const S* x, const S* weight, const S* bias, const S* add, const S* scale_shift,
-                         const typename Arithmetic<S>::type* stats, const S* dy, int64_t batch, int64_t rows,
-                         int64_t channels, int64_t groups, int64_t add_pitch, int activation, S* dx,
-                         typename Arithmetic<S>::type* space) {
-  using T = typename Arithmetic<S>::type;
-  const GroupNormParams<S> p{x,    weight,   bias,   add,       scale_shift, batch,
-                             rows, channels, groups, add_pitch, T(0),        static_cast<Nonlinearity>(activation)};
-  if (batch * rows * channels == 0) return;
+void group_norm_backward(Launch launch, const GroupNormBackwardParams<S>& params) {
+  const GroupNormParams<S>& p = params.norm;
+  if (p.batch * p.rows * p.channels == 0) return;
   const DeviceGuard guard(launch.device);
-  if (channels % kWidest<S> == 0 && aligned16({x, weight, bias, add, scale_shift, dy, dx})) {
-    run<S, kWidest<S>>(launch, p, stats, dy, dx, space);
-  } else {
-    run<S, 1>(launch, p, stats, dy, dx, space);
-  }
+  const bool vectors =
+      p.channels % kWidest<S> == 0 && aligned16({p.x, p.weight, p.bias, p.add, p.scale_shift, params.dy, params.dx});
+  vectors ? run<S, kWidest<S>>(launch, params) : run<S, 1>(launch, params);
 }
 
-#define INSTANTIATE(S)                                                                                                 \
-  template void group_norm_backward(Launch, const S*, const S*, const S*, const S*, const S*,                          \
-                                    const Arithmetic<S>::type*, const S*, int64_t, int64_t, int64_t, int64_t, int64_t, \
-                                    int, S*, Arithmetic<S>::type*);
-INSTANTIATE(float)
-INSTANTIATE(double)
-INSTANTIATE(Half)
-INSTANTIATE(Bfloat16)
+DFAST_GROUP_NORM_BACKWARD(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dfast import reference
-from dfast.ops import hashgrid
-from dfast.ops.hashgrid import GridSpec, hash_encode, hash_encode_grad
+from dfast.ops import grid_spec, hashgrid
+from dfast.ops.grid_spec import GridSpec
+from dfast.ops.hashgrid import hash_encode, hash_encode_grad
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -152,17 +153,17 @@ def test_opcheck(device: torch.device, generator: torch.Generator) -> None:
     spec = SPECS[0]
     x, table, a, weights = draw(spec, 4, generator, {"device": device, "dtype": torch.float32})
     u = torch.randn(4, 3).to(device)
-    grid = hashgrid._pack(spec)
+    grid = grid_spec.pack(spec)
     x, table, a = (t.requires_grad_() for t in (x, table, a))
     with torch.no_grad():
         half = table.half()
     plain = [t.detach() for t in (x, table, a)]
-    torch.library.opcheck(hashgrid._encode, (x, table, grid, weights, None))
-    torch.library.opcheck(hashgrid._encode, (x, table, grid, None, half))
-    torch.library.opcheck(hashgrid._encode_grad, (x, table, a, grid, weights, None))
-    torch.library.opcheck(hashgrid._scatter, (x, a, None, None, grid, weights))
-    torch.library.opcheck(hashgrid._jvp, (plain[0], plain[1], u, grid, weights, None))
-    torch.library.opcheck(hashgrid._hvp, (plain[0], plain[1], plain[2], u, grid, weights, None))
+    torch.library.opcheck(hashgrid.encode, (x, table, grid, weights, None))
+    torch.library.opcheck(hashgrid.encode, (x, table, grid, None, half))
+    torch.library.opcheck(hashgrid.encode_grad, (x, table, a, grid, weights, None))
+    torch.library.opcheck(hashgrid.scatter, (x, a, None, None, grid, weights))
+    torch.library.opcheck(hashgrid.jvp, (plain[0], plain[1], u, grid, weights, None))
+    torch.library.opcheck(hashgrid.hvp, (plain[0], plain[1], plain[2], u, grid, weights, None))
 
 
 @pytest.mark.parametrize("spec", [SPECS[0], *WIDE], ids=ids)
@@ -171,10 +172,10 @@ def test_half_storage(spec: GridSpec, device: torch.device, generator: torch.Gen
     x, table, a, weights = draw(spec, 70, generator, {"device": device, "dtype": torch.float32})
     half = (table * 10 ** torch.linspace(-9, 2, len(table), device=device)[:, None]).half()
     table.requires_grad_()
-    e = hash_encode(x, table, spec, weights, storage=half)
+    e = hash_encode(x, table, spec, weights, table_half=half)
     torch.testing.assert_close(e, hash_encode(x, half.float(), spec, weights))
     torch.testing.assert_close(
-        hash_encode_grad(x, table, a, spec, storage=half),
+        hash_encode_grad(x, table, a, spec, table_half=half),
         hash_encode_grad(x, half.float(), a, spec),
     )
     (got,) = torch.autograd.grad(e, table, a)
@@ -259,17 +260,17 @@ def test_deterministic_cuda(dtype: torch.dtype, generator: torch.Generator) -> N
         pytest.skip("needs a CUDA device")
     spec = SPECS[1]
     x, _, a, weights = draw(spec, 20000, generator, {"device": "cuda", "dtype": dtype})
-    grid, u = hashgrid._pack(spec), torch.randn_like(x)
-    expected = hashgrid._scatter(
+    grid, u = grid_spec.pack(spec), torch.randn_like(x)
+    expected = hashgrid.scatter(
         x.double(), a.double(), u.double(), a.double(), grid, weights.double()
     )
     order = torch.randperm(len(x), device="cuda")
     torch.use_deterministic_algorithms(True)
     try:
-        one = hashgrid._scatter(x, a, u, a, grid, weights)
-        two = hashgrid._scatter(x[order], a[order], u[order], a[order], grid, weights)
+        one = hashgrid.scatter(x, a, u, a, grid, weights)
+        two = hashgrid.scatter(x[order], a[order], u[order], a[order], grid, weights)
         a[7] = float("nan")
-        assert hashgrid._scatter(x, a, u, a, grid, weights).isnan().all()
+        assert hashgrid.scatter(x, a, u, a, grid, weights).isnan().all()
     finally:
         torch.use_deterministic_algorithms(False)
     assert torch.equal(one, two)
@@ -285,7 +286,7 @@ def test_deterministic_cuda(dtype: torch.dtype, generator: torch.Generator) -> N
         ({"table": torch.zeros(5, 2)}, r"table must have shape \[\d+, 2\], got \[5, 2\]"),
         ({"table": torch.zeros(SPECS[0].entries, 2).double()}, "table must be torch.float32"),
         ({"level_weights": torch.ones(2)}, r"level_weights must have shape \[3\]"),
-        ({"storage": torch.zeros(SPECS[0].entries, 2)}, "storage must be float16"),
+        ({"table_half": torch.zeros(SPECS[0].entries, 2)}, "table_half must be float16"),
     ],
 )
 def test_bad_input(change: dict[str, Tensor], message: str) -> None:

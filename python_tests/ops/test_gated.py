@@ -85,7 +85,7 @@ def test_bad_input() -> None:
 
 def test_an_extension_from_before_a_kernel_is_told() -> None:
     with pytest.raises(NativeMissingError, match="has no kernel_of_tomorrow: it is older than"):
-        _native.call("kernel_of_tomorrow", torch.zeros(1))
+        _native.call("kernel_of_tomorrow", like=torch.zeros(1))
 
 
 def test_opcheck(device: torch.device) -> None:

@@ -4,8 +4,8 @@
 
 #include <vector>
 
+#include "cpu/field/matmul.h"
 #include "cpu/hash_lanes.h"
-#include "cpu/matmul.h"
 #include "ops/field.h"
 
 namespace dfast::cpu {
@@ -65,11 +65,11 @@ struct Problem {
   const FieldNet& net;
   const Packed<T> weights;
   const T* table;
-  const Half* storage;
+  const Half* table_half;
   const T* level_weights;
 
-  Problem(const FieldNet& field, const T* rows, const Half* half, const T* levels, const T* mlp)
-      : net(field), weights(field, mlp), table(rows), storage(half), level_weights(levels) {}
+  explicit Problem(const FieldParams<T>& p)
+      : net(p.net), weights(p.net, p.mlp), table(p.table), table_half(p.table_half), level_weights(p.level_weights) {}
 };
 
 // World [-1, 1] to the grid's [0, 1]; a NaN stays.
@@ -227,7 +227,7 @@ class Block {
       const T lw = level_weight(p_.level_weights, l);
       if (lw == T(0)) continue;  // its columns stay zero
       lanes.locate(p_.net.grid.level[l], p_.net.grid.smooth);
-      with_rows<F>(p_.table, p_.storage, p_.net.grid.level[l].offset, [&](const auto* rows) {
+      with_rows<F>(p_.table, p_.table_half, p_.net.grid.level[l].offset, [&](const auto* rows) {
         prefetch_rows<false>(rows, p_.net.grid.level[l], lanes.row, count);
         for (int c = 0; c < 8; ++c) {
           T* corner = corners_ + c * F * kLanes;

@@ -84,12 +84,12 @@ __device__ __forceinline__ void corner_rows(const FieldLevel& level, const std::
 // The eight corners' half pairs. One load each: neighbours along x mostly share a sector, which the cache notices, and
 // wider loads take more turns of it.
 template <bool kInside>
-__device__ __forceinline__ void read_corners(const std::uint32_t* __restrict__ storage, const FieldLevel& level,
+__device__ __forceinline__ void read_corners(const std::uint32_t* __restrict__ table_half, const FieldLevel& level,
                                              const FieldCell& cell, std::uint32_t (&value)[8]) {
   std::uint32_t row[8];
   corner_rows<kInside>(level, cell.low, row);
 #pragma unroll
-  for (int c = 0; c < 8; ++c) value[c] = __ldg(storage + level.offset + row[c]);
+  for (int c = 0; c < 8; ++c) value[c] = __ldg(table_half + level.offset + row[c]);
 }
 
 // Value and, if asked for, slopes along the axes (per unit of the weights) of the two features, from one lerp tree.

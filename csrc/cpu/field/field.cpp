@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "cpu/field_block.h"
+#include "cpu/field/block.h"
 #include "cpu/parallel.h"
 
 namespace dfast::cpu {
@@ -21,13 +21,15 @@ std::int64_t bounded(std::int64_t n, const std::int64_t* count) { return count ?
 }  // namespace
 
 template <typename T>
-void field_forward(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const T* x,
-                   const T* table, const Half* storage, const T* level_weights, const T* mlp, T* tau, T* albedo,
-                   T* gradient, std::uint32_t*, bool) {
-  const Problem<T> problem(net, table, storage, level_weights, mlp);
+void field_forward(Launch launch, const FieldForwardParams<T>& params) {
+  const FieldParams<T>& p = params.field;
+  const FieldNet& net = p.net;
+  const T* x = p.x;
+  T *density = params.density, *albedo = params.albedo, *gradient = params.gradient;
+  const Problem<T> problem(p);
   const int pitch = problem.weights.layer[net.layers].out_pitch;
   const auto make = [&] { return Block<T>(problem, gradient != nullptr, false); };
-  parallel_chunks(launch.threads, bounded(n, count), kChunk, make, [&](auto begin, auto end, Block<T>& block) {
+  parallel_chunks(launch.threads, bounded(p.n, p.count), kChunk, make, [&](auto begin, auto end, Block<T>& block) {
     for (std::int64_t first = begin; first < end; first += kLanes) {
       const int size = static_cast<int>(std::min<std::int64_t>(kLanes, end - first));
       block.encode(x + 3 * first, size);
@@ -36,7 +38,8 @@ void field_forward(Launch launch, const FieldNet& net, std::int64_t n, const std
       for (int i = 0; i < size; ++i) {
         const T *at = x + 3 * (first + i), *out = block.out + i * pitch;
         T slope;
-        tau[first + i] = density_of(net.head, out[0] + T(net.head.bias) + blob_of<T>(net.head, at, nullptr), &slope);
+        density[first + i] =
+            density_of(net.head, out[0] + T(net.head.bias) + blob_of<T>(net.head, at, nullptr), &slope);
         for (int c = 0; c < 3; ++c) albedo[3 * (first + i) + c] = sigmoid(out[1 + c]);
         if (gradient) block.gradient(at, i, gradient + 3 * (first + i));
       }
@@ -68,13 +71,13 @@ struct Terms {
 template <typename T>
 struct Incoming {
   int count = 0;
-  T x[3 * kLanes], tau[kLanes], albedo[3 * kLanes], gradient[3 * kLanes];
+  T x[3 * kLanes], density[kLanes], albedo[3 * kLanes], gradient[3 * kLanes];
 
   // Takes sample i over unless all its gradients are zero; a NaN is not.
-  void take(std::int64_t i, const T* points, const T* d_tau, const T* d_albedo, const T* d_gradient) {
+  void take(std::int64_t i, const T* points, const T* d_density, const T* d_albedo, const T* d_gradient) {
     T* to[3] = {x + 3 * count, albedo + 3 * count, gradient + 3 * count};
-    tau[count] = d_tau ? d_tau[i] : T(0);
-    bool any = tau[count] != T(0);
+    density[count] = d_density ? d_density[i] : T(0);
+    bool any = density[count] != T(0);
     for (int c = 0; c < 3; ++c) {
       to[0][c] = points[3 * i + c];
       to[1][c] = d_albedo ? d_albedo[3 * i + c] : T(0);
@@ -105,7 +108,7 @@ void run_backward(const Problem<T>& p, Worker<T>& worker, bool second, Terms<T>&
     T* out = block.out + i * outputs;
     T slope;
     density_of(head, out[0] + T(head.bias) + blob_of<T>(head, in.x + 3 * i, nullptr), &slope);
-    out[0] = in.tau[i] * slope;
+    out[0] = in.density[i] * slope;
     for (int c = 0; c < 3; ++c) {
       const T rho = sigmoid(out[1 + c]);
       out[1 + c] = in.albedo[3 * i + c] * rho * (T(1) - rho);
@@ -191,14 +194,13 @@ void add_sums(const Packed<T>& weights, const T* sums, T* d_mlp) {
 }  // namespace
 
 template <typename T>
-void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const T* x,
-                    const T* table, const Half* storage, const T* level_weights, const T* mlp, const std::uint32_t*,
-                    bool, const T* d_tau, const T* d_albedo, const T* d_gradient, std::int64_t, int, std::uint32_t*,
-                    std::int64_t, T* d_table, T* d_mlp) {
-  n = bounded(n, count);
+void field_backward(Launch launch, const FieldBackwardParams<T>& params) {
+  const FieldParams<T>& p = params.field;
+  const FieldNet& net = p.net;
+  const std::int64_t n = bounded(p.n, p.count);
   if (n <= 0) return;
-  const bool second = d_gradient != nullptr;
-  const Problem<T> problem(net, table, storage, level_weights, mlp);
+  const bool second = params.d_gradient != nullptr;
+  const Problem<T> problem(p);
   const std::int64_t batch = std::min(n, kBatch), sums_of = problem.weights.sums;
   Terms<T> terms(net.grid, batch, second);
   const Buffer<T> sums(terms.used.size() * sums_of);
@@ -211,32 +213,26 @@ void field_backward(Launch launch, const FieldNet& net, std::int64_t n, const st
       T* own = sums.get() + begin / kChunk * sums_of;
       std::fill_n(own, sums_of, T(0));
       for (std::int64_t i = begin; i < end; ++i) {
-        worker.in.take(start + i, x, d_tau, d_albedo, d_gradient);
+        worker.in.take(start + i, p.x, params.d_density, params.d_albedo, params.d_gradient);
         if (worker.in.count < kLanes && i + 1 < end) continue;
         if (worker.in.count > 0) run_backward(problem, worker, second, terms, begin + used, own);
         used += worker.in.count, worker.in.count = 0;
       }
     });
     for (std::int64_t chunk = 0; chunk * kChunk < size; ++chunk) {
-      add_sums(problem.weights, sums.get() + chunk * sums_of, d_mlp);
+      add_sums(problem.weights, sums.get() + chunk * sums_of, params.d_mlp);
     }
     const int parts = std::max(1, launch.threads / net.grid.levels);
     parallel_chunks(launch.threads, net.grid.levels * parts, 1, [&](std::int64_t task, std::int64_t) {
       const int l = static_cast<int>(task) / parts, part = static_cast<int>(task) % parts;
-      with_features(net.grid.features,
-                    [&](auto features) { scatter_level<features>(problem, terms, second, l, part, parts, d_table); });
+      with_features(net.grid.features, [&](auto features) {
+        scatter_level<features>(problem, terms, second, l, part, parts, params.d_table);
+      });
     });
   }
 }
 
-#define DFAST_INSTANTIATE(T)                                                                                       \
-  template void field_forward<T>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const T*, const T*,   \
-                                 const Half*, const T*, const T*, T*, T*, T*, std::uint32_t*, bool);               \
-  template void field_backward<T>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const T*, const T*,  \
-                                  const Half*, const T*, const T*, const std::uint32_t*, bool, const T*, const T*, \
-                                  const T*, std::int64_t, int, std::uint32_t*, std::int64_t, T*, T*);
-DFAST_INSTANTIATE(float)
-DFAST_INSTANTIATE(double)
-#undef DFAST_INSTANTIATE
+DFAST_FIELD_FORWARD(DFAST_INSTANTIATE)
+DFAST_FIELD_BACKWARD(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cpu

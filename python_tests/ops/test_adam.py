@@ -24,7 +24,7 @@ class State:
         self.params = [torch.randn(s, generator=g, dtype=dtype).to(device) for s in SHAPES]
         self.exp_avg = [torch.zeros_like(p) for p in self.params]
         self.exp_avg_sq = [torch.zeros_like(p) for p in self.params]
-        self.storage = [
+        self.half_copies = [
             p.half() if half and i % 2 == 0 else None for i, p in enumerate(self.params)
         ]
         self.status = torch.zeros(4, dtype=dtype, device=device)
@@ -41,12 +41,12 @@ class State:
         factors = torch.full_like(self.status[:1], factor)
         ops[0](grads, self.status, self.space)
         ops[1](
-            self.params, grads, self.exp_avg, self.exp_avg_sq, self.storage, RATES, factors,
+            self.params, grads, self.exp_avg, self.exp_avg_sq, self.half_copies, RATES, factors,
             self.status, **SETTINGS,
         )  # fmt: skip
 
     def tensors(self) -> list[Tensor]:
-        halves = [half for half in self.storage if half is not None]
+        halves = [half for half in self.half_copies if half is not None]
         return [self.status, *self.params, *self.exp_avg, *self.exp_avg_sq, *halves]
 
 
@@ -82,7 +82,7 @@ def test_follows_the_reference(device: torch.device, dtype: torch.dtype, half: b
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-7)
         else:
             torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
-    for p, copy in zip(ours.params, ours.storage, strict=True):
+    for p, copy in zip(ours.params, ours.half_copies, strict=True):
         assert copy is None or torch.equal(copy, p.float().half())
 
 
@@ -171,7 +171,7 @@ def test_bad_arguments_are_named() -> None:
     def step(**changes):
         arguments = {
             "params": good.params, "grads": grads, "exp_avg": good.exp_avg,
-            "exp_avg_sq": good.exp_avg_sq, "storage": good.storage, "rates": RATES,
+            "exp_avg_sq": good.exp_avg_sq, "half_copies": good.half_copies, "rates": RATES,
             "factor": torch.ones(1), "status": good.status, **SETTINGS,
         }  # fmt: skip
         adam_step(**(arguments | changes))
@@ -182,15 +182,15 @@ def test_bad_arguments_are_named() -> None:
         step(grads=[grads[0], torch.ones(8), *grads[2:]])
     with pytest.raises(ValueError, match=r"exp_avg\[0\] must be torch.float32, got torch.float64"):
         step(exp_avg=[m.double() for m in good.exp_avg])
-    with pytest.raises(ValueError, match=r"storage must be torch.float16, got torch.float32"):
-        step(storage=good.params)
+    with pytest.raises(ValueError, match=r"half_copies must be torch.float16, got torch.float32"):
+        step(half_copies=good.params)
     with pytest.raises(ValueError, match=r"params\[0\] is written in place and must be contiguous"):
         step(params=[torch.ones(2, 40000).t(), *good.params[1:]])
     with pytest.raises(ValueError, match=r"factor must have shape \[1\]"):
         step(factor=torch.ones(()))
     with pytest.raises(ValueError, match=r"betas must be in \[0, 1\), got \(0.9, 1.0\)"):
         step(betas=(0.9, 1.0))
-    with pytest.raises(ValueError, match=r"rates and storage must have one item"):
+    with pytest.raises(ValueError, match=r"rates and half_copies must have one item"):
         step(rates=[1.0])
     with pytest.raises(ValueError, match=r"grads must hold at most 16 tensors, got 17"):
         gradient_norm([torch.ones(1)] * 17, good.status, good.space)

@@ -10,8 +10,8 @@
 // largest sample seen so far (a new one rescales the sums, exactly).
 #pragma once
 
-#include "cuda/field_launch.h"
-#include "cuda/field_sums.cuh"
+#include "cuda/field/launch.h"
+#include "cuda/field/weight_gradients.cuh"
 
 namespace dfast::cuda {
 
@@ -35,10 +35,10 @@ __device__ __forceinline__ unsigned row_max(unsigned v) {
 
 // Shared memory of a block's samples: activations and tangents of the input and the hidden layers but the last, and the
 // adjoints of one layer.
-template <int W, int KT, bool kSecond>
+template <int W, int KT, bool kSecondOrder>
 struct Samples {
   using Shape = FieldShape<W, KT>;
-  static constexpr int kOrders = kSecond ? 2 : 1;
+  static constexpr int kOrders = kSecondOrder ? 2 : 1;
   static DFAST_HD int halves(int layers) {  // a sample
     return kOrders * (Shape::kInStride + layers * Shape::kStride);
   }
@@ -52,44 +52,45 @@ struct Samples {
 };
 
 // Asks L2 for what a tile of 16 samples will read, if it is whole.
-template <int W, int KT, bool kSecond>
+template <int W, int KT, bool kSecondOrder>
 __device__ __forceinline__ void prefetch_tile(const FieldArgs& p, std::int64_t n, std::int64_t tile) {
   const std::int64_t first = 16 * tile;
   if (first + 16 > n) return;
   const auto ask = [](const void* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); };
   const int lane = threadIdx.x & 31;
-  const Saved<W, KT> saved(p, tile, kSecond);
+  const Saved<W, KT> saved(p, tile, kSecondOrder);
   for (int i = lane; i < saved.words; i += 32) ask(saved.first + 32 * i);
   const int line = 32 * (lane & 1);  // 16 vectors are two lines at most, both of which begin before their 33rd number
   if (lane < 2) {
     ask(p.x + 3 * first + line);
   } else if (lane < 4 && p.d_albedo) {
     ask(p.d_albedo + 3 * first + line);
-  } else if (lane < 6 && kSecond) {
+  } else if (lane < 6 && kSecondOrder) {
     ask(p.d_gradient + 3 * first + line);
-  } else if (lane == 6 && p.d_tau) {
-    ask(p.d_tau + first);
+  } else if (lane == 6 && p.d_density) {
+    ask(p.d_density + first);
   }
 }
 
 // kMiddle: hidden-to-hidden matrices whose sums are kept, 1 (also for none) or 2.
-template <int W, int KT, bool kSecond, int kMiddle>
+template <int W, int KT, bool kSecondOrder, int kMiddle>
 __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
                                                          : W == 64 ? 3
                                                                    : 4) backward_kernel(const FieldArgs p, int rows) {
 #if DFAST_TENSOR_CORES
   using Shape = FieldShape<W, KT>;
-  constexpr int S = kSecond ? 2 : 1;
+  constexpr int S = kSecondOrder ? 2 : 1;
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ unsigned largest[2];  // of |obar| in the tile, as float bits; two tiles take turns
-  const int layers = p.net.layers, lane = threadIdx.x & 31, warp = threadIdx.x >> 5, quarter = lane & 3;
+  const int layers = p.net.layers, lane = threadIdx.x & 31, warp = threadIdx.x >> 5, lane_in_quad = lane & 3;
   const FieldShared shared = load_net<W, KT, false>(p, memory);
-  const Samples<W, KT, kSecond> samples = {reinterpret_cast<__half*>(memory + Shape::bytes(layers, false)), rows,
-                                           layers};
+  const Samples<W, KT, kSecondOrder> samples = {reinterpret_cast<__half*>(memory + Shape::bytes(layers, false)), rows,
+                                                layers};
   const int working = rows / 16;  // warps that carry samples
-  const Masks masks = {reinterpret_cast<std::uint32_t*>(samples.base + rows * Samples<W, KT, kSecond>::halves(layers)) +
-                           warp * (layers * Shape::kMaskWords * 32) + lane,
-                       Shape::kMaskWords};
+  const Masks masks = {
+      reinterpret_cast<std::uint32_t*>(samples.base + rows * Samples<W, KT, kSecondOrder>::halves(layers)) +
+          warp * (layers * Shape::kMaskWords * 32) + lane,
+      Shape::kMaskWords};
   if (threadIdx.x < 2) largest[threadIdx.x] = 0;
   __syncthreads();
 
@@ -98,7 +99,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
   float last_sums[W / 16][4] = {}, last_bias[2] = {};
   float common = 0.0f;  // the block's scale; 0 until a sample has a gradient
 
-  const std::int64_t all = points_of(p), n = all < p.first + p.most ? all : p.first + p.most;
+  const std::int64_t all = points_of(p), n = all < p.first + p.max_points ? all : p.first + p.max_points;
   const std::int64_t tiles = (n + rows - 1) / rows;
   int turn = 0;
   for (std::int64_t tile = p.first / rows + blockIdx.x; tile < tiles; tile += gridDim.x, turn ^= 1) {
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     std::uint32_t e[S][KT][4] = {};
     float u[2][3] = {}, tangent_scale[2] = {1.0f, 1.0f};
     unsigned size[2] = {}, tangent_size[2] = {};  // of obar and J u, a row
-    float tangent[kSecond ? 2 * KT : 1][2][2];
+    float tangent[kSecondOrder ? 2 * KT : 1][2][2];
     float obar[4] = {};
     float row_scale[2] = {1.0f, 1.0f};
     std::uint32_t h[S][W / 16][4];
@@ -127,24 +128,24 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
       }
     };
     if (works) {
-      const Saved<W, KT> saved(p, tile * working + warp, kSecond);
+      const Saved<W, KT> saved(p, tile * working + warp, kSecondOrder);
       if (points.any) {
         for (int i = 0; i < layers * Shape::kMaskWords; ++i) masks.bits[32 * i] = saved.masks[32 * i];
       }
-      prefetch_tile<W, KT, kSecond>(p, n, (tile + gridDim.x) * working + warp);
-      if constexpr (kSecond) {
+      prefetch_tile<W, KT, kSecondOrder>(p, n, (tile + gridDim.x) * working + warp);
+      if constexpr (kSecondOrder) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
 #pragma unroll
           for (int k = 0; k < 3; ++k) u[r][k] = points.valid[r] ? 0.5f * p.d_gradient[3 * points.index[r] + k] : 0.0f;
         }
       }
-      if constexpr (!kSecond) {
+      if constexpr (!kSecondOrder) {
 #pragma unroll
         for (int i = 0; i < 4 * KT; ++i) e[0][i / 4][i % 4] = points.any ? __ldcs(saved.inputs + 32 * i) : 0u;
       } else if (p.keeps_jacobian) {
 #pragma unroll
-        for (int i = 0; i < 4 * KT; ++i) {  // i: level 4 (i / 2) + quarter of sample i % 2
+        for (int i = 0; i < 4 * KT; ++i) {  // i: level 4 (i / 2) + lane_in_quad of sample i % 2
           const uint4 at = points.any ? __ldcs(saved.gathered + 32 * i) : make_uint4(0, 0, 0, 0);
           const std::uint32_t slopes[3] = {at.y, at.z, at.w};
           float along[2] = {};
@@ -159,16 +160,16 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
       } else {
 #pragma unroll
         for (int j = 0; j < 2 * KT; ++j) {
-          const FieldLevel level = shared.levels[4 * j + quarter];
+          const FieldLevel level = shared.levels[4 * j + lane_in_quad];
 #pragma unroll
           for (int r = 0; r < 2; ++r) {
             float value[2] = {}, slope[3][2] = {}, along[2] = {};
             if (level.weight != 0.0f) {
               const FieldCell cell = locate<true>(level, p.net.grid.smooth, points.unit[r]);
               std::uint32_t corner[8];
-              read_corners<true>(p.storage, level, cell, corner);
-              interpolate<kSecond>(corner, cell.w, value, slope);
-              if constexpr (kSecond) {
+              read_corners<true>(p.table_half, level, cell, corner);
+              interpolate<kSecondOrder>(corner, cell.w, value, slope);
+              if constexpr (kSecondOrder) {
 #pragma unroll
                 for (int k = 0; k < 3; ++k) {
                   const float factor = u[r][k] * cell.d[k];
@@ -177,13 +178,13 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
               }
             }
             e[0][j / 2][(j & 1) * 2 + r] = pack_half(level.weight * value[0], level.weight * value[1]);
-            if constexpr (kSecond) {
+            if constexpr (kSecondOrder) {
               tangent[j][r][0] = level.weight * along[0], tangent[j][r][1] = level.weight * along[1];
             }
           }
         }
       }
-      if constexpr (kSecond) {
+      if constexpr (kSecondOrder) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
 #pragma unroll
@@ -230,15 +231,15 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
       for (int r = 0; r < 2; ++r) {
         if (!points.valid[r]) continue;
         const std::int64_t i = points.index[r];
-        if (quarter == 0) {
+        if (lane_in_quad == 0) {
           float slope;
           const float s =
               o[2 * r] + static_cast<float>(p.net.head.bias) + blob_of<float>(p.net.head, points.x[r], nullptr);
           density_of(p.net.head, s, &slope);
           const float albedo = sigmoid(o[2 * r + 1]);
-          obar[2 * r] = p.d_tau ? p.d_tau[i] * slope : 0.0f;
+          obar[2 * r] = p.d_density ? p.d_density[i] * slope : 0.0f;
           obar[2 * r + 1] = p.d_albedo ? p.d_albedo[3 * i] * (albedo * (1.0f - albedo)) : 0.0f;
-        } else if (quarter == 1 && p.d_albedo) {
+        } else if (lane_in_quad == 1 && p.d_albedo) {
 #pragma unroll
           for (int k = 0; k < 2; ++k) {
             const float albedo = sigmoid(o[2 * r + k]);
@@ -267,11 +268,11 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     if (tile_most == 0) {                         // no gradient in the whole tile
       if (works && points.any) {
         const std::int64_t at = 16 * (tile * working + warp) - p.first + 2 * (lane >> 2);
-        for (int level = quarter; level < p.net.grid.levels; level += 4) {
+        for (int level = lane_in_quad; level < p.net.grid.levels; level += 4) {
           *reinterpret_cast<uint2*>(p.adjoints.d + level * p.adjoints.pitch + at) = make_uint2(0, 0);
-          if (kSecond) *reinterpret_cast<uint2*>(p.adjoints.a + level * p.adjoints.pitch + at) = make_uint2(0, 0);
+          if (kSecondOrder) *reinterpret_cast<uint2*>(p.adjoints.a + level * p.adjoints.pitch + at) = make_uint2(0, 0);
         }
-        if (quarter == 0) *reinterpret_cast<float2*>(p.adjoints.unit + at) = make_float2(1.0f, 1.0f);
+        if (lane_in_quad == 0) *reinterpret_cast<float2*>(p.adjoints.unit + at) = make_float2(1.0f, 1.0f);
       }
       __syncthreads();
       continue;
@@ -309,8 +310,9 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
         t[2] = transpose_matrix(h[0][k][1]), t[3] = transpose_matrix(h[0][k][3]);
         multiply_add(last_sums[k], t, b0, b1);
       }
-      if constexpr (kSecond) {
-        const float z0 = quarter == 0 ? tangent_to_common[0] : 0.0f, z1 = quarter == 0 ? tangent_to_common[1] : 0.0f;
+      if constexpr (kSecondOrder) {
+        const float z0 = lane_in_quad == 0 ? tangent_to_common[0] : 0.0f,
+                    z1 = lane_in_quad == 0 ? tangent_to_common[1] : 0.0f;
         const std::uint32_t c0 = transpose_matrix(pack_half(z0, 0.0f)), c1 = transpose_matrix(pack_half(z1, 0.0f));
 #pragma unroll
         for (int k = 0; k < W / 16; ++k) {
@@ -342,7 +344,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
 
     const auto store_adjoints = [&] {
       store_scaled(h[0], to_common, samples.adjoint(0) + row0 * Shape::kStride, Shape::kStride);
-      if constexpr (kSecond) {
+      if constexpr (kSecondOrder) {
         store_scaled(h[S - 1], tangent_to_common, samples.adjoint(1) + row0 * Shape::kStride, Shape::kStride);
       }
     };
@@ -352,7 +354,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
       __syncthreads();
       const auto both = [&](Sums<W, W>& sums) {
         outer<W, W, true>(sums, samples.adjoint(0), Shape::kStride, samples.hidden(layer, 0), Shape::kStride, rows);
-        if constexpr (kSecond) {
+        if constexpr (kSecondOrder) {
           outer<W, W, false>(sums, samples.adjoint(1), Shape::kStride, samples.hidden(layer, 1), Shape::kStride, rows);
         }
       };
@@ -376,7 +378,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     __syncthreads();
     outer<W, Shape::kIn, true>(first_sums, samples.adjoint(0), Shape::kStride, samples.input(0), Shape::kInStride,
                                rows);
-    if constexpr (kSecond) {
+    if constexpr (kSecondOrder) {
       outer<W, Shape::kIn, false>(first_sums, samples.adjoint(1), Shape::kStride, samples.input(1), Shape::kInStride,
                                   rows);
     }
@@ -384,13 +386,13 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     // d_0 and a_0 of a level are with the lane that gathered it.
     if (works && points.any) {
       const std::int64_t at = 16 * (tile * working + warp) - p.first + 2 * (lane >> 2);
-      if (quarter == 0) {
+      if (lane_in_quad == 0) {
         *reinterpret_cast<float2*>(p.adjoints.unit + at) = make_float2(1.0f / row_scale[0], 1.0f / row_scale[1]);
       }
       multiply<true, S, W / 16, 2 * KT>(
           h, shared.weights, Shape::kInStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
           [&](int s, int j, float (&c)[4]) {
-            const int level = 4 * j + quarter;
+            const int level = 4 * j + lane_in_quad;
             if (level >= p.net.grid.levels) return;
             std::uint32_t* to = (s == 0 ? p.adjoints.d : p.adjoints.a) + level * p.adjoints.pitch + at;
             __stcs(reinterpret_cast<uint2*>(to), make_uint2(pack_half(c[0], c[1]), pack_half(c[2], c[3])));
@@ -417,12 +419,12 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     __syncthreads();
     if (warp != turn_of) continue;
     const auto add = [&](int at, float v) { last_part[at] = (turn_of == 0 ? 0.0f : last_part[at]) + v; };
-    if (quarter < 2) {
+    if (lane_in_quad < 2) {
 #pragma unroll
       for (int k = 0; k < W / 16; ++k) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          add((2 * quarter + (i & 1)) * W + 16 * k + (lane >> 2) + 8 * (i >> 1), last_sums[k][i] * unit);
+          add((2 * lane_in_quad + (i & 1)) * W + 16 * k + (lane >> 2) + 8 * (i >> 1), last_sums[k][i] * unit);
         }
       }
     }
@@ -434,7 +436,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
 #endif
 }
 
-template <int W, int KT, bool kSecond, int kMiddle>
+template <int W, int KT, bool kSecondOrder, int kMiddle>
 void launch_backward(const Launch& launch, const FieldArgs& p, int parts, float* d_mlp) {
   using Shape = FieldShape<W, KT>;
   const int layers = p.net.layers, warps = Split<W>::kWarps;
@@ -442,12 +444,12 @@ void launch_backward(const Launch& launch, const FieldArgs& p, int parts, float*
   check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, launch.device),
         "cudaDeviceGetAttribute");
   const int fixed = Shape::bytes(layers, false) + warps * layers * Shape::kMaskWords * 32 * 4;
-  const int sample = 2 * Samples<W, KT, kSecond>::halves(layers);
+  const int sample = 2 * Samples<W, KT, kSecondOrder>::halves(layers);
   int rows = 16 * warps;
   while (rows > 16 && fixed + rows * sample + 64 > most) rows /= 2;  // 64: `largest`
-  const auto kernel = backward_kernel<W, KT, kSecond, kMiddle>;
+  const auto kernel = backward_kernel<W, KT, kSecondOrder, kMiddle>;
   const int bytes = fixed + rows * sample;
-  const std::int64_t wanted = (p.most + rows - 1) / rows;
+  const std::int64_t wanted = (p.max_points + rows - 1) / rows;
   const unsigned blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), launch.device, 32 * warps, bytes,
                                             wanted < parts ? wanted : parts);
   kernel<<<blocks, 32 * warps, bytes, stream_of(launch)>>>(p, rows);
@@ -457,14 +459,14 @@ void launch_backward(const Launch& launch, const FieldArgs& p, int parts, float*
   check(cudaGetLastError(), "field_backward's sums");
 }
 
-// One launch, without the scatter. kSecond: there is a gradient of g. Instantiated in two files, which build in
+// One launch, without the scatter. kSecondOrder: there is a gradient of g. Instantiated in two files, which build in
 // parallel.
-template <bool kSecond>
+template <bool kSecondOrder>
 void field_adjoints(const Launch& launch, const FieldArgs& p, int parts, float* d_mlp) {
   with_field_shape(p.net, [&](auto width, auto tiles) {
     constexpr int W = decltype(width)::value, KT = decltype(tiles)::value;
-    p.net.layers <= 2 ? launch_backward<W, KT, kSecond, 1>(launch, p, parts, d_mlp)
-                      : launch_backward<W, KT, kSecond, 2>(launch, p, parts, d_mlp);
+    p.net.layers <= 2 ? launch_backward<W, KT, kSecondOrder, 1>(launch, p, parts, d_mlp)
+                      : launch_backward<W, KT, kSecondOrder, 2>(launch, p, parts, d_mlp);
   });
 }
 

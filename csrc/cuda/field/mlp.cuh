@@ -4,7 +4,7 @@
 // when a level has two features: q = lane / 4 names the samples, p = lane % 4 the level.
 #pragma once
 
-#include "cuda/field_grid.cuh"
+#include "cuda/field/grid.cuh"
 
 namespace dfast::cuda {
 
@@ -21,23 +21,23 @@ struct FieldArgs {
   std::int64_t n;
   const std::int64_t* count;  // nullable
   const float* x;
-  const std::uint32_t* storage;  // rows of two halves
-  const float* level_weights;    // nullable
+  const std::uint32_t* table_half;  // rows of two halves
+  const float* level_weights;       // nullable
   const float* mlp;
   std::uint32_t* saved;  // by the forward pass for the backward pass, see Saved; nullable in the former
   bool keeps_jacobian;
   // Forward
-  float* tau;
+  float* density;
   float* albedo;
   float* gradient;
   // Backward
-  const float* d_tau;
+  const float* d_density;
   const float* d_albedo;
   const float* d_gradient;
-  float* partial;      // [blocks, P]: each block's part of the MLP's gradient
-  int parameters;      // P
-  std::int64_t first;  // sample of this launch, a multiple of 128
-  std::int64_t most;   // samples of this launch
+  float* partial;           // [blocks, P]: each block's part of the MLP's gradient
+  int parameters;           // P
+  std::int64_t first;       // sample of this launch, a multiple of 128
+  std::int64_t max_points;  // points of this launch
   FieldAdjoints adjoints;
 };
 

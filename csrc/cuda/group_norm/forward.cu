@@ -1,7 +1,7 @@
 // Group normalisation. Where a sample's tile of channels fits into the shared memory of a block, or of a cluster of up
-// to eight, one kernel reads x once; else one kernel reduces pieces of rows and a second applies, which finds what the
+// to eight, one kernel reads x once; else one kernel reduces splits of rows and a second applies, which finds what the
 // first read in the L2 cache where that is large enough. Both are bound by memory. See group_norm.cuh.
-#include "cuda/group_norm.cuh"
+#include "cuda/group_norm/moments.cuh"
 
 #include <cooperative_groups.h>
 #include <cuda_pipeline.h>
@@ -24,17 +24,17 @@ __device__ __forceinline__ void put(const GroupNormParams<S>& p, int64_t b, int6
 __host__ __device__ constexpr std::size_t slab_bytes(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 
 // Grid [ranks, tiles, B], a cluster the blocks of one tile of one sample; each holds `each` rows. Shared memory: its
-// rows, the room for moments, then its groups' and the tile's.
+// rows, the scratch for moments, then its groups' and the tile's.
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, 2)
-    whole_kernel(GroupNormParams<S> p, Tile tile, int each, S* y, typename Arithmetic<S>::type* stats) {
+    group_norm_fused_kernel(GroupNormParams<S> p, Tile tile, int each, S* y, typename Arithmetic<S>::type* stats) {
   using T = typename Arithmetic<S>::type;
   using V = Vector<S, W>;
   extern __shared__ __align__(16) unsigned char shared[];
   V* slab = reinterpret_cast<V*>(shared);
-  T* room = reinterpret_cast<T*>(shared + slab_bytes(static_cast<std::size_t>(each) * tile.vectors * sizeof(V)));
-  auto* of_tile = reinterpret_cast<Stats<T>*>(room);  // once the room is free
-  auto* own = reinterpret_cast<Moments<T>*>(room + (2 * tile.lanes + 2) * tile.channels);
+  T* scratch = reinterpret_cast<T*>(shared + slab_bytes(static_cast<std::size_t>(each) * tile.vectors * sizeof(V)));
+  auto* of_tile = reinterpret_cast<Stats<T>*>(scratch);  // once the scratch is free
+  auto* own = reinterpret_cast<Moments<T>*>(scratch + (2 * tile.lanes + 2) * tile.channels);
 
   const int64_t b = blockIdx.z, begin = static_cast<int64_t>(blockIdx.x) * each;
   const int vector = threadIdx.x % tile.vectors;
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     const auto origin = origin_of<S, W>(x, p.channels, rows);
     __pipeline_wait_prior(0);  // a thread reads what it brought itself
     tile_moments<S, W>(
-        tile, channels, origin, rows, room, [&](int row) { return slab[row * tile.vectors + vector]; },
+        tile, channels, origin, rows, scratch, [&](int row) { return slab[row * tile.vectors + vector]; },
         [&](int g, Moments<T> m) { own[g] = m; });
   }
 #if __CUDA_ARCH__ >= 900
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kThreads, 2)
                    [&](int row) { return slab[row * tile.vectors + vector]; });
 }
 
-// Grid [pieces, tiles, B]: moments of a piece's groups to parts [B, pieces, groups].
+// Grid [splits, tiles, B]: moments of a split's groups to parts [B, splits, groups].
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     moments_kernel(GroupNormParams<S> p, Tile tile, int each, Moments<typename Arithmetic<S>::type>* parts) {
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
       [&](int row) { return Channels<S, W>::read(x + row * p.channels); }, [&](int g, Moments<T> m) { out[g] = m; });
 }
 
-// Grid [pieces, tiles, B], the last pieces first: the cache still holds them.
+// Grid [splits, tiles, B], the last splits first: the cache still holds them.
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     apply_kernel(GroupNormParams<S> p, Tile tile, int each, const Moments<typename Arithmetic<S>::type>* parts, S* y,
@@ -115,16 +115,16 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   using T = typename Arithmetic<S>::type;
   extern __shared__ __align__(16) unsigned char shared[];
   auto* of_tile = reinterpret_cast<Stats<T>*>(shared);
-  const int pieces = gridDim.x;
-  const int64_t b = blockIdx.z, begin = static_cast<int64_t>(pieces - 1 - blockIdx.x) * each;
+  const int splits = gridDim.x;
+  const int64_t b = blockIdx.z, begin = static_cast<int64_t>(splits - 1 - blockIdx.x) * each;
   const int rows = static_cast<int>(p.rows - begin < each ? p.rows - begin : each);
   const int64_t c = static_cast<int64_t>(blockIdx.y) * tile.channels + threadIdx.x % tile.vectors * W;
   const int64_t base = (b * p.rows + begin) * p.channels + c, group = static_cast<int64_t>(blockIdx.y) * tile.groups;
   const T of_group = T(tile.channels / tile.groups), numbers = T(p.rows) * of_group;
   for (int g = threadIdx.x / 32; g < tile.groups; g += blockDim.x / 32) {
-    const Moments<T> m = merge<kGroupNormPieces / 32, T>(
-        pieces, [&](int i) { return of_group * T(i + 1 < pieces ? each : p.rows - static_cast<int64_t>(i) * each); },
-        [&](int i) { return parts[(b * pieces + i) * p.groups + group + g]; });
+    const Moments<T> m = merge<kMaxGroupNormSplits / 32, T>(
+        splits, [&](int i) { return of_group * T(i + 1 < splits ? each : p.rows - static_cast<int64_t>(i) * each); },
+        [&](int i) { return parts[(b * splits + i) * p.groups + group + g]; });
     if (threadIdx.x % 32 == 0) {
       of_tile[g] = stats_of(m, numbers, p.eps);
       if (blockIdx.x == 0) put(p, b, group + g, of_tile[g], stats);
@@ -136,17 +136,17 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
                    [&](int row) { return Channels<S, W>::read(x + row * p.channels); });
 }
 
-// Blocks of a cluster, and the shared memory of each, of whole_kernel; no ranks if the tile does not fit.
-struct Whole {
+// Blocks of a cluster, and the shared memory of each, of group_norm_fused_kernel; no ranks if the tile does not fit.
+struct FusedShape {
   int ranks, each;
   std::size_t bytes;
 };
 
 template <class S, int W>
-Whole whole_of(const GroupNormParams<S>& p, const Tile& tile, const Device& device) {
+FusedShape fused_shape_of(const GroupNormParams<S>& p, const Tile& tile, const Device& device) {
   using T = typename Arithmetic<S>::type;
   constexpr std::size_t kHalf = 112 << 10;  // two blocks then share a multiprocessor
-  const std::size_t fixed = sizeof(T) * (moments_room(tile) + tile.channels) + sizeof(Moments<T>) * tile.groups;
+  const std::size_t fixed = sizeof(T) * (moments_scratch(tile) + tile.channels) + sizeof(Moments<T>) * tile.groups;
   const std::size_t most = static_cast<std::size_t>(device.shared) - 1024;
   for (int ranks = 1; ranks <= (device.clusters ? 8 : 1); ranks *= 2) {
     const int64_t each = (p.rows + ranks - 1) / ranks;
@@ -159,77 +159,65 @@ Whole whole_of(const GroupNormParams<S>& p, const Tile& tile, const Device& devi
 }
 
 template <class S, int W>
-bool run_whole(const Launch& launch, const GroupNormParams<S>& p, const Device& device, S* y,
-               typename Arithmetic<S>::type* stats) {
+bool run_fused(const Launch& launch, const GroupNormForwardParams<S>& params, const Device& device) {
+  const GroupNormParams<S>& p = params.norm;
   const Tile tile = make_tile(p.channels, p.groups, W, sizeof(S), 64);
-  const Whole whole = whole_of<S, W>(p, tile, device);
-  if (whole.ranks == 0) return false;
-  auto* kernel = &whole_kernel<S, W>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(whole.bytes)),
+  const FusedShape shape = fused_shape_of<S, W>(p, tile, device);
+  if (shape.ranks == 0) return false;
+  auto* kernel = &group_norm_fused_kernel<S, W>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.bytes)),
         "group_norm");
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(whole.ranks, tile.tiles, static_cast<unsigned>(p.batch));
+  config.gridDim = dim3(shape.ranks, tile.tiles, static_cast<unsigned>(p.batch));
   config.blockDim = dim3(tile.threads);
-  config.dynamicSmemBytes = whole.bytes;
+  config.dynamicSmemBytes = shape.bytes;
   config.stream = stream_of(launch);
   cudaLaunchAttribute cluster{};
   cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = whole.ranks;
+  cluster.val.clusterDim.x = shape.ranks;
   cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
   config.attrs = &cluster;
-  config.numAttrs = whole.ranks > 1 ? 1 : 0;
-  check(cudaLaunchKernelEx(&config, kernel, p, tile, whole.each, y, stats), "group_norm");
+  config.numAttrs = shape.ranks > 1 ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, p, tile, shape.each, params.y, params.stats), "group_norm");
   return true;
 }
 
 template <class S, int W>
-void run(const Launch& launch, const GroupNormParams<S>& p, S* y, typename Arithmetic<S>::type* stats,
-         typename Arithmetic<S>::type* space) {
+void run(const Launch& launch, const GroupNormForwardParams<S>& params) {
   using T = typename Arithmetic<S>::type;
+  const GroupNormParams<S>& p = params.norm;
   Device device = device_of(launch.device);
   cudaFuncAttributes built{};
-  check(cudaFuncGetAttributes(&built, &whole_kernel<S, W>), "group_norm");
+  check(cudaFuncGetAttributes(&built, &group_norm_fused_kernel<S, W>), "group_norm");
   device.clusters = device.clusters && built.ptxVersion >= 90;  // code for older devices cannot form clusters
-  if (run_whole<S, W>(launch, p, device, y, stats)) return;
+  if (run_fused<S, W>(launch, params, device)) return;
   const Tile tile = make_tile(p.channels, p.groups, W, sizeof(S), 128);
-  const int pieces = pieces_of(p.batch, p.rows, p.channels / p.groups, sizeof(S), tile, device.processors);
-  const int each = static_cast<int>((p.rows + pieces - 1) / pieces);
-  const dim3 grid(pieces, tile.tiles, static_cast<unsigned>(p.batch));
-  auto* parts = reinterpret_cast<Moments<T>*>(space);
-  const std::size_t room = sizeof(T) * moments_room(tile);
-  check(
-      cudaFuncSetAttribute(&moments_kernel<S, W>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(room)),
-      "group_norm");
-  moments_kernel<S, W><<<grid, tile.threads, room, stream_of(launch)>>>(p, tile, each, parts);
-  apply_kernel<S, W>
-      <<<grid, tile.threads, sizeof(Stats<T>) * tile.groups, stream_of(launch)>>>(p, tile, each, parts, y, stats);
+  const int splits = splits_of(p.batch, p.rows, p.channels / p.groups, sizeof(S), tile, device.processors);
+  const int each = static_cast<int>((p.rows + splits - 1) / splits);
+  const dim3 grid(splits, tile.tiles, static_cast<unsigned>(p.batch));
+  auto* parts = reinterpret_cast<Moments<T>*>(params.scratch);
+  const std::size_t scratch = sizeof(T) * moments_scratch(tile);
+  check(cudaFuncSetAttribute(&moments_kernel<S, W>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(scratch)),
+        "group_norm");
+  moments_kernel<S, W><<<grid, tile.threads, scratch, stream_of(launch)>>>(p, tile, each, parts);
+  apply_kernel<S, W><<<grid, tile.threads, sizeof(Stats<T>) * tile.groups, stream_of(launch)>>>(p, tile, each, parts,
+                                                                                                params.y, params.stats);
   check(cudaGetLastError(), "group_norm");
 }
 
 }  // namespace
 
 template <class S>
-void group_norm(Launch launch, const S* x, const S* weight, const S* bias, const S* add, const S* scale_shift,
-                int64_t batch, int64_t rows, int64_t channels, int64_t groups, int64_t add_pitch, double eps,
-                int activation, S* y, typename Arithmetic<S>::type* stats, typename Arithmetic<S>::type* space) {
-  using T = typename Arithmetic<S>::type;
-  const GroupNormParams<S> p{x,    weight,   bias,   add,       scale_shift, batch,
-                             rows, channels, groups, add_pitch, T(eps),      static_cast<Nonlinearity>(activation)};
-  if (batch * rows * channels == 0) return;
+void group_norm(Launch launch, const GroupNormForwardParams<S>& params) {
+  const GroupNormParams<S>& p = params.norm;
+  if (p.batch * p.rows * p.channels == 0) return;
   const DeviceGuard guard(launch.device);
-  if (channels % kWidest<S> == 0 && aligned16({x, weight, bias, add, scale_shift, y})) {
-    run<S, kWidest<S>>(launch, p, y, stats, space);
-  } else {
-    run<S, 1>(launch, p, y, stats, space);
-  }
+  const bool vectors =
+      p.channels % kWidest<S> == 0 && aligned16({p.x, p.weight, p.bias, p.add, p.scale_shift, params.y});
+  vectors ? run<S, kWidest<S>>(launch, params) : run<S, 1>(launch, params);
 }
 
-#define INSTANTIATE(S)                                                                                          \
-  template void group_norm(Launch, const S*, const S*, const S*, const S*, const S*, int64_t, int64_t, int64_t, \
-                           int64_t, int64_t, double, int, S*, Arithmetic<S>::type*, Arithmetic<S>::type*);
-INSTANTIATE(float)
-INSTANTIATE(double)
-INSTANTIATE(Half)
-INSTANTIATE(Bfloat16)
+DFAST_GROUP_NORM(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

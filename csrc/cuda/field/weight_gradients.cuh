@@ -3,7 +3,7 @@
 // order.
 #pragma once
 
-#include "cuda/field_mlp.cuh"
+#include "cuda/field/mlp.cuh"
 
 namespace dfast::cuda {
 

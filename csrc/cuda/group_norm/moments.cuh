@@ -1,7 +1,7 @@
 // What both passes of group normalisation share: how a block is laid over pixels and channels, and reductions that give
 // the same bits every run.
 //
-// A tile is a run of channels that holds whole groups and, where C allows it, whole 16-byte vectors. Thread t of a
+// A tile is a run of channels that holds shape groups and, where C allows it, shape 16-byte vectors. Thread t of a
 // block owns vector t % V of the tile in rows t / V, t / V + lanes, ...: neighbours read neighbouring addresses, and
 // what belongs to a channel stays in registers. Sums go from rows to threads, from a block's threads to its groups by
 // one warp a group, and from blocks to samples in the order of their numbers.
@@ -20,7 +20,7 @@
 namespace dfast::cuda::norm {
 
 constexpr int kThreads = 256;  // of a block, at most, and vectors of a tile
-constexpr int kBlocks = 3;     // that share a multiprocessor where pieces are reduced and applied
+constexpr int kBlocks = 3;     // that share a multiprocessor where splits are reduced and applied
 constexpr unsigned kAll = 0xffffffffu;
 
 // A tile and the threads on it.
@@ -28,7 +28,7 @@ struct Tile {
   int channels;  // of a tile
   int vectors;   // V
   int lanes;     // rows side by side
-  int threads;   // of a block: lanes * V, up to whole warps
+  int threads;   // of a block: lanes * V, up to shape warps
   int tiles;     // of all channels
   int groups;    // of a tile
 };
@@ -108,7 +108,7 @@ __device__ __forceinline__ Moments<T> merge(int parts, const Count& count, const
   return {mean, warp_sum(sum)};
 }
 
-// Adds up the rows of table [lanes, columns] into the first; the whole block's work.
+// Adds up the rows of table [lanes, columns] into the first; the shape block's work.
 template <class T>
 __device__ __forceinline__ void add_lanes(T* table, int lanes, int columns) {
   const int wide = static_cast<int>(blockDim.x) / columns, parts = wide < 1 ? 1 : wide < lanes ? wide : lanes;
@@ -166,8 +166,8 @@ struct Channels {
   }
 };
 
-// A block's room for the moments of its rows: numbers of T.
-inline std::size_t moments_room(const Tile& tile) {
+// A block's scratch for the moments of its rows: numbers of T.
+inline std::size_t moments_scratch(const Tile& tile) {
   return static_cast<std::size_t>(2 * tile.lanes + 1) * tile.channels;
 }
 
@@ -192,10 +192,10 @@ __device__ __forceinline__ auto origin_of(const S* x, int64_t pitch, int rows) {
 // is called by one lane. Differences are taken from `origin`, on which all lanes agree.
 template <class S, int W, class T, class Load, class Found>
 __device__ __forceinline__ void tile_moments(const Tile& tile, const Channels<S, W>& channels,
-                                             const Vector<T, W>& origin, int rows, T* room, const Load& load,
+                                             const Vector<T, W>& origin, int rows, T* scratch, const Load& load,
                                              const Found& found) {
   const int lane = threadIdx.x / tile.vectors, at = threadIdx.x % tile.vectors * W;
-  T *sums = room, *origins = room + 2 * tile.lanes * tile.channels;
+  T *sums = scratch, *origins = scratch + 2 * tile.lanes * tile.channels;
   if (lane < tile.lanes) {
     T sum[W] = {}, squares[W] = {};
     for_rows<4>(rows, lane, tile.lanes, load, [&](int, const Vector<S, W>& v) {
@@ -281,15 +281,15 @@ inline Device device_of(int index) {
 
 // Pieces that a sample's rows are cut into where one kernel reduces and a second applies: enough to fill the device,
 // but so few that reading all their sums again is at most a quarter of a block's own traffic.
-inline int pieces_of(int64_t batch, int64_t rows, int64_t of_group, int size, const Tile& tile, int processors) {
+inline int splits_of(int64_t batch, int64_t rows, int64_t of_group, int size, const Tile& tile, int processors) {
   const double most = std::sqrt(static_cast<double>(rows) * of_group * size / 32);
   const int64_t fill = kBlocks * processors / (tile.tiles * batch);
   const int64_t deep = (rows + 4 * tile.lanes - 1) / (4 * tile.lanes);
-  int64_t pieces = static_cast<int64_t>(most) < kGroupNormPieces ? static_cast<int64_t>(most) : kGroupNormPieces;
-  if (fill < pieces) pieces = fill;
-  if (deep < pieces) pieces = deep;
-  if (pieces < 1) pieces = 1;
-  const int64_t each = (rows + pieces - 1) / pieces;
+  int64_t splits = static_cast<int64_t>(most) < kMaxGroupNormSplits ? static_cast<int64_t>(most) : kMaxGroupNormSplits;
+  if (fill < splits) splits = fill;
+  if (deep < splits) splits = deep;
+  if (splits < 1) splits = 1;
+  const int64_t each = (rows + splits - 1) / splits;
   return static_cast<int>((rows + each - 1) / each);  // none is empty
 }
 

@@ -2,8 +2,8 @@
 //
 // The gather of a level yields value and Jacobian from the same eight reads. After the reverse pass through the MLP the
 // lane that gathered a level's Jacobian also holds that level's a_0, so g = J^T a_0 is a local sum and two shuffles.
-#include "cuda/field_launch.h"
-#include "cuda/field_mlp.cuh"
+#include "cuda/field/launch.h"
+#include "cuda/field/mlp.cuh"
 
 namespace dfast::cuda {
 namespace {
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kThreads, W == 128 ? 1
   using Shape = FieldShape<W, KT>;
   extern __shared__ __align__(16) unsigned char memory[];
   const FieldShared shared = load_net<W, KT, true>(p, memory);
-  const int layers = p.net.layers, lane = threadIdx.x & 31, warp = threadIdx.x >> 5, quarter = lane & 3;
+  const int layers = p.net.layers, lane = threadIdx.x & 31, warp = threadIdx.x >> 5, lane_in_quad = lane & 3;
   const Masks masks = {reinterpret_cast<std::uint32_t*>(memory + Shape::bytes(layers, true)) +
                            warp * (layers * Shape::kMaskWords * 32) + lane,
                        Shape::kMaskWords};
@@ -37,14 +37,14 @@ __global__ void __launch_bounds__(kThreads, W == 128 ? 1
     std::uint32_t jacobian[kGradient ? 2 * KT : 1][2][3];  // pairs of halves
 #pragma unroll(kRays ? 1 : 2 * KT)
     for (int j = 0; j < 2 * KT; ++j) {
-      const FieldLevel level = shared.levels[4 * j + quarter];
+      const FieldLevel level = shared.levels[4 * j + lane_in_quad];
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         float value[2] = {}, slope[3][2] = {};
         if (level.weight != 0.0f) {
           const FieldCell cell = locate<true>(level, p.net.grid.smooth, points.unit[r]);
           std::uint32_t corner[8];
-          read_corners<true>(p.storage, level, cell, corner);
+          read_corners<true>(p.table_half, level, cell, corner);
           interpolate<kGradient>(corner, cell.w, value, slope);
           if constexpr (kGradient) {
 #pragma unroll
@@ -145,11 +145,11 @@ __global__ void __launch_bounds__(kThreads, W == 128 ? 1
     for (int r = 0; r < 2; ++r) {
       if (!points.valid[r]) continue;
       const std::int64_t i = points.index[r];
-      if (quarter == 1) p.albedo[3 * i + 1] = sigmoid(o[2 * r]), p.albedo[3 * i + 2] = sigmoid(o[2 * r + 1]);
-      if (quarter != 0) continue;
+      if (lane_in_quad == 1) p.albedo[3 * i + 1] = sigmoid(o[2 * r]), p.albedo[3 * i + 2] = sigmoid(o[2 * r + 1]);
+      if (lane_in_quad != 0) continue;
       float bump[3], slope;
       const float blob = blob_of(p.net.head, points.x[r], bump);
-      p.tau[i] = density_of(p.net.head, o[2 * r] + static_cast<float>(p.net.head.bias) + blob, &slope);
+      p.density[i] = density_of(p.net.head, o[2 * r] + static_cast<float>(p.net.head.bias) + blob, &slope);
       p.albedo[3 * i] = sigmoid(o[2 * r + 1]);
       if constexpr (kGradient) {
 #pragma unroll
@@ -174,28 +174,27 @@ void launch_forward(const Launch& launch, const FieldArgs& p) {
 
 }  // namespace
 
-template <>
-void field_forward<float>(Launch launch, const FieldNet& net, std::int64_t n, const std::int64_t* count, const float* x,
-                          const float*, const Half* storage, const float* level_weights, const float* mlp, float* tau,
-                          float* albedo, float* gradient, std::uint32_t* saved, bool keeps_jacobian) {
-  if (n == 0) return;
-  const DeviceGuard guard(launch.device);
-  FieldArgs p = field_args(net, n, count, x, storage, level_weights, mlp);
-  p.tau = tau, p.albedo = albedo, p.gradient = gradient;
-  p.saved = saved, p.keeps_jacobian = saved && gradient && keeps_jacobian;
-  with_field_shape(net, [&](auto width, auto tiles) {
-    constexpr int W = decltype(width)::value, KT = decltype(tiles)::value;
-    const auto run = !gradient ? (count ? launch_forward<W, KT, false, true> : launch_forward<W, KT, false, false>)
-                     : count   ? launch_forward<W, KT, true, true>
-                               : launch_forward<W, KT, true, false>;
-    run(launch, p);
-  });
+template <class T>
+void field_forward(Launch launch, const FieldForwardParams<T>& params) {
+  if constexpr (!std::is_same_v<T, float>) {
+    throw std::invalid_argument("field_forward on CUDA computes in half precision: float32 only");
+  } else {
+    if (params.field.n == 0) return;
+    const DeviceGuard guard(launch.device);
+    FieldArgs p = field_args(params.field);
+    p.density = params.density, p.albedo = params.albedo, p.gradient = params.gradient;
+    p.saved = params.saved, p.keeps_jacobian = params.saved && params.gradient && params.keeps_jacobian;
+    const bool rays = p.count != nullptr;
+    with_field_shape(p.net, [&](auto width, auto tiles) {
+      constexpr int W = decltype(width)::value, KT = decltype(tiles)::value;
+      const auto run = !p.gradient ? (rays ? launch_forward<W, KT, false, true> : launch_forward<W, KT, false, false>)
+                       : rays      ? launch_forward<W, KT, true, true>
+                                   : launch_forward<W, KT, true, false>;
+      run(launch, p);
+    });
+  }
 }
 
-template <>
-void field_forward<double>(Launch, const FieldNet&, std::int64_t, const std::int64_t*, const double*, const double*,
-                           const Half*, const double*, const double*, double*, double*, double*, std::uint32_t*, bool) {
-  throw std::invalid_argument("field_forward on CUDA computes in half precision: float32 only");
-}
+DFAST_FIELD_FORWARD(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda
