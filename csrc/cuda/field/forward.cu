@@ -1,7 +1,8 @@
-// Field, forward: each warp gathers, multiplies and finishes 16 samples at a time without leaving its registers.
+// The field's forward pass: each warp encodes, multiplies and finishes 16 samples at a time in its registers.
 //
 // The gather of a level yields value and Jacobian from the same eight reads. After the reverse pass through the MLP the
 // lane that gathered a level's Jacobian also holds that level's a_0, so g = J^T a_0 is a local sum and two shuffles.
+// Letters are those of csrc/ops/field.h; names with `low` hold what rounding a number to half left.
 #include "cuda/field/launch.h"
 #include "cuda/field/mlp.cuh"
 
@@ -10,8 +11,107 @@ namespace {
 
 constexpr int kThreads = 128;
 
-// kRays: samples are neighbours on rays, and most reads find their line in L1. One copy of the gather is faster then:
-// unrolled, the loop outgrows the instruction cache. Anywhere else what counts is how many reads are under way.
+// Multiplies by all hidden layers with 22 bits of each factor, leaves h_H in `h` and `h_low`, and records which units
+// are active.
+template <int W, int KT>
+__device__ __forceinline__ void hidden_layers(const FieldShared& shared, int layers, const Masks& masks,
+                                              const std::uint32_t (&e)[KT][4], const std::uint32_t (&e_low)[KT][4],
+                                              std::uint32_t (&h)[W / 16][4], std::uint32_t (&h_low)[W / 16][4]) {
+  using Shape = FieldShape<W, KT>;
+  std::uint32_t next[W / 16][4], next_low[W / 16][4], word = 0;
+  int layer = 0;
+  const auto begin = [&](int t, float (&c)[4]) { start_at_bias(shared.bias + layer * W, t, c); };
+  const auto end = [&](int t, float (&c)[4]) {
+    word = (t % 8 ? word : 0) | rectify(c) << (4 * (t % 8));
+    if (t % 8 == 7 || t == W / 8 - 1) masks.word(layer, t) = word;
+    put_split(next, next_low, t, c);
+  };
+  const auto advance = [&] {
+#pragma unroll
+    for (int k = 0; k < W / 16; ++k) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) h[k][i] = next[k][i], h_low[k][i] = next_low[k][i];
+    }
+  };
+  multiply_split<KT, W / 8>(e, e_low, shared.weights, shared.low, Shape::kInStride, begin, end);
+  advance();
+#pragma unroll 1
+  for (layer = 1; layer < layers; ++layer) {
+    multiply_split<W / 16, W / 8>(h, h_low, shared.weights + Shape::middle(layer), shared.low, Shape::kStride, begin,
+                                  end);
+    advance();
+  }
+}
+
+// Computes g = J^T a_0 of the lane's samples: the adjoints of the first output through the layers, whose last product
+// is contracted with the Jacobians. `h` holds the adjoints.
+template <int W, int KT>
+__device__ __forceinline__ void logit_gradient(const FieldShared& shared, int layers, const Masks& masks,
+                                               const std::uint32_t (&jacobian)[2 * KT][2][3],
+                                               std::uint32_t (&h)[1][W / 16][4], float (&g)[2][3]) {
+  using Shape = FieldShape<W, KT>;
+  std::uint32_t next[W / 16][4];
+  first_adjoint<W, KT>(shared, layers, masks, h[0]);
+#pragma unroll 1
+  for (int layer = layers - 1; layer > 0; --layer) {
+    multiply<true, 1, W / 16, W / 8>(
+        h, shared.weights + Shape::middle(layer), Shape::kStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
+        [&](int, int tile, float (&c)[4]) {
+          mask(c, masks.word(layer - 1, tile) >> (4 * (tile % 8)));
+          put(next, tile, c);
+        });
+#pragma unroll
+    for (int k = 0; k < W / 16; ++k) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) h[0][k][i] = next[k][i];
+    }
+  }
+  multiply<true, 1, W / 16, 2 * KT>(
+      h, shared.weights, Shape::kInStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
+      [&](int, int j, float (&c)[4]) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+#pragma unroll
+          for (int k = 0; k < 3; ++k) {
+            const float2 slope = unpack_half(jacobian[j][r][k]);
+            g[r][k] += c[2 * r] * slope.x + c[2 * r + 1] * slope.y;
+          }
+        }
+      });
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+#pragma unroll
+    for (int k = 0; k < 3; ++k) {
+      g[r][k] += __shfl_xor_sync(~0u, g[r][k], 1);
+      g[r][k] += __shfl_xor_sync(~0u, g[r][k], 2);
+    }
+  }
+}
+
+// Writes density, albedo and gradient of the lane's samples from their outputs o.
+template <bool kGradient>
+__device__ __forceinline__ void write_results(const FieldArgs& p, const FieldPoints& points, const float (&o)[4],
+                                              const float (&g)[2][3]) {
+  const int lane_in_quad = threadIdx.x & 3;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if (!points.valid[r]) continue;
+    const std::int64_t i = points.index[r];
+    if (lane_in_quad == 1) p.albedo[3 * i + 1] = sigmoid(o[2 * r]), p.albedo[3 * i + 2] = sigmoid(o[2 * r + 1]);
+    if (lane_in_quad != 0) continue;
+    float bump[3], slope;
+    const float blob = blob_of(p.net.head, points.x[r], bump);
+    p.density[i] = density_of(p.net.head, o[2 * r] + static_cast<float>(p.net.head.bias) + blob, &slope);
+    p.albedo[3 * i] = sigmoid(o[2 * r + 1]);
+    if constexpr (kGradient) {
+#pragma unroll
+      for (int k = 0; k < 3; ++k) p.gradient[3 * i + k] = 0.5f * g[r][k] + bump[k];  // d unit / dx = 1/2
+    }
+  }
+}
+
+// kRays: samples are neighbours on rays, so that most reads find their line in L1. A single copy of the gather is
+// faster then, because the unrolled loop exceeds the instruction cache. Otherwise the number of reads in flight counts.
 template <int W, int KT, bool kGradient, bool kRays>
 __global__ void __launch_bounds__(kThreads, W == 128 ? 1
                                             : kRays  ? 4
@@ -33,6 +133,8 @@ __global__ void __launch_bounds__(kThreads, W == 128 ? 1
     const FieldPoints points(p, n, tile);
     const Saved<W, KT> saved(p, tile, kGradient);
 
+    // ---- Encode the lane's two samples in its levels; one reading of the table yields value and Jacobian. (As a
+    // function of its own, this loop compiles to other code: the compiler then unrolls it.)
     std::uint32_t e[KT][4], e_low[KT][4];
     std::uint32_t jacobian[kGradient ? 2 * KT : 1][2][3];  // pairs of halves
 #pragma unroll(kRays ? 1 : 2 * KT)
@@ -66,29 +168,9 @@ __global__ void __launch_bounds__(kThreads, W == 128 ? 1
       }
     }
 
-    std::uint32_t h[1][W / 16][4], h_low[W / 16][4], next[W / 16][4], next_low[W / 16][4], word = 0;
-    int layer = 0;
-    const auto begin = [&](int t, float (&c)[4]) { start_at_bias(shared.bias + layer * W, t, c); };
-    const auto end = [&](int t, float (&c)[4]) {
-      word = (t % 8 ? word : 0) | rectify(c) << (4 * (t % 8));
-      if (t % 8 == 7 || t == W / 8 - 1) masks.word(layer, t) = word;
-      put_split(next, next_low, t, c);
-    };
-    const auto advance = [&] {
-#pragma unroll
-      for (int k = 0; k < W / 16; ++k) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) h[0][k][i] = next[k][i], h_low[k][i] = next_low[k][i];
-      }
-    };
-    multiply_split<KT, W / 8>(e, e_low, shared.weights, shared.low, Shape::kInStride, begin, end);
-    advance();
-#pragma unroll 1
-    for (layer = 1; layer < layers; ++layer) {
-      multiply_split<W / 16, W / 8>(h[0], h_low, shared.weights + Shape::middle(layer), shared.low, Shape::kStride,
-                                    begin, end);
-      advance();
-    }
+    // ---- Multiply through the layers, differentiate the first output, write. ----
+    std::uint32_t h[1][W / 16][4], h_low[W / 16][4];
+    hidden_layers<W, KT>(shared, layers, masks, e, e_low, h[0], h_low);
     if (p.saved) {
       for (int i = 0; i < layers * Shape::kMaskWords; ++i) saved.masks[32 * i] = masks.bits[32 * i];
       if constexpr (!kGradient) {
@@ -96,66 +178,13 @@ __global__ void __launch_bounds__(kThreads, W == 128 ? 1
         for (int i = 0; i < 4 * KT; ++i) __stcs(saved.inputs + 32 * i, e[i / 4][i % 4]);
       }
     }
-    float o[4];
+    float o[4], g[2][3] = {};
     const __half* last = shared.weights + Shape::last(layers);
     outputs<W, KT>(h[0], last, shared.bias + layers * W, o);
     outputs<W, KT>(h_low, last, nullptr, o);
     outputs<W, KT>(h[0], last + shared.low, nullptr, o);
-
-    float g[2][3] = {};
-    if constexpr (kGradient) {
-      first_adjoint<W, KT>(shared, layers, masks, h[0]);
-#pragma unroll 1
-      for (layer = layers - 1; layer > 0; --layer) {
-        multiply<true, 1, W / 16, W / 8>(
-            h, shared.weights + Shape::middle(layer), Shape::kStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
-            [&](int, int tile_, float (&c)[4]) {
-              mask(c, masks.word(layer - 1, tile_) >> (4 * (tile_ % 8)));
-              put(next, tile_, c);
-            });
-#pragma unroll
-        for (int k = 0; k < W / 16; ++k) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) h[0][k][i] = next[k][i];
-        }
-      }
-      multiply<true, 1, W / 16, 2 * KT>(
-          h, shared.weights, Shape::kInStride, [](int, int, float (&c)[4]) { start_at_zero(c); },
-          [&](int, int j, float (&c)[4]) {
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-#pragma unroll
-              for (int k = 0; k < 3; ++k) {
-                const float2 slope = unpack_half(jacobian[j][r][k]);
-                g[r][k] += c[2 * r] * slope.x + c[2 * r + 1] * slope.y;
-              }
-            }
-          });
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-#pragma unroll
-        for (int k = 0; k < 3; ++k) {
-          g[r][k] += __shfl_xor_sync(~0u, g[r][k], 1);
-          g[r][k] += __shfl_xor_sync(~0u, g[r][k], 2);
-        }
-      }
-    }
-
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      if (!points.valid[r]) continue;
-      const std::int64_t i = points.index[r];
-      if (lane_in_quad == 1) p.albedo[3 * i + 1] = sigmoid(o[2 * r]), p.albedo[3 * i + 2] = sigmoid(o[2 * r + 1]);
-      if (lane_in_quad != 0) continue;
-      float bump[3], slope;
-      const float blob = blob_of(p.net.head, points.x[r], bump);
-      p.density[i] = density_of(p.net.head, o[2 * r] + static_cast<float>(p.net.head.bias) + blob, &slope);
-      p.albedo[3 * i] = sigmoid(o[2 * r + 1]);
-      if constexpr (kGradient) {
-#pragma unroll
-        for (int k = 0; k < 3; ++k) p.gradient[3 * i + k] = 0.5f * g[r][k] + bump[k];  // d unit / dx = 1/2
-      }
-    }
+    if constexpr (kGradient) logit_gradient<W, KT>(shared, layers, masks, jacobian, h, g);
+    write_results<kGradient>(p, points, o, g);
   }
 #endif
 }
