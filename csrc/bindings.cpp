@@ -146,6 +146,17 @@ struct Signature {
   [[noreturn]] void fail(const std::string& message) const { throw py::type_error("dfast." + op + " " + message); }
 };
 
+// Returns the given names that are not fields, quoted and separated by commas.
+std::string unknown_names(const Signature& signature, const py::dict& given) {
+  std::string names;
+  for (const auto& item : given) {
+    bool known = false;
+    for (const py::object& name : signature.names) known |= name.equal(item.first);
+    if (!known) names += (names.empty() ? "'" : ", '") + std::string(py::str(item.first)) + "'";
+  }
+  return names;
+}
+
 // Fills `params` from keyword arguments; `next` counts the fields filled so far.
 template <class P>
 void fill(P& params, const Signature& signature, const py::dict& given, std::size_t& next) {
@@ -159,7 +170,10 @@ void fill(P& params, const Signature& signature, const py::dict& given, std::siz
             const py::object& name = signature.names[next++];
             PyObject* value = PyDict_GetItemWithError(given.ptr(), name.ptr());
             const auto quoted = [&] { return "'" + std::string(py::str(name)) + "'"; };
-            if (!value) signature.fail("misses its field " + quoted());
+            if (!value) {
+              const std::string unknown = unknown_names(signature, given);
+              signature.fail("misses its field " + quoted() + (unknown.empty() ? "" : ", but got " + unknown));
+            }
             if (!Loader<F>::load(value, member)) {
               signature.fail("takes " + std::string(Loader<F>::kExpected) + " for its field " + quoted() + ", got " +
                              Py_TYPE(value)->tp_name);
@@ -171,15 +185,6 @@ void fill(P& params, const Signature& signature, const py::dict& given, std::siz
       params.fields());
 }
 
-void check_unknown(const Signature& signature, const py::dict& given) {
-  if (given.size() == signature.names.size()) return;  // none is missing, so none is left over
-  for (const auto& item : given) {
-    bool known = false;
-    for (const py::object& name : signature.names) known |= name.equal(item.first);
-    if (!known) signature.fail("has no field '" + std::string(py::str(item.first)) + "'");
-  }
-}
-
 template <class Params>
 void bind(py::module_& m, const char* op, const char* suffix, void (*launcher)(Launch, const Params&)) {
   m.def((std::string(op) + suffix).c_str(),
@@ -188,7 +193,9 @@ void bind(py::module_& m, const char* op, const char* suffix, void (*launcher)(L
           Params params = {};
           std::size_t next = 0;
           fill(params, signature, given, next);
-          check_unknown(signature, given);
+          if (given.size() != signature.names.size()) {  // no field is missing, so there is an unknown one
+            signature.fail("has no field " + unknown_names(signature, given));
+          }
           py::gil_scoped_release release;
           launcher(Launch{device, reinterpret_cast<void*>(stream), threads}, params);
         });

@@ -1,8 +1,10 @@
-// Hash grid on the host. Samples are taken in chunks, levels outside so that one level's rows stay in cache, and lanes
-// of kLanes samples inside: cells and weights are computed lane-parallel (gcc vectorises those loops), the table is
-// then read sample by sample, which beats gather instructions. Nothing depends on the number of threads: every output
-// row belongs to one chunk, and in the scatter each task owns whole levels (or row ranges of one) and adds in sample
-// order.
+// The hash grid on the host. Letters are those of ops/hashgrid.h.
+//
+// Samples are processed in chunks. Within a chunk, the outer loop runs over levels, so that one level's rows stay in
+// cache, and the inner one over groups of kLanes samples. Cells and weights are computed lane-parallel (gcc vectorises
+// those loops); the table is then read sample by sample, which is faster than gather instructions. No result depends on
+// the number of threads: every output row belongs to one chunk, and in the scatter each task owns whole levels (or row
+// ranges of one) and adds in sample order.
 #include "ops/hashgrid.h"
 
 #include "cpu/hash_lanes.h"
@@ -13,8 +15,8 @@ namespace {
 
 constexpr std::int64_t kChunk = 2048;  // samples; a multiple of kLanes
 
-// For every chunk, level and group of lanes: body(level index, level weight, first sample, count, lanes).
-// A level of weight 0 contributes exactly zero, so `masked` handles it without reading the table.
+// Calls body(level, level weight, first sample, count, lanes) for every level and group of lanes. A level of weight 0
+// contributes exactly zero, so masked(level, first sample, count) handles it without reading the table.
 template <typename T, typename Body, typename Masked>
 void for_lanes(const HashGrid& grid, std::int64_t begin, std::int64_t end, int first_level, int last_level, const T* x,
                const T* u, const T* weights, const Body& body, const Masked& masked) {
@@ -35,7 +37,7 @@ void for_lanes(const HashGrid& grid, std::int64_t begin, std::int64_t end, int f
   }
 }
 
-// e or J u: the two differ in the corner weights alone.
+// Computes e, or J u when u is given; the two differ in the corner weights only.
 template <typename T>
 void gather(Launch launch, const HashGridParams<T>& p, const T* u, T* out) {
   const HashGrid& grid = p.grid;
@@ -67,7 +69,7 @@ void gather(Launch launch, const HashGridParams<T>& p, const T* u, T* out) {
   });
 }
 
-// J^T a, or its derivative along u.
+// Computes J^T a, or its derivative along u when u is given.
 template <typename T>
 void contract(Launch launch, const HashGridParams<T>& p, const T* a, const T* u, T* out) {
   const HashGrid& grid = p.grid;
@@ -132,9 +134,9 @@ void hash_hvp(Launch launch, const HashHvpParams<T>& p) {
   contract<T>(launch, p.at, p.a, p.u, p.out);
 }
 
-// A task owns a run of levels, two tasks a thread to even out the load; with more threads than levels, a level's rows
-// are split into ranges, each task skipping the rows of others. Every row still receives its terms in sample order.
-// Samples whose terms are all zero (no weight on the ray, most of an image's empty part) are skipped.
+// A task owns a run of levels. There are two tasks per thread, to balance the load. With more threads than levels, a
+// level's rows are split into ranges, and each task skips the rows of the others. Every row still receives its terms in
+// sample order. Samples whose terms are all zero are skipped; in images with empty parts most are.
 template <typename T>
 void hash_scatter(Launch launch, const HashScatterParams<T>& params) {
   const HashGrid& grid = params.grid;

@@ -7,9 +7,9 @@ namespace dfast::cuda {
 namespace {
 
 constexpr int kBlock = 256;
-constexpr int kUnroll = 2;                             // vectors a thread has in flight
-constexpr std::int64_t kChunk = kBlock * kUnroll * 4;  // entries
-constexpr std::int64_t kStepBlocks = 132 * 16;         // grid-stride beyond
+constexpr int kUnroll = 2;                             // vectors that a thread has in flight
+constexpr std::int64_t kChunk = kBlock * kUnroll * 4;  // entries of a chunk
+constexpr std::int64_t kStepBlocks = 132 * 16;         // larger lists are processed in a grid-stride loop
 
 // Four entries: one 16-byte access in float, two in double.
 template <class T>
@@ -20,7 +20,8 @@ struct alignas(8) FourHalf {
   Half v[4];
 };
 
-// Entries that nobody reads again before the next step go past the L2, which then keeps the half copy for the field.
+// Streaming accesses: these entries are not read again before the next step, so that L2 keeps the half copy for the
+// field.
 template <class T>
 __device__ Four<T> load_streaming(const T* from) {
   Four<T> four;
@@ -42,7 +43,7 @@ inline bool aligned(const void* pointer, std::uintptr_t bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }
 
-// The block's sum, in thread 0; the same tree every time.
+// Returns the block's sum in thread 0, with a fixed tree of additions.
 __device__ double block_sum(double value) {
   __shared__ double warps[kBlock / 32];
   for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_down_sync(0xffffffffu, value, offset);
@@ -63,8 +64,8 @@ struct GradientView {
   bool vector;  // whether `values` is aligned for Four
 };
 
-// Every block sums its chunks in a fixed order into its own slot; whichever block ends last adds the slots, again in
-// a fixed order. The first word of the workspace counts blocks and is left at zero.
+// Every block sums its chunks in a fixed order into its own slot. The block that ends last adds the slots, again in a
+// fixed order. The first word of the workspace counts the blocks that have ended and is left at zero.
 template <class T>
 __global__ void __launch_bounds__(kBlock)
     norm_kernel(Chunks<GradientView<T>> list, std::int64_t chunks, double* workspace, T* status) {
@@ -114,7 +115,7 @@ struct Entry : AdamTensor<T> {
   bool vector;  // whether everything is aligned for Four
 };
 
-// Bound by memory: 28 bytes an entry in float, 30 with the half copy.
+// Bound by memory traffic: 28 bytes per entry in float, 30 with the half copy.
 template <class T>
 __global__ void __launch_bounds__(kBlock) step_kernel(Chunks<Entry<T>> list, std::int64_t chunks,
                                                       AdamSettings<T> settings, const T* factor, const T* status) {

@@ -1,4 +1,4 @@
-// A warp a ray (warp_ray.h); bound by memory: 24 bytes a sample down, 40 back with three channels.
+// One warp per ray (warp_ray.h). Bound by memory traffic: 24 bytes per sample forward, 40 backward with three channels.
 #include "ops/composite.h"
 
 #include "cuda/warp_ray.h"
@@ -7,7 +7,7 @@ namespace dfast::cuda {
 
 namespace {
 
-// All threads together: zeroes what belongs to samples of no ray.
+// Zeroes the values of samples of no ray. All threads of the grid call it together.
 template <class T>
 __device__ void zero_unowned(T* values /* [M, width] */, int64_t width, const int32_t* offsets, int64_t samples,
                              int64_t rays) {
@@ -17,7 +17,7 @@ __device__ void zero_unowned(T* values /* [M, width] */, int64_t width, const in
   for (int64_t f = offsets[rays] * width + id; f < samples * width; f += threads) values[f] = T(0);
 }
 
-// C: the number of channels, 0 for any, which keeps the colour in memory.
+// C is the number of channels, or 0 for any number, with which the colour stays in memory.
 template <int C, class T>
 __global__ void __launch_bounds__(kRayThreads) forward_kernel(CompositeParams<T> p) {
   const int lane = threadIdx.x % 32;
@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(kRayThreads) forward_kernel(CompositeParams<T>
   zero_unowned(p.weights, 1, p.offsets, p.samples, p.rays);
 }
 
-// Down the ray for the optical depth in front of each 32 samples; then up again, 32 by 32.
+// A first pass along the ray computes the optical depth in front of each 32 samples. A second pass in the opposite
+// direction computes the gradients, 32 samples at a time.
 template <int C, class T>
 __global__ void __launch_bounds__(kRayThreads) backward_kernel(CompositeBackwardParams<T> p) {
   __shared__ T vectors[kRayWarps][96];

@@ -1,4 +1,5 @@
-// One read, one write: bound by memory. A thread takes 16 bytes of a row.
+// Every number is read once and written once, so the kernels are bound by memory traffic. A thread takes 16 bytes of a
+// row.
 #include "ops/gated.h"
 
 #include "cuda/launch.h"

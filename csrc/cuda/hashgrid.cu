@@ -1,10 +1,11 @@
-// Hash grid on the device, on the bodies of math/ and ops/.
+// The hash grid on the device. Letters are those of ops/hashgrid.h.
 //
-// Gather and scatter: a thread owns one (sample, level); blocks are level-major (blockIdx.y), so at any time the reads
-// of the whole device fall into a few levels' rows, which L2 holds. They are bound by L2 sector traffic: eight rows of
-// F numbers a thread, each one vector load. J^T a sums over levels inside a thread (one sample a thread): no atomics,
-// the order is fixed. Two features, the usual grid, have kernels of their own: hash_encode_half2_kernel here, and float
-// sums in hash_scatter.cuh. When the caller wants sums that do not depend on the order they are 64-bit fixed point.
+// Encoding and scatter: a thread owns one (sample, level) pair. Blocks are level-major (blockIdx.y), so that at any
+// time the reads of the whole device fall into the rows of a few levels, which fit into L2. Both are bound by L2 sector
+// traffic: each thread reads eight rows of F numbers, one vector load each. J^T a is summed over levels by one thread
+// per sample, without atomics and in a fixed order. Grids with two features, the usual ones, have kernels of their own:
+// hash_encode_half2_kernel here, and the float sums of hash_scatter.cuh. Sums that must not depend on the order are
+// 64-bit fixed point.
 #include <type_traits>
 
 #include "cuda/hash_scatter.cuh"
@@ -40,7 +41,7 @@ __device__ __forceinline__ Cell<T> locate(const HashLevel& level, bool smooth, c
   return cell;
 }
 
-// e, or J u when u is given. Grid: (samples, levels).
+// Computes e, or J u when u is given. Grid: (samples, levels).
 template <int F, typename T, typename V>
 __global__ void __launch_bounds__(kBlock)
     hash_encode_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
@@ -68,14 +69,15 @@ __global__ void __launch_bounds__(kBlock)
   *to = e;
 }
 
-// e from two half features, the usual grid: a lane a sample, so that on coarse levels a warp's reads fall into few
-// lines. Four levels' results are turned in shared memory: four lanes write a sector of the output.
+// Computes e from rows of two halves. A lane takes a sample, so that on coarse levels a warp's reads fall into few
+// cache lines. The results of four levels are transposed in shared memory, so that four lanes write one sector of the
+// output.
 __global__ void __launch_bounds__(kBlock, 4)
     hash_encode_half2_kernel(const HashGrid grid, std::int64_t n, const float* __restrict__ x,
                              const std::uint32_t* __restrict__ table_half, const float* __restrict__ weights,
                              float* __restrict__ out) {
   __shared__ FieldLevel levels[kMaxLevels];
-  __shared__ float2 turned[kBlock / 32][32][5];
+  __shared__ float2 transposed[kBlock / 32][32][5];
   if (threadIdx.x < kMaxLevels) load_level(grid, weights, threadIdx.x, levels + threadIdx.x);
   __syncthreads();
   const int lane = threadIdx.x & 31;
@@ -83,7 +85,7 @@ __global__ void __launch_bounds__(kBlock, 4)
   if (first >= n) return;
   const std::int64_t i = first + lane < n ? first + lane : n - 1;
   const float at[3] = {x[3 * i], x[3 * i + 1], x[3 * i + 2]};
-  float2(&mine)[32][5] = turned[threadIdx.x >> 5];
+  float2(&own)[32][5] = transposed[threadIdx.x >> 5];
   for (int group = 0; group < grid.levels; group += 4) {
 #pragma unroll
     for (int l = 0; l < 4; ++l) {
@@ -95,21 +97,21 @@ __global__ void __launch_bounds__(kBlock, 4)
         read_corners<false>(table_half, level, cell, corner);
         interpolate<false>(corner, cell.w, value, slope);
       }
-      mine[lane][l] = make_float2(level.weight * value[0], level.weight * value[1]);
+      own[lane][l] = make_float2(level.weight * value[0], level.weight * value[1]);
     }
     __syncwarp();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int row = 8 * k + (lane >> 2), l = group + (lane & 3);
       if (first + row < n && l < grid.levels) {
-        __stcs(reinterpret_cast<float2*>(out) + (first + row) * grid.levels + l, mine[row][lane & 3]);
+        __stcs(reinterpret_cast<float2*>(out) + (first + row) * grid.levels + l, own[row][lane & 3]);
       }
     }
     __syncwarp();
   }
 }
 
-// J^T a, or its derivative along u when u is given. Grid: (samples).
+// Computes J^T a, or its derivative along u when u is given. Grid: (samples).
 template <int F, typename T, typename V>
 __global__ void __launch_bounds__(kBlock)
     hash_encode_vjp_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
@@ -149,7 +151,6 @@ __device__ __forceinline__ void add_row(HashRow<T, F>* to, const HashRow<T, F>& 
   }
 }
 
-// Two float features, the usual grid, as hash_scatter.cuh wants them.
 struct RowSource {
   static constexpr bool kInside = false;
   std::int64_t n;
@@ -176,7 +177,7 @@ struct RowSource {
   }
 };
 
-// Every other grid. Grid: (samples, levels). Samples whose terms are all zero add nothing.
+// Scatters for all other grids. Grid: (samples, levels). Samples whose terms are all zero are skipped.
 template <int F, typename T>
 __global__ void __launch_bounds__(kBlock)
     hash_scatter_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
@@ -222,7 +223,7 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-// A unit that is not finite (some term was not) makes every sum NaN.
+// Converts fixed-point sums. A unit that is not finite, because some term was not, makes every sum NaN.
 template <typename T>
 __global__ void __launch_bounds__(kBlock)
     from_fixed_kernel(std::int64_t count, const std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit,
@@ -233,7 +234,7 @@ __global__ void __launch_bounds__(kBlock)
   out[i] += static_cast<T>(static_cast<double>(fixed[i]) * (unit - unit == 0.0 ? unit : unit - unit));
 }
 
-// Calls f(rows) with the table's rows in the type that is stored.
+// Calls f(rows) with the table's rows in their stored type.
 template <int F, typename T, typename Body>
 void with_rows(const T* table, const Half* table_half, const Body& f) {
   if constexpr (std::is_same_v<T, float>) {

@@ -1,12 +1,13 @@
-// Two launches, no atomics, nothing to reset.
+// Ray marching in two launches without atomics and without memory to reset.
 //
-// Counting: where rays are few, what takes time is one lookup of the bitfield after the other, so several lanes share a
-// ray, each a stretch of its intervals; runs that a border cuts in two are stored as one. Each block leaves its sum.
+// The first pass counts. Where there are few rays, the serial reads of the bitfield take the time, so several lanes
+// share a ray and each takes a stretch of its intervals. Runs that a border between stretches cuts in two are stored as
+// one. Each block leaves its sum of samples and of rays that hit the sphere.
 //
-// Writing: a block takes the rays of one counting block after the other, learns their first slot by adding up the sums
-// since its last (so it reads every sum at most once) and scans the counts; then a warp writes a ray, lane beside lane,
-// which is bound by the memory it fills. What is left of rays with more runs than were stored is walked again by the
-// warp; growing steps are walked again by a thread a ray.
+// The second pass writes. A block takes the rays of one counting block after the other. It computes their first slot by
+// adding up the sums since its previous one, so that it reads every sum at most once, and scans the counts. Then a warp
+// writes a ray, 32 samples at a time, which is bound by the memory written. For rays with more runs than were stored,
+// the warp walks the rest again; growing steps are walked again by one thread per ray.
 #include "ops/march.h"
 
 #include "cuda/warp_ray.h"
@@ -15,12 +16,13 @@ namespace dfast::cuda {
 
 namespace {
 
-constexpr int kMaxRays = 64;   // of a block
-constexpr int kThreads = 256;  // of a writing block
+constexpr int kMaxRays = 64;   // largest number of rays of a block
+constexpr int kThreads = 256;  // threads of a writing block
 constexpr int kWarps = kThreads / 32;
-constexpr unsigned kWriters = 1055;  // odd: the rays a writer takes are spread over the columns of an image
+constexpr unsigned kWriters =
+    1055;  // blocks of the second pass; odd, so that a block's rays are spread over the columns of an image
 
-// Blocks of few rays spread the busy ones over the device, and have more sums to read.
+// Rays of a counting block. Fewer rays per block balance the load better, but leave more sums to read.
 constexpr int rays_a_block(int lanes) { return 256 / lanes < kMaxRays ? 256 / lanes : kMaxRays; }
 
 struct BlockSum {
@@ -28,7 +30,7 @@ struct BlockSum {
   int32_t num_rays_hit;  // rays that meet the sphere
 };
 
-// The sum over the `kLanes` neighbours up to and including this one; `lane` counts from 0 among them.
+// Returns the sum over the lanes 0 .. lane of a group of kLanes neighbouring lanes.
 template <int kLanes>
 __device__ __forceinline__ int32_t scan_lanes(int32_t value, int lane) {
 #pragma unroll
@@ -39,17 +41,17 @@ __device__ __forceinline__ int32_t scan_lanes(int32_t value, int lane) {
   return value;
 }
 
-// Stores the runs of ray r in order. `found` is what this lane of it found in its stretch, which begins with interval
-// `begin`. Where a run goes on in the next lane's stretch, its begin and its end come from different lanes.
+// Stores the runs of ray r in order. `found` holds the runs of this lane's stretch, which begins with interval `begin`.
+// Where a run continues in the next lane's stretch, its begin and its end come from different lanes.
 template <int kLanes, class T>
 __device__ __forceinline__ void store_runs(const MarchCount<T>& found, int begin, int lane, const MarchRuns& runs,
                                            int64_t r) {
   const MarchRun* own = found.runs.run + found.id;
   const int n = found.found;
-  const int end_before = __shfl_up_sync(kAllLanes, found.open.end, 1);  // 0: none there
+  const int end_before = __shfl_up_sync(kAllLanes, found.open.end, 1);  // 0 if that lane has no run
   const bool joined = lane > 0 && n > 0 && end_before == begin && own[0].begin == begin;
   const bool continued = __shfl_down_sync(kAllLanes, static_cast<int>(joined), 1) && lane < kLanes - 1;
-  const int at = scan_lanes<kLanes>(n - joined, lane) - n;  // the place of own[0] among the ray's runs
+  const int at = scan_lanes<kLanes>(n - joined, lane) - n;  // position of own[0] among the ray's runs
   for (int i = 0; i < n && at + i < runs.max_runs; ++i) {
     const MarchRun run = own[i * found.runs.rays];
     MarchRun* to = runs.run + (at + i) * runs.rays + r;
@@ -69,14 +71,14 @@ __global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
   const MarchRuns shared_runs{own, kMarchMaxRuns, kBlock};
   MarchCount<T> counter{runs, r};
   if (kLanes > 1) counter.runs = shared_runs, counter.id = threadIdx.x;
-  // Runs that a ray does not have are empty: the writers load all of them.
+  // Runs that a ray does not have must be empty, because the second pass loads all of them.
   for (int i = lane; r < p.rays && i < runs.max_runs; i += kLanes) runs.run[i * runs.rays + r] = {0, 0};
   __syncwarp();
 
   MarchRay<T> ray;
   const bool num_rays_hit = r < p.rays && ray.start(p, r);
   int begin = 0;
-  if (num_rays_hit && p.cone_angle > T(0)) {  // one lane
+  if (num_rays_hit && p.cone_angle > T(0)) {  // there is one lane
     march_growing(ray, p.step_size, p.cone_angle, counter);
   } else if (num_rays_hit) {
     const int intervals = ray.intervals(p.step_size), each = (intervals + kLanes - 1) / kLanes;
@@ -98,10 +100,10 @@ __global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
   }
 }
 
-// The sum of `value` over the block, in every thread.
+// Returns the sum of `value` over the block, in every thread.
 __device__ __forceinline__ long long block_sum(long long value, long long* shared /* [kWarps] */) {
   value = warp_sum(value);
-  __syncthreads();  // whatever was shared before has been read
+  __syncthreads();  // earlier contents of `shared` have been read
   if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
   __syncthreads();
   long long all = 0;
@@ -109,7 +111,7 @@ __device__ __forceinline__ long long block_sum(long long value, long long* share
   return all;
 }
 
-// A warp that writes ray `id`.
+// The state of a warp that writes the samples of ray `id`.
 template <class T>
 struct RayWriter {
   MarchOutput<T> out;
@@ -120,8 +122,8 @@ struct RayWriter {
   int32_t id;
   int lane;
 
-  // Lane j < lanes holds a run from interval `begin` on, behind `before` samples of lower lanes: writes the first
-  // `count` samples of them all to the slots from `slot` on.
+  // Writes the first `count` samples of all runs to the slots from `slot` on. Lane j < lanes holds a run that starts at
+  // interval `begin` and that follows `before` samples of lower lanes.
   __device__ void write_runs(int begin, int before, int lanes, int count, int64_t slot, T* staged /* [96] */) const {
     T o[3], d[3];
     for (int c = 0; c < 3; ++c) o[c] = origin[c], d[c] = direction[c];
@@ -144,7 +146,7 @@ struct RayWriter {
     }
   }
 
-  // Walks the ray from interval `next` on into slots slot .. end, each lane a stretch: counts, then writes.
+  // Walks the ray from interval `next` on, a stretch per lane: first counts, then writes to slots slot .. end.
   __device__ void walk(int next, int64_t slot, int64_t end) const {
     const int intervals = ray.intervals(step_size), each = (intervals - next + 31) / 32;
     const int begin = next + lane * each < intervals ? next + lane * each : intervals;
@@ -160,7 +162,7 @@ struct RayWriter {
   }
 
   __device__ void write(const MarchRuns& runs, int64_t slot, int64_t end, int32_t count, T* staged) const {
-    // Empty runs come last: they are those behind the run that completes `count`.
+    // Empty runs come last: they follow the run that completes `count`.
     MarchRun run = {0, 0};
     if (lane < runs.max_runs) run = runs.run[lane * runs.rays + id];
     const int32_t length = run.end - run.begin;
@@ -181,17 +183,17 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
                  int block_rays, int64_t max_samples, int32_t* offsets, MarchOutput<T> out, int64_t* num_samples,
                  bool* overflow, int64_t* num_rays_hit) {
   __shared__ long long partial[kWarps];
-  __shared__ int32_t starts[kMaxRays + 1];  // of the rays, from their first slot on
+  __shared__ int32_t starts[kMaxRays + 1];  // first slot of each ray, relative to `base`
   __shared__ T staged[kWarps][96];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   int64_t base = 0;
-  long long hits = 0;  // of the blocks whose sums this thread read
+  long long hits = 0;  // rays that hit the sphere, in the blocks whose sums this thread read
   int summed = 0;
 
   for (int b = blockIdx.x; b < blocks; b += gridDim.x) {
     const int64_t first_ray = static_cast<int64_t>(b) * block_rays;
     const int n = static_cast<int>(p.rays - first_ray < block_rays ? p.rays - first_ray : block_rays);
-    // The first warp scans the counts, two a lane.
+    // ---- The first slot of the block's rays: add up the sums of the blocks before, scan the counts (two per lane).
     const int i0 = 2 * threadIdx.x, i1 = i0 + 1;
     const int32_t even = i0 < n ? counts[first_ray + i0] : 0, odd = i1 < n ? counts[first_ray + i1] : 0;
     long long before = 0;
@@ -211,6 +213,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
     __syncthreads();
     const auto slot_of = [&](int i) { return base + starts[i] < max_samples ? base + starts[i] : max_samples; };
 
+    // ---- Offsets, and in the last block the totals.
     for (int i = threadIdx.x; i < n; i += kThreads) offsets[first_ray + i] = static_cast<int32_t>(slot_of(i));
     if (b == blocks - 1) {
       hits = block_sum(hits, partial);
@@ -222,6 +225,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
       }
     }
 
+    // ---- Samples: a thread per ray with growing steps, else a warp per ray.
     if (p.cone_angle > T(0)) {
       for (int i = threadIdx.x; i < n; i += kThreads) {
         const int64_t slot = slot_of(i), end = slot_of(i + 1), r = first_ray + i;
@@ -232,7 +236,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
       }
       continue;
     }
-    for (int i = warp; i < n; i += kWarps) {  // what decides is the same in all lanes
+    for (int i = warp; i < n; i += kWarps) {  // all lanes take the same branches
       const int64_t slot = slot_of(i), end = slot_of(i + 1), r = first_ray + i;
       if (slot == end) continue;
       RayWriter<T> writer{out, {}, p.step_size, p.origins + 3 * r, p.directions + 3 * r, static_cast<int32_t>(r), lane};
@@ -249,7 +253,7 @@ void count(const MarchParams<T>& p, const MarchRuns& runs, int32_t* counts, int3
       <<<blocks_for(p.rays, kRays), kBlock, 0, stream>>>(p, runs, counts, reinterpret_cast<BlockSum*>(sums));
 }
 
-// Growing steps follow a recurrence, and so keep one lane.
+// Returns the number of lanes per ray. Growing steps follow a recurrence and use one lane.
 int lanes_of(int lanes, bool growing) {
   if (lanes < 1 || lanes > 32 || (lanes & (lanes - 1))) {
     throw std::invalid_argument("march: lanes must be 1, 2, 4, 8, 16 or 32, got " + std::to_string(lanes));

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kBlock = 128;
 
-// One thread a sample; bound by memory traffic.
+// One thread per sample. The kernels are bound by memory traffic.
 template <class T>
 __global__ void forward_kernel(ShadeParams<T> p) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -1,4 +1,5 @@
-// A warp a ray (warp_ray.h); what bounds both kernels is reading 48 bytes a sample, and writing 28 on the way back.
+// One warp per ray (warp_ray.h). Bound by memory traffic: both kernels read 48 bytes per sample, the backward one
+// writes 28.
 #include "ops/shade_composite.h"
 
 #include "cuda/warp_ray.h"
@@ -7,7 +8,7 @@ namespace dfast::cuda {
 
 namespace {
 
-// One lane's sample.
+// The sample of one lane.
 template <bool kNormals, class T>
 struct Sample {
   T density = T(0), dt = T(0), t = T(0);
@@ -56,7 +57,8 @@ __global__ void __launch_bounds__(kRayThreads) forward_kernel(ShadeCompositeInpu
   }
 }
 
-// Down the ray for the optical depth in front of each 32 samples; then up again, 32 by 32.
+// A first pass along the ray computes the optical depth in front of each 32 samples. A second pass in the opposite
+// direction computes the gradients, 32 samples at a time.
 template <bool kNormals, class T>
 __global__ void __launch_bounds__(kRayThreads) backward_kernel(ShadeCompositeInput<T> p, ShadeCompositeGradients<T> d) {
   __shared__ T vectors[kRayWarps][96];

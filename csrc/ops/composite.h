@@ -1,4 +1,4 @@
-// Volume compositing of one ray: colour (premultiplied, no background), depth, opacity, weights.
+// Volume compositing of one ray: colour (premultiplied, without background), depth, opacity, weights.
 #pragma once
 #include <cstdint>
 
@@ -17,7 +17,7 @@ struct CompositeParams {
   int64_t samples;         // M
   int64_t rays;            // R
   int channels;            // C
-  T early_stop_eps;        // samples whose T_i is below it weigh nothing
+  T early_stop_eps;        // samples whose T_i is below it have zero weight
   T* color;                // [R, C] sum w c
   T* depth;                // [R]    sum w t
   T* opacity;              // [R]    sum w
@@ -32,7 +32,7 @@ DFAST_HD void composite_ray(const CompositeParams<T>& p, int64_t r) {
   T* color = p.color + r * channels;
   for (int c = 0; c < channels; ++c) color[c] = T(0);
   T transmittance = T(1), depth = T(0), opacity = T(0);
-  T r0 = T(0), r1 = T(0), r2 = T(0);  // the usual three channels stay in registers
+  T r0 = T(0), r1 = T(0), r2 = T(0);  // three channels, the usual number, stay in registers
   const int64_t end = p.offsets[r + 1];
   int64_t i = p.offsets[r];
   for (; i < end && transmittance >= p.early_stop_eps; ++i) {
@@ -81,8 +81,8 @@ struct CompositeBackwardParams {
                early_stop_eps, d_density, d_rgb)
 };
 
-// dL/dw_i = d_color . c_i + d_depth t_i + d_opacity + d_weights_i. One pass down the ray rebuilds T_{i+1} (kept in
-// d_density meanwhile), one pass back up sees what is behind.
+// dL/dw_i = d_color . c_i + d_depth t_i + d_opacity + d_weights_i. A first pass along the ray recomputes T_{i+1}, which
+// it keeps in d_density. A second pass in the opposite direction accumulates the gradients of the samples behind.
 template <class T>
 DFAST_HD void composite_ray_backward(const CompositeBackwardParams<T>& p, int64_t r) {
   const int channels = p.channels;

@@ -1,14 +1,15 @@
-// The whole field in one op: hash grid, MLP, density, albedo and the gradient whose opposite is the normal.
+// The whole field in one op: hash grid, MLP, density, albedo, and the gradient of the density's logit.
 //
+// Forward, with H hidden layers, W and b the MLP's weights, m the masks of active units, a the adjoints of o_0:
 //   e = hash_encode(unit(x)), J = de/dx;  h_0 = e;  z_k = W_k h_{k-1} + b_k, h_k = relu(z_k), m_k = [z_k > 0]
 //   o = W_{H+1} h_H + b_{H+1};  density = phi(o_0 + bias + blob(x));  albedo = sigmoid(o_1..3)
 //   a_{H+1} = e_0, a_k = (W_{k+1}^T a_{k+1}) * m_k, a_0 = W_1^T a_1;  g = J^T a_0 + grad blob
 //
-// Backward, given obar = dL/do and u = dL/dg: with hdot_0 = J u, hdot_k = m_k * (W_k hdot_{k-1}) and
+// Backward, given obar = dL/do and u = dL/dg, with hdot_0 = J u, hdot_k = m_k * (W_k hdot_{k-1}) and
 // d_{H+1} = obar, d_k = (W_{k+1}^T d_{k+1}) * m_k, d_0 = W_1^T d_1,
 //   dW_k = d_k h_{k-1}^T + a_k hdot_{k-1}^T,  db_k = d_k,
-//   dT[corner] = w_c(x) d_0 + (u . grad w_c) a_0        one scatter a corner for both orders.
-// x is a constant.
+//   dT[corner] = w_c(x) d_0 + (u . grad w_c) a_0        one scatter per corner for both orders.
+// x is a constant. docs/math.md derives both ("Field", "Normals and second order").
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@ constexpr int kMaxHiddenLayers = 3;
 
 struct FieldNet {
   HashGrid grid;
-  int width = 0;   // of the hidden layers
+  int width = 0;   // width of the hidden layers
   int layers = 0;  // hidden layers H, 1..3
   DensityHead head;
 };
@@ -41,8 +42,8 @@ inline FieldNet make_field_net(const HashGrid& grid, int width, int layers, int 
   return net;
 }
 
-// Where layer k (0 the first hidden one, `layers` the output) starts in `mlp`: W [out, in] row-major, then b [out],
-// layer after layer.
+// The place of layer k (0 is the first hidden one, `layers` the output) in `mlp`, which holds W [out, in] row-major,
+// then b [out], layer after layer.
 struct FieldLayer {
   int in, out;
   int weight, bias;  // first element of each

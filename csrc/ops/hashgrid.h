@@ -1,13 +1,15 @@
-// Multiresolution hash encoding (Instant-NGP, arXiv 2201.05989): parameters and per-item bodies.
+// Multiresolution hash encoding (Instant-NGP, arXiv 2201.05989): parameters, and the bodies for one cell.
 //
 //   e[l F + f] = lw_l sum_c w_c(x) T[c, f],   c over the 8 corners of x's cell in level l
 //
-// The five ops differ only in what they contract with the corner weights w_c and their derivatives:
+// where lw_l is the level's weight, w_c the corner's weight and T the table. The five ops differ only in what they
+// contract with the corner weights and their derivatives:
 //   hash_encode       e
 //   hash_encode_grad  g_d  = sum_lf a_lf de_lf/dx_d                        J^T a
 //   hash_jvp          edot = sum_d u_d de/dx_d                             J u
-//   hash_scatter      dT[c, f] += lw_l (w_c d0_lf + (u . grad w_c) a0_lf)  both orders, one pass
-//   hash_hvp          h_d  = sum_lf a_lf sum_k u_k d2 e_lf / dx_k dx_d     the position term of J^T a's own backward
+//   hash_scatter      dT[c, f] += lw_l (w_c d0_lf + (u . grad w_c) a0_lf)  both orders in one pass
+//   hash_hvp          h_d  = sum_lf a_lf sum_k u_k d2 e_lf / dx_k dx_d     the position term in the backward pass of
+//   J^T a
 #pragma once
 
 #include <cstdint>
@@ -23,7 +25,7 @@ namespace dfast {
 
 constexpr int kMaxLevels = 32;
 
-// Everything a launcher needs to know of a grid; passed to kernels by value.
+// The shape of a grid; kernels take it by value.
 struct HashGrid {
   int levels = 0;       // L, 1..32
   int features = 0;     // F: 1, 2, 4 or 8
@@ -33,7 +35,7 @@ struct HashGrid {
 
 inline HashGrid make_hash_grid(int features, bool smooth, const std::vector<double>& scales,
                                const std::vector<std::int64_t>& resolutions,
-                               const std::vector<std::int64_t>& offsets,  // L + 1 rows
+                               const std::vector<std::int64_t>& offsets,  // [L + 1] first rows
                                const std::vector<bool>& dense) {
   HashGrid grid;
   grid.levels = static_cast<int>(scales.size());
@@ -71,13 +73,13 @@ void with_features(int features, const Body& f) {
   }
 }
 
-// One table row, read as one word where the hardware can: rows start at multiples of their own size.
+// One table row. Rows start at multiples of their own size, so that the hardware can read each as one word.
 template <typename V, int F>
 struct alignas(sizeof(V) * F < 16 ? sizeof(V) * F : 16) HashRow {
   V v[F];
 };
 
-// sum_c w_c T[c, :] over the eight rows of a cell. `table` points at the level's first row.
+// Computes sum_c w_c T[c, :] over the eight rows of a cell. `table` points to the first row of the level.
 template <int F, typename T, typename V>
 DFAST_HD void hash_gather(const HashRow<V, F>* table, const std::uint32_t row[8], const T w[8], T out[F]) {
   for (int f = 0; f < F; ++f) out[f] = T(0);
@@ -87,7 +89,7 @@ DFAST_HD void hash_gather(const HashRow<V, F>* table, const std::uint32_t row[8]
   }
 }
 
-// s_c = sum_f a_f T[c, f]: what is left of the features once they are contracted with a.
+// Computes s_c = sum_f a_f T[c, f], the rows of a cell contracted with a.
 template <int F, typename T, typename V>
 DFAST_HD void hash_contract(const HashRow<V, F>* table, const std::uint32_t row[8], const T a[F], T s[8]) {
   for (int c = 0; c < 8; ++c) {

@@ -1,10 +1,10 @@
 // Occupancy-guided ray marching: which intervals of a ray hold a sample.
 //
-// A ray is cut to the scene's sphere, [near, far], and divided into intervals from near on, each
-// dt = max(step_size, a * cone_angle) long (a: where it starts), the last one cut at far. The sample of interval
-// [a, a + dt) lies at t = a + jitter * dt; it is kept when its cell's bit is set. A DDA steps from block to block (a
-// brick that is all empty or all occupied, else a cell) and treats all samples in a block alike, so the result equals
-// testing every interval, and the dt of a ray add up to its chord where all is occupied.
+// A ray is cut to the scene's sphere, [near, far], and divided into intervals from near on. An interval that starts at
+// distance a is dt = max(step_size, a * cone_angle) long; the last one is cut at far. The sample of interval [a, a +
+// dt) lies at t = a + jitter * dt and is kept when its cell's bit is set. A DDA steps from block to block (a brick that
+// is all empty or all occupied, else a cell) and treats all samples in a block alike. The result therefore equals
+// testing every interval, and the dt of a ray add up to its chord where all cells are occupied.
 #pragma once
 #include <cstdint>
 
@@ -21,32 +21,32 @@ struct MarchParams {
   const uint64_t* occupancy_bitfield;  // [(resolution / 4)^3] bricks
   int64_t rays;                        // R
   int resolution;                      // cells a side, a multiple of 4
-  T radius;                            // of the sphere; the grid spans [-radius, radius]^3
+  T radius;                            // radius of the sphere; the grid spans [-radius, radius]^3
   T step_size;                         // shortest interval
   T cone_angle;                        // interval length per distance, 0: constant steps
 
   DFAST_FIELDS(origins, directions, jitter, occupancy_bitfield, rays, resolution, radius, step_size, cone_angle)
 };
 
-// What a ray knows of the block its sample at t falls into: a brick that is all empty or all occupied, else a cell.
+// The block that a ray's sample at t falls into: a brick that is all empty or all occupied, else a cell.
 template <class T>
 struct MarchBlock {
   bool kept;  // whether its cells are occupied
   T leave;    // every sample of the ray from t to here is in the block
 };
 
-// A ray in units of cells, and the bitfield it looks up.
+// A ray in units of cells, and the bitfield that it reads.
 template <class T>
 struct MarchRay {
-  T near, far;   // in the sphere, world units
-  T jitter;      // of the samples in their intervals
+  T near, far;   // the part inside the sphere, world units
+  T jitter;      // position of the samples in their intervals
   T o[3], d[3];  // origin and direction in cells, from the grid's corner
-  T inverse[3];  // 1 / d, infinite (and unused) where parallel
+  T inverse[3];  // 1 / d, infinite (and unused) where the ray is parallel to an axis
   T margin;      // > 30 ulp of a float coordinate in cells
   const uint64_t* occupancy_bitfield;
   int resolution;
 
-  // False when the ray misses the sphere.
+  // Returns false when the ray misses the sphere.
   DFAST_HD bool start(const MarchParams<T>& p, int64_t r) {
     const T* origin = p.origins + 3 * r;
     const T* direction = p.directions + 3 * r;
@@ -78,16 +78,16 @@ struct MarchRay {
     return {((brick >> brick_bit(x, y, z)) & 1u) != 0, leave < far ? leave : far};
   }
 
-  // The interval that starts at a: its length, cut at far, and its sample.
+  // Returns the length of the interval that starts at a, cut at far, and below the distance of its sample.
   DFAST_HD T cut(T a, T length) const { return length < far - a ? length : far - a; }
   DFAST_HD T sample(T a, T dt) const { return a + jitter * dt; }
-  // The same of interval k of constant steps.
+  // Computes both for interval k of constant steps.
   DFAST_HD void interval(int k, T step_size, T* t, T* dt) const {
     const T a = near + T(k) * step_size;
     *dt = cut(a, step_size);
     *t = sample(a, *dt);
   }
-  // How many intervals of constant steps there are; rounding costs at most one or two turns.
+  // Returns the number of intervals of constant steps. Each loop corrects rounding in at most two iterations.
   DFAST_HD int intervals(T step_size) const {
     int n = static_cast<int>((far - near) * (T(1) / step_size));
     while (near + T(n) * step_size < far) ++n;
@@ -96,9 +96,9 @@ struct MarchRay {
   }
 };
 
-// Constant steps (at most 2e5 in the sphere, the Python side sees to it): interval k starts at near + k * step_size,
-// whatever was skipped before it. Walks intervals first .. last; what becomes of one does not depend on where the walk
-// began.
+// Walks intervals first .. last of constant steps: interval k starts at near + k * step_size, whatever was skipped
+// before it, so the result of an interval does not depend on where the walk began. There are at most 2e5 intervals in
+// the sphere, because Python checks the step size.
 template <class T, class Emit>
 DFAST_HD void march_constant(const MarchRay<T>& ray, T step_size, int first, int last, Emit& emit) {
   const T inverse_step = T(1) / step_size;
@@ -115,7 +115,7 @@ DFAST_HD void march_constant(const MarchRay<T>& ray, T step_size, int first, int
   }
 }
 
-// Steps that grow with distance: starts follow a recurrence, walked through empty blocks too.
+// Walks steps that grow with distance. Their starts follow a recurrence, which is evaluated in empty blocks too.
 template <class T, class Emit>
 DFAST_HD void march_growing(const MarchRay<T>& ray, T step_size, T cone_angle, Emit& emit) {
   const T constant_until = step_size / cone_angle;
@@ -127,14 +127,14 @@ DFAST_HD void march_growing(const MarchRay<T>& ray, T step_size, T cone_angle, E
       length = a > constant_until ? a * cone_angle : step_size;
       const T dt = ray.cut(a, length);
       if (block.kept && !emit.one(ray.sample(a, dt), dt)) return;
-      a = a + length > a ? a + length : ray.far;  // far away a short step_size can be less than a's rounding
+      a = a + length > a ? a + length : ray.far;  // far away a short step can be less than the rounding of a
       length = a > constant_until ? a * cone_angle : step_size;
     } while (a < ray.far && ray.sample(a, length) <= block.leave);
   }
 }
 
-// Hands the kept samples of ray r to `emit`, in order along the ray; emit returns false to stop. `first`: the interval
-// to begin with, of constant steps. Returns whether the ray meets the sphere.
+// Passes the kept samples of ray r to `emit`, in order along the ray; emit returns false to stop. `first` is the
+// interval to begin with if steps are constant. Returns whether the ray meets the sphere.
 template <class T, class Emit>
 DFAST_HD bool march_ray(const MarchParams<T>& p, int64_t r, int first, Emit& emit) {
   MarchRay<T> ray;
@@ -147,25 +147,25 @@ DFAST_HD bool march_ray(const MarchParams<T>& p, int64_t r, int first, Emit& emi
   return true;
 }
 
-// Neighbouring intervals begin .. end of a ray with constant steps, all kept. The counting pass leaves a ray's first
-// few runs to the writing pass, which so need not look up the bitfield again.
+// A run of neighbouring intervals begin .. end of a ray with constant steps that are all kept. The first pass stores a
+// ray's first few runs for the second pass, which then need not read the bitfield again.
 struct MarchRun {
   int32_t begin, end;
 };
 
 struct MarchRuns {
-  MarchRun* run;  // [max_runs, R]; those of a ray come first, the rest is empty (CUDA) or unset
-  int max_runs;   // stored at most a ray, 0 with growing steps
+  MarchRun* run;  // [max_runs, R]; a ray with fewer runs leaves the rest empty (CUDA) or uninitialised
+  int max_runs;   // largest number of runs stored per ray, 0 with growing steps
   int64_t rays;   // R
 };
 
-// emit of the counting pass.
+// The `emit` of the first pass: counts samples and stores runs.
 template <class T>
 struct MarchCount {
   MarchRuns runs;
   int64_t id;  // the ray
   int32_t count = 0;
-  int found = 0;  // runs, stored or not
+  int found = 0;  // number of runs, stored or not
   MarchRun open = {0, 0};
   DFAST_HD bool one(T, T) {
     ++count;
@@ -197,7 +197,7 @@ struct MarchOutput {
   DFAST_FIELDS(t, dt, ray, x)
 };
 
-// emit of the writing pass; stops at the end of the ray's slots.
+// The `emit` of the second pass: writes samples, and stops at the end of the ray's slots.
 template <class T>
 struct MarchWrite {
   MarchOutput<T> out;
@@ -222,8 +222,8 @@ struct MarchWrite {
     }
     return slot < end;
   }
-  // Both passes run the same body, but nothing obliges a compiler to round it alike twice: should a marginal sample
-  // have vanished, its slot holds an empty interval.
+  // Both passes run the same body, but compilers may round it differently each time. If a marginal sample of the first
+  // pass is missing in the second, its slot gets an empty interval.
   DFAST_HD void finish() {
     while (slot < end) one(T(0), T(0));
   }

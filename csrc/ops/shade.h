@@ -1,4 +1,4 @@
-// Shading of samples one by one; the formulas are in math/shading.h.
+// Shading of single samples; the formulas are in math/shading.h.
 #pragma once
 #include <cstdint>
 
@@ -16,9 +16,9 @@ struct ShadeParams {
   const T* ambient;           // [B] l_a
   const T* diffuse;           // [B] l_d
   const T* textureless;       // [B] in [0, 1]
-  const int32_t* camera_ids;  // [M] which of the B views, in [0, B)
+  const int32_t* camera_ids;  // [M] the sample's camera, in [0, B)
   int64_t samples;            // M
-  T eps;                      // under the root of the normal's length
+  T eps;                      // added under the root of the normal's length
   T* rgb;                     // [M, 3]
   T* normal;                  // [M, 3]
 
@@ -26,7 +26,7 @@ struct ShadeParams {
                normal)
 };
 
-// `p` is either of the two structs here.
+// Returns the lighting of camera v from either of the two structs here.
 template <class T, class Params>
 DFAST_HD Lighting<T> lighting_of(const Params& p, int64_t v) {
   const T* light = p.light_position + 3 * v;

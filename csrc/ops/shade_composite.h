@@ -1,8 +1,9 @@
-// Shading and compositing of one ray in one go: no colour, weight or normal of a sample is ever stored.
+// Shading and compositing of one ray in one pass, which stores no colour, weight or normal of a sample.
 //
-// c_i, n_i as in math/shading.h, w_i as in math/emission_absorption.h; a ray's results are
+// With c_i and n_i as in math/shading.h and w_i as in math/emission_absorption.h, a ray's results are
 //     color = sum w c + (1 - sum w) background,  opacity = sum w,  depth = sum w t,  normal = sum w n,
-//     orientation = sum stop(w) max(0, n.v)^2, v the ray's direction (Ref-NeRF's penalty on normals that face away).
+//     orientation = sum stop(w) max(0, n.v)^2, where v is the ray's direction (the penalty of
+//     Ref-NeRF, arXiv 2112.03907, on normals that face away).
 #pragma once
 #include <cstdint>
 
@@ -30,8 +31,8 @@ struct ShadeCompositeInput {
   const T* background;        // [B, 3] or null: zero
   int64_t rays;               // R
   int64_t views;              // B
-  T early_stop_eps;           // samples whose T_i is below it weigh nothing
-  T eps;                      // under the root of the normal's length
+  T early_stop_eps;           // samples whose T_i is below it have zero weight
+  T eps;                      // added under the root of the normal's length
 
   DFAST_FIELDS(density, albedo, gradient, x, t, dt, offsets, directions, camera_ids, light_position, ambient, diffuse,
                textureless, background, rays, views, early_stop_eps, eps)
@@ -39,7 +40,7 @@ struct ShadeCompositeInput {
   DFAST_HD int64_t camera_of(int64_t r) const { return camera_ids ? camera_ids[r] : r / (rays / views); }
 };
 
-// What all samples of a ray share.
+// The values that all samples of a ray share.
 template <class T>
 struct ShadeCompositeRay {
   Lighting<T> lighting;
@@ -57,7 +58,7 @@ struct ShadeCompositeRay {
     lighting.diffuse = p.diffuse[v];
     lighting.white = p.textureless[v];
   }
-  // max(0, n.v)
+  // Returns max(0, n.v).
   DFAST_HD T facing_away(const T* n) const {
     const T along = dot3(n, direction);
     return along > T(0) ? along : T(0);
@@ -75,7 +76,7 @@ struct ShadeCompositeOutput {
   DFAST_FIELDS(color, opacity, depth, normal, orientation)
 };
 
-// A ray's sums so far.
+// The sums over a ray's samples so far.
 template <class T>
 struct ShadeCompositeSums {
   T color[3] = {}, normal[3] = {};
@@ -109,16 +110,16 @@ struct ShadeCompositeGradients {
   const T* d_depth;        // [R] or null
   const T* d_normal;       // [R, 3] or null
   const T* d_orientation;  // [R] or null
-  T* d_density;            // [M]; of samples of no ray unset, like the other two
+  T* d_density;            // [M]; unset for samples of no ray, as are the other two
   T* d_albedo;             // [M, 3]
   T* d_gradient;           // [M, 3] or null
 
   DFAST_FIELDS(d_color, d_opacity, d_depth, d_normal, d_orientation, d_density, d_albedo, d_gradient)
 };
 
-// Gradients of one ray's results, and from them those of its samples:
+// The gradients of one ray's results, and from them those of its samples:
 //     dL/dw = d_color . (c - background) + d_opacity + d_depth t + d_normal . n
-//     d_c = w d_color,  d_n = w (d_normal + 2 d_orientation max(0, n.v) v) + what comes through c.
+//     d_c = w d_color,  d_n = w (d_normal + 2 d_orientation max(0, n.v) v) + the gradient through c.
 template <class T>
 struct ShadeCompositeAdjoint {
   T color[3], normal[3];

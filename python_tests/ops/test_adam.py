@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -37,7 +39,9 @@ class State:
             for p in self.params
         ]
 
-    def step(self, grads: list[Tensor], factor: float = 1.0, ops=(gradient_norm, adam_step)):
+    def step(
+        self, grads: list[Tensor], factor: float = 1.0, ops: Any = (gradient_norm, adam_step)
+    ) -> None:
         factors = torch.full_like(self.status[:1], factor)
         ops[0](grads, self.status, self.space)
         ops[1](
@@ -168,7 +172,7 @@ def test_bad_arguments_are_named() -> None:
     good = State(torch.float32, torch.device("cpu"))
     grads = good.gradients()
 
-    def step(**changes):
+    def step(**changes: Any) -> None:
         arguments = {
             "params": good.params, "grads": grads, "exp_avg": good.exp_avg,
             "exp_avg_sq": good.exp_avg_sq, "half_copies": good.half_copies, "rates": RATES,

@@ -1,5 +1,6 @@
-// Blocks of kLanes samples through the field's chain, in cache: cells and the lerp tree lane-parallel (value and
-// Jacobian from one reading of the table), then matrix products with one row a sample.
+// The computation of the field for blocks of kLanes samples, in cache. Cells and the tree of linear interpolations are
+// lane-parallel and yield value and Jacobian from one reading of the table; the matrix products have one row per
+// sample. Letters are those of ops/field.h.
 #pragma once
 
 #include <vector>
@@ -12,7 +13,7 @@ namespace dfast::cpu {
 
 constexpr int kMaxLayers = kMaxHiddenLayers + 1;
 
-// W [out, in] x [in] as both products need it, and the bias.
+// The weights W [out, in] of one layer in the layouts of both products, and the bias.
 template <typename T>
 struct Layer {
   int in, out, weight, bias;  // as in field_layer
@@ -20,15 +21,15 @@ struct Layer {
   const T* down;         // [in, out_pitch], W^T
   const T* up;           // [out, in_pitch], W
   const T* shift;        // [out_pitch]
-  int d_weight, d_bias;  // where a chunk's sums start: [out, in_pitch] and [out_pitch]
+  int d_weight, d_bias;  // place in a chunk's sums: [out, in_pitch] and [out_pitch]
 };
 
-// The weights laid out for whole vectors; padding is zero.
+// The weights of all layers, padded with zeros to whole vectors.
 template <typename T>
 struct Packed {
-  int count;  // layers, the output's included
+  int count;  // number of layers, including the output layer
   Layer<T> layer[kMaxLayers];
-  int sums = 0;  // numbers in a chunk's part of d_mlp
+  int sums = 0;  // size of a chunk's part of d_mlp
   Buffer<T> memory;
 
   Packed(const FieldNet& net, const T* mlp) : count(net.layers + 1) {
@@ -59,7 +60,7 @@ struct Packed {
   }
 };
 
-// Arguments that both directions share.
+// The arguments that both passes share.
 template <typename T>
 struct Problem {
   const FieldNet& net;
@@ -72,14 +73,14 @@ struct Problem {
       : net(p.net), weights(p.net, p.mlp), table(p.table), table_half(p.table_half), level_weights(p.level_weights) {}
 };
 
-// World [-1, 1] to the grid's [0, 1]; a NaN stays.
+// Maps world [-1, 1] to the grid's [0, 1]. NaN stays NaN.
 template <typename T>
 T unit(T x) {
   const T at = (x + T(1)) * T(0.5);
   return at < T(0) ? T(0) : at > T(1) ? T(1) : at;
 }
 
-// Everything about kLanes samples. Rows are samples, h[k] and the like [kLanes, pitch of layer k's input].
+// The state of kLanes samples. Rows are samples: h[k], hdot[k], a[k] and d[k] are [kLanes, pitch of layer k's input].
 template <typename T>
 class Block {
  public:
@@ -107,7 +108,7 @@ class Block {
     for (const auto& [at, offset] : parts_) *at = offset == none ? nullptr : memory_.get() + offset;
   }
 
-  // h[0] and, if wanted, the Jacobian of `count` points.
+  // Computes h[0] and, if wanted, the Jacobian of `count` points.
   void encode(const T* x, int count) {
     T inside[3 * kLanes];
     for (int i = 0; i < 3 * count; ++i) inside[i] = unit(x[i]);
@@ -115,7 +116,7 @@ class Block {
     with_features(p_.net.grid.features, [&](auto features) { encode_as<features>(count); });
   }
 
-  // h and out from h[0].
+  // Computes h and out from h[0].
   void forward(int count) {
     for (int k = 0; k < w_.count; ++k) {
       const Layer<T>& l = w_.layer[k];
@@ -126,7 +127,7 @@ class Block {
     }
   }
 
-  // a[k] = d out_0 / d h[k] before the mask of h[k]'s own layer is crossed, down to a[0] = d out_0 / de.
+  // Computes a[k] = d out_0 / d h[k], masked by the active units of h[k] for k > 0, down to a[0] = d out_0 / de.
   void adjoint(int count) {
     const int top = w_.count - 1;
     for (int i = 0; i < count; ++i) std::copy_n(last().up, last().in_pitch, a[top] + i * last().in_pitch);
@@ -136,7 +137,7 @@ class Block {
     }
   }
 
-  // g = J^T a_0 + grad blob.
+  // Computes g = J^T a_0 + grad blob of sample i.
   void gradient(const T* x, int i, T* g) const {
     const Layer<T>& l = w_.layer[0];
     T blob[3];
@@ -151,7 +152,7 @@ class Block {
     }
   }
 
-  // d[k] from out = dL/d outputs.
+  // Computes d[k] from out = dL/d outputs.
   void backward(int count) {
     for (int k = w_.count - 1; k >= 0; --k) {
       pull(k, k + 1 < w_.count ? d[k + 1] : out, d[k], count);
@@ -159,7 +160,7 @@ class Block {
     }
   }
 
-  // hdot[k] from u [count, 3] = dL/dg: hdot_0 = J u.
+  // Computes hdot[k] from u [count, 3] = dL/dg, with hdot_0 = J u.
   void tangent(const T* u, int count) {
     const int first = w_.layer[0].in_pitch;
     for (int i = 0; i < count; ++i) {
@@ -208,7 +209,7 @@ class Block {
     for (int i = 0; i < n; ++i) values[i] = hidden[i] <= T(0) ? T(0) : values[i];
   }
 
-  // to = from W_k.
+  // Multiplies adjoints by W_k: to = from W_k.
   void pull(int k, const T* from, T* to, int count) const {
     const Layer<T>& l = w_.layer[k];
     multiply<T>(count, padded<T>(l.in), l.out, rows(from, l.out_pitch), l.up, l.in_pitch, nullptr, 0, to, l.in_pitch);
@@ -248,7 +249,7 @@ class Block {
     }
   }
 
-  // One lerp tree: the value, and its three slopes from the differences met on the way.
+  // Interpolates the value and computes its three slopes from the differences that the interpolations contain.
   template <int F, bool Slopes>
   void lerp(T lw) {
     const T* s = corners_;

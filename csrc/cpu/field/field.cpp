@@ -1,8 +1,9 @@
-// The fused field on the host. Nothing but its own results is stored: backward computes the activations again.
+// The fused field on the host. The forward pass saves nothing for the backward pass, which recomputes the activations.
 //
-// Results do not depend on the number of threads. Work is cut into chunks of kChunk samples; each chunk sums its own
-// part of d_mlp, and the parts are added in order. What the table receives is written down for kBatch samples at a
-// time and then scattered, a task owning a level (or a range of its rows) and adding in sample order.
+// Results do not depend on the number of threads. Work is cut into chunks of kChunk samples. Each chunk sums its own
+// part of d_mlp, and the parts are added in order. The terms of the table are stored for kBatch samples at a time and
+// then scattered: a task owns a level (or a range of its rows) and adds in sample order. Letters are those of
+// ops/field.h.
 #include "ops/field.h"
 
 #include <vector>
@@ -13,8 +14,8 @@
 namespace dfast::cpu {
 namespace {
 
-constexpr std::int64_t kChunk = 1024;         // samples; a multiple of kLanes
-constexpr std::int64_t kBatch = 64 * kChunk;  // bounds the memory of backward
+constexpr std::int64_t kChunk = 1024;         // samples of a chunk; a multiple of kLanes
+constexpr std::int64_t kBatch = 64 * kChunk;  // samples whose terms are stored at a time, which bounds the memory
 
 std::int64_t bounded(std::int64_t n, const std::int64_t* count) { return count ? std::min(n, *count) : n; }
 
@@ -49,14 +50,14 @@ void field_forward(Launch launch, const FieldForwardParams<T>& params) {
 
 namespace {
 
-// What backward leaves for the table, of those samples of a batch that received a gradient at all. Each chunk fills its
-// own part from the start.
+// The terms of the scatter, for those samples of a batch that receive a gradient. Each chunk fills its own part from
+// the start.
 template <typename T>
 struct Terms {
   std::int64_t size;
   Buffer<T> x, u;         // [size, 3] in the grid's units
   Buffer<T> d0, a0;       // [L, size, F]
-  std::vector<int> used;  // samples of each chunk
+  std::vector<int> used;  // number of samples of each chunk
 
   Terms(const HashGrid& grid, std::int64_t n, bool second)
       : size(n),
@@ -67,13 +68,13 @@ struct Terms {
         used((n + kChunk - 1) / kChunk) {}
 };
 
-// The gradients that reach up to kLanes samples.
+// The incoming gradients of up to kLanes samples.
 template <typename T>
 struct Incoming {
   int count = 0;
   T x[3 * kLanes], density[kLanes], albedo[3 * kLanes], gradient[3 * kLanes];
 
-  // Takes sample i over unless all its gradients are zero; a NaN is not.
+  // Appends sample i unless all its gradients are zero. A NaN counts as a gradient.
   void take(std::int64_t i, const T* points, const T* d_density, const T* d_albedo, const T* d_gradient) {
     T* to[3] = {x + 3 * count, albedo + 3 * count, gradient + 3 * count};
     density[count] = d_density ? d_density[i] : T(0);
@@ -95,7 +96,7 @@ struct Worker {
   Worker(const Problem<T>& problem, bool second) : block(problem, second, true) {}
 };
 
-// The whole of backward for in.count samples, down to `terms` from sample `first` on and the chunk's sums.
+// Runs the backward pass of in.count samples; writes `terms` from sample `first` on and adds to the chunk's sums.
 template <typename T>
 void run_backward(const Problem<T>& p, Worker<T>& worker, bool second, Terms<T>& terms, std::int64_t first, T* sums) {
   Block<T>& block = worker.block;
@@ -135,7 +136,7 @@ void run_backward(const Problem<T>& p, Worker<T>& worker, bool second, Terms<T>&
   });
 }
 
-// Adds the terms of level l to those of its rows that lie in part `part` of `parts`.
+// Adds the terms of level l to the rows that lie in part `part` of `parts`.
 template <int F, typename T>
 void scatter_level(const Problem<T>& p, const Terms<T>& terms, bool second, int l, int part, int parts, T* d_table) {
   const HashLevel& level = p.net.grid.level[l];
@@ -179,7 +180,7 @@ void scatter_level(const Problem<T>& p, const Terms<T>& terms, bool second, int 
   }
 }
 
-// d_mlp += a chunk's sums.
+// Adds a chunk's sums to d_mlp.
 template <typename T>
 void add_sums(const Packed<T>& weights, const T* sums, T* d_mlp) {
   for (int k = 0; k < weights.count; ++k) {

@@ -1,4 +1,4 @@
-// Small matrix products on register tiles, for the field's MLP on the host.
+// Small matrix products with register tiles, for the field's MLP on the host.
 #pragma once
 
 #include <algorithm>
@@ -10,27 +10,28 @@
 
 namespace dfast::cpu {
 
-// 32 bytes of T; the compiler splits it where registers are narrower.
+// A vector of 32 bytes, which the compiler splits where registers are narrower.
 template <typename T>
 struct Simd {
   static constexpr int kWidth = 32 / static_cast<int>(sizeof(T));
   typedef T Vec __attribute__((vector_size(32), aligned(sizeof(T)), may_alias));
 };
 
-// Columns a row of n numbers is computed in: whole vectors.
+// Returns n rounded up to whole vectors.
 template <typename T>
 int padded(int n) {
   return (n + Simd<T>::kWidth - 1) / Simd<T>::kWidth * Simd<T>::kWidth;
 }
 
-// Distance between rows of n numbers: an odd number of cache lines, so that a column does not fall into few sets.
+// Returns the distance between rows of n numbers: an odd number of cache lines, so that a column is spread over the
+// sets of the cache.
 template <typename T>
 int pitch(int n) {
   const int line = 64 / static_cast<int>(sizeof(T));
   return ((n + line - 1) / line | 1) * line;
 }
 
-// Zeroed memory at a cache line's start.
+// Zeroed memory aligned to a cache line.
 template <typename T>
 class Buffer {
  public:
@@ -49,14 +50,14 @@ class Buffer {
   std::unique_ptr<T[], Free> data_;
 };
 
-// Element (i, k) is p[i * row + k * column].
+// A matrix whose element (i, k) is p[i * row + k * column].
 template <typename T>
 struct Strided {
   const T* p;
   int row, column;
 };
 
-// One tile of R rows and V vectors of columns, summed over `depth` in registers.
+// Computes one tile of R rows and V vectors of columns, summed over `depth` in registers.
 template <int R, int V, typename T>
 void multiply_tile(int depth, Strided<T> a, const T* b, int b_pitch, const T* start, int start_pitch, T* c,
                    int c_pitch) {
@@ -103,8 +104,8 @@ void multiply_columns(int rows, int depth, Strided<T> a, const T* b, int b_pitch
   if (rows - i >= 1) run(multiply_tile<1, V, T>, i);
 }
 
-// C = start + A B with A [rows, depth], B [depth, columns], C [rows, columns], `columns` whole vectors. `start` is null
-// for zero, a row with start_pitch 0, or C itself.
+// Computes C = start + A B with A [rows, depth], B [depth, columns], C [rows, columns], where `columns` are whole
+// vectors. `start` is null for zero, one row with start_pitch 0, or C itself.
 template <typename T>
 void multiply(int rows, int columns, int depth, Strided<T> a, const T* b, int b_pitch, const T* start, int start_pitch,
               T* c, int c_pitch) {

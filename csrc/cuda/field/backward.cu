@@ -1,4 +1,4 @@
-// Field, backward: adjoints of some millions of points at a time, then their scatter into the table.
+// The field's backward pass: computes the adjoints of a chunk of points, then scatters them into the table.
 #include "cuda/field/launch.h"
 #include "cuda/hash_scatter.cuh"
 
@@ -9,7 +9,7 @@ void field_adjoints(const Launch& launch, const FieldArgs& p, int parts, float* 
 
 namespace {
 
-// The adjoints of one launch, as the scatter reads them.
+// The adjoints of one chunk, as read by the scatter.
 struct AdjointSource {
   static constexpr bool kInside = true;
   const std::int64_t* device_count;

@@ -1,4 +1,4 @@
-// The fused field's backward pass of values alone.
+// Instantiates the fused field's backward pass without a gradient of g (first order).
 #include "cuda/field/backward.cuh"
 
 namespace dfast::cuda {

@@ -1,4 +1,4 @@
-// The fused field's backward pass of values and gradient.
+// Instantiates the fused field's backward pass with a gradient of g (second order).
 #include "cuda/field/backward.cuh"
 
 namespace dfast::cuda {

@@ -15,7 +15,7 @@ struct alignas(16) FieldLevel {
   std::uint32_t stride_y, stride_z, mask, dense;
 };
 
-// Level l; past the last one its weight is 0, which skips it.
+// Loads level l. Past the last one the weight is 0, which skips the level.
 __device__ __forceinline__ void load_level(const HashGrid& grid, const float* weights, int l, FieldLevel* to) {
   FieldLevel level = {};
   if (l < grid.levels) {
@@ -37,14 +37,16 @@ struct FieldCell {
   std::uint32_t low[3];  // lower vertex
 };
 
-// kInside: x is in [0, 1], where the upper vertex always exists. Otherwise as math/hashgrid.h has it.
+// Finds the cell of x. With kInside, x is in [0, 1], where the upper vertex always exists. Otherwise the cell is
+// clamped as in math/hashgrid.h.
 template <bool kInside>
 __device__ __forceinline__ FieldCell locate(const FieldLevel& level, bool smooth, const float (&x)[3]) {
   FieldCell cell;
   const std::uint32_t last = kInside ? level.top : level.top + 1;
 #pragma unroll
   for (int k = 0; k < 3; ++k) {
-    // Rounded down at a scale of 1, the mantissa is the integer part: no conversion, which would run at a quarter rate.
+    // Added to 2^23 and rounded down, the mantissa is the integer part. A conversion would run at a quarter of the
+    // rate.
     const float position = fmaf(x[k], level.scale, 0.5f);
     const float above = kInside ? position : fminf(fmaxf(position, 0.0f), 4194304.0f);  // 0 for NaN
     cell.low[k] = min(__float_as_uint(__fadd_rd(above, 8388608.0f)) & 0x7fffffu, last);
@@ -81,8 +83,8 @@ __device__ __forceinline__ void corner_rows(const FieldLevel& level, const std::
   }
 }
 
-// The eight corners' half pairs. One load each: neighbours along x mostly share a sector, which the cache notices, and
-// wider loads take more turns of it.
+// Reads the eight corners' pairs of halves with one load each. Neighbours along x mostly share a sector, which the
+// cache coalesces; wider loads take more of its cycles.
 template <bool kInside>
 __device__ __forceinline__ void read_corners(const std::uint32_t* __restrict__ table_half, const FieldLevel& level,
                                              const FieldCell& cell, std::uint32_t (&value)[8]) {
@@ -92,7 +94,8 @@ __device__ __forceinline__ void read_corners(const std::uint32_t* __restrict__ t
   for (int c = 0; c < 8; ++c) value[c] = __ldg(table_half + level.offset + row[c]);
 }
 
-// Value and, if asked for, slopes along the axes (per unit of the weights) of the two features, from one lerp tree.
+// Computes the value and, with kSlopes, the slopes along the axes (per unit of the weights) of two features by one tree
+// of linear interpolations.
 template <bool kSlopes>
 __device__ __forceinline__ void interpolate(const std::uint32_t (&corner)[8], const float (&w)[3], float (&value)[2],
                                             float (&slope)[3][2]) {

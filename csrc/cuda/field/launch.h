@@ -1,4 +1,4 @@
-// What the fused field's launchers share: shapes that are compiled, and persistent grids.
+// What the launchers of the fused field share: the compiled shapes, and grids of persistent blocks.
 #pragma once
 
 #include <map>
@@ -46,7 +46,8 @@ void with_field_shape(const FieldNet& net, const F& f) {
   net.grid.levels <= 8 ? with_width(std::integral_constant<int, 1>{}) : with_width(std::integral_constant<int, 2>{});
 }
 
-// Lets a kernel have `bytes` of shared memory. The limit only grows: another thread may be about to launch with it.
+// Allows a kernel `bytes` of shared memory. The limit only grows, because another thread may be about to launch with
+// it.
 inline void allow_shared_memory(const void* kernel, int device, int bytes) {
   static std::mutex mutex;
   static std::map<std::pair<const void*, int>, int> allowed;
@@ -57,16 +58,16 @@ inline void allow_shared_memory(const void* kernel, int device, int bytes) {
   limit = bytes;
 }
 
-// As many blocks as run at once, and no more than there is work for. The launches may be captured in a graph: nothing
-// here touches the stream.
+// Returns as many blocks as run at once, but at most `wanted`. Launches may be captured in a CUDA graph, so nothing
+// here uses the stream.
 inline unsigned persistent_blocks(const void* kernel, int device, int threads, int bytes, std::int64_t wanted) {
   int processors = 0, resident = 0;
   allow_shared_memory(kernel, device, bytes);
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes), "occupancy of the field");
   if (resident < 1) throw std::runtime_error("the fused CUDA field does not fit on this GPU");
-  const std::int64_t most = static_cast<std::int64_t>(processors) * resident;
-  return static_cast<unsigned>(wanted < most ? wanted : most);
+  const std::int64_t max_blocks = static_cast<std::int64_t>(processors) * resident;
+  return static_cast<unsigned>(wanted < max_blocks ? wanted : max_blocks);
 }
 
 }  // namespace dfast::cuda

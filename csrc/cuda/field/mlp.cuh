@@ -1,21 +1,22 @@
-// The MLP inside the fused field: weights as halves in shared memory, activations in registers, 16 samples a warp.
+// The MLP of the fused field: weights as halves in shared memory, activations in registers, 16 samples per warp.
 //
-// A lane gathers two samples in every fourth level, which is how the A fragment of the first product wants its numbers
-// when a level has two features: q = lane / 4 names the samples, p = lane % 4 the level.
+// A lane gathers two samples in every fourth level. With two features per level this is the layout of the A fragment of
+// the first product (cuda/mma.cuh): q = lane / 4 selects the samples, lane_in_quad = lane % 4 the level.
 #pragma once
 
 #include "cuda/field/grid.cuh"
 
 namespace dfast::cuda {
 
-// What the scatter needs of up to `pitch` samples: d_0, in units of 1 / scale, and a_0, pairs of halves [L, pitch].
+// The adjoints of up to `pitch` samples that the scatter reads.
 struct FieldAdjoints {
-  std::uint32_t* d;
-  std::uint32_t* a;
-  float* unit;  // [pitch] the sample's 1 / scale
+  std::uint32_t* d;  // [L, pitch] d_0 in units of `unit`, pairs of halves
+  std::uint32_t* a;  // [L, pitch] a_0, pairs of halves
+  float* unit;       // [pitch] the sample's 1 / scale
   std::int64_t pitch;
 };
 
+// The kernels' arguments.
 struct FieldArgs {
   FieldNet net;
   std::int64_t n;
@@ -24,7 +25,7 @@ struct FieldArgs {
   const std::uint32_t* table_half;  // rows of two halves
   const float* level_weights;       // nullable
   const float* mlp;
-  std::uint32_t* saved;  // by the forward pass for the backward pass, see Saved; nullable in the former
+  std::uint32_t* saved;  // written by the forward pass for the backward pass, see Saved; nullable in the former
   bool keeps_jacobian;
   // Forward
   float* density;
@@ -36,7 +37,7 @@ struct FieldArgs {
   const float* d_gradient;
   float* partial;           // [blocks, P]: each block's part of the MLP's gradient
   int parameters;           // P
-  std::int64_t first;       // sample of this launch, a multiple of 128
+  std::int64_t first;       // first point of this launch, a multiple of 128
   std::int64_t max_points;  // points of this launch
   FieldAdjoints adjoints;
 };
@@ -49,7 +50,7 @@ struct FieldShape {
   static constexpr int kStride = W + 8;
   static constexpr int kTiles = W / 16;
   static constexpr int kLevels = 8 * KT;
-  static constexpr int kMaskWords = (W + 63) / 64;  // 4 bits for each 8 columns a lane holds
+  static constexpr int kMaskWords = (W + 63) / 64;  // 4 bits for each 8 columns that a lane holds
 
   static DFAST_HD int middle(int k) { return W * kInStride + (k - 1) * W * kStride; }  // hidden layer k >= 1
   static DFAST_HD int last(int layers) { return middle(layers); }
@@ -60,12 +61,12 @@ struct FieldShape {
   }
 };
 
-// What a block keeps in shared memory from its first tile to its last.
+// The grid's levels and the MLP in a block's shared memory.
 struct FieldShared {
   FieldLevel* levels;
   float* bias;      // layer k at k * W
   __half* weights;  // [out, in + 8], layer after layer
-  int low;          // from a weight to what rounding it to half left, if that is kept
+  int low;          // offset from a weight to the rest that rounding it to half left, if that is kept
 };
 
 template <int W, int KT, bool kSplit>
@@ -102,9 +103,9 @@ __device__ __forceinline__ FieldShared load_net(const FieldArgs& p, unsigned cha
 
 #if DFAST_TENSOR_CORES
 
-// Products of S batches of 16 samples (values and tangents, or adjoints of both orders) with one weight matrix:
-// a W^T for kTrans = false, a W for true. begin(s, tile, c) sets the sums of 8 columns, end(s, tile, c) takes them, all
-// batches of a tile one after the other.
+// Multiplies S batches of 16 samples (values and tangents, or adjoints of both orders) by one weight matrix: a W^T for
+// kTrans = false, a W for true. begin(s, tile, c) initialises the sums of 8 columns, end(s, tile, c) consumes them. The
+// batches of a tile follow one another.
 template <bool kTrans, int S, int K, int N, class Begin, class End>
 __device__ __forceinline__ void multiply(const std::uint32_t (&a)[S][K][4], const __half* weights, int stride,
                                          const Begin& begin, const End& end) {
@@ -134,8 +135,8 @@ __device__ __forceinline__ void multiply(const std::uint32_t (&a)[S][K][4], cons
   }
 }
 
-// The same with 22 bits of each factor, high and low halves: (a + a') (w + w') without a' w'. A single product of
-// halves puts the wrong sign on one unit in a thousand, and each of those changes the normal by a step.
+// Multiplies with 22 bits of each factor, in high and low halves: (a + a') (w + w') without a' w'. A single product of
+// halves gives one unit in a thousand the wrong sign, and each of those changes the normal by a step.
 template <int K, int N, class Begin, class End>
 __device__ __forceinline__ void multiply_split(const std::uint32_t (&high)[K][4], const std::uint32_t (&low)[K][4],
                                                const __half* weights, int to_low, int stride, const Begin& begin,
@@ -166,14 +167,14 @@ __device__ __forceinline__ void start_at_bias(const float* bias, int tile, float
   c[0] = c[2] = b.x, c[1] = c[3] = b.y;
 }
 
-// C tile `tile` as its part of the next product's A.
+// Packs C tile `tile` as a part of the next product's A fragment.
 template <int K>
 __device__ __forceinline__ void put(std::uint32_t (&a)[K][4], int tile, const float (&c)[4]) {
   a[tile / 2][(tile & 1) * 2] = pack_half(c[0], c[1]);
   a[tile / 2][(tile & 1) * 2 + 1] = pack_half(c[2], c[3]);
 }
 
-// Rounds two numbers to half, and what that left.
+// Rounds two numbers to half (high), and the rests of the rounding (low).
 __device__ __forceinline__ void split(float x, float y, std::uint32_t& high, std::uint32_t& low) {
   high = pack_half(x, y);
   const float2 rounded = unpack_half(high);
@@ -188,9 +189,9 @@ __device__ __forceinline__ void put_split(std::uint32_t (&high)[K][4], std::uint
   split(c[2], c[3], high[k][i + 1], low[k][i + 1]);
 }
 
-// Which units are active: 4 bits a C tile. NaN counts as inactive but stays NaN in the value.
+// Which units are active, 4 bits per C tile. NaN counts as inactive but stays NaN in the value.
 struct Masks {
-  std::uint32_t* bits;  // of this lane: [layer, word] with a stride of 32
+  std::uint32_t* bits;  // the lane's words, [layer, word] with a stride of 32
   int words;
   __device__ __forceinline__ std::uint32_t& word(int layer, int tile) const {
     return bits[(layer * words + tile / 8) * 32];
@@ -212,7 +213,7 @@ __device__ __forceinline__ void mask(float (&c)[4], std::uint32_t bits) {
   for (int i = 0; i < 4; ++i) c[i] = bits >> i & 1u ? c[i] : 0.0f;
 }
 
-// The last layer: four outputs, columns 2p and 2p + 1 of lanes p = 0, 1.
+// Adds the last layer's product: four outputs, columns 2p and 2p + 1 of lanes p = 0, 1. `bias` is null to continue.
 template <int W, int KT>
 __device__ __forceinline__ void outputs(const std::uint32_t (&h)[W / 16][4], const __half* weights, const float* bias,
                                         float (&c)[4]) {
@@ -227,7 +228,7 @@ __device__ __forceinline__ void outputs(const std::uint32_t (&h)[W / 16][4], con
   }
 }
 
-// a_H = W_{H+1}[0] * m_H for both rows of the lane.
+// Computes a_H = W_{H+1}[0] * m_H for both rows of the lane.
 template <int W, int KT>
 __device__ __forceinline__ void first_adjoint(const FieldShared& shared, int layers, const Masks& masks,
                                               std::uint32_t (&a)[W / 16][4]) {
@@ -244,7 +245,7 @@ __device__ __forceinline__ void first_adjoint(const FieldShared& shared, int lay
 
 #endif
 
-// World [-1, 1] to the grid's [0, 1]; NaN stays NaN.
+// Maps world [-1, 1] to the grid's [0, 1]. NaN stays NaN.
 __device__ __forceinline__ float unit_of(float x) {
   const float above = x < -1.0f ? -1.0f : x;
   return ((above > 1.0f ? 1.0f : above) + 1.0f) * 0.5f;
@@ -254,7 +255,7 @@ __device__ __forceinline__ float unit_of(float x) {
 struct FieldPoints {
   std::int64_t index[2];
   bool valid[2];
-  bool any;          // of the tile's samples is there
+  bool any;          // whether the tile has any sample
   float x[2][3];     // world
   float unit[2][3];  // in [0, 1]
 
@@ -273,12 +274,12 @@ struct FieldPoints {
   }
 };
 
-// What the forward pass leaves of 16 samples, [words, lane]: which units are active, and, where it saves another
-// gather, what was gathered. Without gradient that is the first layer's A fragments; with it, if there is room, for
-// each of the lane's levels and two samples the encoding and its Jacobian along the axes.
+// What the forward pass saves of 16 samples, [words, lane] (see field_saved_words): which units are active, and the
+// encoding, which saves another gather. Without gradient these are the first layer's A fragments. With gradient, if
+// keeps_jacobian is set, they are the encoding and its Jacobian for each of the lane's levels and two samples.
 template <int W, int KT>
 struct Saved {
-  std::uint32_t* first;  // of the tile, in all lanes
+  std::uint32_t* first;  // the tile's first word, in all lanes
   int words;
   std::uint32_t* masks;   // [layer, word]
   std::uint32_t* inputs;  // [KT, 4], without gradient

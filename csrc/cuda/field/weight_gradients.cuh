@@ -1,13 +1,13 @@
-// Weight gradients of the fused field: a block's warps share dW_k = left^T right over the block's samples. Each warp
-// owns some tiles and keeps them in registers until the last sample; then blocks write their parts, which are added in
-// order.
+// Weight gradients of the fused field. A block's warps share dW_k = left^T right over the block's samples: each warp
+// owns some tiles of the matrix and keeps them in registers until the last sample. Then blocks write their parts, which
+// are added in a fixed order.
 #pragma once
 
 #include "cuda/field/mlp.cuh"
 
 namespace dfast::cuda {
 
-// How a block's warps share the weight gradient [W, in]: kRows x kColumns warps, each some tiles of 16 x 8.
+// How a block's warps share the weight gradient [W, in]: kRows x kColumns warps, each with some tiles of 16 x 8.
 template <int W>
 struct Split {
   static constexpr int kWarps = W == 128 ? 8 : 4;
@@ -20,12 +20,12 @@ struct Split {
 template <int W, int IN>
 struct Sums {
   float weight[Split<W>::kRowTiles][Split<W>::column_tiles(IN)][4] = {};
-  float bias[4] = {};  // of row tile `column warp`
+  float bias[4] = {};  // bias gradient of the row tile with the number of the warp's column
 };
 
 #if DFAST_TENSOR_CORES
 
-// Stores an A fragment's tiles as rows of shared memory, each of the lane's rows times its factor.
+// Stores the tiles of an A fragment as rows of shared memory.
 template <int K>
 __device__ __forceinline__ void store_rows(const std::uint32_t (&a)[K][4], __half* rows, int stride) {
   const int lane = threadIdx.x & 31;
@@ -42,6 +42,7 @@ __device__ __forceinline__ std::uint32_t times(std::uint32_t pair, __half2 facto
   return *reinterpret_cast<const std::uint32_t*>(&value);
 }
 
+// Stores the tiles of an A fragment, each of the lane's rows times its factor.
 template <int K>
 __device__ __forceinline__ void store_scaled(const std::uint32_t (&a)[K][4], const float (&factor)[2], __half* rows,
                                              int stride) {
@@ -55,8 +56,8 @@ __device__ __forceinline__ void store_scaled(const std::uint32_t (&a)[K][4], con
   store_rows(scaled, rows, stride);
 }
 
-// sums += left^T right over `rows` samples; left [rows, W], right [rows, IN]. The first of the two products of a layer
-// also sums left's columns: the bias.
+// Adds left^T right over `rows` samples to the sums; left [rows, W], right [rows, IN]. With kBias, it also sums the
+// columns of left for the bias.
 template <int W, int IN, bool kBias>
 __device__ __forceinline__ void outer(Sums<W, IN>& sums, const __half* left, int left_stride, const __half* right,
                                       int right_stride, int rows) {
@@ -68,7 +69,7 @@ __device__ __forceinline__ void outer(Sums<W, IN>& sums, const __half* left, int
       left + ((lane & 7) + (lane >> 4) * 8) * left_stride + 16 * S::kRowTiles * row_warp + ((lane >> 3) & 1) * 8;
   const __half* b_row = right + ((lane & 7) + ((lane >> 3) & 1) * 8) * right_stride + 8 * kTiles * column_warp;
   const std::uint32_t ones = lane < 4 ? 0x3c003c00u : 0u;  // B with ones in column 0
-  if (kTiles * column_warp >= IN / 8) return;              // more warps than tiles
+  if (kTiles * column_warp >= IN / 8) return;              // there are more warps than tiles
 #pragma unroll 1
   for (int s = 0; s < rows; s += 16) {
     std::uint32_t a[S::kRowTiles][4];
@@ -145,7 +146,7 @@ __device__ __forceinline__ void write_sums(const Sums<W, IN>& sums, const FieldL
 
 constexpr int kSumColumns = 32, kSumRows = 8;
 
-// sum[P] += the blocks' parts, in their order.
+// Adds the blocks' parts to sum [P] in the order of the blocks.
 static __global__ void __launch_bounds__(kSumColumns* kSumRows)
     add_parts_kernel(const float* __restrict__ partial, int blocks, int parameters, float* __restrict__ sum) {
   __shared__ float rows[kSumRows][kSumColumns];

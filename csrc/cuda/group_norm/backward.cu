@@ -1,5 +1,6 @@
-// The backward pass of group normalisation to x: one kernel sums dn and dn n over splits of rows, a second applies.
-// Bound by memory: x and dy are read twice, the second time from the L2 cache where that is large enough.
+// The backward pass of group normalisation to x: one kernel sums dn and dn n over splits of rows, a second one applies.
+// Both are bound by memory traffic: x and dy are read twice, the second time from the L2 cache where that is large
+// enough.
 #include "cuda/group_norm/moments.cuh"
 
 namespace dfast::cuda {
@@ -8,19 +9,19 @@ namespace {
 
 using namespace norm;
 
-// Sums of dn and of dn n.
+// The sums of dn (plain) and of dn n (projected).
 template <class T>
 struct Sums {
   T plain, projected;
 };
 
-// A number of x and of dy.
+// The vectors of x and dy at one place.
 template <class S, int W>
 struct Both {
   Vector<S, W> x, dy;
 };
 
-// This thread's channels, see Channel.
+// The maps of this thread's channels, see Channel.
 template <class S, int W>
 struct Normalized {
   using T = typename Arithmetic<S>::type;
@@ -39,14 +40,14 @@ struct Normalized {
     }
   }
 
-  // dn and n of channel j.
+  // Returns dn and writes n of channel j.
   template <class Kind>
   __device__ __forceinline__ T gradient(Kind kind, int j, S x, S dy, T& n) const {
     return normalized_gradient(Channel<T>{shift[j], rstd[j], gain[j], offset[j]}, kind, widen<T>(x), widen<T>(dy), n);
   }
 };
 
-// Grid [splits, tiles, B]: sums of a split's groups to parts [B, splits, groups].
+// Reduces. Grid [splits, tiles, B]; writes the sums of a split's groups to parts [B, splits, groups].
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     sums_kernel(GroupNormParams<S> p, Tile tile, int each, const typename Arithmetic<S>::type* stats, const S* dy,
@@ -99,7 +100,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// Grid [splits, tiles, B], the last splits first: the cache still holds them.
+// Applies. Grid [splits, tiles, B], the last splits first, because the cache still holds them.
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     gradient_kernel(GroupNormParams<S> p, Tile tile, int each, const typename Arithmetic<S>::type* stats, const S* dy,

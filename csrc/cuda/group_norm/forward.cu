@@ -1,6 +1,8 @@
-// Group normalisation. Where a sample's tile of channels fits into the shared memory of a block, or of a cluster of up
-// to eight, one kernel reads x once; else one kernel reduces splits of rows and a second applies, which finds what the
-// first read in the L2 cache where that is large enough. Both are bound by memory. See group_norm.cuh.
+// The forward pass of group normalisation.
+//
+// Where a sample's tile of channels fits into the shared memory of a block, or of a cluster of up to eight, one kernel
+// reads x once. Otherwise one kernel reduces splits of rows and a second one applies, which finds x in the L2 cache
+// where that is large enough. All kernels are bound by memory traffic.
 #include "cuda/group_norm/moments.cuh"
 
 #include <cooperative_groups.h>
@@ -20,11 +22,12 @@ __device__ __forceinline__ void put(const GroupNormParams<S>& p, int64_t b, int6
   out[1] = s.rstd;
 }
 
-// What follows `bytes` of rows begins at a multiple of 16.
+// Returns the size of the rows in shared memory, rounded up such that the next array is aligned to 16 bytes.
 __host__ __device__ constexpr std::size_t slab_bytes(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 
-// Grid [ranks, tiles, B], a cluster the blocks of one tile of one sample; each holds `each` rows. Shared memory: its
-// rows, the scratch for moments, then its groups' and the tile's.
+// Normalises in one kernel. Grid [ranks, tiles, B]; the blocks of one tile of one sample form a cluster, and each holds
+// `each` rows. Shared memory holds the block's rows, the scratch for moments, the moments of the block's groups and the
+// statistics of the tile's groups.
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, 2)
     group_norm_fused_kernel(GroupNormParams<S> p, Tile tile, int each, S* y, typename Arithmetic<S>::type* stats) {
@@ -33,7 +36,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   extern __shared__ __align__(16) unsigned char shared[];
   V* slab = reinterpret_cast<V*>(shared);
   T* scratch = reinterpret_cast<T*>(shared + slab_bytes(static_cast<std::size_t>(each) * tile.vectors * sizeof(V)));
-  auto* of_tile = reinterpret_cast<Stats<T>*>(scratch);  // once the scratch is free
+  auto* of_tile = reinterpret_cast<Stats<T>*>(scratch);  // reuses the scratch
   auto* own = reinterpret_cast<Moments<T>*>(scratch + (2 * tile.lanes + 2) * tile.channels);
 
   const int64_t b = blockIdx.z, begin = static_cast<int64_t>(blockIdx.x) * each;
@@ -44,10 +47,12 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int64_t base = (b * p.rows + begin) * p.channels + c;
   const T of_group = T(tile.channels / tile.groups), numbers = T(p.rows) * of_group;
   const Channels<S, W> channels(p, b, c);
+
+  // ---- Copy the rows to shared memory and compute the moments of this block.
   if (rows > 0) {
     const S* x = p.x + base;
     const int lane = threadIdx.x / tile.vectors;
-    for (int row = lane; row < rows && lane < tile.lanes; row += tile.lanes) {  // all under way at once
+    for (int row = lane; row < rows && lane < tile.lanes; row += tile.lanes) {  // all loads are in flight at once
       V* to = slab + row * tile.vectors + vector;
       if constexpr (sizeof(V) == 16) {
         __pipeline_memcpy_async(to, x + row * p.channels, sizeof(V));
@@ -57,11 +62,13 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     __pipeline_commit();
     const auto origin = origin_of<S, W>(x, p.channels, rows);
-    __pipeline_wait_prior(0);  // a thread reads what it brought itself
+    __pipeline_wait_prior(0);  // a thread reads only rows that it copied
     tile_moments<S, W>(
         tile, channels, origin, rows, scratch, [&](int row) { return slab[row * tile.vectors + vector]; },
         [&](int g, Moments<T> m) { own[g] = m; });
   }
+
+  // ---- Merge the moments of the cluster's blocks, or take those of the only block.
 #if __CUDA_ARCH__ >= 900
   if (gridDim.x > 1) {
     const auto cluster = cooperative_groups::this_cluster();
@@ -76,7 +83,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         if (blockIdx.x == 0) put(p, b, blockIdx.y * tile.groups + g, of_tile[g], stats);
       }
     }
-    cluster.sync();  // nobody leaves while others read
+    cluster.sync();  // no block exits while others read its memory
   } else
 #endif
   {
@@ -87,11 +94,13 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     __syncthreads();
   }
+
+  // ---- Apply to the rows in shared memory.
   apply_rows<S, W>(tile, channels, p.activation, of_tile, p.channels, rows, y + base,
                    [&](int row) { return slab[row * tile.vectors + vector]; });
 }
 
-// Grid [splits, tiles, B]: moments of a split's groups to parts [B, splits, groups].
+// Reduces. Grid [splits, tiles, B]; writes the moments of a split's groups to parts [B, splits, groups].
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     moments_kernel(GroupNormParams<S> p, Tile tile, int each, Moments<typename Arithmetic<S>::type>* parts) {
@@ -107,7 +116,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
       [&](int row) { return Channels<S, W>::read(x + row * p.channels); }, [&](int g, Moments<T> m) { out[g] = m; });
 }
 
-// Grid [splits, tiles, B], the last splits first: the cache still holds them.
+// Applies. Grid [splits, tiles, B], the last splits first, because the cache still holds them.
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     apply_kernel(GroupNormParams<S> p, Tile tile, int each, const Moments<typename Arithmetic<S>::type>* parts, S* y,
@@ -136,24 +145,25 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
                    [&](int row) { return Channels<S, W>::read(x + row * p.channels); });
 }
 
-// Blocks of a cluster, and the shared memory of each, of group_norm_fused_kernel; no ranks if the tile does not fit.
+// The launch shape of group_norm_fused_kernel.
 struct FusedShape {
-  int ranks, each;
-  std::size_t bytes;
+  int ranks;          // blocks of a cluster; 0 if the tile does not fit
+  int each;           // rows of a block
+  std::size_t bytes;  // shared memory of a block
 };
 
 template <class S, int W>
 FusedShape fused_shape_of(const GroupNormParams<S>& p, const Tile& tile, const Device& device) {
   using T = typename Arithmetic<S>::type;
-  constexpr std::size_t kHalf = 112 << 10;  // two blocks then share a multiprocessor
+  constexpr std::size_t kHalf = 112 << 10;  // such that two blocks share a multiprocessor
   const std::size_t fixed = sizeof(T) * (moments_scratch(tile) + tile.channels) + sizeof(Moments<T>) * tile.groups;
-  const std::size_t most = static_cast<std::size_t>(device.shared) - 1024;
+  const std::size_t max_bytes = static_cast<std::size_t>(device.shared) - 1024;
   for (int ranks = 1; ranks <= (device.clusters ? 8 : 1); ranks *= 2) {
     const int64_t each = (p.rows + ranks - 1) / ranks;
     const std::size_t bytes = fixed + slab_bytes(each * tile.vectors * sizeof(Vector<S, W>));
     const bool full = p.batch * tile.tiles * ranks * 2 > device.processors || each <= 8 * tile.lanes;
     const bool last = ranks == 8 || !device.clusters;
-    if (bytes <= (last ? most : kHalf) && (full || last)) return {ranks, static_cast<int>(each), bytes};
+    if (bytes <= (last ? max_bytes : kHalf) && (full || last)) return {ranks, static_cast<int>(each), bytes};
   }
   return {0, 0, 0};
 }
@@ -189,7 +199,7 @@ void run(const Launch& launch, const GroupNormForwardParams<S>& params) {
   Device device = device_of(launch.device);
   cudaFuncAttributes built{};
   check(cudaFuncGetAttributes(&built, &group_norm_fused_kernel<S, W>), "group_norm");
-  device.clusters = device.clusters && built.ptxVersion >= 90;  // code for older devices cannot form clusters
+  device.clusters = device.clusters && built.ptxVersion >= 90;  // code built for older devices cannot form clusters
   if (run_fused<S, W>(launch, params, device)) return;
   const Tile tile = make_tile(p.channels, p.groups, W, sizeof(S), 128);
   const int splits = splits_of(p.batch, p.rows, p.channels / p.groups, sizeof(S), tile, device.processors);
