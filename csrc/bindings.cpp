@@ -30,7 +30,14 @@ using namespace dfast;
 
 namespace {
 
-// ---- From Python values to fields: load() returns false where the type does not fit, kExpected says what would. -----
+// ---- From Python values to fields: load() returns whether the value fits, kExpected says what would. ---------------
+
+// Returns whether the last conversion succeeded, and clears its error.
+bool no_error() {
+  if (!PyErr_Occurred()) return true;
+  PyErr_Clear();
+  return false;
+}
 
 template <class F, class = void>
 struct Loader {  // a class known to Python, such as HashGrid
@@ -50,7 +57,7 @@ struct Loader<P*> {
     if (value == Py_None) return field = nullptr, true;
     if (!PyLong_Check(value)) return false;
     field = static_cast<P*>(PyLong_AsVoidPtr(value));
-    return true;
+    return field || no_error();
   }
 };
 
@@ -80,8 +87,9 @@ struct Loader<R, std::enable_if_t<std::is_floating_point_v<R>>> {
   static constexpr const char* kExpected = "a number";
   static bool load(PyObject* value, R& field) {
     if (!PyFloat_Check(value) && !PyLong_Check(value)) return false;
-    field = static_cast<R>(PyFloat_AsDouble(value));
-    return true;
+    const double number = PyFloat_AsDouble(value);
+    field = static_cast<R>(number);
+    return number != -1.0 || no_error();
   }
 };
 

@@ -66,6 +66,8 @@ def test_misspelt_field() -> None:
         ({"rows": None}, "takes an int in range for its field 'rows', got NoneType"),
         ({"factor": "half"}, "takes a number for its field 'factor', got str"),
         ({"a": 0.5}, r"takes an address \(int\) or None for its field 'a', got float"),
+        ({"a": 2**70}, r"takes an address \(int\) or None for its field 'a', got int"),
+        ({"factor": 10**400}, "takes a number for its field 'factor', got int"),
         ({"a": [1]}, r"takes an address \(int\) or None for its field 'a', got list"),
     ],
 )
