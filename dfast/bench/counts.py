@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dfast.ops.hashgrid import GridSpec
+from dfast.ops.grid_spec import GridSpec
 
 FLOAT, HALF = 4, 2
 ADAM_BYTES = 8 * FLOAT + HALF

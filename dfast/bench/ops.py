@@ -14,7 +14,7 @@ from dfast.bench import counts, scenes
 from dfast.bench.case import REFERENCE, Case, Sizes, Work, count_name, dfast_cases, plain_cases
 from dfast.bench.plain import PlainField, encode
 from dfast.nn.field import Field
-from dfast.ops import hashgrid
+from dfast.ops import grid_spec, hashgrid
 from dfast.ops.composite import composite
 from dfast.ops.march import Samples, march
 from dfast.ops.shade_composite import shade_composite
@@ -68,16 +68,16 @@ def grid(what: str, count: int, layout: str, device: torch.device) -> Work:
     """
     x, table = scenes.points(count, device, layout), _table(device)
     storage = table.half() if device.type == "cuda" else None
-    spec, a = hashgrid._pack(scenes.GRID), scenes.normal(device, count, scenes.GRID.outputs)
+    spec, a = grid_spec.pack(scenes.GRID), scenes.normal(device, count, scenes.GRID.outputs)
 
     @torch.no_grad()
     def run() -> object:
         if what == "forward":
-            return hashgrid._encode(x, table, spec, None, storage)
-        d_table = hashgrid._scatter(x, a, None, None, spec, None)
+            return hashgrid.encode(x, table, spec, None, storage)
+        d_table = hashgrid.scatter(x, a, None, None, spec, None)
         if what == "backward":
             return d_table
-        return d_table, hashgrid._encode_grad(x, table, a, spec, None, storage)
+        return d_table, hashgrid.encode_grad(x, table, a, spec, None, storage)
 
     return Work(run, _grid_cost(what, count), {"points": count})
 
@@ -99,13 +99,13 @@ def plain_grid(what: str, count: int, layout: str, device: torch.device, *, gath
 def marching(size: int, device: torch.device, *, plain: bool = False) -> Work:
     """Workload B. dfast has a fixed number of slots, as in training on a GPU."""
     v, bits = scenes.view(size, device), scenes.occupancy(device).bits
-    total = int(scenes.samples(size, device).total)
+    total = int(scenes.samples(size, device).num_samples)
     op = reference.march if plain else march
 
     def run() -> Samples:
         return op(
             v.origins, v.directions, bits, resolution=scenes.CELLS, radius=1.0,
-            step=scenes.STEP, jitter=v.jitter, capacity=total,
+            step_size=scenes.STEP, jitter=v.jitter, max_samples=total,
         )  # fmt: skip
 
     cost = counts.march(size * size, total, scenes.CELLS)
@@ -122,7 +122,7 @@ def compositing(size: int, device: torch.device, *, plain: bool = False) -> Work
     op = reference.composite if plain else composite
 
     def run() -> object:
-        color, _, opacity, _ = op(tau, s.dt, rgb, s.t, s.offsets, early_stop=scenes.EARLY_STOP)
+        color, _, opacity, _ = op(tau, s.dt, rgb, s.t, s.offsets, early_stop_eps=scenes.EARLY_STOP)
         return torch.autograd.grad((color, opacity), (tau, rgb), gradients)
 
     return Work(run, counts.composite(rays, total), {"rays": rays, "samples": total})
@@ -143,7 +143,7 @@ def lit_compositing(size: int, device: torch.device) -> Work:
     def run() -> object:
         seen = shade_composite(
             tau, albedo, gradient, s, v.directions, None, *lights, background=white,
-            early_stop=scenes.EARLY_STOP,
+            early_stop_eps=scenes.EARLY_STOP,
         )  # fmt: skip
         return torch.autograd.grad(seen.color, (tau, albedo, gradient), d_color)
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from dfast.config import FieldConfig, GridConfig, MarchConfig
-from dfast.nn.occupancy import OccupancyGrid, pack_bits
-from dfast.ops.hashgrid import GridSpec
+from dfast.nn.occupancy import OccupancyGrid
+from dfast.ops.bitfield import pack_bits
+from dfast.ops.grid_spec import GridSpec
 from dfast.ops.march import Samples, march
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import Lighting, fixed_lighting
@@ -119,8 +120,8 @@ def samples(size: int, device: torch.device, capacity: int | None = None) -> Sam
     v = view(size, device)
     bits = occupancy(device).bits
     return march(
-        v.origins, v.directions, bits, resolution=CELLS, radius=1.0, step=STEP, jitter=v.jitter,
-        capacity=capacity,
+        v.origins, v.directions, bits, resolution=CELLS, radius=1.0, step_size=STEP,
+        jitter=v.jitter, max_samples=capacity,
     )  # fmt: skip
 
 

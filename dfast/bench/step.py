@@ -89,7 +89,7 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
     rays = RayBatch(v.origins, v.directions, jitter=v.jitter)
     optimizer, lighting = _optimizer(field), scenes.light(SHADING_MODES[look], device)
     parameters, factor = list(optimizer.parameters.values()), torch.ones(1, device=device)
-    total = int(scenes.samples(size, device).total)
+    total = int(scenes.samples(size, device).num_samples)
     capacity = _slots(total, device)
     normals: Literal["shading", "none"] = "shading" if lighting.lit else "none"
     options = RenderOptions(scenes.MARCH, normals=normals, max_samples=capacity)
@@ -123,19 +123,19 @@ def plain_step(look: str, size: int, device: torch.device, *, gathered: bool) ->
     optimizer = torch.optim.Adam(parameters, lr=RATE, betas=BETAS, eps=EPS)
     gradient = scenes.normal(device, size * size, 3)
     lights = (shading.light_position, shading.ambient, shading.diffuse, shading.textureless)
-    total = int(scenes.samples(size, device).total)
+    total = int(scenes.samples(size, device).num_samples)
 
     def run() -> tuple[Tensor, ...]:
         with stage("render"):
             s = reference.march(
                 v.origins, v.directions, bits, resolution=scenes.CELLS, radius=1.0,
-                step=scenes.STEP, jitter=v.jitter,
+                step_size=scenes.STEP, jitter=v.jitter,
             )  # fmt: skip
             tau, color, normal = field(s.x, want_gradient=lit)
             if normal is not None:
                 color, _ = reference.shade(normal, color, s.x, *lights, torch.zeros_like(s.ray))
             out, _, opacity, _ = reference.composite(
-                tau, s.dt, color, s.t, s.offsets, early_stop=scenes.EARLY_STOP
+                tau, s.dt, color, s.t, s.offsets, early_stop_eps=scenes.EARLY_STOP
             )
             image = out + (1.0 - opacity)[:, None]
         with stage("backward"):

@@ -18,7 +18,7 @@ from dfast.bench.suite import LETTERS, cases, parse_letters
 from dfast.cli.main import main
 from dfast.errors import ConfigError
 from dfast.nn.field import Field
-from dfast.ops.hashgrid import GridSpec
+from dfast.ops.grid_spec import GridSpec
 from dfast.scene.scene import build_field
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_marching_keeps_the_samples_of_the_workload() -> None:
     """110 308 samples on 711 rays are the published counts; a sample on a cell's face may fall
     either way in float32."""
     samples = scenes.samples(64, CPU)
-    assert abs(int(samples.total) - 110_308) <= 5
+    assert abs(int(samples.num_samples) - 110_308) <= 5
     assert int((samples.offsets.diff() > 0).sum()) == 711
 
 
