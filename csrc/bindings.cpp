@@ -30,7 +30,7 @@ using namespace dfast;
 
 namespace {
 
-// ---- From Python values to fields: load() returns whether the value fits, kExpected says what would. ---------------
+// ---- From Python values to fields: load() returns whether the value fits, kExpected says what would.
 
 // Returns whether the last conversion succeeded, and clears its error.
 bool no_error() {
@@ -106,7 +106,7 @@ struct Loader<std::vector<E>> {
   }
 };
 
-// ---- Parameter structs (see DFAST_FIELDS in ops/launcher.h) ---------------------------------------------------------
+// ---- Parameter structs (see DFAST_FIELDS in ops/launcher.h)
 
 template <class P, class = void>
 struct IsDescribed : std::false_type {};
@@ -209,7 +209,7 @@ void bind(py::module_& m, const char* op, const char* suffix, void (*launcher)(L
         });
 }
 
-// ---- The module -----------------------------------------------------------------------------------------------------
+// ---- The module
 
 bool cpu_supported() {
 #if (defined(__x86_64__) || defined(_M_X64)) && defined(__GNUC__)

@@ -24,6 +24,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
                                                                    : 4) backward_kernel(const FieldArgs p, int rows) {
 #if DFAST_TENSOR_CORES
   using Shape = FieldShape<W, KT>;
+  constexpr int kOrders = kSecondOrder ? 2 : 1;
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ unsigned largest[2];  // magnitude of obar in the tile; consecutive tiles alternate
   const int layers = p.net.layers, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -49,18 +50,28 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
   int parity = 0;
   for (std::int64_t tile = p.first / rows + blockIdx.x; tile < tiles; tile += gridDim.x, parity ^= 1) {
     const bool works = warp < working;
+    const int row0 = 16 * warp;  // this warp's first row in the block's arrays
     const FieldPoints points(p, n, tile * working + (works ? warp : 0));
     BackwardTile<W, KT, kSecondOrder> own;
 
-    // ---- Recompute, then the adjoints at the outputs.
-    // -----------------------------------------------------------------
+    // ---- Recompute values and tangents, then the adjoints at the outputs. Each warp works on its own samples, and
+    // stores the inputs of all products in shared memory.
     if (works) {
       const Saved<W, KT> saved(p, tile * working + warp, kSecondOrder);
       if (points.any) {
         for (int i = 0; i < layers * Shape::kMaskWords; ++i) block.masks.bits[32 * i] = saved.masks[32 * i];
       }
       prefetch_tile<W, KT, kSecondOrder>(p, n, (tile + gridDim.x) * working + warp);
-      recompute(p, block, points, saved, own);
+      std::uint32_t e[kOrders][KT][4] = {};
+      float tangent[kSecondOrder ? 2 * KT : 1][2][2];
+      read_inputs(p, block, points, saved, own, e[0], tangent);
+      if constexpr (kSecondOrder) {
+        scale_tangents(own, tangent, e[kOrders - 1]);
+        store_rows(e[kOrders - 1], samples.input(kOrders - 1) + row0 * Shape::kInStride, Shape::kInStride);
+      }
+      store_rows(e[0], samples.input(0) + row0 * Shape::kInStride, Shape::kInStride);
+      hidden_layers(block, e, own);
+
       float o[4];
       outputs<W, KT>(own.h[0], block.shared.weights + Shape::last(layers), block.shared.bias + layers * W, o);
       output_adjoints(p, block, points, o, own);
@@ -70,8 +81,8 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     }
     __syncthreads();
 
-    // ---- The block's common scale.
-    // ------------------------------------------------------------------------------------
+    // ---- Find the block's common scale. The largest sample so far decides it; a larger one rescales all sums. A tile
+    // without any gradient ends here.
     const unsigned largest_of_tile = largest[parity];
     if (threadIdx.x == 0) largest[parity ^ 1] = 0;  // read again only after the next barrier
     if (largest_of_tile == 0) {                     // the whole tile has no gradient
@@ -95,8 +106,7 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
       }
     }
 
-    // ---- The output layer.
-    // --------------------------------------------------------------------------------------------
+    // ---- Output layer: each warp adds its samples' part of dW_{H+1}, and pulls the adjoints back to h_H.
     float to_common[2] = {}, tangent_to_common[2] = {};  // factors on d, and on a to make up for hdot's scale
     if (works) {
 #pragma unroll
@@ -105,11 +115,28 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
         if (own.tangent_size[r]) tangent_to_common[r] = common / own.tangent_scale[r];
       }
       last_layer_gradient(block, own, common, tangent_to_common, last_sums);
-      start_adjoints(block, own);
+      if constexpr (kSecondOrder) first_adjoint<W, KT>(block.shared, layers, block.masks, own.h[kOrders - 1]);
+      // d_H = (obar W_{H+1}) * m_H, each sample at its own scale. (As a function, this loop costs instructions.)
+      const std::uint32_t a0 = pack_half(own.obar[0] * own.row_scale[0], own.obar[1] * own.row_scale[0]);
+      const std::uint32_t a1 = pack_half(own.obar[2] * own.row_scale[1], own.obar[3] * own.row_scale[1]);
+      const __half* from =
+          block.shared.weights + Shape::last(layers) + (lane & 7) * Shape::kStride + ((lane >> 3) & 1) * 8;
+#pragma unroll
+      for (int t = 0; t < W / 8; t += 2) {
+        std::uint32_t b[2];
+        load_matrices<true>(b, from + 8 * t);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float c[4] = {};
+          multiply_add(c, a0, a1, b[i]);
+          mask(c, block.masks.word(layers - 1, t + i) >> (4 * ((t + i) % 8)));
+          put(own.h[0], t + i, c);
+        }
+      }
     }
 
-    // ---- The hidden layers, the last one first.
-    // -----------------------------------------------------------------------
+    // ---- Hidden layers, the last one first. The warps store their adjoints, form dW_k together, and each pulls its
+    // own adjoints back through W_k.
 #pragma unroll 1
     for (int layer = layers - 1; layer > 0; --layer) {
       if (works) store_adjoints(block, own, to_common, tangent_to_common);
@@ -129,12 +156,12 @@ __global__ void __launch_bounds__(32 * Split<W>::kWarps, W == 128  ? 1
     __syncthreads();
     add_weight_gradient<Shape::kIn>(first_sums, samples, samples.input(0), samples.input(1), Shape::kInStride);
 
-    // ---- The encoded inputs.
-    // ------------------------------------------------------------------------------------------
+    // ---- Encoded inputs: write d_0 and a_0 for the scatter.
     if (works && points.any) write_input_adjoints(p, block, own, 16 * (tile * working + warp) - p.first);
     __syncthreads();
   }
 
+  // ---- Write the block's part of d_mlp in true units.
   const float unit = common == 0.0f ? 0.0f : 1.0f / common;
   const int inputs = 2 * p.net.grid.levels;
   float* out = p.partial + static_cast<std::size_t>(blockIdx.x) * p.parameters;

@@ -39,15 +39,14 @@ __device__ __forceinline__ void pull_adjoints(const BackwardBlock<W, KT, kSecond
                                               BackwardTile<W, KT, kSecondOrder>& tile) {
   using Shape = FieldShape<W, KT>;
   constexpr int S = BackwardTile<W, KT, kSecondOrder>::kOrders;
-  std::uint32_t next[S][W / 16][4];
   multiply<true, S, W / 16, W / 8>(
       tile.h, block.shared.weights + Shape::middle(layer), Shape::kStride,
       [](int, int, float (&c)[4]) { start_at_zero(c); },
       [&](int s, int t, float (&c)[4]) {
         mask(c, block.masks.word(layer - 1, t) >> (4 * (t % 8)));
-        put(next[s], t, c);
+        put(tile.next[s], t, c);
       });
-  tile.advance(next);
+  tile.advance();
 }
 
 // Writes d_0, a_0 and the samples' scales for the scatter. `first` is the warp's first sample in this launch. The

@@ -84,31 +84,6 @@ __device__ __forceinline__ void last_layer_gradient(const BackwardBlock<W, KT, k
   }
 }
 
-// Replaces h_H by the adjoints d_H = (obar W_{H+1}) * m_H, each sample at its own scale, and a_H.
-template <int W, int KT, bool kSecondOrder>
-__device__ __forceinline__ void start_adjoints(const BackwardBlock<W, KT, kSecondOrder>& block,
-                                               BackwardTile<W, KT, kSecondOrder>& tile) {
-  using Shape = FieldShape<W, KT>;
-  constexpr int S = BackwardTile<W, KT, kSecondOrder>::kOrders;
-  const int layers = block.layers, lane = block.lane;
-  if constexpr (kSecondOrder) first_adjoint<W, KT>(block.shared, layers, block.masks, tile.h[S - 1]);
-  const std::uint32_t a0 = pack_half(tile.obar[0] * tile.row_scale[0], tile.obar[1] * tile.row_scale[0]);
-  const std::uint32_t a1 = pack_half(tile.obar[2] * tile.row_scale[1], tile.obar[3] * tile.row_scale[1]);
-  const __half* from = block.shared.weights + Shape::last(layers) + (lane & 7) * Shape::kStride + ((lane >> 3) & 1) * 8;
-#pragma unroll
-  for (int t = 0; t < W / 8; t += 2) {
-    std::uint32_t b[2];
-    load_matrices<true>(b, from + 8 * t);
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      float c[4] = {};
-      multiply_add(c, a0, a1, b[i]);
-      mask(c, block.masks.word(layers - 1, t + i) >> (4 * ((t + i) % 8)));
-      put(tile.h[0], t + i, c);
-    }
-  }
-}
-
 #endif
 
 }  // namespace dfast::cuda

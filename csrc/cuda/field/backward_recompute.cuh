@@ -111,24 +111,15 @@ __device__ __forceinline__ void scale_tangents(BackwardTile<W, KT, kSecondOrder>
 }
 
 // Multiplies values and tangents by all hidden layers and leaves h_H and hdot_H in `tile`. Values and tangents share
-// every weight that is read. The input of each product is stored for the weight gradients.
+// every weight that is read. The input of each product but the first is stored for the weight gradients.
 template <int W, int KT, bool kSecondOrder>
-__device__ __forceinline__ void recompute(const FieldArgs& p, const BackwardBlock<W, KT, kSecondOrder>& block,
-                                          const FieldPoints& points, const Saved<W, KT>& saved,
-                                          BackwardTile<W, KT, kSecondOrder>& tile) {
+__device__ __forceinline__ void hidden_layers(const BackwardBlock<W, KT, kSecondOrder>& block,
+                                              const std::uint32_t (&e)[kSecondOrder ? 2 : 1][KT][4],
+                                              BackwardTile<W, KT, kSecondOrder>& tile) {
   using Shape = FieldShape<W, KT>;
   constexpr int S = BackwardTile<W, KT, kSecondOrder>::kOrders;
   const FieldShared& shared = block.shared;
   const int row0 = 16 * block.warp;  // this warp's first row in the block's arrays
-  std::uint32_t e[S][KT][4] = {}, next[S][W / 16][4];
-  float tangent[kSecondOrder ? 2 * KT : 1][2][2];
-  read_inputs(p, block, points, saved, tile, e[0], tangent);
-  if constexpr (kSecondOrder) {
-    scale_tangents(tile, tangent, e[S - 1]);
-    store_rows(e[S - 1], block.samples.input(S - 1) + row0 * Shape::kInStride, Shape::kInStride);
-  }
-  store_rows(e[0], block.samples.input(0) + row0 * Shape::kInStride, Shape::kInStride);
-
   int layer = 0;
   const auto begin = [&](int s, int t, float (&c)[4]) {
     s == 0 ? start_at_bias(shared.bias + layer * W, t, c) : start_at_zero(c);
@@ -136,10 +127,10 @@ __device__ __forceinline__ void recompute(const FieldArgs& p, const BackwardBloc
   const auto end = [&](int s, int t, float (&c)[4]) {
     // The forward pass, which has more digits, decided which units are active.
     mask(c, block.masks.word(layer, t) >> (4 * (t % 8)));
-    put(next[s], t, c);
+    put(tile.next[s], t, c);
   };
   multiply<false, S, KT, W / 8>(e, shared.weights, Shape::kInStride, begin, end);
-  tile.advance(next);
+  tile.advance();
 #pragma unroll 1
   for (layer = 1; layer < block.layers; ++layer) {
 #pragma unroll
@@ -147,7 +138,7 @@ __device__ __forceinline__ void recompute(const FieldArgs& p, const BackwardBloc
       store_rows(tile.h[s], block.samples.hidden(layer, s) + row0 * Shape::kStride, Shape::kStride);
     }
     multiply<false, S, W / 16, W / 8>(tile.h, shared.weights + Shape::middle(layer), Shape::kStride, begin, end);
-    tile.advance(next);
+    tile.advance();
   }
 }
 

@@ -60,16 +60,17 @@ struct BackwardBlock {
 template <int W, int KT, bool kSecondOrder>
 struct BackwardTile {
   static constexpr int kOrders = kSecondOrder ? 2 : 1;
-  float u[2][3] = {};                     // 0.5 dL/dg: per unit of the grid's x
-  float tangent_scale[2] = {1.0f, 1.0f};  // power of two by which J u is scaled
-  unsigned size[2] = {};                  // magnitude of obar
-  unsigned tangent_size[2] = {};          // magnitude of J u
-  float obar[4] = {};                     // the lane's part of dL/do
-  float row_scale[2] = {1.0f, 1.0f};      // power of two by which d is scaled
-  std::uint32_t h[kOrders][W / 16][4];    // activations, later adjoints: an A fragment
+  float u[2][3] = {};                      // 0.5 dL/dg: per unit of the grid's x
+  float tangent_scale[2] = {1.0f, 1.0f};   // power of two by which J u is scaled
+  unsigned size[2] = {};                   // magnitude of obar
+  unsigned tangent_size[2] = {};           // magnitude of J u
+  float obar[4] = {};                      // the lane's part of dL/do
+  float row_scale[2] = {1.0f, 1.0f};       // power of two by which d is scaled
+  std::uint32_t h[kOrders][W / 16][4];     // activations, later adjoints: an A fragment
+  std::uint32_t next[kOrders][W / 16][4];  // the result of a product. (As a local of each phase it costs instructions.)
 
-  // Makes the products' results the input of the next layer.
-  __device__ __forceinline__ void advance(const std::uint32_t (&next)[kOrders][W / 16][4]) {
+  // Makes the result of a product the input of the next one.
+  __device__ __forceinline__ void advance() {
 #pragma unroll
     for (int s = 0; s < kOrders; ++s) {
 #pragma unroll

@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kThreads, W == 128 ? 1
       }
     }
 
-    // ---- Multiply through the layers, differentiate the first output, write. ----
+    // ---- Multiply through the layers, differentiate the first output, write.
     std::uint32_t h[1][W / 16][4], h_low[W / 16][4];
     hidden_layers<W, KT>(shared, layers, masks, e, e_low, h[0], h_low);
     if (p.saved) {
