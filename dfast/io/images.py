@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dfast._files import replacing
+from dfast._files import user_path
 from dfast._numbers import shown, whole
 from dfast.errors import ExportError
+from dfast.io.exporting import exporting
 
 Image = NDArray[np.uint8]
 """Display RGB in [0, 255], [H, W, 3]."""
@@ -137,12 +138,12 @@ def save_image(image: Image, path: str | Path) -> Path:
         The path.
 
     Raises:
-        ExportError: if the path has another ending.
+        ExportError: if the path has another ending or cannot be written.
     """
     from PIL import Image as Pillow
 
     path = check_image_path(path)
-    with replacing(path) as temporary:
+    with exporting(path) as temporary:
         Pillow.fromarray(image).save(temporary)
     return path
 
@@ -158,4 +159,4 @@ def check_image_path(path: str | Path) -> Path:
     """
     if not isinstance(path, str | Path) or Path(path).suffix.lower() not in IMAGE_FORMATS:
         raise ExportError(f"an image's path must end in .png, .jpg or .webp, got {shown(path)}")
-    return Path(path)
+    return user_path(path)

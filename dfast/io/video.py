@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dfast._files import replacing
+from dfast._files import user_path
 from dfast._numbers import real, shown, whole
 from dfast.errors import ExportError
+from dfast.io.exporting import exporting
 from dfast.io.images import Image, Renders
 
 VIDEO_FORMATS = (".gif", ".mp4")
@@ -45,7 +46,8 @@ def turntable(
         The path.
 
     Raises:
-        ExportError: if the path has another ending, if the number of frames or their rate cannot
+        ExportError: if the path has another ending or cannot be written, if the number of frames
+            or their rate cannot
             be, or if the format is mp4 and PyAV is not installed.
         ConfigError: if there is no such view or shading mode.
     """
@@ -66,7 +68,7 @@ def turntable(
         for k in range(count)
     ]
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
-    with replacing(path) as temporary:
+    with exporting(path) as temporary:
         write(images, temporary, rate)
     return path
 
@@ -82,7 +84,7 @@ def check_video_path(path: str | Path) -> Path:
     """
     if not isinstance(path, str | Path) or Path(path).suffix.lower() not in VIDEO_FORMATS:
         raise ExportError(f"a turntable's path must end in .gif or .mp4, got {shown(path)}")
-    return Path(path)
+    return user_path(path)
 
 
 def check_frames(frames: object) -> int:

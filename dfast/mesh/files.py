@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfast._files import replacing
+from dfast._files import user_path
 from dfast._numbers import shown
 from dfast.errors import ExportError
+from dfast.io.exporting import exporting
 from dfast.mesh.arrays import Floats, Indices
 from dfast.mesh.gltf import glb_bytes
 
@@ -36,11 +37,11 @@ def write_mesh(
         The path.
 
     Raises:
-        ExportError: if the path has another ending.
+        ExportError: if the path has another ending or cannot be written.
     """
     path = check_mesh_path(path)
     suffix = path.suffix.lower()
-    with replacing(path) as temporary:
+    with exporting(path) as temporary:
         if suffix == ".glb":
             temporary.write_bytes(glb_bytes(vertices, normals, colors, faces))
         else:
@@ -59,7 +60,7 @@ def check_mesh_path(path: str | Path) -> Path:
     """
     if not isinstance(path, str | Path) or Path(path).suffix.lower() not in FORMATS:
         raise ExportError(f"path must end in one of {', '.join(FORMATS)}, got {shown(path)}")
-    return Path(path)
+    return user_path(path)
 
 
 def to_trimesh(vertices: Floats, faces: Indices, colors: Floats) -> trimesh.Trimesh:

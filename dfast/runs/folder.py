@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from dfast._files import TEMPORARY, sweep, user_path
 from dfast.config import Config
-from dfast.errors import RunFolderError
+from dfast.errors import PromptError, RunFolderError
 from dfast.io.tensors import read_tensors, write_bytes, write_tensors
 
 CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
-ABOUT, SETTINGS = "run.json", "config.toml"
+ABOUT, SETTINGS, PREVIEWS = "run.json", "config.toml", "previews"
 FORMAT = "dfast checkpoint 1"
 """Recorded in a checkpoint, and required of one."""
 IDENTITY = ("prompt", "seed", "prior")
@@ -41,10 +44,18 @@ class RunFolder:
         about: what the run is: prompt, seed, prior and dfast's version.
         resume: whether a run that is already there is continued.
         has_run: whether it is already there.
+        prompt: what the run makes, in the words of the run that is already there.
+        steps_before: length of the run that is already there, else that of `config`.
     """
 
     def __init__(
-        self, path: str | Path, config: Config, about: dict[str, Any], *, resume: bool = False
+        self,
+        path: str | Path,
+        config: Config,
+        about: dict[str, Any],
+        *,
+        resume: bool = False,
+        normal_form: Callable[[str], str] = str,
     ) -> None:
         """Inspect the folder and change nothing.
 
@@ -53,11 +64,14 @@ class RunFolder:
             config: all settings of the run.
             about: what the run is.
             resume: continue the run that is already there.
+            normal_form: of prompts; those with the same one are the same run.
 
         Raises:
             RunFolderError: the folder cannot be used.
         """
-        self.path, self.config, self.about, self.resume = Path(path), config, about, resume
+        self.path, self.config, self.about, self.resume = user_path(path), config, about, resume
+        self.prompt, self.steps_before = about["prompt"], config.train.steps
+        self._normal_form = normal_form
         self.has_run = self._inspect()
 
     def begin(self) -> None:
@@ -67,9 +81,29 @@ class RunFolder:
             RunFolderError: the folder cannot be used or written.
         """
         self.has_run = self._inspect()  # another process may have begun a run meanwhile
-        if not self.has_run:
+        for folder in (self.path, self.path / PREVIEWS):
+            sweep(folder)
+        if not self.has_run or self.steps_before != self.config.train.steps:
             write_bytes(self.path / SETTINGS, self.config.dumps().encode())
+        if not self.has_run:
             write_bytes(self.path / ABOUT, (json.dumps(self.about, indent=2) + "\n").encode())
+
+    def is_there(self) -> bool:
+        """Return whether the folder that `begin` made still holds this run."""
+        return (self.path / ABOUT).is_file()
+
+    def move_to(self, path: Path) -> None:
+        """Go on in another folder, which gets what `begin` writes.
+
+        Args:
+            path: a folder that does not exist.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
+        other = RunFolder(path, self.config, self.about | {"prompt": self.prompt})
+        other.begin()
+        self.path = other.path
 
     def _inspect(self) -> bool:
         """Return whether the run is already here; raise when the folder cannot be used."""
@@ -95,26 +129,38 @@ class RunFolder:
     def _check_same_run(self, found: dict[str, Any]) -> None:
         """Raise unless run.json describes this run and it is to be resumed."""
         for key in IDENTITY:
-            if found.get(key) != self.about.get(key):
+            if found.get(key) == self.about.get(key):
+                continue
+            if key != "prompt" or not self._same_prompt(str(found.get(key))):
                 raise RunFolderError(
                     f"out: '{self.path}' holds another run ({key} {found.get(key)!r}, not "
                     f"{self.about.get(key)!r}); choose another folder"
                 )
         if not self.resume:
             raise RunFolderError(
-                f"out: '{self.path}' already holds this run; resume it, or choose another folder"
+                f"out: '{self.path}' already holds this run; resume it, or choose another folder. "
+                f"Resume with: {resume_command(self.path)}"
             )
+        self.prompt = str(found["prompt"])
+
+    def _same_prompt(self, found: str) -> bool:
+        """Return whether a prompt means what this run's does."""
+        try:
+            return self._normal_form(found) == self._normal_form(self.about["prompt"])
+        except PromptError:
+            return False
 
     def _check_same_settings(self, found: Config) -> None:
-        """Raise unless the run was begun with these settings."""
-        steps = found.train.steps
-        if found != self.config and found == self.config.replace(train={"steps": steps}):
+        """Raise unless the run was begun with these settings, but for fewer steps."""
+        steps, longer = found.train.steps, self.config.train.steps
+        same = found == self.config.replace(train={"steps": steps})
+        if same and longer < steps:
             raise RunFolderError(
-                f"out: '{self.path}' was begun with {steps} steps, not "
-                f"{self.config.train.steps}, and a run's length is fixed; resume it without "
-                "`steps`, or start anew in another folder"
+                f"out: '{self.path}' was begun with {steps} steps, and a run can be made longer, "
+                f"not shorter; resume it without `steps`, or with more than {longer}"
             )
-        if found != self.config:
+        self.steps_before = steps
+        if not same and found != self.config:
             raise RunFolderError(
                 f"out: '{self.path}' was begun with other settings; resume with its own "
                 f"{SETTINGS}, or choose another folder"
@@ -124,7 +170,8 @@ class RunFolder:
         """Return whether `file` is what a crash in `begin` of this very run leaves."""
         if file.name == SETTINGS:
             return file.read_bytes() == self.config.dumps().encode()
-        return bool(re.fullmatch(r"\.config\.\w+\.toml|\.run\.\w+\.json", file.name))
+        older = re.fullmatch(r"\.config\.\w+\.toml|\.run\.\w+\.json", file.name)
+        return bool(older or TEMPORARY.fullmatch(file.name))
 
     def save_checkpoint(self, state: dict[str, Tensor], step: int) -> None:
         """Replace the checkpoint, atomically.
@@ -185,10 +232,52 @@ class RunFolder:
         Args:
             step: steps done.
         """
-        return self.path / "previews" / f"step_{step:06d}.png"
+        return self.path / PREVIEWS / f"step_{step:06d}.png"
 
     def _cut_metrics(self, step: int) -> None:
         """Drop the metrics after a step."""
         if (self.path / METRICS).exists():
             kept = [line for line in self.metrics() if line["step"] <= step]
             write_bytes(self.path / METRICS, "".join(json.dumps(v) + "\n" for v in kept).encode())
+
+
+def resume_command(path: Path) -> str:
+    """Return the command that resumes the run in a folder, to be pasted into a shell.
+
+    Args:
+        path: the folder.
+    """
+    name = str(path)
+    return f"dfast train --resume --out {shlex.quote(f'./{name}' if name[:1] == '-' else name)}"
+
+
+def explain_missing(path: Path) -> None:
+    """Raise RunFolderError for a result that its run has not made yet.
+
+    Args:
+        path: the file of a result.
+    """
+    folder = path.parent
+    if path.name != RESULT or path.exists() or not folder.is_dir():
+        return
+    if (folder / ABOUT).exists():
+        raise RunFolderError(f"'{folder}': unfinished, resume with: {resume_command(folder)}")
+    if begun_only(folder):
+        raise RunFolderError(
+            f"'{folder}': begun and stopped before anything was saved; start it again with: "
+            f"dfast train PROMPT --out {shlex.quote(str(folder))}"
+        )
+
+
+def begun_only(folder: Path) -> bool:
+    """Return whether a folder holds no more than the beginning of a run.
+
+    Args:
+        folder: any path.
+    """
+    try:
+        names = {file.name for file in folder.iterdir()}
+    except OSError:
+        return False
+    rest = {name for name in names - {SETTINGS} if not TEMPORARY.fullmatch(name)}
+    return bool(names) and not rest

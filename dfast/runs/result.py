@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfast._device import pick_device
+from dfast._files import user_path
 from dfast._numbers import shown
 from dfast.config import Config
 from dfast.config.views import check_view
 from dfast.errors import ConfigError, RunFolderError
 from dfast.io.tensors import read_tensors, write_tensors
+from dfast.ops.ambient import neutral_torch_state
 from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
-from dfast.runs.folder import RESULT
+from dfast.runs.folder import RESULT, explain_missing
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import fixed_lighting
 from dfast.scene.rays import RayBatch
@@ -45,7 +47,10 @@ class Result:
         seed: of the run.
         prior: name of the run's prior.
         steps: steps done.
+        folder: run folder that it was written to or read from, None if there is none.
     """
+
+    folder: Path | None = None
 
     def __init__(
         self, scene: Scene, config: Config, prompt: str, seed: int, prior: str, steps: int
@@ -68,6 +73,7 @@ class Result:
         """The device of the object's tensors."""
         return self.scene.device
 
+    @neutral_torch_state()
     @torch.no_grad()
     def density(self, x: Tensor) -> Tensor:
         """Return the density, without gradients; 0 outside the unit sphere.
@@ -81,6 +87,7 @@ class Result:
         x = x.to(self.device, torch.float32)
         return self.scene.density(x) * (x.square().sum(-1) <= 1.0)
 
+    @neutral_torch_state()
     @torch.no_grad()
     def albedo(self, x: Tensor) -> Tensor:
         """Return the albedo, without gradients.
@@ -93,6 +100,7 @@ class Result:
         """
         return self.scene.albedo(x.to(self.device, torch.float32))
 
+    @neutral_torch_state()
     def render(
         self,
         *,
@@ -138,6 +146,7 @@ class Result:
         pixels = image.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
         return pixels.view(view.resolution, view.resolution, 3).cpu().numpy()
 
+    @neutral_torch_state()
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:
         """Render the opacity.
 
@@ -237,7 +246,7 @@ class Result:
         Raises:
             RunFolderError: it cannot be written.
         """
-        path = Path(path)
+        path = user_path(path)
         path = path if path.suffix == ".safetensors" else path / RESULT
         run = {"prompt": self.prompt, "seed": self.seed, "prior": self.prior, "steps": self.steps}
         write_tensors(
@@ -248,6 +257,7 @@ class Result:
         return path
 
     @classmethod
+    @neutral_torch_state()
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Result:
         """Read what `save` wrote.
 
@@ -261,8 +271,9 @@ class Result:
             NativeMissingError: dfast has no kernels for the device.
         """
         where = pick_device(device)
-        path = Path(path)
+        path = user_path(path)
         path = path / RESULT if path.is_dir() else path
+        explain_missing(path)
         tensors, about = read_tensors(path, FORMAT)
         try:
             config = Config.from_dict(about["config"])
