@@ -9,9 +9,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfast.cli.options import Commands, add_settings, gives_settings, prior_name, read_config
+from dfast.cli.checks import check_prompt, check_run, check_seed
+from dfast.cli.options import (
+    Commands,
+    UsageError,
+    add_settings,
+    gives_settings,
+    prior_name,
+    read_config,
+)
 from dfast.config import Config
-from dfast.errors import ConfigError, RunFolderError
+from dfast.errors import RunFolderError
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
@@ -44,6 +52,8 @@ def train(options: Namespace) -> int:
     _check_options(options)
     out = Path(options.out or f"runs/{slug(options.prompt)}")
     config = _take_from_run(options, out) if options.resume else None
+    check_run(options, config)
+    check_prompt(options.prompt, prior_name(options))
     if gives_settings(options):
         config = read_config(options, resumed=config)
     if options.dry_run:
@@ -70,11 +80,12 @@ def slug(prompt: str) -> str:
 
 def _check_options(options: Namespace) -> None:
     if options.dry_run and options.download:
-        raise ConfigError("--dry-run: expected without --download, since it fetches nothing")
+        raise UsageError("--dry-run: expected without --download, since it fetches nothing")
     if options.resume and not options.out and not options.prompt:
-        raise ConfigError("--resume: expected the run folder in --out")
+        raise UsageError("--resume: expected the run folder in --out")
     if options.prompt is None and not options.resume:
-        raise ConfigError('prompt: expected what to make, such as: dfast train "a red chair"')
+        raise UsageError('prompt: expected what to make, such as: dfast train "a red chair"')
+    check_seed(options.seed)
 
 
 def _take_from_run(options: Namespace, out: Path) -> Config:
