@@ -173,7 +173,7 @@ class Field(nn.Module):
         Returns:
             density [...], albedo [..., 3] and gradient [..., 3] or None.
         """
-        if torch.is_autocast_enabled(x.device.type):
+        if transforms.autocast_enabled(x):
             with torch.autocast(x.device.type, enabled=False):
                 weights = None if level_weights is None else level_weights.to(self.table.dtype)
                 return self(
