@@ -128,7 +128,7 @@ MIXED: dict[str, tuple[str, Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("what", MIXED)
-def test_parts_of_different_families_are_refused_at_the_door(what: str, tmp_path: Path) -> None:
+def test_parts_of_different_families_are_refused_on_opening(what: str, tmp_path: Path) -> None:
     family, spoil, message = MIXED[what]
     path = copied(family, tmp_path)
     spoil(path)
@@ -168,7 +168,7 @@ UNSOUND: dict[str, tuple[str, str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("what", UNSOUND)
-def test_settings_that_make_no_sense_are_refused_at_the_door(what: str, tmp_path: Path) -> None:
+def test_invalid_settings_are_refused_on_opening(what: str, tmp_path: Path) -> None:
     family, part, changes, message = UNSOUND[what]
     path = copied(family, tmp_path)
     edit(f"{part}/config.json", **changes)(path)

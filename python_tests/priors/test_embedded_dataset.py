@@ -9,7 +9,7 @@ from torch import Tensor
 from dfast.priors.embedded import dataset
 from dfast.priors.embedded.model import PAD, TEXT_LENGTH, UNKNOWN, build_tokenizer
 from dfast.priors.embedded.prior import ShapesPrior, plain
-from dfast.scene.views import view_words
+from dfast.scene.views import VIEW_WORDS, view_index, view_words
 from dfast.world import ProceduralScene, grammar, parse
 from dfast.world.scenes import COLORS
 
@@ -91,7 +91,7 @@ def test_a_batch_shows_what_its_caption_says() -> None:
     for row in range(6):
         caption, _, _ = decode(batch.tokens[row]).rpartition(" view")
         caption, _, word = caption.rpartition(" ")
-        assert word == dataset.VIEW_WORDS[batch.view[row]]
+        assert word == VIEW_WORDS[batch.view[row]]
         scene = parse(caption)
         assert scene.shape == geometries().scenes[batch.geometry[row]].shape
         shown = batch.image[row].flatten(1).T
@@ -102,6 +102,6 @@ def test_a_batch_shows_what_its_caption_says() -> None:
 def test_view_words_are_the_papers() -> None:
     azimuth = torch.arange(-180.0, 360.0, 7.0).repeat(5)
     elevation = torch.tensor([-30.0, 0.0, 45.0, 61.0, 88.0]).repeat_interleave(len(azimuth) // 5)
-    index = dataset.view_index(azimuth, elevation)
+    index = view_index(azimuth, elevation)
     for a, e, i in zip(azimuth.tolist(), elevation.tolist(), index, strict=True):
-        assert view_words(a, e) == f"{dataset.VIEW_WORDS[i]} view"
+        assert view_words(a, e) == f"{VIEW_WORDS[i]} view"

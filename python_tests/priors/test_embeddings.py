@@ -192,7 +192,7 @@ def test_eight_bits_are_kept_apart() -> None:
         embed(folder("sd15"), text_encoder="8bit")
 
 
-def test_an_encoder_that_overflows_is_told_and_nothing_is_kept(
+def test_an_encoder_that_overflows_is_refused_and_nothing_is_cached(
     tmp_path: Path, own_cache: Path
 ) -> None:
     path = copied("if-m", tmp_path)

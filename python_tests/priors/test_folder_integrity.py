@@ -114,7 +114,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_folders_that_are_refused_at_the_door(what: str, tmp_path: Path) -> None:
+def test_folders_that_are_refused_on_opening(what: str, tmp_path: Path) -> None:
     path = copied("sd15", tmp_path)
     spoil, message = BROKEN[what]
     spoil(path)

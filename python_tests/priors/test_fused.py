@@ -174,8 +174,8 @@ def test_wide_heads(
     limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch, device: torch.device
 ) -> None:
     """By two products where the head is wide and the scores are few."""
-    monkeypatch.setattr(attention, "FUSED_HEAD_SIZE", limits[0])
-    monkeypatch.setattr(attention, "MOST_SCORES", limits[1])
+    monkeypatch.setattr(attention, "MAX_FLASH_HEAD_SIZE", limits[0])
+    monkeypatch.setattr(attention, "MAX_SCORES", limits[1])
     g = torch.Generator().manual_seed(3)
     q, k, v = (torch.randn(2, n, 64, generator=g).to(device) for n in (10, 7, 7))
     got = attention.attend(q, k, v, 2)

@@ -1,133 +1,75 @@
-"""Training images of the procedural world, made on the training device as fast as they are used.
+"""Training images of the procedural world, computed on the training device while they are used.
 
-A pool of G-buffers (every geometry from random cameras) is traced once; every batch then draws
-views from the pool and paints them with random colours, lights and backgrounds, and writes the
-caption that says so. One traced view thus appears in every colour, and no image is seen twice.
+A pool of G-buffers (all geometries from random cameras) is traced once. Every batch draws views
+from the pool, shades them with random colours, lights and backgrounds, and composes their captions.
+So one traced view appears in every colour, and no image is used twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfast.priors.embedded.model import TEXT_LENGTH, camera_features, ray_map
+from dfast.priors.embedded.geometries import SLOTS, Geometries
+from dfast.priors.embedded.model import camera_features, ray_map
 from dfast.scene.cameras import CameraBatch, aimed, position
-from dfast.scene.views import VIEW_WORDS, view_index
-from dfast.world import grammar, tracer
-from dfast.world.objects import PRIMITIVES
-from dfast.world.scenes import (
-    COLORS,
-    MAX_PARTS,
-    PALETTE,
-    PartTable,
-    ProceduralScene,
-    part_table,
-    table_distance,
-)
-
-SLOTS = 2
-_SLOT_TOKEN, _ARTICLE_TOKEN = -10, -20  # minus the slot number: filled when colours are drawn
-SHARE = {"single": 0.22, "stack": 0.25, "pair": 0.18, "composed": 0.35}
-"""How often each kind of caption is drawn."""
+from dfast.scene.views import view_index
+from dfast.world import tracer
+from dfast.world.scenes import MAX_PARTS, table_distance
 
 
 @dataclass(frozen=True)
 class Views:
-    """What of the camera a caption tells: the paper's view words, the camera vector, or nothing."""
+    """Probabilities of the view conditioning of an image."""
 
     words: float = 0.6
+    """the caption names the view"""
     camera: float = 0.6
+    """camera vector and ray map are given"""
     empty_caption: float = 0.1
+    """the caption is empty"""
 
 
 class Batch(NamedTuple):
+    """B images with their captions and cameras."""
+
     image: Tensor  # [B, 3, 64, 64] in [0, 1]
     tokens: Tensor  # [B, TEXT_LENGTH]
     camera: Tensor  # [B, CAMERA_FEATURES]
     rays: Tensor  # [B, 3, 64, 64], model.ray_map
     geometry: Tensor  # [B] index into Geometries.scenes
-    colors: Tensor  # [B, SLOTS] colour index of each slot; len(COLORS) = textureless or unused
+    colors: Tensor  # [B, SLOTS] colour index of each slot; len(COLORS): textureless or unused
     view: Tensor  # [B] index into VIEW_WORDS
     visible: Tensor  # [B] pixels (of 128 x 128) of the least visible slot
-
-
-class Geometries:
-    """Every geometry of the grammar as tensors: parts, colour slots, caption templates."""
-
-    def __init__(self, tokenizer: Any, device: torch.device) -> None:
-        self.scenes = [grammar.parse(c) for c in grammar.catalogue(both_orders=True)]
-        self.device = device
-        tables = [part_table(s.parts, MAX_PARTS) for s in self.scenes]
-        self.table = PartTable(*(torch.stack(f).to(device) for f in zip(*tables, strict=True)))
-        slot, fixed, tokens, length, allowed = [], [], [], [], []
-        for scene in self.scenes:
-            pad = [0] * (MAX_PARTS - len(scene.parts))
-            colors = [p.color for p in scene.parts]
-            slot.append([c if isinstance(c, int) else -1 for c in colors] + pad)
-            fixed.append([COLORS.index(c) if isinstance(c, str) else 0 for c in colors] + pad)
-            row, n = _caption_template(scene, tokenizer)
-            tokens.append(row)
-            length.append(n)
-            allowed.append(_allowed_colors(scene))
-        to = lambda rows: torch.tensor(rows, device=device)  # noqa: E731
-        self.slot, self.fixed, self.tokens, self.length = map(to, (slot, fixed, tokens, length))
-        self.allowed = to(allowed).float()  # [S, SLOTS, colours]
-        self.slots = to([len(s.slots) for s in self.scenes])
-        kinds = [s.kind for s in self.scenes]
-        self.weight = to([SHARE[k] / kinds.count(k) for k in kinds])
-        self.palette = to([*PALETTE.values(), (1.0, 1.0, 1.0)])
-        ids = tokenizer.convert_tokens_to_ids
-        words = (*COLORS, grammar.PLAIN)
-        self.color_token = to([ids(c) for c in words])
-        self.article_token = to([ids(grammar.article(c).split()[0]) for c in words])
-        self.view_token = to([ids(w) for w in VIEW_WORDS])
-        self.view_noun = ids("view")
-        self.textureless = len(COLORS)  # the palette's last row
-
-    def caption_tokens(self, geometry: Tensor, colors: Tensor) -> Tensor:
-        """Token ids [B, TEXT_LENGTH] of the canonical captions in slot colours [B, SLOTS]."""
-        tokens = self.tokens[geometry]
-        for s in range(SLOTS):
-            color = colors[:, s, None]
-            tokens = torch.where(tokens == _SLOT_TOKEN - s, self.color_token[color], tokens)
-            tokens = torch.where(tokens == _ARTICLE_TOKEN - s, self.article_token[color], tokens)
-        return tokens
-
-    def add_view(self, tokens: Tensor, geometry: Tensor, view: Tensor, told: Tensor) -> Tensor:
-        """Append "front view" (side, back, overhead) to the captions whose `told` [B] is true."""
-        position = torch.arange(TEXT_LENGTH, device=tokens.device)
-        end = self.length[geometry, None]
-        word = self.view_token[view][:, None]
-        told = told[:, None]
-        tokens = torch.where(told & (position == end), word, tokens)
-        return torch.where(told & (position == end + 1), self.view_noun, tokens)
-
-    def part_colors(self, geometry: Tensor, colors: Tensor) -> Tensor:
-        """Albedo of every part [B, MAX_PARTS, 3]; a textureless object is white all over."""
-        slot, fixed = self.slot[geometry], self.fixed[geometry]
-        index = torch.where(slot >= 0, colors.gather(1, slot.clamp_min(0)), fixed)
-        plain = (colors[:, :1] == self.textureless).expand_as(index)
-        return self.palette[torch.where(plain, self.textureless, index)]
-
-    def draw_colors(self, geometry: Tensor, held_out: bool, generator: torch.Generator) -> Tensor:
-        """Random colours [B, SLOTS] among the training combinations, or the held-out ones only."""
-        allowed = self.allowed[geometry]
-        weight = 1 - allowed if held_out else allowed
-        flat = weight.reshape(-1, len(COLORS)) + 1e-9
-        return torch.multinomial(flat, 1, generator=generator).view(-1, SLOTS)
 
 
 class Pool:
     """G-buffers of random geometries from random cameras, all on one device."""
 
     def __init__(
-        self, geometries: Geometries, count: int, seed: int, *, chunk: int = 250,
-        compiled: bool = False, elevation: tuple[float, float] = (-35.0, 88.0),
-    ) -> None:  # fmt: skip
+        self,
+        geometries: Geometries,
+        count: int,
+        seed: int,
+        *,
+        chunk: int = 250,
+        compiled: bool = False,
+        elevation: tuple[float, float] = (-35.0, 88.0),
+    ) -> None:
+        """Trace the pool.
+
+        Args:
+            geometries: to draw from.
+            count: views.
+            seed: of geometries, cameras and later batches.
+            chunk: views traced at once.
+            compiled: compile the distance function.
+            elevation: range of the cameras in degrees.
+        """
         self.geometries, device = geometries, geometries.device
         self.generator = torch.Generator(device).manual_seed(seed)
         distance = torch.compile(table_distance) if compiled else table_distance
@@ -155,7 +97,7 @@ class Pool:
         return low + (high - low) * torch.rand(n, device=device, generator=self.generator)
 
     def random_cameras(self, n: int, elevation: tuple[float, float]) -> CameraBatch:
-        """n cameras from all around, at elevations in the given range of degrees."""
+        """Draw n cameras from all around, at elevations in the given range of degrees."""
         return aimed(
             self._uniform(n, -180, 180),
             self._uniform(n, *elevation),
@@ -164,10 +106,25 @@ class Pool:
         )
 
     def batch(
-        self, size: int, *, views: Views | None = None, held_out: bool = False,
-        textureless: float = 0.12, albedo_only: float = 0.28, chosen: Tensor | None = None,
-    ) -> Batch:  # fmt: skip
-        """Painted views with their captions; chosen [size]: these pool rows instead of random."""
+        self,
+        size: int,
+        *,
+        views: Views | None = None,
+        held_out: bool = False,
+        textureless: float = 0.12,
+        albedo_only: float = 0.28,
+        chosen: Tensor | None = None,
+    ) -> Batch:
+        """Shade views of the pool, and compose their captions.
+
+        Args:
+            size: images.
+            views: probabilities of view conditioning; None is `Views()`.
+            held_out: colours that training never shows.
+            textureless: probability of a white object.
+            albedo_only: probability of no shading, for objects with colours.
+            chosen: [size] views of the pool; random ones if None.
+        """
         g, device, generator = self.geometries, self.geometries.device, self.generator
         views = views or Views()
 
@@ -198,44 +155,25 @@ class Pool:
         tokens = torch.where(chance(views.empty_caption)[:, None], 0, tokens)
         distance, fov = self.distance[chosen], self.fov[chosen]
         rays = ray_map(aimed(azimuth, elevation, distance, fov))
-        told = chance(views.camera)
-        camera = torch.where(told[:, None], camera_features(azimuth, elevation, distance, fov), 0.0)
-        rays = torch.where(told[:, None, None, None], rays, 0.0)
+        given = chance(views.camera)
+        vector = camera_features(azimuth, elevation, distance, fov)
+        camera = torch.where(given[:, None], vector, 0.0)
+        rays = torch.where(given[:, None, None, None], rays, 0.0)
         visible = visible_pixels(buffer.part, g.slot[geometry], g.slots[geometry])
         return Batch(image, tokens, camera, rays, geometry, colors, view, visible)
 
 
 def visible_pixels(part: Tensor, slot: Tensor, slots: Tensor) -> Tensor:
-    """Pixels of the least visible colour slot, [B]."""
+    """Return the pixels of the least visible colour slot, [B].
+
+    Args:
+        part: [B, H, W] index of the part at each pixel.
+        slot: [B, MAX_PARTS] colour slot of each part, negative for none.
+        slots: [B] number of slots.
+    """
     padded = torch.cat([slot, torch.full_like(slot[:, :1], -1)], dim=1)
     index = part.long().clamp_max(MAX_PARTS).flatten(1)
     seen = padded.gather(1, index)
     counts = torch.stack([(seen == s).sum(1) for s in range(SLOTS)], dim=1)
     unused = torch.arange(SLOTS, device=part.device) >= slots[:, None]
     return torch.where(unused, part[0].numel(), counts).amin(1)
-
-
-def _caption_template(scene: ProceduralScene, tokenizer: Any) -> tuple[list[int], int]:
-    """Token ids with markers where the slots' colours (and the article before them) go."""
-    words = scene.caption.split()
-    row: list[int] = []
-    slot = 0
-    for word in words:
-        if slot < len(scene.slots) and word == scene.slots[slot]:
-            row[-1] = _ARTICLE_TOKEN - slot
-            row.append(_SLOT_TOKEN - slot)
-            slot += 1
-        else:
-            row.append(tokenizer.convert_tokens_to_ids(word))
-    return row + [0] * (TEXT_LENGTH - len(row)), len(row)
-
-
-def _allowed_colors(scene: ProceduralScene) -> list[list[int]]:
-    """1 for every colour that training may give each slot."""
-    if scene.kind == "composed":
-        nouns = [scene.shape] * SLOTS
-        nouns[1] = "" if len(scene.slots) == 1 else "roof"
-    else:
-        nouns = [w for w in scene.shape.split() if w in PRIMITIVES][:SLOTS]
-        nouns += [""] * (SLOTS - len(nouns))
-    return [[int((noun, c) not in grammar.HELD_OUT) for c in COLORS] for noun in nouns]

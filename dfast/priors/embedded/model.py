@@ -1,7 +1,7 @@
-"""The embedded prior's networks: a small UNet, a small text encoder, a word-level tokenizer.
+"""The networks of the embedded prior: a small UNet, a small text encoder, a tokenizer of words.
 
-They are ordinary diffusers / transformers classes saved as an ordinary pipeline folder (unet,
-text_encoder, tokenizer, scheduler), so the folder also loads with those libraries alone.
+They are classes of diffusers and transformers, saved as a pipeline folder (unet, text_encoder,
+tokenizer, scheduler) that loads with those libraries alone.
 """
 
 from __future__ import annotations
@@ -17,17 +17,24 @@ from dfast.world.grammar import VOCABULARY
 
 IMAGE_SIZE = 64
 TEXT_LENGTH = 16
-"""Tokens a caption is padded to."""
+"""Tokens that a caption is padded to."""
 CAMERA_FEATURES = 14
+"""Length of the camera vector, see `camera_features`."""
 PAD = "<pad>"
 UNKNOWN = "<unk>"
 
 
 def camera_features(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: Tensor) -> Tensor:
-    """What the UNet is told of the camera, [B, CAMERA_FEATURES]; all zero means "not told".
+    """Return the camera vector that is added to the time embedding, [B, CAMERA_FEATURES].
 
-    azimuth, elevation, fov [B] in degrees, distance [B] in scene radii. Harmonics of the heading up
-    to the fourth make neighbouring views distinct; the last feature is the apparent size.
+    Harmonics of the azimuth up to the fourth make neighbouring views distinct; the last feature is
+    the apparent size. A vector of zeros stands for no view conditioning.
+
+    Args:
+        azimuth: [B] degrees.
+        elevation: [B] degrees.
+        distance: [B] scene radii.
+        fov: [B] degrees.
     """
     a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
     waves = [f(k * a) for k in (1, 2, 3, 4) for f in (torch.sin, torch.cos)]
@@ -37,11 +44,16 @@ def camera_features(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: T
 
 
 def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
-    """Where each pixel's ray passes the origin: world points [B, 3, resolution, resolution].
+    """Return the point nearest to the origin on each pixel's ray, [B, 3, resolution, resolution].
 
-    Given beside the noisy image, this tells the UNet at every pixel which side of the object it
-    looks at. From the camera vector alone it learns silhouettes but not left from right, since
-    nothing in a convolution knows where it is; all zero means "not told".
+    The map is three more input channels of the UNet. It tells every pixel which side of the object
+    it sees: from the camera vector alone the UNet learns silhouettes, but does not distinguish left
+    from right, because a convolution does not know positions. Zeros stand for no view
+    conditioning.
+
+    Args:
+        cameras: B cameras.
+        resolution: pixels a side.
     """
     origins, directions = cameras.rays(resolution)
     closest = origins - (origins * directions).sum(-1, keepdim=True) * directions
@@ -49,7 +61,10 @@ def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
 
 
 def build_unet() -> Any:
-    """64x64 RGB and ray map in, v out; text by cross-attention, the camera added to the time."""
+    """Build the untrained UNet: RGB and ray map in, v out.
+
+    Text enters by cross-attention, the camera vector through the time embedding.
+    """
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -72,7 +87,11 @@ def build_unet() -> Any:
 
 
 def build_text_encoder(vocabulary: int) -> Any:
-    """An untrained CLIP text encoder for that many words."""
+    """Build an untrained CLIP text encoder.
+
+    Args:
+        vocabulary: number of tokens.
+    """
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -92,7 +111,7 @@ def build_text_encoder(vocabulary: int) -> Any:
 
 
 def build_tokenizer() -> Any:
-    """One token a word of the grammar; anything else is UNKNOWN."""
+    """Build the tokenizer: one token a word of the grammar; any other word is UNKNOWN."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -110,7 +129,7 @@ def build_tokenizer() -> Any:
 
 
 def build_scheduler() -> Any:
-    """The noise schedule of training and sampling."""
+    """Build the noise schedule of training and sampling."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
@@ -124,9 +143,13 @@ def build_scheduler() -> Any:
 
 
 def load_folder(folder: Path) -> tuple[Any, Any, Any, Any]:
-    """(unet, text encoder, tokenizer, scheduler) that `save_folder` wrote, in float32 on the CPU.
+    """Load (unet, text encoder, tokenizer, scheduler), in float32 on the CPU.
 
-    Reads safetensors only; raises whatever diffusers and transformers do on missing or bad files.
+    Only safetensors are read. diffusers and transformers raise errors of many types for missing or
+    damaged files.
+
+    Args:
+        folder: one that `save_folder` wrote.
     """
     from diffusers import DDIMScheduler, UNet2DConditionModel
     from transformers import AutoTokenizer, CLIPTextModel
@@ -140,7 +163,15 @@ def load_folder(folder: Path) -> tuple[Any, Any, Any, Any]:
 
 
 def save_folder(folder: Path, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:
-    """Write the pipeline folder with half-precision safetensors weights."""
+    """Write a pipeline folder with half-precision safetensors weights.
+
+    Args:
+        folder: where to.
+        unet: saved as a half-precision copy.
+        text_encoder: saved as a half-precision copy.
+        tokenizer: saved as it is.
+        scheduler: saved as it is.
+    """
     from copy import deepcopy
 
     for name, module in (("unet", unet), ("text_encoder", text_encoder)):

@@ -1,9 +1,8 @@
-"""The embedded prior: the small diffusion model of the procedural world that ships with dfast.
+"""The embedded prior: a small diffusion model of the procedural world.
 
-It reads sentences of `dfast.world.grammar` only, and hears the camera in three ways: "camera" (the
-camera vector and ray map, its finest conditioning), "words" (the paper's four view words in the
-caption) or "none". A textureless picture is asked for as "a plain chair", the words it had in
-training.
+It accepts sentences of `dfast.world.grammar` only. Its view conditioning is "camera" (camera vector
+and ray map), "words" (the view words of DreamFusion in the caption) or "none". The caption of a
+textureless image says "a plain chair", as in training.
 """
 
 from __future__ import annotations
@@ -36,15 +35,19 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class ShapesCondition(NamedTuple):
-    """Encoded captions: rows are looks (coloured, plain) times views (untold, then VIEW_WORDS)."""
+    """The encoded captions of a run."""
 
-    text: Tensor  # [2, 1 + len(VIEW_WORDS), TEXT_LENGTH, D]
-    empty: Tensor  # [1, TEXT_LENGTH, D]
+    text: Tensor
+    """[2, 1 + len(VIEW_WORDS), TEXT_LENGTH, D]: with colours, then plain; without a view, then
+    with each of VIEW_WORDS"""
+    empty: Tensor
+    """[1, TEXT_LENGTH, D]"""
     views: str
+    """the view conditioning, one of "camera", "words", "none"; see `Prior.encode_prompt`"""
 
 
 class ShapesPrior(Prior):
-    """`dfast.priors.Prior` of the procedural world; see that protocol for the methods."""
+    """The `Prior` of the procedural world."""
 
     name = "shapes"
     image_size = IMAGE_SIZE
@@ -52,10 +55,19 @@ class ShapesPrior(Prior):
     conditions: tuple[Condition, ...] = ("text", "null")
 
     def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
+        """Load the networks.
+
+        Args:
+            device: where the UNet runs; the text encoder runs on the CPU.
+            folder: a pipeline folder that `model.save_folder` wrote.
+
+        Raises:
+            PriorError: if files are missing or damaged.
+        """
         unet, self.text_encoder, self.tokenizer, self.scheduler = _load(folder)
         self.device = device
-        # Half precision, channels-last and fused ops are what GPUs are fast at; on CPUs float32
-        # as torch has it is (116 ms a call against 140 tuned, one core).
+        # GPUs are fastest in half precision with channels-last memory and fused ops, CPUs in plain
+        # float32: on one core a call takes 116 ms, and 140 ms with fused ops.
         self.dtype = torch.float16 if device.type == "cuda" else torch.float32
         cuda = device.type == "cuda"
         self.layout = torch.channels_last if cuda else torch.contiguous_format
@@ -79,24 +91,28 @@ class ShapesPrior(Prior):
         return {"unet": size_of(self.unet)}
 
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """See `Prior.noise_schedule`."""
+        """Return the schedule of its training, see `Prior.noise_schedule`."""
         return self.alpha.to(device), self.sigma.to(device)
 
     @torch.no_grad()
     def encode_prompt(
         self, prompt: str, *, views: str = "camera", negative: str = ""
     ) -> ShapesCondition:
-        """See `Prior.encode_prompt`; raises PromptError for words it does not know."""
+        """Encode the captions of a run, see `Prior.encode_prompt`.
+
+        Raises:
+            PromptError: for words outside the grammar, or any negative prompt.
+        """
         if negative:
             raise PromptError(
                 f"negative: expected '', the embedded prior knows no others, got {negative!r}"
             )
         caption = parse(prompt).caption
-        looks = (caption, plain(caption))
+        variants = (caption, plain(caption))
         endings = ("", *(f" {word} view" for word in VIEW_WORDS))
-        captions = [look + ending for look in looks for ending in endings]
+        captions = [variant + ending for variant in variants for ending in endings]
         text = self._encode([*captions, ""]).to(self.device, self.dtype)
-        rows = text[:-1].view(len(looks), len(endings), TEXT_LENGTH, -1)
+        rows = text[:-1].view(len(variants), len(endings), TEXT_LENGTH, -1)
         return ShapesCondition(rows, text[-1:], views)
 
     def _encode(self, captions: list[str]) -> Tensor:
@@ -115,7 +131,7 @@ class ShapesPrior(Prior):
         textureless: Tensor,
         conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:
-        """See `Prior.predict_noise`."""
+        """Predict noise in one call of the UNet, see `Prior.predict_noise`."""
         batch = noisy.shape[0]
         view = torch.zeros(batch, dtype=torch.int64, device=noisy.device)
         camera, rays = noisy.new_zeros(batch, CAMERA_FEATURES), torch.zeros_like(noisy)
@@ -128,26 +144,24 @@ class ShapesPrior(Prior):
                 rays = ray_map(cameras)
         captions = {"text": condition.text[textureless.long(), view]}
         empty, n = condition.empty.expand(batch, -1, -1), len(conditions)
-        text = torch.cat([captions.get(role, empty) for role in conditions])
-        seen = torch.cat([noisy, rays], 1).repeat(n, 1, 1, 1)
-        seen = seen.to(self.dtype, memory_format=self.layout)
-        v = self.unet(
-            seen, t.repeat(n), text, class_labels=camera.repeat(n, 1).to(self.dtype),
-            return_dict=False,
-        )[0].float()  # fmt: skip
+        text = torch.cat([captions.get(c, empty) for c in conditions])
+        x = torch.cat([noisy, rays], 1).repeat(n, 1, 1, 1)
+        x = x.to(self.dtype, memory_format=self.layout)
+        camera = camera.repeat(n, 1).to(self.dtype)
+        v = self.unet(x, t.repeat(n), text, class_labels=camera, return_dict=False)[0].float()
         alpha, sigma = (table[t].repeat(n) for table in self.noise_schedule(noisy.device))
         eps = eps_from_v(v, noisy.repeat(n, 1, 1, 1), alpha, sigma)
         return eps.view(n, *noisy.shape)
 
 
 def plain(caption: str) -> str:
-    """The caption of a textureless picture: every colour word replaced by "plain"."""
+    """Return the caption of the textureless image: "plain" in place of every colour."""
     words = {"an": "a"} | dict.fromkeys(COLORS, PLAIN)
     return " ".join(words.get(w, w) for w in caption.split())
 
 
 def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
-    """(unet, text encoder, tokenizer, scheduler) of a pipeline folder."""
+    """Load (unet, text encoder, tokenizer, scheduler). Raises PriorError."""
     missing = [
         p for p in ("unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()
     ]
@@ -159,6 +173,6 @@ def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
     with quiet():
         try:
             return load_folder(folder)
-        except Exception as error:  # truncated or foreign files fail in many ways
+        except Exception as error:  # damaged files fail in many ways
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PriorError(f"prior: cannot load {folder} ({reason})") from error

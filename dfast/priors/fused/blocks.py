@@ -1,4 +1,7 @@
-"""ResNet and transformer blocks with fused normalisation, gates and residual additions."""
+"""ResNet and transformer blocks with fused normalisation, gates and residual additions.
+
+Shapes: B images, C channels, H x W pixels, L text tokens of D channels.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from dfast.ops.gated import geglu, merge
 from dfast.ops.group_norm import Activation, group_norm
 
 
-def activation_of(module: nn.Module) -> Activation | None:
-    """The name that `group_norm` has for it, None if it has none."""
+def activation_name(module: nn.Module) -> Activation | None:
+    """Return the name of an activation in `dfast.ops.group_norm`, None if it has none."""
     if type(module) is nn.SiLU:
         return "silu"
     if type(module) is nn.GELU and module.approximate == "none":
@@ -24,41 +27,53 @@ def activation_of(module: nn.Module) -> Activation | None:
 
 
 class FusedGroupNorm(nn.GroupNorm):
-    """With the activation that followed it."""
+    """Group normalisation with the activation that follows it."""
 
     activation: Activation = "none"
 
     def forward(self, input: Tensor) -> Tensor:
-        """input [B, C, ...]"""
-        return norm(self, input, activation=self.activation)
+        """Return the normalised and activated input, [B, C, ...]."""
+        return apply_group_norm(self, input, activation=self.activation)
 
 
-def norm(module: nn.GroupNorm, x: Tensor, **options: Any) -> Tensor:
-    """`group_norm` with the module's own numbers."""
-    return group_norm(
-        x, module.num_groups, module.weight, module.bias, eps=module.eps, **options
-    )  # fmt: skip
+def apply_group_norm(module: nn.GroupNorm, x: Tensor, **options: Any) -> Tensor:
+    """Return `group_norm` of x with the parameters of a module.
+
+    Args:
+        module: with affine parameters.
+        x: [B, C, ...].
+        options: further arguments of `dfast.ops.group_norm.group_norm`.
+    """
+    options |= {"eps": module.eps}
+    return group_norm(x, module.num_groups, module.weight, module.bias, **options)
 
 
-def rows_of(x: Tensor) -> Tensor:
-    """Pixels [B, C, H, W] as rows [B, H W, C]: a view of channels-last memory."""
+def to_rows(x: Tensor) -> Tensor:
+    """Return pixels [B, C, H, W] as rows [B, H W, C], a view if memory is channels-last."""
     return x.movedim(1, -1).flatten(1, 2)
 
 
-def pixels_of(rows: Tensor, like: Tensor) -> Tensor:
-    """Rows [B, H W, C] as pixels [B, C, H, W] of the size of `like`."""
+def to_pixels(rows: Tensor, like: Tensor) -> Tensor:
+    """Return rows [B, H W, C] as pixels [B, C, H, W] of the size of `like`."""
     return rows.unflatten(1, like.shape[2:]).movedim(-1, 1)
 
 
-def product(layer: Any, x: Tensor, *, bias: bool = True) -> Tensor:
-    """A linear layer or 1x1 convolution on rows [B, N, C]."""
+def linear_rows(layer: Any, x: Tensor, *, bias: bool = True) -> Tensor:
+    """Apply a linear layer or 1x1 convolution to rows.
+
+    Args:
+        layer: with `weight` and `bias`.
+        x: rows, [B, N, C].
+        bias: whether to add the bias.
+    """
     return F.linear(x, layer.weight.flatten(1), layer.bias if bias else None)
 
 
-def _known_resnet(block: Any) -> bool:
+def can_fuse_resnet(block: Any) -> bool:
+    """Return whether `FusedResnet` supports every setting of a ResnetBlock2D."""
     embedding = block.time_emb_proj
     return (
-        activation_of(block.nonlinearity) is not None
+        activation_name(block.nonlinearity) is not None
         and block.time_embedding_norm in ("default", "scale_shift")
         and all(type(c) is nn.Conv2d and c.bias is not None for c in (block.conv1, block.conv2))
         and (embedding is None or type(embedding) is nn.Linear)
@@ -66,7 +81,8 @@ def _known_resnet(block: Any) -> bool:
     )
 
 
-def _fuse_resnet(block: Any) -> None:
+def fuse_resnet(block: Any) -> None:
+    """Turn a ResnetBlock2D, for which `can_fuse_resnet` holds, into a FusedResnet in place."""
     before_norm2 = block.conv1.bias
     if block.time_emb_proj is not None and block.time_embedding_norm == "default":
         before_norm2 = (before_norm2.float() + block.time_emb_proj.bias.float()).to(before_norm2)
@@ -75,16 +91,26 @@ def _fuse_resnet(block: Any) -> None:
 
 
 class FusedResnet(ResnetBlock2D):
-    """norm, act, conv, norm, act, conv beside a shortcut; the time is told between the two."""
+    """ResNet block with fused GroupNorm and activation.
 
-    before_norm2: Tensor  # [C] what is added before the second norm whatever the time
+    The time embedding is added between the two convolutions. A convolution's bias is added by the
+    operation that reads its result: the second norm, or the residual addition.
+    """
+
+    before_norm2: Tensor
+    """[C] biases that are added before the second norm"""
 
     def forward(
         self, input_tensor: Tensor, temb: Tensor | None = None, *_: Any, **__: Any
     ) -> Tensor:
-        """input_tensor [B, C, H, W], temb [B, D] or None"""
-        act = activation_of(self.nonlinearity)
-        x, h = input_tensor, norm(self.norm1, input_tensor, activation=act)
+        """Return the block's output, [B, C', H', W'].
+
+        Args:
+            input_tensor: [B, C, H, W].
+            temb: time embedding, [B, D], or None.
+        """
+        act = activation_name(self.nonlinearity)
+        x, h = input_tensor, apply_group_norm(self.norm1, input_tensor, activation=act)
         resize = self.upsample or self.downsample
         if resize is not None:
             x, h = resize(x), resize(h)
@@ -96,10 +122,10 @@ class FusedResnet(ResnetBlock2D):
                 add = F.linear(time, self.time_emb_proj.weight, add)
             else:
                 scale_shift = self.time_emb_proj(time)
-        h = norm(self.norm2, h, add=add, scale_shift=scale_shift, activation=act)
+        h = apply_group_norm(self.norm2, h, add=add, scale_shift=scale_shift, activation=act)
         h = self._convolve(self.conv2, h)
         if self.conv_shortcut is not None:
-            x = pixels_of(product(self.conv_shortcut, rows_of(x)), x)
+            x = to_pixels(linear_rows(self.conv_shortcut, to_rows(x)), x)
         bias: Any = self.conv2.bias
         return merge(x, h, bias, factor=1 / self.output_scale_factor)
 
@@ -109,7 +135,7 @@ class FusedResnet(ResnetBlock2D):
 
 
 class FusedTransformer(Transformer2DModel):
-    """Pixels as rows through the blocks, beside a shortcut."""
+    """Transformer over the pixels of an image, whose projections are matrix products on rows."""
 
     def forward(
         self,
@@ -123,29 +149,38 @@ class FusedTransformer(Transformer2DModel):
         encoder_attention_mask: Tensor | None = None,
         return_dict: bool = True,
     ) -> Any:
-        """hidden_states [B, C, H, W], encoder_hidden_states [B, L, D]"""
+        """Return a tuple of the output, [B, C, H, W]; arguments are those of diffusers.
+
+        Args:
+            hidden_states: [B, C, H, W].
+            encoder_hidden_states: text, [B, L, D], or None.
+        """
         masks = (attention_mask, encoder_attention_mask)
         if return_dict or any(mask is not None and mask.ndim == 2 for mask in masks):
+            conditioning = (timestep, added_cond_kwargs, class_labels, cross_attention_kwargs)
             return super().forward(
-                hidden_states, encoder_hidden_states, timestep, added_cond_kwargs, class_labels,
-                cross_attention_kwargs, *masks, return_dict,
-            )  # fmt: skip
-        rows = product(self.proj_in, rows_of(self.norm(hidden_states)))
+                hidden_states, encoder_hidden_states, *conditioning, *masks, return_dict
+            )
+        rows = linear_rows(self.proj_in, to_rows(self.norm(hidden_states)))
         for block in self.transformer_blocks:
             rows = block(
-                rows, attention_mask=attention_mask, encoder_hidden_states=encoder_hidden_states,
-                encoder_attention_mask=encoder_attention_mask, timestep=timestep,
-                cross_attention_kwargs=cross_attention_kwargs, class_labels=class_labels,
-            )  # fmt: skip
-        rows = product(self.proj_out, rows, bias=False)
-        return (merge(hidden_states, pixels_of(rows, hidden_states), self.proj_out.bias),)
+                rows,
+                attention_mask=attention_mask,
+                encoder_hidden_states=encoder_hidden_states,
+                encoder_attention_mask=encoder_attention_mask,
+                timestep=timestep,
+                cross_attention_kwargs=cross_attention_kwargs,
+                class_labels=class_labels,
+            )
+        rows = linear_rows(self.proj_out, rows, bias=False)
+        return (merge(hidden_states, to_pixels(rows, hidden_states), self.proj_out.bias),)
 
 
 class FusedGEGLU(GEGLU):
-    """The gate of a feed-forward layer."""
+    """GEGLU gate of a feed-forward layer; one op where no gradient is needed."""
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """hidden_states [..., C]"""
+        """Return value * GELU(gate) of the projected input [..., C]."""
         x = self.proj(hidden_states)
         if x.requires_grad:
             value, gate = x.chunk(2, dim=-1)

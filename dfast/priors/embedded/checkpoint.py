@@ -1,0 +1,113 @@
+"""The state of training the embedded prior, in one safetensors file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dfast.priors.embedded.model import save_folder
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam keeps for each parameter."""
+
+
+class Checkpoint:
+    """Weights, their running average and Adam's moments of a model with a UNet and text encoder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        model: nn.Module,
+        average: list[Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Bind to what is saved and loaded; nothing is read or written.
+
+        Args:
+            folder: of the file.
+            model: with the modules `unet` and `text_encoder`.
+            average: running average of each of its parameters.
+            optimizer: AdamW over the same parameters.
+        """
+        self.folder, self.model, self.average, self.optimizer = folder, model, average, optimizer
+        self.file = folder / "state.safetensors"
+
+    def _named(self) -> list[tuple[str, Tensor, Tensor]]:
+        """Return (name, parameter, average) of each parameter."""
+        pairs = zip(self.model.named_parameters(), self.average, strict=True)
+        return [(name, parameter, average) for (name, parameter), average in pairs]
+
+    def save(self, step: int, seconds: float) -> None:
+        """Write the state; an interrupted write leaves the file as it was.
+
+        Args:
+            step: steps taken.
+            seconds: training time spent.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {}
+        for name, parameter, average in self._named():
+            tensors[f"weight.{name}"], tensors[f"average.{name}"] = parameter.detach(), average
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = value
+        tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
+        metadata = {"step": str(step), "spent": str(seconds)}
+        save_file(tensors, f"{self.file}.tmp", metadata=metadata)
+        os.replace(f"{self.file}.tmp", self.file)
+
+    @torch.no_grad()
+    def load(self) -> tuple[int, float]:
+        """Load the state, and return (steps taken, seconds spent); (0, 0) if there is none."""
+        if not self.file.exists():
+            return 0, 0.0
+        from safetensors import safe_open
+
+        tensors = load_file(self.file)
+        for name, parameter, average in self._named():
+            parameter.copy_(tensors[f"weight.{name}"])
+            average.copy_(tensors[f"average.{name}"])
+            self.optimizer.state[parameter] = {
+                key: tensors[f"adam.{key}.{name}"].to(parameter.device) for key in MOMENTS
+            }
+        with safe_open(self.file, "pt") as file:
+            metadata = file.metadata()
+        return int(metadata["step"]), float(metadata["spent"])
+
+    @torch.no_grad()
+    def start_from(self, folder: Path) -> None:
+        """Load the weights of a saved pipeline folder, also as their average.
+
+        Args:
+            folder: one that `model.save_folder` wrote.
+        """
+        for part in ("unet", "text_encoder"):
+            (file,) = (folder / part).glob("*.safetensors")
+            weights = load_file(file)
+            for name, p in self.model.get_submodule(part).named_parameters():
+                if name == "conv_in.weight":  # models without ray maps have fewer channels
+                    p.zero_()
+                    p[:, : weights[name].shape[1]] = weights[name]
+                else:
+                    p.copy_(weights[name])
+        for _, parameter, average in self._named():
+            average.copy_(parameter)
+
+    @torch.no_grad()
+    def export(self, folder: Path, tokenizer: Any, scheduler: Any) -> None:
+        """Write the averaged weights as a pipeline folder; the model takes them over.
+
+        Args:
+            folder: created if needed.
+            tokenizer: saved along.
+            scheduler: saved along.
+        """
+        for _, parameter, average in self._named():
+            parameter.copy_(average)
+        folder.mkdir(parents=True, exist_ok=True)
+        unet, text_encoder = map(self.model.get_submodule, ("unet", "text_encoder"))
+        save_folder(folder, unet, text_encoder, tokenizer, scheduler)
