@@ -18,7 +18,7 @@ from dfast.bench.suite import cases
 
 
 def parameters() -> list:
-    """(device, case) for each device that is there."""
+    """Return (device, case) for each device that is there."""
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     return [
         pytest.param(device, case, id=f"{device}-{case.workload}-{case.variant.replace(' ', '-')}")

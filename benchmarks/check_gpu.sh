@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, checked in about a minute: the GPU tests and, beside them, compute-sanitizer's memcheck,
-# initcheck and racecheck (shared memory) over every kernel.
+# Check everything that needs a GPU, in about a minute: run the GPU tests and, at the same time, every kernel under
+# compute-sanitizer's memcheck, initcheck and racecheck (shared memory).
 #
 #   benchmarks/check_gpu.sh            after `pip install .`, or with the extension built in place
 #
-# Environment: PYTHON=python3.12 another interpreter; LOGS=folder where the logs go; LIMIT=90 seconds for each part.
+# Environment: PYTHON is the interpreter, LOGS the folder for the logs, LIMIT the seconds for each part (90).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python3}
@@ -12,11 +12,11 @@ limit=${LIMIT:-90}
 logs=${LOGS:-$(mktemp -d)}
 mkdir -p "$logs"
 export CUBLAS_WORKSPACE_CONFIG=:4096:8 OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
-# An extension built in place makes this folder the package; otherwise the installed one is meant.
+# With an extension built in place the package of this folder is used, otherwise the installed one.
 if compgen -G 'dfast/_C*.so' > /dev/null; then export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}; fi
 
 sanitize() { # tool
-  # Every tensor its own allocation: then an access past its end is one past an allocation's.
+  # Each tensor is its own allocation, so that an access past its end is past the end of an allocation.
   PYTORCH_NO_CUDA_MEMORY_CACHING=1 CUDA_MODULE_LOADING=LAZY timeout "$limit" "$sanitizer" --tool "$1" \
     --report-api-errors no --error-exitcode 9 --print-limit 20 "$python" benchmarks/exercise_kernels.py
 }

@@ -1,4 +1,4 @@
-"""How the benchmarks are timed, and what a number needs beside it."""
+"""The `measure` fixture: how the benchmarks are timed, and what is recorded beside a time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import torch
 from dfast.bench import machine
 
 Measure = Callable[..., None]
+"""Of the fixture `measure`."""
 
 
 @pytest.fixture
 def measure(benchmark: Any) -> Measure:
-    """Time a call, the device's work included, and note the device and rates per second.
+    """Return a function that times a call and records the device and rates.
 
-    `measure(call, device, samples=n)`: `samples_per_second` is from the median. On CUDA each round
-    is 20 calls between two synchronisations, so that the time is the device's, not that of one
-    launch.
+    `measure(call, device, samples=n)` also records `samples_per_second`, from the median. On CUDA
+    each round is 20 calls between two synchronisations, so that the time is the device's, not that
+    of one launch.
     """
 
     def run(call: Callable[[], object], device: torch.device, **amounts: int) -> None:

@@ -2,9 +2,10 @@
 
     python benchmarks/draw.py FILE.json [MORE.json ...] [--out benchmarks/results/comparison.png]
 
-Bars are logarithmic, shorter is faster. For a whole step (E) a bar is the wall time, for the rest
-the time in a CUDA graph, else the device's time, else the wall time. Of several files' variants of
-one workload all are drawn; a file whose records have a "source" is named below the picture.
+Bars are logarithmic, shorter is faster. For a whole step (E) a bar is the wall time. For the other
+workloads it is the time in a CUDA graph, else the device's time, else the wall time. All variants
+of a workload in all files are drawn. The "source" of records that have one is named below the
+chart.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ WORKLOADS = {
     "A-backward-rays-1m": "hash grid, backward",
 }
 OURS, PLAIN, PEER = (31, 119, 180), (170, 170, 170), (230, 150, 80)
-WIDTH, LEFT, RIGHT, BAR, GAP = 1200, 330, 330, 17, 16
+WIDTH, LEFT, RIGHT, BAR, GAP = 1200, 330, 330, 17, 16  # pixels
 SKIPPED = ("torch reference", "dfast eager")
 
 
 def milliseconds(record: dict) -> float | None:
-    """The time of a record that is drawn, None if it has none."""
+    """Return the time of a record that is drawn, None if it has none."""
     keys = ("captured_ms", "gpu_ms", "wall_ms")
     if record["workload"].startswith("E-"):
         keys = ("wall_ms", "captured_ms", "gpu_ms")
@@ -47,7 +48,7 @@ def milliseconds(record: dict) -> float | None:
 
 
 def rows(records: Sequence[dict]) -> list[tuple[str, list[tuple[str, float]]]]:
-    """(workload, [(variant, ms), ...] fastest first) of those in `WORKLOADS` that were measured."""
+    """Return (workload, [(variant, ms), ...] fastest first) for each of `WORKLOADS` measured."""
     found: dict[str, dict[str, float]] = {}
     for record in records:
         ms = milliseconds(record)
@@ -62,12 +63,12 @@ def rows(records: Sequence[dict]) -> list[tuple[str, list[tuple[str, float]]]]:
 
 
 def color(variant: str) -> tuple[int, int, int]:
-    """dfast's, plain torch's or a peer's."""
+    """Return the colour of dfast, plain torch or a peer."""
     return OURS if variant.startswith("dfast") else PLAIN if variant.startswith("torch ") else PEER
 
 
 def notes(records: Sequence[dict]) -> list[str]:
-    """Where the numbers come from, one line a machine and source."""
+    """Return where the numbers come from, one line a machine and source."""
     lines: dict[str, None] = {}
     for r in records:
         where = r.get("gpu") or r.get("processor")
@@ -77,11 +78,15 @@ def notes(records: Sequence[dict]) -> list[str]:
     return list(lines)
 
 
-def picture(records: Sequence[dict]) -> Image.Image:
-    """The comparison. Raises ValueError when there is nothing to draw."""
+def draw_chart(records: Sequence[dict]) -> Image.Image:
+    """Draw the comparison.
+
+    Raises:
+        ValueError: if no record is of a workload in `WORKLOADS`.
+    """
     groups = rows(records)
     if not groups:
-        raise ValueError("expected records of at least one workload of the picture, got none")
+        raise ValueError("expected records of at least one workload of the chart, got none")
     every = [ms for _, bars in groups for _, ms in bars]
     low, high = math.floor(math.log10(min(every))), math.ceil(math.log10(max(every)) + 1e-9)
     high = max(high, low + 1)
@@ -89,40 +94,41 @@ def picture(records: Sequence[dict]) -> Image.Image:
     body = sum(len(bars) * BAR + GAP for _, bars in groups)
     height = 60 + body + 30 + 20 * len(below)
     image = Image.new("RGB", (WIDTH, height), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(14)
+    canvas, font = ImageDraw.Draw(image), ImageFont.load_default(14)
     span = WIDTH - LEFT - RIGHT
 
     def across(ms: float) -> float:
+        """Return the x coordinate of a time."""
         return LEFT + span * (math.log10(ms) - low) / (high - low)
 
-    draw.text((LEFT, 12), "milliseconds, logarithmic: shorter is faster", "black", font)
+    canvas.text((LEFT, 12), "milliseconds, logarithmic: shorter is faster", "black", font)
     for power in range(low, high + 1):
         x = across(10.0**power)
-        draw.line((x, 50, x, 50 + body), (225, 225, 225))
-        draw.text((x, 34), f"{10.0**power:g}", (90, 90, 90), font, anchor="ma")
+        canvas.line((x, 50, x, 50 + body), (225, 225, 225))
+        canvas.text((x, 34), f"{10.0**power:g}", (90, 90, 90), font, anchor="ma")
     y = 56
     for name, bars in groups:
-        draw.text((LEFT - 12, y), WORKLOADS[name], "black", font, anchor="ra")
+        canvas.text((LEFT - 12, y), WORKLOADS[name], "black", font, anchor="ra")
         for variant, ms in bars:
             end = max(across(ms), LEFT + 2)
-            draw.rectangle((LEFT, y, end, y + BAR - 3), color(variant))
-            draw.text((end + 6, y - 1), f"{ms:.3g}  {variant}", (60, 60, 60), font)
+            canvas.rectangle((LEFT, y, end, y + BAR - 3), color(variant))
+            canvas.text((end + 6, y - 1), f"{ms:.3g}  {variant}", (60, 60, 60), font)
             y += BAR
         y += GAP
     for line in below:
-        draw.text((20, y + 10), line, (90, 90, 90), font)
+        canvas.text((20, y + 10), line, (90, 90, 90), font)
         y += 20
     return image
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read, draw, write."""
+    """Read records, draw them, write the image."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("files", nargs="+", type=Path, metavar="FILE")
     options.add_argument("--out", type=Path, default=RESULTS / "comparison.png")
     chosen = options.parse_args(argv)
     records = [r for path in chosen.files for r in json.loads(path.read_text(encoding="utf-8"))]
-    picture(records).save(chosen.out)
+    draw_chart(records).save(chosen.out)
     print(chosen.out)
 
 

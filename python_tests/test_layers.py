@@ -74,7 +74,10 @@ def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
         else:
             continue
         for name in names:
-            yield "__init__" if name == "dfast" else name.removeprefix("dfast.")
+            if name == "dfast":
+                yield "__init__"
+            elif name.startswith("dfast.") or name not in known:  # `import io` is not dfast.io
+                yield name.removeprefix("dfast.")
 
 
 def layer(module: str) -> int | None:

@@ -1,16 +1,22 @@
 """Benchmarks of dfast on the machine at hand: `dfast bench`, and what `benchmarks/` measures.
 
-scenes   the inputs of every workload, from fixed seeds
-cases    what is timed: workload, variant, sizes
-ops      workloads A-D: hash grid, marching, compositing, field
-step     workload E: the whole render step, Adam and the occupancy update
-diffusion  workload F: UNets and the VAE's encoder, tuned and as they come
-plain    the same field and step in plain torch, the reference
-peers    nerfacc and tiny-cuda-nn, where they are installed
-counts   bytes and operations that a workload cannot do without
-timing   clocks, memory, CUDA graphs
-trace    kernels and host waits counted; NVTX ranges; Chrome traces
-machine  the device's name, its ceilings
-report   the table and the file
-runner   all of it, one case after the other
+case            what a benchmark case is: a workload in one variant
+sizes           how large the workloads are on a device
+inputs          the inputs of every workload, from fixed seeds
+counts          the fewest bytes and operations that a workload needs
+ops             workloads A to D: hash grid, marching, compositing, field
+step            workload E: the whole render step, Adam and the occupancy update
+diffusion       workload F: UNets and the VAE's encoder, tuned and as diffusers has them
+torch_baseline  the same field in plain torch, to compare with
+peers           the same workloads in nerfacc and tiny-cuda-nn, where they are installed
+suite           the list of all cases, and the workloads' letters
+timing          clocks, memory, CUDA graphs
+trace           counts of kernels and host waits; NVTX ranges; Chrome traces
+machine         names and versions of the machine, and the best rates it reaches
+report          the table and the file
+runner          runs every case, one after the other
+prior_steps     whole training steps with diffusion priors
+step_parts      the parts of such a step
+
+Nothing is imported here, because `dfast bench` checks its options before it imports torch.
 """

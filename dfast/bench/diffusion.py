@@ -1,8 +1,9 @@
 """Workload F: the networks of a diffusion prior, tuned and as diffusers has them.
 
-A guided pair through the UNets of Stable Diffusion 1.5 and of DeepFloyd IF's first stage, and one
-picture through Stable Diffusion's encoder. The shapes are the published ones, the weights random
-and made on the device: what they are takes no part in the time.
+The UNets of Stable Diffusion 1.5 and of DeepFloyd IF's first stage predict the noise of a
+conditional and an unconditional image, and Stable Diffusion's encoder takes one image. The shapes
+are the published ones. The weights are random and made on the device, because their values have no
+influence on the time.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from dfast.bench import counts, scenes
-from dfast.bench.case import UNTOUCHED, Case, Sizes, Work, dfast_cases
+from dfast.bench import counts, inputs
+from dfast.bench.case import DIFFUSERS, Case, Work, dfast_cases
+from dfast.bench.sizes import Sizes
 from dfast.priors.loading.quiet import quiet
 from dfast.testing.model_sizes import Networks, Size, networks
 from dfast.testing.random_models import WORDS, builders, materialize
 
 NAMES = ("sd15", "if-m", "if-xl")
+"""Families whose UNets are timed."""
 
 
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
-    """F where it makes sense: on CUDA, or in miniature; nothing where diffusers is missing."""
+    """Yield the cases of workload F: full size on CUDA, tiny ones on a CPU if quick.
+
+    There are none where diffusers is not installed.
+    """
     if find_spec("diffusers") is None or (device_type == "cpu" and not sizes.quick):
         return
     size: Size = "full" if device_type == "cuda" else "tiny"
@@ -34,24 +40,25 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
         workload = f"F-unet-{name}" if size == "full" else "F-unet-tiny"
         yield from _both(device_type, workload, partial(unet, name, size))
     pixels = networks("sd15", size).image_size
-    for what in ("encode", "encode-backward"):
-        yield from _both(device_type, f"F-vae-{what}-{pixels}", partial(encoder, what, size))
+    for passes in ("encode", "encode-backward"):
+        yield from _both(device_type, f"F-vae-{passes}-{pixels}", partial(encoder, passes, size))
 
 
 def _both(device_type: str, workload: str, build: Callable[..., Work]) -> Iterator[Case]:
+    """Yield a network tuned and as diffusers has it."""
     yield from dfast_cases(device_type, workload, partial(build, tuned=True))
     plain = partial(build, tuned=False)
-    yield Case(workload, UNTOUCHED, plain, captured=device_type == "cuda")
+    yield Case(workload, DIFFUSERS, plain, cuda_graph=device_type == "cuda")
 
 
 def unet(name: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
-    """One guided prediction, a batch of two."""
+    """Return the work of one prediction for classifier-free guidance, a batch of two."""
     made = networks(name, size)
     model = _random(made, "unet", device)
     side, like = model.config.sample_size, model.conv_in.weight
-    noisy = scenes.normal(device, 2, model.config.in_channels, side, side).to(like)
+    noisy = inputs.normal(device, 2, model.config.in_channels, side, side).to(like)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
-    text = scenes.normal(device, 2, WORDS, sum(made.text_widths), seed=1).to(like)
+    text = inputs.normal(device, 2, WORDS, sum(made.text_widths), seed=1).to(like)
     t = torch.tensor([500, 500], device=device)
 
     @torch.no_grad()
@@ -62,47 +69,58 @@ def unet(name: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
     return _work(model, run, _flops(run), tuned)
 
 
-def encoder(what: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
-    """Latents of one picture, and the gradient of the picture."""
+def encoder(passes: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
+    """Return the work of encoding one image.
+
+    Args:
+        passes: "encode", or "encode-backward" for the gradient by the image as well.
+        size: of the network.
+        device: where it runs.
+        tuned: use the fused blocks of dfast.
+    """
     model = _random(networks("sd15", size), "vae", device)
     side = model.config.sample_size
-    picture = scenes.normal(device, 1, 3, side, side).to(model.quant_conv.weight)
-    picture = picture.contiguous(memory_format=torch.channels_last)
+    image = inputs.normal(device, 1, 3, side, side).to(model.quant_conv.weight)
+    image = image.contiguous(memory_format=torch.channels_last)
 
-    def encode(image: Tensor) -> Tensor:
-        latents: Tensor = model.quant_conv(model.encoder(image))[:, :4]
+    def encode(x: Tensor) -> Tensor:
+        latents: Tensor = model.quant_conv(model.encoder(x))[:, :4]
         return latents
 
     @torch.no_grad()
     def forward() -> Tensor:
-        return encode(picture)
+        return encode(image)
 
     def backward() -> Tensor:
-        image = picture.detach().requires_grad_()
-        latents = encode(image)
-        return torch.autograd.grad(latents, image, torch.ones_like(latents))[0]
+        x = image.detach().requires_grad_()
+        latents = encode(x)
+        return torch.autograd.grad(latents, x, torch.ones_like(latents))[0]
 
     flops = _flops(forward)
-    if what == "encode":
+    if passes == "encode":
         return _work(model.encoder, forward, flops, tuned)
-    return _work(model.encoder, backward, 2 * flops, tuned)  # every product once more, transposed
+    return _work(
+        model.encoder, backward, 2 * flops, tuned
+    )  # backward repeats every product, transposed
 
 
 def _random(made: Networks, part: str, device: torch.device) -> Any:
-    """The network with random weights: half on CUDA, channels-last, frozen."""
+    """Return a network with random weights: half on CUDA, channels-last, frozen."""
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     with quiet():
-        model = materialize(builders(made)[part], device, dtype, scenes.SEED)
+        model = materialize(builders(made)[part], device, dtype, inputs.SEED)
     return model.to(memory_format=torch.channels_last)
 
 
 def _flops(run: Callable[[], object]) -> int:
+    """Return the operations of a call, as torch counts them."""
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 
 
 def _work(model: Any, run: Callable[[], Tensor], flops: int, tuned: bool) -> Work:
+    """Return the work of a network whose weights are read once, tuned if `tuned` is set."""
     from dfast.priors.fused.tune import tune
 
     numbers = list(model.parameters())

@@ -1,4 +1,4 @@
-"""The machine under the numbers: names and versions, and what it does at best."""
+"""The machine that is measured: names and versions, and the best rates it reaches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dfast._version import __version__
 
 
 def processor() -> str:
-    """The CPU's name."""
+    """Return the CPU's name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -25,7 +25,7 @@ def processor() -> str:
 
 
 def describe(device: torch.device) -> dict[str, object]:
-    """What every record says about where it was measured."""
+    """Return what every record states about where it was measured."""
     on_cuda = device.type == "cuda"
     return {
         "gpu": torch.cuda.get_device_name(device) if on_cuda else None,
@@ -40,7 +40,7 @@ def describe(device: torch.device) -> dict[str, object]:
 
 
 def commit() -> str:
-    """Of the checkout that this package is in, else DFAST_COMMIT, else the package's version."""
+    """Return the commit of the checkout, else DFAST_COMMIT, else the package's version."""
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         found = _output("git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*")
@@ -50,12 +50,14 @@ def commit() -> str:
 
 
 def _driver(device: torch.device) -> str | None:
+    """Return the version of the NVIDIA driver, None if it is unknown."""
     index = str(device.index or 0)
     query = ("--query-gpu=driver_version", "--format=csv,noheader", f"--id={index}")
     return _output("nvidia-smi", *query) or None
 
 
 def _output(*command: str) -> str:
+    """Return what a command prints, "" if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -64,31 +66,35 @@ def _output(*command: str) -> str:
 
 
 def file_name(device: torch.device) -> str:
-    """`nvidia-h200.json`: the device's name made fit for a file."""
+    """Return the device's name as a file name, such as `nvidia-h200.json`."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     words = "".join(c if c.isalnum() else " " for c in name.lower()).split()
     return "-".join(words) + ".json"
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """What the device does at best, measured now: `copy_gb_s` (read + write) of a large copy, and
-    `<type>_tflop_s` of a large matrix product."""
+    """Measure the best rates of the device.
+
+    Returns:
+        `copy_gb_s`, reads and writes of a large copy, and `<type>_tflop_s` of a large matrix
+        product.
+    """
     on_cuda = device.type == "cuda"
     size, kinds = (8192, ("bfloat16", "float16")) if on_cuda else (1536, ("float32",))
-    found = {}
+    rates = {}
     for kind in kinds:
         a, b = (torch.randn(size, size, device=device).to(getattr(torch, kind)) for _ in range(2))
         seconds = _best(torch.no_grad()(lambda a=a, b=b: a @ b), device)
-        found[f"{kind}_tflop_s"] = round(2 * size**3 / seconds / 1e12, 3)
+        rates[f"{kind}_tflop_s"] = round(2 * size**3 / seconds / 1e12, 3)
     source = torch.ones(2**28 if on_cuda else 2**24, device=device)  # 1 GiB, 64 MiB
     target = torch.zeros_like(source)
     seconds = _best(lambda: target.copy_(source), device)
-    found["copy_gb_s"] = round(2 * source.nbytes / seconds / 1e9, 1)
-    return found
+    rates["copy_gb_s"] = round(2 * source.nbytes / seconds / 1e9, 1)
+    return rates
 
 
 def _best(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of a call, median of five batches."""
+    """Return the seconds of a call, median of five batches."""
     calls = 10 if device.type == "cuda" else 2
     times = []
     for _ in range(6):

@@ -1,8 +1,7 @@
-"""nerfacc and tiny-cuda-nn on the same inputs, where they are installed; through their public
-Python interfaces only.
+"""nerfacc and tiny-cuda-nn on the same inputs, through their public Python interfaces.
 
-They run call by call, not in a CUDA graph: both wait for the device in a step. tiny-cuda-nn keeps
-its own parameters, drawn by itself.
+They run call by call, not in a CUDA graph, because both wait for the device in a step. tiny-cuda-nn
+initialises its own parameters.
 """
 
 from __future__ import annotations
@@ -16,74 +15,85 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfast.bench import counts, scenes, step
-from dfast.bench.case import Case, Sizes, Work, count_name
+from dfast.bench import counts, inputs, step
+from dfast.bench.case import Case, Work, count_name
+from dfast.bench.sizes import Sizes
+from dfast.scene.rays import RayBatch
 
 NAMES = ("nerfacc", "tinycudann")
 
 
 def missing() -> list[str]:
-    """Those that are not installed."""
+    """Return the names of those that are not installed."""
     return [name for name in NAMES if find_spec(name) is None]
 
 
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
-    """Both need CUDA."""
+    """Yield the cases of the peers that are installed; both need CUDA."""
     absent = missing() if device_type == "cuda" else NAMES
     if "tinycudann" not in absent:
         for layout, count in sizes.points:
-            for what in ("forward", "backward"):
-                name = f"A-{what}-{layout}-{count_name(count)}"
-                yield Case(name, "tinycudann", partial(grid, what, count, layout))
-        for what in ("forward", "forward-backward"):
-            name = f"D-{what}-{count_name(sizes.field_points)}"
-            yield Case(name, "tinycudann", partial(field, what, sizes.field_points))
+            for passes in ("forward", "backward"):
+                name = f"A-{passes}-{layout}-{count_name(count)}"
+                yield Case(name, "tinycudann", partial(grid, passes, count, layout))
+        for passes in ("forward", "forward-backward"):
+            name = f"D-{passes}-{count_name(sizes.field_points)}"
+            yield Case(name, "tinycudann", partial(field, passes, sizes.field_points))
     if "nerfacc" not in absent:
         for size in sizes.marched:
             yield Case(f"B-march-{size}", "nerfacc", partial(marching, size))
             yield Case(f"C-composite-{size}", "nerfacc", partial(compositing, size))
     if not absent:
         for size in sizes.steps:
-            for look in step.SHADING_MODES:
-                run = partial(render_step, look, size)
-                yield Case(f"E-{look}-{size}", "nerfacc + tinycudann", run)
+            for shading in step.SHADING_MODES:
+                run = partial(render_step, shading, size)
+                yield Case(f"E-{shading}-{size}", "nerfacc + tinycudann", run)
 
 
 def _grid_config() -> dict[str, object]:
-    g = scenes.GRID
+    """Return the workloads' grid as tiny-cuda-nn's configuration."""
+    g = inputs.GRID
     scale = (g.max_resolution / g.base_resolution) ** (1.0 / (g.levels - 1))
     return {
-        "otype": "HashGrid", "n_levels": g.levels, "n_features_per_level": g.features,
-        "log2_hashmap_size": g.log2_entries, "base_resolution": g.base_resolution,
-        "per_level_scale": scale, "interpolation": "Linear",
-    }  # fmt: skip
+        "otype": "HashGrid",
+        "n_levels": g.levels,
+        "n_features_per_level": g.features,
+        "log2_hashmap_size": g.log2_entries,
+        "base_resolution": g.base_resolution,
+        "per_level_scale": scale,
+        "interpolation": "Linear",
+    }
 
 
 def _encoding() -> Any:
+    """Return tiny-cuda-nn's grid in fp16."""
     return import_module("tinycudann").Encoding(3, _grid_config(), dtype=torch.float16)
 
 
-def grid(what: str, count: int, layout: str, device: torch.device) -> Work:
-    """Workload A, tiny-cuda-nn in fp16."""
-    x, encoding = scenes.points(count, device, layout), _encoding()
-    a = scenes.normal(device, count, scenes.GRID.outputs).half()
-    if what == "forward":
+def grid(passes: str, count: int, layout: str, device: torch.device) -> Work:
+    """Return the work of workload A in tiny-cuda-nn, see `dfast.bench.ops.grid`."""
+    x, encoding = inputs.points(count, device, layout), _encoding()
+    a = inputs.normal(device, count, inputs.GRID.outputs).half()
+    if passes == "forward":
         run: Callable[[], object] = torch.no_grad()(lambda: encoding(x))
-        return Work(run, counts.encode(count, scenes.GRID), {"points": count})
+        return Work(run, counts.encode(count, inputs.GRID), {"points": count})
     e = encoding(x)
     run = partial(torch.autograd.grad, e, encoding.params, a, retain_graph=True)
-    return Work(run, counts.scatter(count, scenes.GRID), {"points": count})
+    return Work(run, counts.scatter(count, inputs.GRID), {"points": count})
 
 
-def field(what: str, count: int, device: torch.device) -> Work:
-    """Workload D without normals, tiny-cuda-nn's fused network in fp16."""
+def field(passes: str, count: int, device: torch.device) -> Work:
+    """Return the work of workload D without normals in tiny-cuda-nn's fused network in fp16."""
     network = {
-        "otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "None",
-        "n_neurons": scenes.FIELD.hidden, "n_hidden_layers": scenes.FIELD.layers,
-    }  # fmt: skip
+        "otype": "FullyFusedMLP",
+        "activation": "ReLU",
+        "output_activation": "None",
+        "n_neurons": inputs.FIELD.hidden,
+        "n_hidden_layers": inputs.FIELD.layers,
+    }
     net = import_module("tinycudann").NetworkWithInputEncoding(3, 4, _grid_config(), network)
-    x, backward = scenes.uniform(device, count, 3), what.endswith("backward")
-    gradients = (scenes.normal(device, count), scenes.normal(device, count, 3, seed=1))
+    x, backward = inputs.uniform(device, count, 3), passes.endswith("backward")
+    gradients = (inputs.normal(device, count), inputs.normal(device, count, 3, seed=1))
 
     def run() -> object:
         with torch.set_grad_enabled(backward):
@@ -92,86 +102,102 @@ def field(what: str, count: int, device: torch.device) -> Work:
             return torch.autograd.grad(results, net.params, gradients) if backward else results
 
     cost = counts.field(
-        count, scenes.GRID, scenes.FIELD.hidden, scenes.FIELD.layers,
-        normal=False, backward=backward,
-    )  # fmt: skip
+        count,
+        inputs.GRID,
+        inputs.FIELD.hidden,
+        inputs.FIELD.layers,
+        normal=False,
+        backward=backward,
+    )
     return Work(run, cost, {"points": count})
 
 
-def _sampler(device: torch.device) -> Callable[[scenes.View], tuple[Tensor, Tensor, Tensor]]:
+def _sampler(device: torch.device) -> Callable[[RayBatch], tuple[Tensor, Tensor, Tensor]]:
+    """Return nerfacc's marching: rays to ray index, start and end of each sample, each [M]."""
     estimator = import_module("nerfacc").OccGridEstimator(
-        roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=scenes.CELLS, levels=1
+        roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=inputs.CELLS, levels=1
     )
-    estimator.binaries = scenes.solid()[None]
+    estimator.binaries = inputs.solid()[None]
     estimator = estimator.to(device).eval()
 
     @torch.no_grad()
-    def sample(v: scenes.View) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(rays: RayBatch) -> tuple[Tensor, Tensor, Tensor]:
         ray, start, end = estimator.sampling(
-            v.origins, v.directions, render_step_size=scenes.STEP, stratified=False,
-            early_stop_eps=0.0, alpha_thre=0.0,
-        )  # fmt: skip
+            rays.origins,
+            rays.directions,
+            render_step_size=inputs.STEP,
+            stratified=False,
+            early_stop_eps=0.0,
+            alpha_thre=0.0,
+        )
         return ray, start, end
 
     return sample
 
 
 def marching(size: int, device: torch.device) -> Work:
-    """Workload B, nerfacc."""
-    v, sample = scenes.view(size, device), _sampler(device)
-    total = len(sample(v)[0])
-    cost = counts.march(size * size, total, scenes.CELLS)
-    return Work(lambda: sample(v), cost, {"rays": size * size, "samples": total})
+    """Return the work of workload B in nerfacc."""
+    rays, sample = inputs.rays(size, device), _sampler(device)
+    total = len(sample(rays)[0])
+    cost = counts.march(size * size, total, inputs.CELLS)
+    return Work(lambda: sample(rays), cost, {"rays": size * size, "samples": total})
 
 
 def _composite(
-    ray: Tensor, start: Tensor, end: Tensor, tau: Tensor, rgb: Tensor, rays: int
+    ray: Tensor, start: Tensor, end: Tensor, density: Tensor, rgb: Tensor, num_rays: int
 ) -> tuple[Tensor, Tensor]:
+    """Return colour [R, 3] and opacity [R] composited by nerfacc."""
     nerfacc = import_module("nerfacc")
     weights, _, _ = nerfacc.render_weight_from_density(
-        start, end, tau, ray_indices=ray, n_rays=rays
+        start, end, density, ray_indices=ray, n_rays=num_rays
     )
-    color = nerfacc.accumulate_along_rays(weights, values=rgb, ray_indices=ray, n_rays=rays)
-    opacity = nerfacc.accumulate_along_rays(weights, values=None, ray_indices=ray, n_rays=rays)
+    color = nerfacc.accumulate_along_rays(weights, values=rgb, ray_indices=ray, n_rays=num_rays)
+    opacity = nerfacc.accumulate_along_rays(weights, values=None, ray_indices=ray, n_rays=num_rays)
     return color, opacity[:, 0]
 
 
 def compositing(size: int, device: torch.device) -> Work:
-    """Workload C, nerfacc; it composites without an early stop."""
-    ray, start, end = _sampler(device)(scenes.view(size, device))
-    rays, total = size * size, len(ray)
-    tau = (10.0 * scenes.uniform(device, total)).requires_grad_()
-    rgb = scenes.uniform(device, total, 3, seed=1).requires_grad_()
-    gradients = (scenes.normal(device, rays, 3), scenes.normal(device, rays, seed=1))
+    """Return the work of workload C in nerfacc, which composites without an early stop."""
+    ray, start, end = _sampler(device)(inputs.rays(size, device))
+    num_rays, total = size * size, len(ray)
+    density = (10.0 * inputs.uniform(device, total)).requires_grad_()
+    rgb = inputs.uniform(device, total, 3, seed=1).requires_grad_()
+    gradients = (inputs.normal(device, num_rays, 3), inputs.normal(device, num_rays, seed=1))
 
     def run() -> object:
-        results = _composite(ray, start, end, tau, rgb, rays)
-        return torch.autograd.grad(results, (tau, rgb), gradients)
+        results = _composite(ray, start, end, density, rgb, num_rays)
+        return torch.autograd.grad(results, (density, rgb), gradients)
 
-    return Work(run, counts.composite(rays, total), {"rays": rays, "samples": total})
+    return Work(run, counts.composite(num_rays, total), {"rays": num_rays, "samples": total})
 
 
-def render_step(look: str, size: int, device: torch.device) -> Work:
-    """Workload E: nerfacc, tiny-cuda-nn's grid, a torch MLP so that normals have a second order,
-    torch's fused Adam."""
-    v, sample, lit = scenes.view(size, device), _sampler(device), look != "albedo"
+def render_step(shading: str, size: int, device: torch.device) -> Work:
+    """Return the work of workload E in nerfacc, tiny-cuda-nn and torch.
+
+    The grid is tiny-cuda-nn's, the MLP torch's, because normals need its second order, and Adam is
+    torch's fused one.
+    """
+    rays, sample, lit = inputs.rays(size, device), _sampler(device), shading != "albedo"
     width = step.FIELD.hidden
     encoding, relu = _encoding(), torch.nn.ReLU
     mlp = torch.nn.Sequential(
-        torch.nn.Linear(scenes.GRID.outputs, width), relu(),
-        torch.nn.Linear(width, width), relu(), torch.nn.Linear(width, 4),
-    ).to(device)  # fmt: skip
+        torch.nn.Linear(inputs.GRID.outputs, width),
+        relu(),
+        torch.nn.Linear(width, width),
+        relu(),
+        torch.nn.Linear(width, 4),
+    ).to(device)
     parameters = [encoding.params, *mlp.parameters()]
     optimizer = torch.optim.Adam(
         parameters, lr=step.RATE, betas=step.BETAS, eps=step.EPS, fused=True
     )
-    light = scenes.light(step.SHADING_MODES[look], device)
-    gradient = scenes.normal(device, size * size, 3)
+    light = inputs.lighting(step.SHADING_MODES[shading], device)
+    gradient = inputs.normal(device, size * size, 3)
 
     def run() -> None:
-        ray, start, end = sample(v)
+        ray, start, end = sample(rays)
         t = 0.5 * (start + end)
-        x = (v.origins[ray] + t[:, None] * v.directions[ray]).requires_grad_(lit)
+        x = (rays.origins[ray] + t[:, None] * rays.directions[ray]).requires_grad_(lit)
         out = mlp(encoding((x + 1.0) * 0.5).float())
         blob = step.FIELD.blob_height * torch.exp(
             x.square().sum(-1) * (-0.5 / step.FIELD.blob_width**2)
@@ -189,7 +215,7 @@ def render_step(look: str, size: int, device: torch.device) -> Work:
         optimizer.step()
         optimizer.zero_grad()
 
-    total = len(sample(v)[0])
+    total = len(sample(rays)[0])
     numbers = sum(p.numel() for p in parameters)
-    cost = step.cost(look, size * size, total, numbers)
+    cost = step.cost(shading, size * size, total, numbers)
     return Work(run, cost, {"rays": size * size, "samples": total})

@@ -11,22 +11,38 @@ from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE
 from dfast.bench.suite import TITLES
 
 Record = Mapping[str, object]
+"""Numbers of one case by name."""
 COLUMNS = (
-    "workload", "dfast", "eager", "torch", "reference", "ratio",
-    "GB/s", "TFLOP/s", "launches", "MiB",
-)  # fmt: skip
+    "workload",
+    "dfast",
+    "eager",
+    "torch",
+    "reference",
+    "ratio",
+    "GB/s",
+    "TFLOP/s",
+    "launches",
+    "MiB",
+)
 
 
 def save(records: Sequence[Record], path: Path) -> None:
-    """Write the list, one record a line, whole or not at all. Raises OSError."""
+    """Write records as a JSON list, one a line, atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     lines = ",\n".join(json.dumps(record) for record in records)
     with replacing(path) as temporary:
         temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def rates(record: Record) -> tuple[float, float] | None:
-    """GB/s and TFLOP/s that the workload's own bytes and operations make at the time that counts:
-    the captured one, else the device's, else the host's. None without a time."""
+    """Return GB/s and TFLOP/s of the workload's own bytes and operations.
+
+    The time is that of the CUDA graph, else the device's, else the host's; without any the rates
+    are None.
+    """
     ms = record.get("captured_ms") or record.get("gpu_ms") or record.get("wall_ms")
     if not isinstance(ms, int | float) or ms <= 0:
         return None
@@ -36,7 +52,10 @@ def rates(record: Record) -> tuple[float, float] | None:
 
 
 def floor_ms(record: Record) -> float | None:
-    """The larger of the workload's bytes and operations at the machine's best, in milliseconds."""
+    """Return the milliseconds that the workload takes at the machine's best rates.
+
+    That is the larger of the times of its bytes and of its operations; None if they are unknown.
+    """
     ceilings, bytes_, flops = record.get("ceilings"), record.get("bytes"), record.get("flops")
     if not isinstance(ceilings, Mapping) or not isinstance(bytes_, int):
         return None
@@ -46,7 +65,7 @@ def floor_ms(record: Record) -> float | None:
 
 
 def heading(records: Sequence[Record]) -> str:
-    """Where and on what this was measured, and what the columns mean."""
+    """Return where this was measured and what the columns of the table mean."""
     about = records[0]
     where = about["gpu"] or f"{about['processor']}, {about['threads']} threads"
     best = about["ceilings"]
@@ -62,7 +81,7 @@ def heading(records: Sequence[Record]) -> str:
 
 
 def table(records: Sequence[Record]) -> str:
-    """One line a workload, with what each column means below."""
+    """Return the table: one line a workload, then the peers, then the failures."""
     by_name: dict[str, dict[str, Record]] = {}
     for record in records:
         by_name.setdefault(str(record["workload"]), {})[str(record["variant"])] = record
@@ -85,26 +104,33 @@ def table(records: Sequence[Record]) -> str:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(
-        zip(row, widths, strict=True)))  # fmt: skip
-    return "  ".join(["  " + first, *rest]).rstrip()
+    """Return cells in columns, the first to the left."""
+    rest = (cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))
+    return "  ".join(["  " + row[0].ljust(widths[0]), *rest]).rstrip()
 
 
 def _row(name: str, variants: Mapping[str, Record]) -> tuple[str, ...]:
+    """Return the cells of a workload, in the order of `COLUMNS`."""
     own, eager = variants.get(DFAST, {}), variants.get(EAGER, {})
     mine = own.get("captured_ms") or own.get("wall_ms")
     plain = [variants.get(name, {}).get("wall_ms") for name in (GATHERED, REFERENCE)]
     theirs = min((ms for ms in plain if isinstance(ms, float)), default=None)
     ratio = f"{theirs / mine:.1f}x" if theirs and isinstance(mine, float) else ""
     return (
-        name, _ms(mine), _ms(eager.get("wall_ms")), *map(_ms, plain), ratio,
-        _share(own, "gb_s", "copy_gb_s"), _share(own, "tflop_s", "tflop_s"),
-        _launches(own), _whole(own.get("peak_mib")),
-    )  # fmt: skip
+        name,
+        _ms(mine),
+        _ms(eager.get("wall_ms")),
+        *map(_ms, plain),
+        ratio,
+        _share(own, "gb_s", "copy_gb_s"),
+        _share(own, "tflop_s", "tflop_s"),
+        _launches(own),
+        _rounded(own.get("peak_mib")),
+    )
 
 
 def _others(by_name: Mapping[str, Mapping[str, Record]]) -> list[str]:
-    """Lines for the peers that ran."""
+    """Return lines for the peers that ran."""
     known = (DFAST, EAGER, REFERENCE, GATHERED)
     lines = [
         f"  {name}  {variant}: {_ms(r.get('wall_ms'))} ms, on the device {_ms(r.get('gpu_ms'))} ms"
@@ -116,20 +142,23 @@ def _others(by_name: Mapping[str, Mapping[str, Record]]) -> list[str]:
 
 
 def _ms(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, int | float) and value < 100 else _whole(value)
+    """Return milliseconds with three digits, "" for None."""
+    return f"{value:.3g}" if isinstance(value, int | float) and value < 100 else _rounded(value)
 
 
-def _whole(value: object) -> str:
+def _rounded(value: object) -> str:
+    """Return a number without decimals, "" for None."""
     return f"{value:.0f}" if isinstance(value, int | float) else ""
 
 
 def _launches(record: Record) -> str:
+    """Return the launches, and the waits if there are any."""
     launches, syncs = record.get("launches"), record.get("syncs")
     return "" if launches is None else f"{launches} + {syncs} waits" if syncs else str(launches)
 
 
 def _share(record: Record, rate: str, ceiling: str) -> str:
-    """A rate and its share of the best that the machine did."""
+    """Return a rate and its share of the machine's best."""
     ceilings, value = record.get("ceilings"), record.get(rate)
     if not isinstance(ceilings, Mapping) or not isinstance(value, int | float) or not value:
         return ""

@@ -1,4 +1,4 @@
-"""Every case, one after the other. A case that fails leaves its message and the others go on."""
+"""Run every case, one after the other. A case that fails leaves its message, the others go on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dfast.bench.suite import LETTERS, cases
 from dfast.bench.timing import Record
 
 Say = Callable[[str], None]
+"""Shows a line of progress."""
 
 
 def run(
@@ -27,10 +28,21 @@ def run(
     profile: Path | None = None,
     say: Say = print,
 ) -> list[Record]:
-    """Measure the workloads on the device; returns a record for each case.
+    """Measure workloads on a device.
 
-    Times first, then (CUDA) what is launched, because a profiler that was on slows later launches;
-    `out` is written after each case. profile: a folder for one Chrome trace a case.
+    All times are taken first and (on CUDA) launches are counted after them, because launches are
+    slower once the profiler has been used.
+
+    Args:
+        device: the device.
+        letters: of the workloads.
+        quick: sizes that take seconds.
+        out: a file that is written after each case.
+        profile: a folder for one Chrome trace a case.
+        say: shows a line of progress.
+
+    Returns:
+        A record for each case.
     """
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)
@@ -69,12 +81,14 @@ def run(
 
 
 def _seconds(device: torch.device, quick: bool) -> float:
+    """Return how long each case is measured."""
     if device.type == "cuda":
         return 0.3 if quick else 0.6
     return 0.5 if quick else 4.0
 
 
 def _finish(records: list[Record], out: Path | None) -> None:
+    """Add rates to records and write them."""
     for record in records:
         if found := report.rates(record):
             record["gb_s"], record["tflop_s"] = found
@@ -84,26 +98,28 @@ def _finish(records: list[Record], out: Path | None) -> None:
 
 
 def _guarded(device: torch.device, act: Callable[[], Record]) -> Record:
-    """What `act` found, or its error in one line."""
+    """Return what `act` returns, or its error in one line."""
     try:
         return act()
-    except Exception as error:  # whatever a case does wrong is that case's result
+    except Exception as error:  # any error of a case is that case's result
         lines = str(error).strip().splitlines() or [""]
         return {"error": f"{type(error).__name__}: {lines[0]}"[:300]}
     finally:
         gc.collect()
         if device.type == "cuda":
-            with suppress(RuntimeError):  # after a fault every call fails, this one too
+            with suppress(RuntimeError):  # after a device fault every call fails
                 torch.cuda.empty_cache()
 
 
 def _counted(case: Case, device: torch.device) -> Record:
+    """Return the launches and waits of a case."""
     call, _, _ = timing.prepare(case, case.build(device), device)
     counted = trace.count(call)
     return {} if counted is None else dict(counted._asdict())
 
 
 def _traced(case: Case, device: torch.device, path: Path) -> Record:
+    """Write a Chrome trace of a case."""
     work = case.build(device)
     call = work.run if device.type == "cpu" else timing.prepare(case, work, device)[0]
     trace.write(call, path)

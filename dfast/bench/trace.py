@@ -1,4 +1,4 @@
-"""What a call launches and waits for, counted from torch's profiler; NVTX ranges, Chrome traces."""
+"""Count what a call launches and waits for; NVTX ranges and Chrome traces."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from torch.profiler import ProfilerActivity, profile
 ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
 
-_ranges = False
+_ranges = False  # whether `stage` makes ranges; set while `write` takes a trace
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """A named part of a step: an NVTX range and a range in the trace, while one is being taken."""
+    """Name a part of a step: while a trace is taken, it is a range in it and an NVTX range."""
     if not _ranges:
         yield
         return
@@ -39,20 +39,24 @@ def stage(name: str) -> Iterator[None]:
 
 
 class Counted(NamedTuple):
-    """One call's work on the device and its waits on the host."""
+    """The work of one call on the device and its waits on the host."""
 
     launches: int
-    """kernels, copies and fills; for a replayed graph, the nodes that did something"""
+    """Number of kernels, copies and fills; of a replayed graph, the nodes that did something."""
     syncs: int
-    """times that the host waited for the device"""
+    """How often the host waited for the device."""
     gpu_ms: float
-    """sum of the device's times in them"""
+    """Sum of the device's times in the launches."""
 
 
 def count(call: Callable[[], object]) -> Counted | None:
-    """Count a warmed-up call on CUDA; None where the profiler sees nothing."""
+    """Count the launches and waits of a warmed-up call on CUDA.
+
+    Returns:
+        The counts, or None where the profiler sees nothing.
+    """
     own = own_waits()
-    events = _events(call)
+    events = profiled_events(call)
     work = [event for event in events if event.get("cat") in ON_DEVICE]
     if not work:
         return None
@@ -62,20 +66,25 @@ def count(call: Callable[[], object]) -> Counted | None:
 
 @cache
 def own_waits() -> int:
-    """Those of a trace of nothing: the profiler's and ours."""
-    # CUPTI that is torn down and set up again does not get on with CUDA graphs.
+    """Return the waits of a trace of nothing, which are the profiler's and those of `count`.
+
+    They are measured once in a process.
+    """
+    # CUDA graphs are not traced correctly after CUPTI was torn down and set up again.
     os.environ.setdefault("TEARDOWN_CUPTI", "0")
     os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
-    _events(lambda: None)  # the first trace of a process misses some
-    return sum(map(_waits, _events(lambda: None)))
+    profiled_events(lambda: None)  # the first trace of a process misses some waits
+    return sum(map(_waits, profiled_events(lambda: None)))
 
 
 def _waits(event: dict) -> bool:
+    """Return whether an event is a wait of the host for the device."""
     name = event.get("name")
     return event.get("cat") in ("cuda_runtime", "cuda_driver") and name in WAITS
 
 
-def _events(call: Callable[[], object]) -> list[dict]:
+def profiled_events(call: Callable[[], object]) -> list[dict]:
+    """Return the named events of a call in torch's profiler."""
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         call()
@@ -87,9 +96,14 @@ def _events(call: Callable[[], object]) -> list[dict]:
 
 
 def write(call: Callable[[], object], path: Path, calls: int = 3) -> None:
-    """A Chrome trace of some calls, stages named, to open in chrome://tracing or Perfetto.
+    """Write a Chrome trace of some calls with named stages, for chrome://tracing or Perfetto.
 
     Under `nsys profile` the stages are NVTX ranges.
+
+    Args:
+        call: what to trace; it is called once before.
+        path: the file.
+        calls: number of calls.
     """
     global _ranges
     activities = [ProfilerActivity.CPU]
@@ -105,5 +119,5 @@ def write(call: Callable[[], object], path: Path, calls: int = 3) -> None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
     finally:
-        _ranges = False
+        _ranges = False  # whether `stage` makes ranges; set while `write` takes a trace
     seen.export_chrome_trace(str(path))

@@ -1,5 +1,6 @@
-"""Diffusion models of random weights in the published sizes, for tests and benchmarks."""
+"""Diffusion models with random weights, for tests and benchmarks."""
 
-from dfast.testing.random_models import write
+from dfast.testing.model_sizes import FAMILIES, PARAMETERS, Networks, networks
+from dfast.testing.random_models import materialize, write
 
-__all__ = ["write"]
+__all__ = ["FAMILIES", "PARAMETERS", "Networks", "materialize", "networks", "write"]

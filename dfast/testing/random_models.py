@@ -1,8 +1,8 @@
-"""Model folders with random weights, in the layout of the published ones.
+"""Write model folders with random weights, in the layout of the published ones.
 
-They stand in for downloads where only sizes matter: speed and memory at full size, and every code
-path in tests at tiny size. Norms pass through, biases are 0 and weights are scaled by their fan-in,
-so activations stay finite in half precision; the pictures mean nothing.
+They replace downloads where only sizes matter: speed and memory at full size, and every code path
+in tests at tiny size. The weights are such that activations stay finite in half precision; the
+images mean nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dfast.priors.loading.quiet import quiet
 from dfast.testing.model_sizes import Networks, Size, networks
 
 WORDS = 77
-"""Tokens of a sentence in every family."""
+"""Tokens of a prompt in every family."""
 
 
 @torch.no_grad()
@@ -39,11 +39,23 @@ def write(
     prediction: str = "epsilon",
     seed: int = 0,
 ) -> Path:
-    """Write a diffusers folder of `family` (see `model_sizes.FAMILIES`); returns its path.
+    """Write a diffusers folder with random weights.
 
-    dtype: of the weights; None is float16 at full size and float32 else. variant: part of the
-    weights' names, such as "fp16". prediction: "epsilon" or "v_prediction". device: where the
-    weights are drawn, one part at a time. An existing folder is written over. Raises ConfigError.
+    Args:
+        family: one of `model_sizes.FAMILIES`.
+        folder: where to write; files in an existing folder are replaced.
+        size: "full" or "tiny".
+        device: where the weights are drawn, one network at a time.
+        dtype: of the weights, by default float16 at full size and float32 otherwise.
+        variant: part of the weights' file names, such as "fp16".
+        prediction: what the UNet predicts, "epsilon" or "v_prediction".
+        seed: of the weights; equal seeds write equal bytes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: if there is no such family or size.
     """
     made = networks(family, size)
     folder, device = Path(folder), torch.device(device)
@@ -63,7 +75,7 @@ def write(
 
 
 def builders(made: Networks) -> dict[str, Callable[[], Any]]:
-    """A constructor for each part with weights, by the name of its folder."""
+    """Return a constructor for each network with weights, by the name of its folder."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     found: dict[str, Callable[[], Any]] = {"unet": partial(UNet2DConditionModel, **made.unet)}
@@ -77,7 +89,14 @@ def builders(made: Networks) -> dict[str, Callable[[], Any]]:
 def materialize(
     build: Callable[[], Any], device: torch.device, dtype: torch.dtype, seed: int = 0
 ) -> Any:
-    """The module that `build` makes, with random weights on `device`."""
+    """Return the module that `build` constructs, with random weights.
+
+    Args:
+        build: constructs the module; it is called on the meta device.
+        device: where the weights are.
+        dtype: of the weights.
+        seed: of the weights.
+    """
     with torch.device("meta"):
         module = build().to(dtype)
     module = module.to_empty(device=device).eval().requires_grad_(False)
@@ -89,7 +108,7 @@ def materialize(
 
 @torch.no_grad()
 def randomize(module: nn.Module, generator: torch.Generator) -> None:
-    """Norms pass through, biases are 0, weights are normal with variance 1 / fan-in."""
+    """Set norms to the identity, biases to 0 and weights to normal, with variance 1 / fan-in."""
     for name, parameter in module.named_parameters():
         if parameter.ndim > 1:
             scale = parameter[0].numel() ** -0.5
@@ -102,27 +121,37 @@ def randomize(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _numbered(name: str, made: Networks) -> list[str]:
+    """Return the folder names of the text encoders or tokenizers."""
     return [name if i == 0 else f"{name}_{i + 1}" for i in range(len(made.text_kinds))]
 
 
 def _text_encoder(made: Networks, i: int) -> Any:
-    """Two layers of the right width: some callers want the last but one's output."""
-    transformers: Any = import_module("transformers")  # its stubs do not know keyword settings
+    """Return text encoder i, with two layers, because some pipelines use the last but one."""
+    transformers: Any = import_module("transformers")  # its type stubs lack keyword arguments
     kind, width, activation = made.text_kinds[i], made.text_widths[i], made.text_activations[i]
     if kind == "t5":
         shape = {"d_model": width, "d_kv": 16, "d_ff": 64, "num_heads": 2, "num_layers": 1}
         config = transformers.T5Config(
-            vocab_size=_t5_tokenizer().vocab_size, feed_forward_proj=activation,
-            is_encoder_decoder=False, use_cache=False, **shape,
-        )  # fmt: skip
+            vocab_size=_t5_tokenizer().vocab_size,
+            feed_forward_proj=activation,
+            is_encoder_decoder=False,
+            use_cache=False,
+            **shape,
+        )
         return transformers.T5EncoderModel(config)
     config = transformers.CLIPTextConfig(
-        vocab_size=len(_clip_vocabulary()), hidden_size=width, intermediate_size=64,
-        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=WORDS,
-        hidden_act=activation, projection_dim=width, pad_token_id=1,
+        vocab_size=len(_clip_vocabulary()),
+        hidden_size=width,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=WORDS,
+        hidden_act=activation,
+        projection_dim=width,
+        pad_token_id=1,
         bos_token_id=_clip_vocabulary()["<|startoftext|>"],
         eos_token_id=_clip_vocabulary()["<|endoftext|>"],
-    )  # fmt: skip
+    )
     projected = kind == "clip-projected"
     return (transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel)(
         config
@@ -130,6 +159,7 @@ def _text_encoder(made: Networks, i: int) -> Any:
 
 
 def _tokenizers(made: Networks) -> dict[str, Any]:
+    """Return the tokenizers by the names of their folders."""
     found = {}
     for i, name in enumerate(_numbered("tokenizer", made)):
         found[name] = _t5_tokenizer() if made.text_kinds[i] == "t5" else _clip_tokenizer(i)
@@ -137,12 +167,13 @@ def _tokenizers(made: Networks) -> dict[str, Any]:
 
 
 _PAIRS = tuple(product(ascii_lowercase, repeat=2))
-"""Of letters that are one token, without which the words of a run are too many."""
+"""Pairs of letters that are one token; otherwise the longest prompts of a run would not fit."""
 
 
 def _clip_vocabulary() -> dict[str, int]:
-    """Every ASCII character, and pair of letters, within a word and at its end; the second family
-    pads with "!", 0.
+    """Return a vocabulary of ASCII characters and pairs of letters, within words and at their ends.
+
+    "!" is 0, with which the second encoder pads.
     """
     pieces = [*(chr(code) for code in range(33, 127)), *(a + b for a, b in _PAIRS)]
     words = [*pieces, *(f"{piece}</w>" for piece in pieces)]
@@ -150,6 +181,7 @@ def _clip_vocabulary() -> dict[str, int]:
 
 
 def _clip_tokenizer(i: int) -> Any:
+    """Return the tokenizer of text encoder i."""
     from transformers import CLIPTokenizer
 
     pad = "<|endoftext|>" if i == 0 else "!"
@@ -160,7 +192,7 @@ def _clip_tokenizer(i: int) -> Any:
 
 
 def _t5_tokenizer() -> Any:
-    """Single characters and pairs of letters."""
+    """Return a tokenizer of single characters and pairs of letters."""
     transformers: Any = import_module("transformers")
     letters = [chr(code) for code in range(33, 127)]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
@@ -172,25 +204,32 @@ def _t5_tokenizer() -> Any:
 
 
 def _scheduler(family: str, prediction: str) -> Any:
+    """Return the scheduler that the family is published with."""
     import diffusers
 
     if family.startswith("if"):
         return diffusers.DDPMScheduler(
-            beta_schedule="squaredcos_cap_v2", variance_type="learned_range",
-            prediction_type=prediction, thresholding=True, dynamic_thresholding_ratio=0.95,
+            beta_schedule="squaredcos_cap_v2",
+            variance_type="learned_range",
+            prediction_type=prediction,
+            thresholding=True,
+            dynamic_thresholding_ratio=0.95,
             sample_max_value=1.5,
-        )  # fmt: skip
+        )
     betas: dict[str, Any] = {
-        "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
-        "prediction_type": prediction, "steps_offset": 1,
-    }  # fmt: skip
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "prediction_type": prediction,
+        "steps_offset": 1,
+    }
     if family == "sdxl":
         return diffusers.EulerDiscreteScheduler(timestep_spacing="leading", **betas)
     return diffusers.PNDMScheduler(skip_prk_steps=True, set_alpha_to_one=False, **betas)
 
 
 def _index(family: str, made: Networks) -> dict[str, Any]:
-    """What `model_index.json` says."""
+    """Return the content of `model_index.json`."""
     import diffusers
 
     pipeline = {"sdxl": "StableDiffusionXLPipeline"}.get(family, "StableDiffusionPipeline")
@@ -213,5 +252,7 @@ def _index(family: str, made: Networks) -> dict[str, Any]:
         return found | {"force_zeros_for_empty_prompt": True}
     absent: list[None] = [None, None]
     return found | {
-        "safety_checker": absent, "feature_extractor": absent, "requires_safety_checker": False
-    }  # fmt: skip
+        "safety_checker": absent,
+        "feature_extractor": absent,
+        "requires_safety_checker": False,
+    }

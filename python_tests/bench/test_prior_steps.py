@@ -1,4 +1,4 @@
-"""Whole steps with diffusion models on the clock: every part is there, and failures are named."""
+"""Times of whole steps with diffusion priors: every part is there, and failures are named."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import pytest
 import tiny_models
 import torch
 
-from dfast.bench import prior_steps as guidance
+from dfast.bench import prior_steps, step_parts
 from dfast.cli.main import main
 from dfast.config import Config
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
 SMALL = [
-    "march.step_size=0.1", "field.grid.log2_entries=10", "field.grid.levels=4",
-    "camera.resolution=[[0.0, 8]]", "occupancy.resolution=16",
-]  # fmt: skip
+    "march.step_size=0.1",
+    "field.grid.log2_entries=10",
+    "field.grid.levels=4",
+    "camera.resolution=[[0.0, 8]]",
+    "occupancy.resolution=16",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -79,14 +82,16 @@ def test_a_model_that_fails_is_named_and_others_go_on(
         (["--set", "prior.compile=true"], "--set: expected with --prior"),
     ],
 )
-def test_wrong_options_are_told_before_anything_runs(
-    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
+def test_wrong_options_are_named_before_anything_runs(
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something ran")
 
-    monkeypatch.setattr(guidance, "measure", refuse)
+    monkeypatch.setattr(prior_steps, "measure", refuse)
     assert main(["bench", "--device", "cpu", "--quick", *options]) == 2
     shown = capsys.readouterr()
     assert re.search(message, shown.err) and shown.err.count("\n") == 1 and not shown.out
@@ -98,21 +103,21 @@ def test_the_embedded_prior_is_measured_too() -> None:
             camera={"views": 1, "resolution": [[0.0, 8]]}, march={"step_size": 0.1}
         )
 
-    (record,) = guidance.run(
+    (record,) = prior_steps.run(
         ["shapes"], torch.device("cpu"), settings=small, steps=1, say=lambda line: None
     )
     assert record["unet_ms"] > 0 and record["encode_ms"] == 0 and not record["random"]
 
 
 def test_the_networks_own_arguments_are_timed() -> None:
-    """The last call is the one: along ISM's inversion the UNet is asked before, and smaller."""
+    """Record the last call: before it, ISM's inversion calls the UNet with smaller batches."""
     network = torch.nn.Linear(2, 2)
 
     def call() -> None:
         network(torch.zeros(1, 2))
         network(torch.ones(3, 2))
 
-    args, options = guidance._arguments(network, call)
+    args, options = step_parts.last_arguments(network, call)
     assert args[0].shape == (3, 2) and not options
     assert not network._forward_pre_hooks
 
@@ -120,10 +125,14 @@ def test_the_networks_own_arguments_are_timed() -> None:
 @pytest.mark.gpu
 @pytest.mark.usefixtures("needs_cuda")
 def test_parts_are_recorded_on_a_gpu() -> None:
-    records: list[dict[str, Any]] = guidance.run(
-        ["sd15", "if-m"], torch.device("cuda"), steps=4, random=True, tiny=True,
+    records: list[dict[str, Any]] = prior_steps.run(
+        ["sd15", "if-m"],
+        torch.device("cuda"),
+        steps=4,
+        random=True,
+        tiny=True,
         say=lambda line: None,
-    )  # fmt: skip
+    )
     for record in records:
         assert "error" not in record, record
         assert record["captures"] > 0 and record["peak_mib"] > 0

@@ -46,9 +46,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.toml").write_text(TINY)
     config = dfast.Config.load(folder / "tiny.toml")
     dfast.train(
-        "a red cube", prior=OraclePrior(12), out=folder / "run", config=config, device="cpu",
+        "a red cube",
+        prior=OraclePrior(12),
+        out=folder / "run",
+        config=config,
+        device="cpu",
         progress=False,
-    )  # fmt: skip
+    )
     return folder
 
 
@@ -123,21 +127,25 @@ RESUME = ["--resume", "--out", "run", "--device", "cpu"]
             ["a red cube", *NEW, "--prior", "imagen"], intact, "expected 'shapes'", id="no prior"
         ),
         pytest.param(
-            ["a red cube", *NEW, "--config", "unknown.toml"], intact,
-            "'guidance.scal': unknown; did you mean 'guidance.scale'?", id="unknown key",
+            ["a red cube", *NEW, "--config", "unknown.toml"],
+            intact,
+            "'guidance.scal': unknown; did you mean 'guidance.scale'?",
+            id="unknown key",
         ),
         pytest.param(
             ["a red cube", *NEW, "--config", "broken.toml"], intact, "not valid TOML", id="no toml"
         ),
         pytest.param(
-            ["a red cube", *NEW, "--set", "guidance.scale=-1"], intact,
-            "'guidance.scale': expected a number", id="bad value",
+            ["a red cube", *NEW, "--set", "guidance.scale=-1"],
+            intact,
+            "'guidance.scale': expected a number",
+            id="bad value",
         ),
         pytest.param(
             ["a red cube", *NEW, "--device", "cuda:99"], intact, "use device='cpu'", id="no cuda"
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_touches_nothing(
     arguments: list[str],
     damage: Callable[[Path], None],

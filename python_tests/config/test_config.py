@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -16,6 +19,7 @@ import pytest
 from dfast.config import Config, FieldConfig, GridConfig, GuidanceConfig
 from dfast.errors import ConfigError
 
+SECTIONS = dataclasses.fields(Config)
 PRESETS = [
     Config.default("cpu"),
     Config.default("cuda:0"),
@@ -144,3 +148,27 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 def test_import_stays_light() -> None:
     code = "import dfast, sys; dfast.Config.default(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _documented(module: str) -> set[str]:
+    """Return "Class.field" for the annotated fields of a module that a docstring follows."""
+    source = importlib.import_module(f"dfast.config.{module}").__file__
+    assert source is not None
+    tree = ast.parse(Path(source).read_text(encoding="utf-8"))
+    found = set()
+    for section in tree.body:
+        if isinstance(section, ast.ClassDef):
+            for field, after in itertools.pairwise(section.body):
+                is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if isinstance(field, ast.AnnAssign) and is_text:
+                    assert isinstance(field.target, ast.Name)
+                    found.add(f"{section.name}.{field.target.id}")
+    return found
+
+
+def test_every_setting_says_what_it_means() -> None:
+    modules = ("config", "scene", "render", "guidance", "training")
+    documented = set().union(*map(_documented, modules))
+    for section in (Config, GridConfig, *(type(getattr(Config(), f.name)) for f in SECTIONS)):
+        for field in dataclasses.fields(section):
+            assert f"{section.__name__}.{field.name}" in documented

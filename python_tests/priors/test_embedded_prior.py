@@ -33,9 +33,13 @@ def clean_estimate(caption: str, image: Tensor, camera: CameraBatch, t: int, w: 
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     noisy = alpha * (2 * image - 1) + sigma * noise
     both = p.predict_noise(
-        noisy, torch.full((len(image),), t), p.encode_prompt(caption), cameras=camera,
-        textureless=torch.zeros(len(image), dtype=torch.bool), conditions=("text", "negative"),
-    )  # fmt: skip
+        noisy,
+        torch.full((len(image),), t),
+        p.encode_prompt(caption),
+        cameras=camera,
+        textureless=torch.zeros(len(image), dtype=torch.bool),
+        conditions=("text", "negative"),
+    )
     eps = classifier_free_guidance(*both, w)
     return ((noisy - sigma * eps) / alpha / 2 + 0.5).clamp(0, 1)
 

@@ -68,13 +68,14 @@ def test_a_file_is_laid_over_what_it_leaves_out(file: Path) -> None:
 
 @pytest.mark.parametrize("source", ["config", "resumed", "preset", "file", "prior"])
 def test_overrides_come_after_every_source(source: str, file: Path) -> None:
-    options: dict[str, Any] = {
+    sources: dict[str, dict[str, Any]] = {
         "config": {"config": Config.dreamfusion()},
         "resumed": {"resumed": Config.dreamfusion()},
         "preset": {"preset": "dreamfusion"},
         "file": {"file": file},
         "prior": {"prior": "sd15"},
-    }[source]
+    }
+    options = sources[source]
     plain = resolve_config(device="cpu", **options)
     changed = resolve_config(device="cpu", **options, overrides=[{"guidance": {"scale": 1}}, SCALE])
     assert changed == plain.replace(**SCALE)  # the last one wins
@@ -110,8 +111,13 @@ def test_bad_sources_are_named(tmp_path: Path) -> None:
 
 
 def test_the_family_is_not_needed_where_a_configuration_is_given() -> None:
-    for options in ({"config": Config()}, {"resumed": Config()}, {"preset": "default"}):
-        resolve_config("no/such", "cpu", **options)  # type: ignore[arg-type]
+    options: list[dict[str, Any]] = [
+        {"config": Config()},
+        {"resumed": Config()},
+        {"preset": "default"},
+    ]
+    for given in options:
+        resolve_config("no/such", "cpu", **given)
 
 
 def test_arguments_use_the_resolved_configuration() -> None:

@@ -31,7 +31,7 @@ def test_a_sentence_becomes_an_object(tmp_path: Path, capsys: pytest.CaptureFixt
 
     mesh = trimesh.load_mesh(out / "object.glb")
     assert mesh.is_watertight and mesh.extents.max() < 2.0
-    assert Image.open(out / "turntable.gif").n_frames > 10
+    assert getattr(Image.open(out / "turntable.gif"), "n_frames") > 10  # noqa: B009
     assert np.asarray(Image.open(out / "contact_sheet.png")).std() > 5
     assert dfast.load(out).prompt == "a red chair"
 

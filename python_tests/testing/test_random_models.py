@@ -36,7 +36,7 @@ def test_pipelines_run_on_tiny_folders(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "if-m"])
-def test_the_longest_sentence_of_a_run_fits(family: str, tmp_path: Path) -> None:
+def test_the_longest_prompt_of_a_run_fits(family: str, tmp_path: Path) -> None:
     prior = load_prior(str(write(family, tmp_path, size="tiny")), torch.device("cpu"))
     prior.encode_prompt("a red chair", negative=NFSD_NEGATIVE_PROMPT)
 
@@ -64,7 +64,7 @@ def test_variant_precision_and_prediction(tmp_path: Path) -> None:
 
 
 def test_weights_keep_activations_in_range() -> None:
-    """A unit input leaves a UNet at order one, so half precision has room."""
+    """Map unit inputs to outputs of order one, so that half precision does not overflow."""
     for family in ("sd15", "if-m"):
         made = networks(family, "tiny")
         unet = materialize(builders(made)["unet"], torch.device("cpu"), torch.float32)

@@ -1,0 +1,49 @@
+"""A stand-in for training and for finished runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import dfast
+from dfast import errors
+
+
+class Cube:
+    """A stand-in for a finished run: a red cube."""
+
+    prompt, seed, device = "a red cube", 0, torch.device("cpu")
+
+    def density(self, x: Tensor) -> Tensor:
+        return 60 * torch.sigmoid((0.5 - x.abs().amax(-1)) / 0.01)
+
+    def albedo(self, x: Tensor) -> Tensor:
+        return torch.tensor([0.85, 0.08, 0.08]).expand(len(x), 3)
+
+    def render(self, *, resolution: int, **_: object) -> NDArray[np.uint8]:
+        return np.zeros((resolution, resolution, 3), np.uint8)
+
+    mesh = dfast.Result.mesh
+    turntable = dfast.Result.turntable
+    contact_sheet = dfast.Result.contact_sheet
+
+
+@pytest.fixture
+def cube(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Make `dfast.train` and `dfast.load` give the cube; return the calls to train."""
+    calls: list[dict[str, Any]] = []
+
+    def train(prompt: str, **options: object) -> Cube:
+        calls.append({"prompt": prompt, **options})
+        if not prompt.strip():
+            raise errors.PromptError("prompt: expected a description, got ''")
+        return Cube()
+
+    monkeypatch.setattr(dfast, "train", train, raising=False)
+    monkeypatch.setattr(dfast, "load", lambda path, device="cpu": Cube())
+    return calls

@@ -1,0 +1,66 @@
+"""Scores of known fields: the truth itself, moved, recoloured, hazy, flat, empty."""
+
+from __future__ import annotations
+
+import pytest
+from density_fields import SceneField
+
+from dfast.errors import PromptError
+from dfast.evaluation.score import EmptyField, score
+
+
+def test_the_truth_itself_scores_full_marks() -> None:
+    found = score(SceneField("a red chair"), seed=3, seconds=1.5)
+    assert found.iou > 0.9 and found.beats_ellipsoid and found.rank == 1
+    assert found.albedo > 0.95 and found.colors == 1.0
+    assert found.front is True and found.front_yaw is not None and abs(found.front_yaw) < 5
+    assert found.faults == [] and found.kind == "composed" and found.seed == 3
+
+
+def test_pose_is_undone_but_the_front_is_not() -> None:
+    found = score(SceneField("a yellow duck", yaw=130, scale=0.8, shift=(0.05, -0.04, 0.1)))
+    assert found.iou > 0.93 and found.rank == 1 and found.albedo > 0.9
+    assert found.front is False and found.front_yaw == pytest.approx(130, abs=5)
+
+
+def test_wrong_colours_are_seen_part_by_part() -> None:
+    found = score(
+        SceneField(
+            "a green cone on top of a yellow cube", colors="a green cone on top of a red cube"
+        )
+    )
+    assert [(p.color, p.seen) for p in found.parts] == [("green", "green"), ("yellow", "red")]
+    assert found.colors == 0.5 and found.parts[0].accuracy > 0.9 and found.parts[1].accuracy < 0.1
+    assert found.front is None and found.front_yaw is None
+
+
+def test_a_pair_named_in_the_other_order_is_the_same_geometry() -> None:
+    found = score(SceneField("a red cube next to a blue sphere"))
+    assert found.rank == 1 and found.kind == "pair" and found.colors == 1.0
+
+
+def test_another_shape_is_not_retrieved() -> None:
+    other = SceneField("a red sphere")
+    found = score(other, "a red chair")
+    assert found.rank > 3 and found.nearest == "sphere" and found.iou < 0.6
+
+
+def test_empty_field() -> None:
+    found = score(SceneField("a red cube", peak=0.0))
+    assert found.empty and found.collapsed and found.iou == 0.0 and found.rank > 3
+
+
+def test_haze_fog_and_sheets_are_faults() -> None:
+    assert "hazy" in score(SceneField("a red cube", haze=0.3)).faults
+    assert "opaque" in score(SceneField("a red cube", haze=20.0)).faults
+    assert "collapsed" in score(SceneField("a red chair", flat=0.08)).faults
+
+
+def test_sentence_outside_the_grammar() -> None:
+    with pytest.raises(PromptError):
+        score(SceneField("a red cube"), "a red zebra")
+
+
+def test_a_failed_run_scores_as_an_empty_field() -> None:
+    failed, empty = score(EmptyField(), "a red cube"), score(SceneField("a red cube", peak=0.0))
+    assert failed == empty

@@ -1,0 +1,44 @@
+"""Distributions of lights and shading modes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from dfast.config import (
+    LightConfig,
+    ShadingConfig,
+)
+from dfast.config.schedules import lit_probability
+from dfast.scene.cameras import orbit
+from dfast.training.sampling import sample_lighting
+
+
+def test_shading_modes_follow_their_odds(generator: torch.Generator) -> None:
+    config = ShadingConfig(
+        albedo=0.25, diffuse=0.375, textureless=0.375, ambient_only=0.5, ramp=0.2
+    )
+    assert [lit_probability(p, config) for p in (0.0, 0.49, 0.6, 0.9)] == pytest.approx(
+        [0, 0, 0.5, 1]
+    )
+    cameras = orbit(4000)
+    early = sample_lighting(config, LightConfig(), cameras, 0.1, generator)
+    assert not early.lit and early.ambient.eq(1).all() and early.diffuse.eq(0).all()
+    late = sample_lighting(config, LightConfig(ambient=(0.1, 0.1)), cameras, 1.0, generator)
+    assert late.lit
+    albedo, white = late.diffuse == 0, late.textureless == 1
+    assert float(albedo.float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float(white.float().mean()) == pytest.approx(0.375, abs=0.03)
+    assert not (albedo & white).any()
+    assert_close(late.ambient[~albedo] + late.diffuse[~albedo], torch.ones(int((~albedo).sum())))
+
+
+def test_lights_are_near_the_camera(generator: torch.Generator) -> None:
+    cameras = orbit(500)
+    light = LightConfig(distance=(2.0, 2.5), spread=0.1)
+    position = sample_lighting(ShadingConfig(), light, cameras, 1.0, generator).light_position
+    distance = position.norm(dim=-1)
+    assert distance.min() >= 2.0 - 1e-5 and distance.max() <= 2.5 + 1e-5
+    cosine = (position / distance[:, None] * cameras.origin / 3.0).sum(-1)
+    assert cosine.mean() > 0.97
