@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,15 @@ from dfast._files import TEMPORARY, sweep, user_path
 from dfast.config import Config
 from dfast.errors import PromptError, RunFolderError
 from dfast.io.tensors import read_tensors, write_bytes, write_tensors
+from dfast.runs.unfinished import (
+    ABOUT,
+    CHECKPOINT,
+    METRICS,
+    PREVIEWS,
+    SETTINGS,
+    resume_command,
+)
 
-CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
-ABOUT, SETTINGS, PREVIEWS = "run.json", "config.toml", "previews"
 FORMAT = "dfast checkpoint 1"
 """Recorded in a checkpoint, and required of one."""
 IDENTITY = ("prompt", "seed", "prior")
@@ -239,45 +244,3 @@ class RunFolder:
         if (self.path / METRICS).exists():
             kept = [line for line in self.metrics() if line["step"] <= step]
             write_bytes(self.path / METRICS, "".join(json.dumps(v) + "\n" for v in kept).encode())
-
-
-def resume_command(path: Path) -> str:
-    """Return the command that resumes the run in a folder, to be pasted into a shell.
-
-    Args:
-        path: the folder.
-    """
-    name = str(path)
-    return f"dfast train --resume --out {shlex.quote(f'./{name}' if name[:1] == '-' else name)}"
-
-
-def explain_missing(path: Path) -> None:
-    """Raise RunFolderError for a result that its run has not made yet.
-
-    Args:
-        path: the file of a result.
-    """
-    folder = path.parent
-    if path.name != RESULT or path.exists() or not folder.is_dir():
-        return
-    if (folder / ABOUT).exists():
-        raise RunFolderError(f"'{folder}': unfinished, resume with: {resume_command(folder)}")
-    if begun_only(folder):
-        raise RunFolderError(
-            f"'{folder}': begun and stopped before anything was saved; start it again with: "
-            f"dfast train PROMPT --out {shlex.quote(str(folder))}"
-        )
-
-
-def begun_only(folder: Path) -> bool:
-    """Return whether a folder holds no more than the beginning of a run.
-
-    Args:
-        folder: any path.
-    """
-    try:
-        names = {file.name for file in folder.iterdir()}
-    except OSError:
-        return False
-    rest = {name for name in names - {SETTINGS} if not TEMPORARY.fullmatch(name)}
-    return bool(names) and not rest

@@ -19,7 +19,7 @@ from dfast.io.tensors import read_tensors, write_tensors
 from dfast.ops.ambient import neutral_torch_state
 from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
-from dfast.runs.folder import RESULT, explain_missing
+from dfast.runs.unfinished import RESULT, explain_missing
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import SHADING_MODES, fixed_lighting
 from dfast.scene.rays import RayBatch
