@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from argparse import Namespace
@@ -79,19 +78,16 @@ def _check_options(options: Namespace) -> None:
 
 def _take_from_run(options: Namespace, out: Path) -> Config:
     """Fill in prompt, seed and prior where they are not given; return the run's configuration."""
-    try:
-        about = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        recorded = {key: about[key] for key in ("prompt", "seed", "prior")}
-    except FileNotFoundError:
-        raise RunFolderError(
-            f"--resume: no dfast run in '{out}'; start one without --resume"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"--resume: '{out / 'run.json'}' cannot be read ({error})") from error
-    for key, value in recorded.items():
+    from dfast.runs.paths import as_path
+    from dfast.runs.records import ABOUT, IDENTITY, read_about, read_settings
+
+    if not (as_path(out, "--out") / ABOUT).exists():
+        raise RunFolderError(f"--resume: no dfast run in '{out}'; start one without --resume")
+    about = read_about(out)
+    for key in IDENTITY:
         if getattr(options, key) is None:
-            setattr(options, key, value)
-    return Config.load(out / "config.toml")
+            setattr(options, key, about[key])
+    return read_settings(out)
 
 
 def _print_estimate(options: Namespace, config: Config | None) -> int:

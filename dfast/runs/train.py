@@ -104,11 +104,12 @@ def train(
         folder = RunFolder(out, config, about, resume=resume)
     with explain_out_of_memory(where, config, model):
         trainer = build_trainer(config, model, prompt, number, where)
-    if folder is not None:
-        folder.begin()  # only now: the prior has read the prompt and loaded its weights
-        if (state := folder.load_checkpoint()) is not None:
-            trainer.load_state_dict(state)
     with ExitStack() as stack:
+        if folder is not None:
+            stack.callback(folder.end)
+            folder.begin()  # only now: the prior has read the prompt and loaded its weights
+            if (state := folder.load_checkpoint(trainer.state_dict())) is not None:
+                trainer.load_state_dict(state)
         listeners = list(callbacks)
         if progress:
             bar = ProgressBar(config.train.steps, trainer.step)
