@@ -63,7 +63,7 @@ def render_step(shading: str, size: int, device: torch.device) -> Work:
     background = Background(BackgroundConfig())
     scene = Scene(_field(device), inputs.occupancy(device), background).to(device)
     rays, lighting = inputs.rays(size, device), inputs.lighting(SHADING_MODES[shading], device)
-    total = int(inputs.samples(size, device).total)
+    total = int(inputs.samples(size, device).num_samples)
     max_samples = _max_samples(total, device)
     normals: Normals = "shading" if lighting.lit else "none"
     options = RenderOptions(inputs.MARCH, normals=normals, max_samples=max_samples)
@@ -101,7 +101,7 @@ def torch_step(shading: str, size: int, device: torch.device, *, gathered: bool)
     parameters = field.parameters()
     optimizer = torch.optim.Adam(parameters, lr=RATE, betas=BETAS, eps=EPS)
     gradient = inputs.normal(device, size * size, 3)
-    total = int(inputs.samples(size, device).total)
+    total = int(inputs.samples(size, device).num_samples)
 
     def render() -> Tensor:
         s = reference.march(
@@ -110,14 +110,14 @@ def torch_step(shading: str, size: int, device: torch.device, *, gathered: bool)
             bits,
             resolution=inputs.CELLS,
             radius=1.0,
-            step=inputs.STEP,
+            step_size=inputs.STEP,
             jitter=rays.jitter,
         )
         density, color, normal = field(s.x, want_gradient=lit)
         if normal is not None:
             color, _ = reference.shade(normal, color, s.x, *lights, torch.zeros_like(s.ray))
         out, _, opacity, _ = reference.composite(
-            density, s.dt, color, s.t, s.offsets, early_stop=inputs.EARLY_STOP
+            density, s.dt, color, s.t, s.offsets, early_stop_eps=inputs.EARLY_STOP
         )
         return out + (1.0 - opacity)[:, None]
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from dfast.ops import transforms
-from dfast.ops.field import EXP_LIMIT, FieldSample, FieldSpec, unsupported
 from dfast.ops.field import field as fused_field
+from dfast.ops.field_spec import FieldSample, FieldSpec, exp_limit, unsupported
 from dfast.ops.hashgrid import hash_encode, hash_encode_grad
 
 
@@ -201,7 +201,7 @@ class Field(nn.Module):
                 self.mlp,
                 self.spec,
                 level_weights=level_weights,
-                storage=storage,
+                table_half=storage,
                 count=count,
                 want_gradient=want_gradient,
             )
@@ -211,8 +211,8 @@ class Field(nn.Module):
 
     @torch.no_grad()
     def density(self, x: Tensor, level_weights: Tensor | None = None) -> Tensor:
-        """tau [N] at x [N,3], without gradients."""
-        return self(x, level_weights=level_weights).tau
+        """Density [N] at x [N,3], without gradients."""
+        return self(x, level_weights=level_weights).density
 
     def blob(self, x: Tensor) -> Tensor:
         """The bump [N] that starts the object off, from `FieldSpec.blob`."""
@@ -278,13 +278,13 @@ class Field(nn.Module):
         return FieldSample(tau, albedo, gradient)
 
     def _encode(self, x: Tensor, storage: Tensor | None, level_weights: Tensor | None) -> Tensor:
-        return hash_encode(_unit(x), self.table, self.spec.grid, level_weights, storage=storage)
+        return hash_encode(_unit(x), self.table, self.spec.grid, level_weights, table_half=storage)
 
     def _density(self, logit: Tensor) -> Tensor:
         c = self.spec
         s = logit + c.density_bias
         if c.activation == "exp":
-            return c.density_scale * torch.exp(s.clamp(max=EXP_LIMIT))
+            return c.density_scale * torch.exp(s.clamp(max=exp_limit()))
         return c.density_scale * softplus(s)
 
     def _analytic_gradient(
@@ -301,7 +301,7 @@ class Field(nn.Module):
             a = _masked(a @ weight, hidden)
         a = a @ first
         g = hash_encode_grad(
-            _unit(x), self.table, a, self.spec.grid, level_weights, storage=storage
+            _unit(x), self.table, a, self.spec.grid, level_weights, table_half=storage
         )
         return torch.add(self.blob_gradient(x), g, alpha=0.5)  # d unit / dx = 1/2
 

@@ -1,10 +1,13 @@
-"""dfast's native operations as PyTorch custom ops: one module an op."""
+"""dfast's native operations as PyTorch custom operators, one module for each."""
 
+from dfast.ops.bitfield import pack_bits, unpack_bits
 from dfast.ops.composite import composite
-from dfast.ops.field import FieldSample, FieldSpec, field
+from dfast.ops.field import field
+from dfast.ops.field_spec import FieldSample, FieldSpec
 from dfast.ops.gated import geglu, merge
+from dfast.ops.grid_spec import GridSpec
 from dfast.ops.group_norm import group_norm
-from dfast.ops.hashgrid import GridSpec, hash_encode, hash_encode_grad
+from dfast.ops.hashgrid import hash_encode, hash_encode_grad
 from dfast.ops.march import Samples, march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
@@ -24,7 +27,9 @@ __all__ = [
     "hash_encode_grad",
     "march",
     "merge",
+    "pack_bits",
     "pixel_rays",
     "shade",
     "shade_composite",
+    "unpack_bits",
 ]

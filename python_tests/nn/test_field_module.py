@@ -97,15 +97,17 @@ def test_blob_gradient(generator: torch.Generator) -> None:
 def test_density_agrees_with_forward(generator: torch.Generator) -> None:
     field, x = _field(SMALL, generator, torch.float32), _points(30, generator, torch.float32)
     sample = field(x)
-    assert sample.gradient is None and sample.tau.shape == (30,) and sample.albedo.shape == (30, 3)
-    assert_close(field.density(x), sample.tau.detach(), rtol=1e-5, atol=1e-6)
-    assert (sample.tau >= 0).all() and (sample.albedo >= 0).all() and (sample.albedo <= 1).all()
+    assert (
+        sample.gradient is None and sample.density.shape == (30,) and sample.albedo.shape == (30, 3)
+    )
+    assert_close(field.density(x), sample.density.detach(), rtol=1e-5, atol=1e-6)
+    assert (sample.density >= 0).all() and (sample.albedo >= 0).all() and (sample.albedo <= 1).all()
 
 
 def test_exp_does_not_overflow(generator: torch.Generator) -> None:
     field = _field(replace(SMALL, density_activation="exp", density_bias=1e4), generator)
     sample = field(_points(5, generator), want_gradient=True)
-    assert torch.isfinite(sample.tau).all() and torch.isfinite(sample.gradient).all()
+    assert torch.isfinite(sample.density).all() and torch.isfinite(sample.gradient).all()
 
 
 @pytest.fixture
@@ -157,10 +159,10 @@ def test_general_path_matches_the_reference(
 def test_finite_normals_take_the_general_path(generator: torch.Generator) -> None:
     field, x = _field(SMALL, generator), _points(20, generator)
     assert field.fused
-    expected = field(x).tau
+    expected = field(x).density
     field.normals = "finite"
     assert not field.fused
-    assert_close(field(x).tau, expected)
+    assert_close(field(x).density, expected)
 
 
 def test_weights_and_biases_are_views_of_one_parameter(generator: torch.Generator) -> None:
@@ -184,7 +186,7 @@ def test_precision_on_the_cpu(generator: torch.Generator) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         half(_points(3, generator, torch.float32))
-    assert half.double()(_points(3, generator)).tau.dtype == torch.float64  # read in float64
+    assert half.double()(_points(3, generator)).density.dtype == torch.float64  # read in float64
     with pytest.raises(ConfigError, match="half_table"):
         Config.from_dict({"field": {"half_table": True}})
 
@@ -217,7 +219,7 @@ def test_half_table_follows_its_master(generator: torch.Generator) -> None:
     half.load_state_dict(full.state_dict())
     half.refresh_storage()
     x = _points(40, generator, torch.float32)
-    assert_close(half(x).tau, full(x).tau, rtol=2e-2, atol=2e-2)
+    assert_close(half(x).density, full(x).density, rtol=2e-2, atol=2e-2)
     half(x, want_gradient=True).gradient.sum().backward()
     assert half.table.grad is not None and half.table.grad.dtype == torch.float32
     assert "storage" not in half.state_dict()
