@@ -12,6 +12,7 @@ run.lock                 while a process writes the folder, see `dfast.runs.lock
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -235,6 +236,6 @@ class RunFolder:
 
     def _cut_metrics(self, step: int) -> None:
         """Drop the metrics after a step."""
-        if (self.path / METRICS).exists():
+        if os.path.lexists(self.path / METRICS):
             kept = [line for line in self.metrics() if line["step"] <= step]
             write_bytes(self.path / METRICS, "".join(json.dumps(v) + "\n" for v in kept).encode())

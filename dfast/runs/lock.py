@@ -223,7 +223,9 @@ class FolderLock:
             self.path.rename(aside)
         except FileNotFoundError:
             return
-        if aside.read_bytes() != before:  # another process took it over first: give it back
+        if (
+            aside.read_bytes()[: len(before)] != before
+        ):  # another process took it over first: give it back
             aside.rename(self.path)
         else:
             aside.unlink()

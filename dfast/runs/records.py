@@ -9,7 +9,7 @@ from typing import Any
 
 from dfast._numbers import shown
 from dfast.config import Config
-from dfast.errors import ConfigError, RunFolderError
+from dfast.errors import RunFolderError
 
 ABOUT, SETTINGS = "run.json", "config.toml"
 IDENTITY = {"prompt": str, "seed": int, "prior": str}
@@ -53,8 +53,8 @@ def read_settings(folder: Path) -> Config:
     """
     try:
         return Config.load(folder / SETTINGS)
-    except ConfigError as error:
-        raise RunFolderError(f"'{folder}': {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"'{folder}': {' '.join(str(error).split())[:400]}") from error
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
