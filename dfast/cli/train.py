@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from argparse import Namespace
@@ -130,28 +129,24 @@ def _check_options(options: Namespace) -> None:
 
 def _take_from_run(options: Namespace, out: Path) -> Config | None:
     """Fill in prompt, seed and prior where not given; return the run's settings, if it has any."""
-    try:
-        about = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        recorded = {key: about[key] for key in ("prompt", "seed", "prior")}
-    except FileNotFoundError:
-        from dfast.runs.unfinished import begun_only
+    from dfast.runs.paths import as_path
+    from dfast.runs.records import ABOUT, IDENTITY, read_about, read_settings
+    from dfast.runs.unfinished import begun_only
 
+    if not (as_path(out, "--out") / ABOUT).exists():
         if not begun_only(out):
-            raise RunFolderError(
-                f"--resume: no dfast run in '{out}'; start one without --resume"
-            ) from None
+            raise RunFolderError(f"--resume: no dfast run in '{out}'; start one without --resume")
         if options.prompt:
             return None  # its process was killed before it wrote what the run is: start it again
         raise RunFolderError(
             f"--resume: '{out}' was begun and stopped before anything was saved; start it again "
             f"with: dfast train PROMPT --out {shlex.quote(str(out))}"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"--resume: '{out / 'run.json'}' cannot be read ({error})") from error
-    for key, value in recorded.items():
+        )
+    about = read_about(out)
+    for key in IDENTITY:
         if getattr(options, key) is None:
-            setattr(options, key, value)
-    return Config.load(out / "config.toml")
+            setattr(options, key, about[key])
+    return read_settings(out)
 
 
 def _print_estimate(options: Namespace, config: Config | None) -> int:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from dfast._files import TEMPORARY
 from dfast.errors import RunFolderError
+from dfast.runs.lock import LOCK
+from dfast.runs.records import ABOUT, SETTINGS
 
 CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
-ABOUT, SETTINGS, PREVIEWS = "run.json", "config.toml", "previews"
+PREVIEWS = "previews"
 
 
 def resume_command(path: Path) -> str:
@@ -50,5 +52,5 @@ def begun_only(folder: Path) -> bool:
         names = {file.name for file in folder.iterdir()}
     except OSError:
         return False
-    rest = {name for name in names - {SETTINGS} if not TEMPORARY.fullmatch(name)}
+    rest = {name for name in names - {SETTINGS, LOCK} if not TEMPORARY.fullmatch(name)}
     return bool(names) and not rest
