@@ -63,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a path given by the user that cannot be read or written
         print(f"dfast: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except SystemExit as stop:
+        if hasattr(stop, "folder"):  # by a run, after SIGTERM or SIGHUP
+            interrupted()
+        raise
     except KeyboardInterrupt:
         interrupted()
         return INTERRUPTED
