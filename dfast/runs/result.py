@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfast._device import pick_device
-from dfast._numbers import shown, whole
+from dfast._numbers import shown
 from dfast.config import Config
+from dfast.config.views import check_view
 from dfast.errors import ConfigError
 from dfast.io.tensors import Layout, damaged, read_tensors, write_tensors
 from dfast.ops.ambient import neutral_torch_state
@@ -21,7 +22,7 @@ from dfast.render.volume import render_rays
 from dfast.runs.paths import as_path
 from dfast.runs.unfinished import RESULT, explain_missing
 from dfast.scene.cameras import CameraBatch, spherical
-from dfast.scene.lighting import SHADING_MODES, fixed_lighting
+from dfast.scene.lighting import fixed_lighting
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene
 from dfast.scene.stored import find_fault, object_shapes
@@ -33,8 +34,6 @@ FORMAT = "dfast result 1"
 """Recorded in a result's file, and required of one."""
 CHUNK = 1 << 16
 """Rays rendered at once, which bounds the memory of an image whatever its size."""
-MAX_RESOLUTION = 8192
-"""Most pixels a side of an image."""
 NORMAL = "normal"
 """Beside the shading modes: the normals as colours."""
 
@@ -118,10 +117,11 @@ class Result:
 
         Args:
             azimuth: degrees around the object; 0 is its front.
-            elevation: degrees above the horizon.
-            distance: of the camera from the origin, in world units.
-            fov: degrees of the whole image.
-            resolution: pixels a side, 1 to `MAX_RESOLUTION`.
+            elevation: degrees above the horizon, -90 to 90.
+            distance: of the camera from the origin, 0.001 to 1000 world units; below 1 the camera
+                may be inside the object.
+            fov: degrees of the whole image, 0.1 to 179.
+            resolution: pixels a side, 1 to `dfast.config.views.MAX_RESOLUTION`.
             shading: "albedo", "diffuse", "textureless" or "normal".
             background: RGB in [0, 1], by default the configuration's.
 
@@ -129,23 +129,23 @@ class Result:
             [resolution, resolution, 3] display RGB in [0, 255].
 
         Raises:
-            ConfigError: a resolution, shading or background that cannot be.
+            ConfigError: an argument that cannot be.
         """
-        size = whole(resolution)
-        if size is None or not 1 <= size <= MAX_RESOLUTION:
-            raise ConfigError(
-                f"resolution: expected 1 to {MAX_RESOLUTION} pixels, got {resolution!r}"
-            )
-        if shading not in (*SHADING_MODES, NORMAL):
-            raise ConfigError(
-                f"shading: expected one of {', '.join(SHADING_MODES)}, {NORMAL}, got {shading!r}"
-            )
+        view = check_view(
+            azimuth=azimuth,
+            elevation=elevation,
+            distance=distance,
+            fov=fov,
+            resolution=resolution,
+            shading=shading,
+        )
         behind = _color(self.config.background.color if background is None else background)
-        cameras = spherical(torch.tensor([azimuth]), elevation, distance, fov).to(self.device)
-        color, opacity = self._render_rays(cameras, size, shading)
+        where = view.elevation, view.distance, view.fov
+        cameras = spherical(torch.tensor([view.azimuth]), *where).to(self.device)
+        color, opacity = self._render_rays(cameras, view.resolution, view.shading)
         image = color + (1.0 - opacity) * behind.to(color)
         pixels = image.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
-        return pixels.view(size, size, 3).cpu().numpy()
+        return pixels.view(view.resolution, view.resolution, 3).cpu().numpy()
 
     @neutral_torch_state()
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:
@@ -195,7 +195,10 @@ class Result:
             ExportError: there is no surface, or the path has an unknown ending.
         """
         from dfast.mesh.extract import extract_mesh
+        from dfast.mesh.files import check_mesh_path
 
+        if path is not None:
+            check_mesh_path(path)
         mesh = extract_mesh(self, **options)
         if path is not None:
             mesh.save(path)
@@ -294,7 +297,7 @@ def _color(background: Any) -> Tensor:
     except (TypeError, ValueError):
         color = torch.empty(0)
     if color.shape != (3,) or not bool(((color >= 0) & (color <= 1)).all()):
-        raise ConfigError(f"background: expected three numbers in [0, 1], got {background!r}")
+        raise ConfigError(f"background: expected three numbers in [0, 1], got {shown(background)}")
     return color
 
 
