@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from dfast._files import user_path
 from dfast._numbers import shown
 from dfast.cli.checks import check_device
 from dfast.cli.options import Commands, UsageError, add_device, add_overrides, read_overrides
@@ -51,7 +52,7 @@ def add_bench(commands: Commands[Any]) -> None:
 
 def bench(options: Namespace) -> int:
     """Measure this machine and print the table; 1 when a case of dfast's own failed."""
-    out = Path(options.out) if options.out else None
+    out = user_path(options.out) if options.out else None
     if out is not None and out.is_dir():
         raise ConfigError(f"--out: expected a file to write, got the folder '{out}'")
     check_device(options.device)

@@ -14,7 +14,7 @@ from dfast._numbers import shown
 from dfast._version import __version__
 from dfast.cli.checks import SEED_LIMIT, check_prompt, check_run
 from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
-from dfast.cli.train import slug
+from dfast.cli.train import run_name
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
@@ -108,7 +108,11 @@ def _train_and_score(prompts: list[str], device: str, options: Namespace) -> lis
     scores: list[Score] = []
     for prompt in prompts:
         for seed in range(options.seeds):
-            out = user_path(options.out) / f"{slug(prompt)}-{seed}" if options.out else None
+            out = (
+                user_path(options.out) / f"{run_name(prompt, prior_name(options))}-{seed}"
+                if options.out
+                else None
+            )
             scores.append(_train_one(prompt, seed, prior, config, device, out))
             s, total = scores[-1], len(prompts) * options.seeds
             print(

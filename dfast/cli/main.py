@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dfast._version import __version__
 from dfast.cli import bench, doctor, evaluate, info, results, train
 from dfast.cli.options import UsageError
+from dfast.cli.output import READER_GONE, drop_output, flush_output
 from dfast.cli.parser import BAD_INPUT, Parser, parse
+from dfast.cli.signals import interrupted
 from dfast.errors import DfastError
 
 EPILOG = """examples:
@@ -25,7 +27,7 @@ EPILOG = """examples:
 
 OK, INTERRUPTED = 0, 130
 """Exit codes beside `BAD_INPUT`. Commands return 1 when they did their work and its outcome is a
-failure."""
+failure. Others are `output.READER_GONE`, and 128 more than the signal for SIGTERM and SIGHUP."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,14 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None takes those of the process.
 
     Returns:
-        The exit code: 0, 1 for a failed outcome, 2 for bad input, 130 after Ctrl-C.
+        The exit code: 0, 1 for a failed outcome, 2 for bad input, 130 after Ctrl-C, 143 after
+        SIGTERM, 129 after SIGHUP, 141 where the reader of the output has gone.
 
     Raises:
         SystemExit: by argparse, with 0 after --help and 2 for arguments that it refuses.
     """
     options = parse(parser(), argv)
     try:
-        return int(options.run(options) or OK)
+        code = int(options.run(options) or OK)
+        flush_output()
+        return code
+    except BrokenPipeError:
+        return READER_GONE
     except DfastError as error:
         where = f" (see `{options.parser.prog} --help`)" if isinstance(error, UsageError) else ""
         print(f"dfast: error: {' '.join(str(error).split())}{where}", file=sys.stderr)
@@ -50,9 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a path given by the user that cannot be read or written
         print(f"dfast: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except SystemExit as stop:
+        if hasattr(stop, "folder"):  # by a run, after SIGTERM or SIGHUP
+            interrupted()
+        raise
     except KeyboardInterrupt:
-        print("dfast: interrupted", file=sys.stderr)
+        interrupted()
         return INTERRUPTED
+    finally:
+        drop_output()
 
 
 def parser() -> argparse.ArgumentParser:

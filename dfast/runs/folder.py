@@ -6,30 +6,42 @@ metrics.jsonl            one line every `train.log_every` steps
 previews/step_000050.png
 checkpoint.safetensors   model, Adam, occupancy, random state: all that resuming needs
 result.safetensors       the finished object, see `dfast.load`
+run.lock                 while a process writes the folder, see `dfast.runs.lock`
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from dfast._files import TEMPORARY, sweep, user_path
+from dfast._files import TEMPORARY, sweep
+from dfast._numbers import shown
 from dfast.config import Config
 from dfast.errors import PromptError, RunFolderError
-from dfast.io.tensors import read_tensors, write_bytes, write_tensors
+from dfast.io.tensors import damaged, layout, read_tensors, write_bytes, write_tensors
+from dfast.runs.lock import LOCK, FolderLock
+from dfast.runs.paths import as_path
+from dfast.runs.records import (
+    ABOUT,
+    IDENTITY,
+    SETTINGS,
+    read_about,
+    read_metrics,
+    read_settings,
+)
+from dfast.runs.unfinished import CHECKPOINT, METRICS, PREVIEWS, resume_command
+from dfast.scene.stored import find_fault
 
-CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
-ABOUT, SETTINGS, PREVIEWS = "run.json", "config.toml", "previews"
 FORMAT = "dfast checkpoint 1"
 """Recorded in a checkpoint, and required of one."""
-IDENTITY = ("prompt", "seed", "prior")
-"""Entries of run.json that must be equal for a run to be the same."""
+OWN = "guidance."
+"""Beginning of the names of a guidance's own tensors, which it checks itself."""
 
 
 class RunFolder:
@@ -69,17 +81,39 @@ class RunFolder:
         Raises:
             RunFolderError: the folder cannot be used.
         """
-        self.path, self.config, self.about, self.resume = user_path(path), config, about, resume
+        self.path, self.config = as_path(path, "out"), config
+        self.about, self.resume = about, resume
         self.prompt, self.steps_before = about["prompt"], config.train.steps
         self._normal_form = normal_form
+        self._lock = FolderLock(self.path)
+        self._lock.check()
         self.has_run = self._inspect()
 
     def begin(self) -> None:
-        """Write what the run is, if it is new.
+        """Lock the folder, and write what the run is, if it is new.
 
         Raises:
-            RunFolderError: the folder cannot be used or written.
+            RunFolderError: the folder cannot be used or written, or another process writes it.
         """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"out: '{self.path}' cannot be made ({error.strerror or error})"
+            ) from error
+        self._lock.acquire()
+        try:
+            self._begin()
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Let other processes write the folder; nothing happens where it was not begun."""
+        self._lock.release()
+
+    def _begin(self) -> None:
+        """Write what the run is, if it is new."""
         self.has_run = self._inspect()  # another process may have begun a run meanwhile
         for folder in (self.path, self.path / PREVIEWS):
             sweep(folder)
@@ -103,7 +137,8 @@ class RunFolder:
         """
         other = RunFolder(path, self.config, self.about | {"prompt": self.prompt})
         other.begin()
-        self.path = other.path
+        self.end()
+        self.path, self._lock = other.path, other._lock
 
     def _inspect(self) -> bool:
         """Return whether the run is already here; raise when the folder cannot be used."""
@@ -119,22 +154,21 @@ class RunFolder:
                         f"out: '{path}' holds files that are not a dfast run; choose a new folder"
                     )
                 return False
-            found = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+        except OSError as error:
             raise RunFolderError(f"out: '{path}' cannot be read ({error})") from error
-        self._check_same_run(found)
-        self._check_same_settings(Config.load(path / SETTINGS))
+        self._check_same_run(read_about(path))
+        self._check_same_settings(read_settings(path))
         return True
 
     def _check_same_run(self, found: dict[str, Any]) -> None:
         """Raise unless run.json describes this run and it is to be resumed."""
         for key in IDENTITY:
-            if found.get(key) == self.about.get(key):
+            if found[key] == self.about.get(key):
                 continue
-            if key != "prompt" or not self._same_prompt(str(found.get(key))):
+            if key != "prompt" or not self._same_prompt(found[key]):
                 raise RunFolderError(
-                    f"out: '{self.path}' holds another run ({key} {found.get(key)!r}, not "
-                    f"{self.about.get(key)!r}); choose another folder"
+                    f"out: '{self.path}' holds another run ({key} {shown(found[key])}, not "
+                    f"{shown(self.about.get(key))}); choose another folder"
                 )
         if not self.resume:
             raise RunFolderError(
@@ -168,7 +202,9 @@ class RunFolder:
 
     def _from_a_crash(self, file: Path) -> bool:
         """Return whether `file` is what a crash in `begin` of this very run leaves."""
-        if file.name == SETTINGS:
+        if file.name == LOCK:
+            return True
+        if file.name == SETTINGS and file.is_file():
             return file.read_bytes() == self.config.dumps().encode()
         older = re.fullmatch(r"\.config\.\w+\.toml|\.run\.\w+\.json", file.name)
         return bool(older or TEMPORARY.fullmatch(file.name))
@@ -185,17 +221,30 @@ class RunFolder:
         """
         write_tensors(self.path / CHECKPOINT, state, {"format": FORMAT, "step": step})
 
-    def load_checkpoint(self) -> dict[str, Tensor] | None:
+    def load_checkpoint(self, like: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Return the last checkpoint and drop the metrics after it; None if there is none yet.
 
+        Args:
+            like: tensors of the shapes and types that it must hold, by name. State of the guidance
+                (`guidance.*`) is not compared.
+
         Raises:
-            RunFolderError: it is damaged.
+            RunFolderError: it is damaged, or does not belong to this run.
         """
-        if not self.has_run or not (self.path / CHECKPOINT).exists():
+        path = self.path / CHECKPOINT
+        if not self.has_run or not path.exists():
             self._cut_metrics(0)
             return None
-        tensors, about = read_tensors(self.path / CHECKPOINT, FORMAT)
-        self._cut_metrics(about["step"])
+        expected = layout({k: v for k, v in like.items() if not k.startswith(OWN)})
+        tensors, about = read_tensors(path, FORMAT, lambda _: expected, ignore=OWN)
+        step, steps = about.get("step"), self.config.train.steps
+        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= steps:
+            raise damaged(path, f"step: expected 0 to {steps}, got {shown(step)}")
+        if "step" in tensors and int(tensors["step"]) != step:
+            raise damaged(path, f"step {int(tensors['step'])} in one place, {step} in another")
+        if (fault := find_fault(tensors)) is not None:
+            raise damaged(path, fault)
+        self._cut_metrics(step)
         return tensors
 
     def log(self, values: dict[str, float]) -> None:
@@ -214,17 +263,14 @@ class RunFolder:
             raise RunFolderError(f"'{self.path / METRICS}': cannot be written ({error})") from error
 
     def metrics(self) -> list[dict[str, float]]:
-        """Return all lines of metrics so far, without a last line that a crash cut short."""
-        path = self.path / METRICS
-        if not path.exists():
-            return []
-        lines = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return lines
+        """Return all lines of metrics so far, without those that are damaged.
+
+        A warning counts those, but for a last line that a crash cut short.
+
+        Raises:
+            RunFolderError: they cannot be read.
+        """
+        return read_metrics(self.path / METRICS)
 
     def preview_path(self, step: int) -> Path:
         """Return the file of the preview image after a step.
@@ -236,48 +282,6 @@ class RunFolder:
 
     def _cut_metrics(self, step: int) -> None:
         """Drop the metrics after a step."""
-        if (self.path / METRICS).exists():
+        if os.path.lexists(self.path / METRICS):
             kept = [line for line in self.metrics() if line["step"] <= step]
             write_bytes(self.path / METRICS, "".join(json.dumps(v) + "\n" for v in kept).encode())
-
-
-def resume_command(path: Path) -> str:
-    """Return the command that resumes the run in a folder, to be pasted into a shell.
-
-    Args:
-        path: the folder.
-    """
-    name = str(path)
-    return f"dfast train --resume --out {shlex.quote(f'./{name}' if name[:1] == '-' else name)}"
-
-
-def explain_missing(path: Path) -> None:
-    """Raise RunFolderError for a result that its run has not made yet.
-
-    Args:
-        path: the file of a result.
-    """
-    folder = path.parent
-    if path.name != RESULT or path.exists() or not folder.is_dir():
-        return
-    if (folder / ABOUT).exists():
-        raise RunFolderError(f"'{folder}': unfinished, resume with: {resume_command(folder)}")
-    if begun_only(folder):
-        raise RunFolderError(
-            f"'{folder}': begun and stopped before anything was saved; start it again with: "
-            f"dfast train PROMPT --out {shlex.quote(str(folder))}"
-        )
-
-
-def begun_only(folder: Path) -> bool:
-    """Return whether a folder holds no more than the beginning of a run.
-
-    Args:
-        folder: any path.
-    """
-    try:
-        names = {file.name for file in folder.iterdir()}
-    except OSError:
-        return False
-    rest = {name for name in names - {SETTINGS} if not TEMPORARY.fullmatch(name)}
-    return bool(names) and not rest

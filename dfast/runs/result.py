@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfast._device import pick_device
-from dfast._files import user_path
 from dfast._numbers import shown
 from dfast.config import Config
 from dfast.config.views import check_view
-from dfast.errors import ConfigError, RunFolderError
-from dfast.io.tensors import read_tensors, write_tensors
+from dfast.errors import ConfigError
+from dfast.io.tensors import Layout, damaged, read_tensors, write_tensors
 from dfast.ops.ambient import neutral_torch_state
 from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
-from dfast.runs.folder import RESULT, explain_missing
+from dfast.runs.paths import as_path
+from dfast.runs.unfinished import RESULT, explain_missing
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import fixed_lighting
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene
+from dfast.scene.stored import find_fault, object_shapes
 
 if TYPE_CHECKING:
     from dfast.mesh.mesh import Mesh
@@ -246,7 +247,7 @@ class Result:
         Raises:
             RunFolderError: it cannot be written.
         """
-        path = user_path(path)
+        path = as_path(path)
         path = path if path.suffix == ".safetensors" else path / RESULT
         run = {"prompt": self.prompt, "seed": self.seed, "prior": self.prior, "steps": self.steps}
         write_tensors(
@@ -271,17 +272,17 @@ class Result:
             NativeMissingError: dfast has no kernels for the device.
         """
         where = pick_device(device)
-        path = user_path(path)
+        path = as_path(path)
         path = path / RESULT if path.is_dir() else path
         explain_missing(path)
-        tensors, about = read_tensors(path, FORMAT)
-        try:
-            config = Config.from_dict(about["config"])
-            scene = Scene.from_config(config)
-            scene.load_object(tensors)
-            return cls(scene.to(where), config, **about["run"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise RunFolderError(f"'{path}': damaged ({str(error).splitlines()[0]})") from error
+        tensors, about = read_tensors(path, FORMAT, lambda values: _layout(path, values))
+        if (fault := find_fault(tensors)) is not None:
+            raise damaged(path, fault)
+        config = _config(path, about)
+        run = _run(path, about, config)
+        scene = Scene.from_config(config)
+        scene.load_object(tensors)
+        return cls(scene.to(where), config, **run)
 
     def __repr__(self) -> str:
         return (
@@ -298,3 +299,34 @@ def _color(background: Any) -> Tensor:
     if color.shape != (3,) or not bool(((color >= 0) & (color <= 1)).all()):
         raise ConfigError(f"background: expected three numbers in [0, 1], got {shown(background)}")
     return color
+
+
+def _layout(path: Path, about: dict[str, Any]) -> dict[str, Layout]:
+    """Return the layout of a result's tensors by its settings."""
+    shapes = object_shapes(_config(path, about))
+    return {name: Layout(shape, dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def _config(path: Path, about: dict[str, Any]) -> Config:
+    """Return the configuration among a file's values; raise RunFolderError if it cannot be one."""
+    if not isinstance(about.get("config"), dict):
+        raise damaged(path, "no settings")
+    try:
+        return Config.from_dict(about["config"])
+    except ConfigError as error:
+        raise damaged(path, error) from error
+
+
+def _run(path: Path, about: dict[str, Any], config: Config) -> dict[str, Any]:
+    """Return prompt, seed, prior and steps among a file's values, checked."""
+    run = about.get("run")
+    if not isinstance(run, dict) or run.keys() != {"prompt", "seed", "prior", "steps"}:
+        raise damaged(path, "expected prompt, seed, prior and steps of its run")
+    for key in ("prompt", "prior"):
+        if not isinstance(run[key], str):
+            raise damaged(path, f"{key}: expected a text, got {shown(run[key])}")
+    for key, limit in (("seed", 2**63), ("steps", config.train.steps + 1)):
+        number = run[key]
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < limit:
+            raise damaged(path, f"{key}: expected 0 to {limit - 1}, got {shown(number)}")
+    return run

@@ -121,12 +121,13 @@ def train(
             return finished
     with explain_out_of_memory(where, config, model):
         trainer = build_trainer(config, model, prompt, number, where)
-    if folder is not None:
-        folder.begin()  # only now: the prior has read the prompt and loaded its weights
-        if (state := folder.load_checkpoint()) is not None:
-            trainer.load_state_dict(state)
-        _state_length(folder, trainer.step)
     with ExitStack() as stack:
+        if folder is not None:
+            stack.callback(folder.end)
+            folder.begin()  # only now: the prior has read the prompt and loaded its weights
+            if (state := folder.load_checkpoint(trainer.state_dict())) is not None:
+                trainer.load_state_dict(state)
+            _state_length(folder, trainer.step)
         listeners = list(callbacks)
         if progress:
             for line in opening(
