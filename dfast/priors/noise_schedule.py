@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfast._device import ran_out
 from dfast.errors import PriorError
 from dfast.priors.diffusion import eps_from_v
+from dfast.priors.loading.folder import first_line
 from dfast.priors.loading.quiet import quiet
 
 _KEYS = (
@@ -57,11 +59,17 @@ class NoiseSchedule:
         try:
             with quiet():
                 scheduler: Any = diffusers.DDPMScheduler(**known)
-        except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # foreign settings fail in many ways
+            if ran_out(error):
+                raise
+            reason = first_line(str(error))
             raise PriorError(f"prior {name!r}: cannot use its noise schedule ({reason})") from error
         alphas_bar, betas = scheduler.alphas_cumprod.float(), scheduler.betas
-        if len(alphas_bar) < 2 or not bool(((betas > 0) & (betas <= 1)).all()):
+        if (
+            alphas_bar.ndim != 1
+            or len(alphas_bar) < 2
+            or not bool(((betas > 0) & (betas <= 1)).all())
+        ):
             raise PriorError(
                 f"prior {name!r}: expected a noise schedule with betas in (0, 1], got {known}"
             )

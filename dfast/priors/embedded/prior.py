@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dfast.errors import PriorError, PromptError
+from dfast.priors.ambient import neutral
 from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import eps_from_v
 from dfast.priors.embedded.model import (
@@ -54,6 +55,7 @@ class ShapesPrior(Prior):
     cuda_graph_safe = True
     conditions: tuple[Condition, ...] = ("text", "null")
 
+    @neutral()
     def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
         """Load the networks.
 
@@ -90,10 +92,12 @@ class ShapesPrior(Prior):
         """Return the bytes of the UNet, see `Prior.weight_bytes`."""
         return {"unet": size_of(self.unet)}
 
+    @neutral()
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the schedule of its training, see `Prior.noise_schedule`."""
         return self.alpha.to(device), self.sigma.to(device)
 
+    @neutral()
     @torch.no_grad()
     def encode_prompt(
         self, prompt: str, *, views: str = "camera", negative: str = ""
@@ -120,6 +124,7 @@ class ShapesPrior(Prior):
         ids = self.tokenizer(captions, **options).input_ids
         return self.text_encoder(ids).last_hidden_state
 
+    @neutral()
     @torch.no_grad()
     def predict_noise(
         self,

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
+from dfast.priors.ambient import neutral
 from dfast.priors.base import Condition, Prior
 from dfast.priors.loading.compatibility import CLIP, check_text
 from dfast.priors.loading.embedding_cache import EmbeddingCache, EncodedSentence, fingerprint
 from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.leftovers import check_names
 from dfast.priors.loading.text_encoders import eight_bit_options, load_tokenizer, tokenize
 from dfast.priors.loading.weights import build_unet, load_weights, unet_key
 from dfast.priors.noise_schedule import NoiseSchedule
@@ -75,16 +77,27 @@ class TextPrior(Prior):
             folder.read("scheduler", "scheduler_config.json"), folder.name
         )
         self.unet_config = folder.read("unet", "config.json")
-        folder.weights("unet", half=self.dtype != torch.float32)
+        check_names(folder, "unet", folder.weights("unet", half=self.dtype != torch.float32))
+        self._check_text_weights()
         check_text(folder, self.text_kind, self.text_parts, self.text_length)
         self.image_size = options.image_size or self._sample_size()
         self.unet: Any = None
         self._network: Any = None
 
+    def _check_text_weights(self) -> None:
+        """Check the names of tensors of the text encoders that are there; see `check_names`."""
+        for part in self.text_parts[::2]:
+            try:
+                weights = self.folder.weights(part, half=self.dtype != torch.float32)
+            except PriorError:  # raised again by whoever needs the encoder
+                continue
+            check_names(self.folder, part, weights)
+
     def _sample_size(self) -> int:
         """Return the cells a side of what the UNet diffused in training."""
         return int(max(self.folder.numbers("unet", "sample_size", self.default_sample_size)))
 
+    @neutral()
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the schedule of the folder's scheduler, see `Prior.noise_schedule`."""
         alpha, sigma = self.schedule.to(self.device)
@@ -92,6 +105,7 @@ class TextPrior(Prior):
 
     # Text
 
+    @neutral()
     @torch.no_grad()
     def encode_prompt(
         self, prompt: str, *, views: str = "camera", negative: str = ""
@@ -106,6 +120,7 @@ class TextPrior(Prior):
         tables = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         return TextCondition({k: v.to(self.device) for k, v in tables.items()}, views)
 
+    @neutral()
     def check_text(self, prompt: str, negative: str) -> None:
         """Raise what `encode_prompt` would raise, as far as small files tell.
 
@@ -192,6 +207,7 @@ class TextPrior(Prior):
 
     # Networks
 
+    @neutral()
     def load(self) -> None:
         """Load the UNet, once."""
         if self._network is not None:
@@ -226,10 +242,12 @@ class TextPrior(Prior):
         """Return the UNet, compiled if the options say so."""
         return self._network
 
+    @neutral()
     def cost_parts(self) -> dict[str, nn.Module]:
         """Return the networks of a step, built on the meta device as they will be loaded."""
         return {"unet": self._build_unet()}
 
+    @neutral()
     @torch.no_grad()
     def predict_noise(
         self,

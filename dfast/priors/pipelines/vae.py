@@ -13,7 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
+from dfast.priors.ambient import neutral
 from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.leftovers import check_names
 from dfast.priors.loading.weights import build_vae, load_weights, vae_key
 
 
@@ -43,7 +45,7 @@ class LatentEncoder:
         """
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
         config = folder.read("vae", "config.json")
-        folder.weights("vae", half=dtype != torch.float32)
+        check_names(folder, "vae", folder.weights("vae", half=dtype != torch.float32))
         self.factor = _downscale_factor(folder, config)
         self.channels = int(folder.number("vae", "latent_channels", 4))
         scale = folder.number("vae", "scaling_factor", 0.18215)
@@ -69,6 +71,7 @@ class LatentEncoder:
         """Return the VAE on the meta device, without its decoder."""
         return build_vae(self.folder, self.dtype)
 
+    @neutral()
     def load(self) -> None:
         """Load the weights, once."""
         if self.vae is not None:
@@ -85,6 +88,7 @@ class LatentEncoder:
             tune(vae.encoder)
         self.vae = vae
 
+    @neutral()
     def encode(self, images: Tensor) -> Tensor:
         """Return latents [B, C, H / factor, W / factor] float32; differentiable.
 
@@ -115,6 +119,7 @@ class LatentEncoder:
         small = avg_pool2d(images, factor) if factor > 1 else images
         return torch.einsum("cd,bdhw->bchw", matrix, small) + offset.view(1, -1, 1, 1)
 
+    @neutral()
     @torch.no_grad()
     def linear_map(self) -> tuple[Tensor, Tensor, float]:
         """Return (matrix [C, 3], offset [C], residual): the affine map from colours to latents.

@@ -1,0 +1,157 @@
+"""What an exception of another library's loader means: damage only if the files show it.
+
+Loaders fail for many reasons that deleting and fetching files again does not mend: a package that
+is missing, a device that fails, memory that runs out. The files are looked at before they are
+blamed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from dfast._device import ran_out
+from dfast.errors import DeviceError, DfastError, PriorError
+from dfast.priors.loading.folder import STEMS, Folder, first_line
+
+_DEVICE_WORDS = ("CUDA error", "CUDA driver", "NVIDIA driver", "cuDNN", "CUBLAS", "cuda runtime",
+                 "Torch not compiled with CUDA", "No CUDA GPUs", "device-side assert")  # fmt: skip
+_PACKAGE_WORDS = ("pip install", "requires the", "but it was not found in your environment")
+_CONFIGURATION = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError,
+    NotImplementedError,
+)  # fmt: skip
+"""What building a network raises for values that its configuration should not have."""
+
+
+def explained(folder: Folder, part: str, error: BaseException, device: torch.device) -> Exception:
+    """Return the error to raise for one of a loader.
+
+    Args:
+        folder: the pipeline folder.
+        part: of the folder that was loaded.
+        error: what the loader raised.
+        device: where it loaded to.
+
+    Returns:
+        The error itself if it is one of dfast or says that memory ran out.
+    """
+    if (known := _surroundings(folder, part, error, device)) is not None:
+        return known
+    try:
+        look(folder, part)
+    except PriorError as found:
+        return found
+    where, kind, reason = folder.path / part, type(error).__name__, first_line(str(error))
+    if isinstance(error, OSError):
+        return folder.unreadable_error(where, error)
+    return folder.error(f"{where} cannot be loaded ({kind}: {reason}); its files look whole")
+
+
+def misconfigured(folder: Folder, part: str, error: BaseException) -> Exception:
+    """Return the error to raise when no network can be built from a part's config.json.
+
+    Args:
+        folder: the pipeline folder.
+        part: of the folder.
+        error: what building it on the meta device raised; nothing but config.json is read there.
+    """
+    if (known := _surroundings(folder, part, error, torch.device("meta"))) is not None:
+        return known
+    file = folder.path / part / "config.json"
+    if isinstance(error, _CONFIGURATION) or type(error).__name__.startswith("StrictDataclass"):
+        return folder.damaged_error(file, str(error))
+    reason = f"{type(error).__name__}: {first_line(str(error))}"
+    return folder.error(f"no network can be built from {file} ({reason})")
+
+
+def _surroundings(
+    folder: Folder, part: str, error: BaseException, device: torch.device
+) -> Exception | None:
+    """Return the error to raise if it is not about files: memory, packages or the device."""
+    for cause in _causes(error):
+        text = first_line(str(cause))
+        if isinstance(cause, Exception) and (isinstance(cause, DfastError) or ran_out(cause)):
+            return cause
+        if isinstance(cause, ImportError) or any(words in str(cause) for words in _PACKAGE_WORDS):
+            return folder.error(f"{part}: reading it needs a package that is missing ({text})")
+        is_device = type(cause).__name__ == "AcceleratorError"
+        if is_device or any(words in str(cause) for words in _DEVICE_WORDS):
+            return DeviceError(f"device: {device} failed while {part} was loaded ({text})")
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Iterate over an error and what it was raised from."""
+    seen: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        seen.append(following)
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def look(folder: Folder, part: str) -> None:
+    """Read all small files of a part and the headers of its weights.
+
+    Args:
+        folder: the pipeline folder.
+        part: of the folder: a network or a tokenizer.
+
+    Raises:
+        PriorError: for the first that is missing or damaged.
+    """
+    if part in STEMS:
+        folder.read(part, "config.json")
+        for file in folder.weights(part).files:
+            _look_at_tensors(folder, file)
+        return
+    folder.check_tokenizer(part)
+    for name in folder.names(part):
+        path = folder.path / part / name
+        if name.endswith(".json"):
+            folder.read(part, name)
+        reason = _trouble(path)
+        if reason is not None:
+            raise folder.damaged_error(path, reason)
+
+
+def _look_at_tensors(folder: Folder, file: Path) -> None:
+    """Raise PriorError if safetensors itself finds the header of a file invalid."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt", device="cpu") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                tensors.get_slice(key).get_shape()
+    except SafetensorError as error:
+        raise folder.damaged_error(file, str(error)) from error
+
+
+def _trouble(path: Path) -> str | None:
+    """Return what is wrong with a file of a tokenizer by itself; None if nothing is found."""
+    try:
+        if path.name == "tokenizer.json":
+            from tokenizers import Tokenizer
+
+            Tokenizer.from_file(os.fspath(path))
+        elif path.name in ("vocab.json", "added_tokens.json"):
+            import json
+
+            values = json.loads(path.read_text(encoding="utf-8")).values()
+            if not all(type(v) is int and v >= 0 for v in values):
+                return "expected whole numbers for its tokens"
+        elif path.suffix == ".txt":
+            path.read_text(encoding="utf-8")
+        elif path.name == "spiece.model":
+            from sentencepiece import SentencePieceProcessor
+
+            SentencePieceProcessor().Load(os.fspath(path))
+    except ImportError:
+        return None
+    except Exception as error:  # each parser has its own
+        return str(error) or type(error).__name__
+    return None
