@@ -199,7 +199,8 @@ LATE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "heads": (
         edit("text_encoder/config.json", num_attention_heads="x"),
-        r"text_encoder/config\.json is damaged \(.*num_attention_heads.* expected int, got str \(value: 'x'\)",
+        r"text_encoder/config\.json is damaged \(.*num_attention_heads.* expected int, got str "
+        r"\(value: 'x'\)",
     ),
 }
 

@@ -13,7 +13,8 @@ from tiny_models import CPU, UNET, change_weights, copied, folder, predict_once
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
 from dfast.priors import load_prior
-from dfast.priors.loading.folder import Folder, select_weight_files
+from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.weight_files import select_weight_files
 from dfast.testing import random_models
 
 pytestmark = pytest.mark.usefixtures("isolated")

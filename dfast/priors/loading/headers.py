@@ -98,7 +98,8 @@ def read_header(path: Path) -> Header:
     tensors, total = dict[str, TensorInfo](), 0
     for key, value in header.items():
         info = value if isinstance(value, dict) else {}
-        dtype, shape, at = (info.get(k) for k in ("dtype", "shape", "data_offsets"))
+        found: list[Any] = [info.get(k) for k in ("dtype", "shape", "data_offsets")]
+        dtype, shape, at = found
         offsets_known = _are_sizes(at) and len(at) == 2 and at[0] <= at[1]
         if not (isinstance(dtype, str) and _are_sizes(shape) and offsets_known):
             raise nothing
@@ -133,9 +134,9 @@ def excessive(config: dict[str, Any]) -> tuple[str, str, object] | None:
         # Tokenizers write 10^30 for "no limit"; nothing is built from it.
         if isinstance(value, int | float) and abs(value) > most and key != "model_max_length":
             return key, f"at most {most}", value
-        if isinstance(value, list) and key.endswith(("block_types", "block_out_channels")):
-            if len(value) > MAX_BLOCKS:
-                return key, f"at most {MAX_BLOCKS} blocks", f"{len(value)} of them"
+        blocks = isinstance(value, list) and key.endswith(("block_types", "block_out_channels"))
+        if blocks and len(value) > MAX_BLOCKS:
+            return key, f"at most {MAX_BLOCKS} blocks", f"{len(value)} of them"
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ import torch
 from dfast._device import ran_out
 from dfast.errors import DeviceError, DfastError, PriorError
 from dfast.priors.loading.folder import STEMS, Folder, first_line
+from dfast.priors.loading.headers import read_json
 
 _DEVICE_WORDS = ("CUDA error", "CUDA driver", "NVIDIA driver", "cuDNN", "CUBLAS", "cuda runtime",
                  "Torch not compiled with CUDA", "No CUDA GPUs", "device-side assert")  # fmt: skip
@@ -139,17 +141,13 @@ def _trouble(path: Path) -> str | None:
 
             Tokenizer.from_file(os.fspath(path))
         elif path.name in ("vocab.json", "added_tokens.json"):
-            import json
-
-            values = json.loads(path.read_text(encoding="utf-8")).values()
+            values = read_json(path).values()
             if not all(type(v) is int and v >= 0 for v in values):
                 return "expected whole numbers for its tokens"
         elif path.suffix == ".txt":
             path.read_text(encoding="utf-8")
         elif path.name == "spiece.model":
-            from sentencepiece import SentencePieceProcessor
-
-            SentencePieceProcessor().Load(os.fspath(path))
+            import_module("sentencepiece").SentencePieceProcessor().Load(os.fspath(path))
     except ImportError:
         return None
     except Exception as error:  # each parser has its own

@@ -20,7 +20,6 @@ from dfast.priors.loading.leftovers import assign, check_leftovers, is_unread, u
 from dfast.priors.loading.loader_errors import explained, misconfigured
 from dfast.priors.loading.quiet import quiet
 
-
 FLOATING = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 """Types in safetensors whose values need no scales."""
 INTEGERS = {"U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64"}
