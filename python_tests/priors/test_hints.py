@@ -99,7 +99,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a text encoder": (_encoder, r"it is one network \(CLIPTextModel\)"),
     "a part of a pipeline": (
         _part,
-        r"one part of a pipeline \(UNet2DConditionModel\): name .*sd15",
+        r"part of a pipeline \(UNet2DConditionModel\): name .*sd15",
     ),
     "a training's checkpoint": (_training, "it has a unet and is no whole pipeline"),
     "a pipeline without index": (_no_index, r"copy model_index\.json of the original into it"),
@@ -168,5 +168,5 @@ def test_links(tmp_path: Path) -> None:
 def test_hints_read_no_odd_configuration(tmp_path: Path) -> None:
     for content in ("[]", "{", json.dumps({"architectures": "x", "_class_name": None})):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(PriorError, match="without one$"):
+        with pytest.raises(PriorError, match=r"without one$"):
             load_prior(str(tmp_path), CPU)

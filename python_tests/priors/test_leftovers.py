@@ -90,7 +90,7 @@ def test_what_changes_the_meaning_of_the_rest_is_refused_by_name(what: str, tmp_
 
 QUIET = {
     UNET: ["num_batches_tracked", "n_averaged", "global_step", "ema_decay"],
-    VAE: ["decoder.x.weight", "decoder.x.weight_scale", "post_quant_conv.y", "loss.discriminator.z"],
+    VAE: ["decoder.x.weight", "decoder.x.weight_scale", "post_quant_conv.y", "loss.logvar"],
     TEXT: [
         "text_projection.weight", "logit_scale", "vision_model.embeddings.class_embedding",
         "text_model.embeddings.position_ids", "visual_projection.weight",
@@ -194,6 +194,28 @@ def test_an_adapter_beside_the_weights(tmp_path: Path) -> None:
     path = copied("sd15", tmp_path)
     (path / "text_encoder/adapter_config.json").write_text("{}")
     with pytest.raises(PriorError, match=r"text_encoder: .*an adapter beside them"):
+        load_prior(str(path), CPU)
+
+
+@pytest.mark.parametrize(
+    ("mark", "key", "value"),
+    [("v_pred", "prediction_type", "v_prediction"), ("ztsnr", "rescale_betas_zero_snr", True)],
+)
+def test_marks_of_another_prediction(mark: str, key: str, value: Any, tmp_path: Path) -> None:
+    path = copied("sd15", tmp_path)
+    change(path / UNET, lambda tensors: tensors | {mark: torch.zeros(0)})
+    with pytest.raises(PriorError, match=f"its tensor {mark} says .* {key} {value!r}, but"):
+        load_prior(str(path), CPU)
+    edit_json(path / "scheduler/scheduler_config.json", **{key: value})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        use_all(path)
+
+
+def test_a_lora_beside_the_pipeline_is_named(tmp_path: Path) -> None:
+    path = copied("sd15", tmp_path)
+    save_file({"unet.a.lora_A.weight": torch.ones(1)}, path / "pytorch_lora_weights.safetensors")
+    with pytest.warns(UserWarning, match=r"pytorch_lora_weights\.safetensors is not applied"):
         load_prior(str(path), CPU)
 
 

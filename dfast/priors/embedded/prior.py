@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dfast._device import ran_out
 from dfast.errors import PriorError, PromptError
 from dfast.priors.ambient import neutral
 from dfast.priors.base import Condition, Prior
@@ -179,5 +180,7 @@ def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
         try:
             return load_folder(folder)
         except Exception as error:  # damaged files fail in many ways
+            if ran_out(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PriorError(f"prior: cannot load {folder} ({reason})") from error

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from dfast.priors.loading.folder import INDEX
 from dfast.priors.loading.headers import read_header, read_json
-from dfast.priors.loading.leftovers import FOREIGN, unwrapped
+from dfast.priors.loading.leftovers import FOREIGN, LORA_FILES, unwrapped
 from dfast.priors.loading.weight_files import PICKLES
 
 CONVERT = "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)"
 _HUB_FOLDER = re.compile(r"models--(.+?)--(.+)")
-_LORA_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _MERGE = "load it into the pipeline that it was made for, then fuse_lora(), unload_lora_weights() "
 _LORA = f"a LoRA, which only changes another model: {_MERGE}and save_pretrained(folder)"
 _CHECKPOINT = f"a checkpoint in one file: convert it once with {CONVERT}"
@@ -36,7 +35,7 @@ def hint_for_folder(path: Path) -> str:
             return hint
     if {"run.json", "config.toml"} <= names:
         return "it is a run of dfast, not a model"
-    if any(name in names for name in _LORA_FILES):
+    if any(name in names for name in LORA_FILES):
         return f"it is {_LORA}"
     weights = sorted(n for n in names if n.endswith((".safetensors", ".gguf", *PICKLES)))
     for name in weights[:20]:

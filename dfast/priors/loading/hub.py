@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dfast.errors import PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
 from dfast.priors.loading.families import SUPPORTED, detect_family
 from dfast.priors.loading.folder import INDEX, STEMS, Folder, shown
+from dfast.priors.loading.leftovers import LORA_FILES
 from dfast.priors.loading.weight_files import select_weight_files, variants_of
 
 PARTS = ("scheduler", "tokenizer", "tokenizer_2", *STEMS)
@@ -100,6 +102,12 @@ def _local(path: Path, name: str) -> Folder:
         raise PriorError(
             f"prior {_named(name)}: expected a diffusers folder with {INDEX}, got {shown(real)} "
             f"without one{f'; {shown(hint)}' if hint else ''}"
+        )
+    if beside := [name for name in LORA_FILES if os.path.isfile(real / name)]:
+        warnings.warn(
+            f"prior {_named(name)}: its {beside[0]} is not applied; merge it with fuse_lora() and "
+            "save_pretrained(folder)",
+            stacklevel=2,
         )
     return Folder(real, str(real))
 

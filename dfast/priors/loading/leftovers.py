@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
 from dfast.errors import PriorError
@@ -88,12 +88,27 @@ FOREIGN = (
 )
 """The first whose pattern is found names a tensor."""
 
+LORA_FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "pytorch_lora_weights.safetensors",
+)
+"""Files of adapters; loaders disagree on whether they are applied."""
+
+_PREDICTIONS = {
+    "v_pred": ("prediction_type", "v_prediction"),
+    "ztsnr": ("rescale_betas_zero_snr", True),
+    "edm_mean": ("prediction_type", "edm"),
+    "edm_vpred.sigma_max": ("prediction_type", "edm"),
+}
+"""Tensors that only mark what a network predicts, and what the scheduler must then say."""
+
 _INPUTS = ("add_embedding", "class_embedding", "encoder_hid_proj", "position_net", "quant_conv")
 """Modules of UNets and VAEs that exist only if their configuration says so."""
 
 _COUNTERS = (
     r"(^|\.)(position_ids|num_batches_tracked|n_averaged|(ema_|optimization_|global_)?(step|decay)|"
-    r"num_updates|epoch)$"
+    r"num_updates|epoch|v_pred|ztsnr)$"
 )
 _UNREAD_TEXT = (
     r"^(text_model\.)?(text_projection\.|logit_scale$|vision_model\.|visual_projection\.|"
@@ -159,18 +174,32 @@ def check_names(folder: Folder, part: str, weights: Weights) -> None:
                 f"{part}: expected plain weights, got quantised ones ({key} of its config.json"
                 f"{f', {method}' if method else ''}); {_PLAIN}"
             )
-    for file in ("adapter_config.json", "adapter_model.safetensors"):
-        if file in folder.names(part):
+    for file in folder.names(part):
+        if file in LORA_FILES:
             raise folder.error(
                 f"{part}: expected plain weights, got an adapter beside them ({file}); {_MERGE}"
             )
     for path, header in weights.headers.items():
+        _check_prediction(folder, part, header.tensors)
         if marks := [key for key in header.metadata if "quantiz" in key.lower()]:
             raise _refusal(folder, part, marks, "quantised weights", f"{_PLAIN} ({path.name})")
         for pattern, what, help in FOREIGN:
             names = [key for key in header.tensors if pattern.search(key.lower())]
             if names := [key for key in names if not is_unread(part, unwrapped(key))]:
                 raise _refusal(folder, part, names, what, help)
+
+
+def _check_prediction(folder: Folder, part: str, names: Container[str]) -> None:
+    """Raise PriorError if a mark among the tensors contradicts the scheduler's configuration."""
+    if not (folder.has("scheduler") and any(mark in names for mark in _PREDICTIONS)):
+        return
+    config = folder.read("scheduler", "scheduler_config.json")
+    for mark, (key, value) in _PREDICTIONS.items():
+        if mark in names and config.get(key) != value:
+            raise folder.error(
+                f"{part}: its tensor {mark} says that it was trained with {key} {value!r}, but "
+                f"scheduler_config.json has {config.get(key)!r}; correct that file"
+            )
 
 
 def assign(

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -29,8 +30,8 @@ _CONFIGURATION = (
 """What building a network raises for values that its configuration should not have."""
 
 
-def explained(folder: Folder, part: str, error: BaseException, device: torch.device) -> Exception:
-    """Return the error to raise for one of a loader.
+def raise_explained(folder: Folder, part: str, error: Exception, device: torch.device) -> NoReturn:
+    """Raise what an exception of a loader means.
 
     Args:
         folder: the pipeline folder.
@@ -38,52 +39,64 @@ def explained(folder: Folder, part: str, error: BaseException, device: torch.dev
         error: what the loader raised.
         device: where it loaded to.
 
-    Returns:
-        The error itself if it is one of dfast or says that memory ran out.
+    Raises:
+        PriorError: for damage that a look at the files shows, a package that is missing, files that
+            the system does not let dfast read, or a failure that the files do not explain.
+        DeviceError: for a device that failed.
+        Exception: the error itself if it is one of dfast or says that memory ran out.
     """
-    if (known := _surroundings(folder, part, error, device)) is not None:
-        return known
+    _raise_for_surroundings(folder, part, error, device)
     try:
         look(folder, part)
     except PriorError as found:
-        return found
+        raise found from error
     where, kind, reason = folder.path / part, type(error).__name__, first_line(str(error))
     if isinstance(error, OSError):
-        return folder.unreadable_error(where, error)
-    return folder.error(f"{where} cannot be loaded ({kind}: {reason}); its files look whole")
+        raise folder.unreadable_error(where, error) from error
+    raise folder.error(
+        f"{where} cannot be loaded ({kind}: {reason}); its files look whole"
+    ) from error
 
 
-def misconfigured(folder: Folder, part: str, error: BaseException) -> Exception:
-    """Return the error to raise when no network can be built from a part's config.json.
+def raise_misconfigured(folder: Folder, part: str, error: Exception) -> NoReturn:
+    """Raise what it means that no network can be built from a part's config.json.
 
     Args:
         folder: the pipeline folder.
         part: of the folder.
         error: what building it on the meta device raised; nothing but config.json is read there.
+
+    Raises:
+        PriorError: for a package that is missing, or a configuration that cannot be used.
+        Exception: the error itself if it is one of dfast or says that memory ran out.
     """
-    if (known := _surroundings(folder, part, error, torch.device("meta"))) is not None:
-        return known
+    _raise_for_surroundings(folder, part, error, torch.device("meta"))
     file = folder.path / part / "config.json"
     if isinstance(error, _CONFIGURATION) or type(error).__name__.startswith("StrictDataclass"):
-        return folder.damaged_error(file, str(error))
+        raise folder.damaged_error(file, str(error)) from error
     reason = f"{type(error).__name__}: {first_line(str(error))}"
-    return folder.error(f"no network can be built from {file} ({reason})")
+    raise folder.error(f"no network can be built from {file} ({reason})") from error
 
 
-def _surroundings(
-    folder: Folder, part: str, error: BaseException, device: torch.device
-) -> Exception | None:
-    """Return the error to raise if it is not about files: memory, packages or the device."""
+def _raise_for_surroundings(
+    folder: Folder, part: str, error: Exception, device: torch.device
+) -> None:
+    """Raise an error that is not about files: memory, packages or the device."""
     for cause in _causes(error):
         text = first_line(str(cause))
         if isinstance(cause, Exception) and (isinstance(cause, DfastError) or ran_out(cause)):
-            return cause
+            if cause is error:
+                raise error
+            raise cause from error
         if isinstance(cause, ImportError) or any(words in str(cause) for words in _PACKAGE_WORDS):
-            return folder.error(f"{part}: reading it needs a package that is missing ({text})")
+            raise folder.error(
+                f"{part}: reading it needs a package that is missing ({text})"
+            ) from error
         is_device = type(cause).__name__ == "AcceleratorError"
         if is_device or any(words in str(cause) for words in _DEVICE_WORDS):
-            return DeviceError(f"device: {device} failed while {part} was loaded ({text})")
-    return None
+            raise DeviceError(
+                f"device: {device} failed while {part} was loaded ({text})"
+            ) from error
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

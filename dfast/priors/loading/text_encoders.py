@@ -14,7 +14,7 @@ from torch import Tensor
 from dfast.errors import PriorError, PromptError
 from dfast.priors.loading.folder import Folder, Weights
 from dfast.priors.loading.leftovers import check_leftovers, renamed, unwrapped
-from dfast.priors.loading.loader_errors import explained, misconfigured
+from dfast.priors.loading.loader_errors import raise_explained, raise_misconfigured
 from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.weights import check_not_quantised
 
@@ -56,7 +56,7 @@ def open_text_encoder(
         with quiet():
             model, info = _load_model(folder.path / part, cls, weights, config, options)
     except Exception as error:  # damaged files fail in many ways
-        raise explained(folder, part, error, device) from error
+        raise_explained(folder, part, error, device)
     if info["mismatched_keys"]:
         key, got, expected = sorted(info["mismatched_keys"])[0]
         raise folder.shape_error(part, key, tuple(expected), tuple(got))
@@ -83,7 +83,7 @@ def _check_encoder(folder: Folder, part: str, cls: str, weights: Weights) -> Any
             config = made.config_class.from_pretrained(folder.path / part, local_files_only=True)
             expected = {k: tuple(v.shape) for k, v in made(config).state_dict().items()}
     except Exception as error:  # a foreign configuration fails in many ways
-        raise misconfigured(folder, part, error) from error
+        raise_misconfigured(folder, part, error)
     for header in weights.headers.values():
         for key, info in header.tensors.items():
             name = unwrapped(key)
@@ -207,7 +207,7 @@ def load_tokenizer(folder: Folder, part: str, cls: str) -> Any:
                 folder.path / part, local_files_only=True
             )
     except Exception as error:  # damaged files fail in many ways
-        raise explained(folder, part, error, torch.device("cpu")) from error
+        raise_explained(folder, part, error, torch.device("cpu"))
 
 
 def _missing_packages(*packages: str) -> list[str]:

@@ -27,7 +27,8 @@ def variants_of(names: Iterable[str], stem: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(names):
         if match := pattern.fullmatch(name):
-            found.setdefault(next(filter(None, match.groups()), ""), []).append(name)
+            parts = dict.fromkeys(filter(None, match.groups()))
+            found.setdefault(".".join(parts), []).append(name)
     return found
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dfast.errors import PriorError
 from dfast.priors.loading.folder import Folder, Weights, shown
 from dfast.priors.loading.leftovers import assign, check_leftovers, is_unread, unwrapped
-from dfast.priors.loading.loader_errors import explained, misconfigured
+from dfast.priors.loading.loader_errors import raise_explained, raise_misconfigured
 from dfast.priors.loading.quiet import quiet
 
 FLOATING = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
@@ -80,7 +80,7 @@ def _build_on_meta(cls: Any, folder: Folder, part: str, dtype: torch.dtype) -> A
         with quiet(), torch.device("meta"):
             module = cls.from_config(config).to(dtype)
     except Exception as error:  # a foreign configuration fails in many ways
-        raise misconfigured(folder, part, error) from error
+        raise_misconfigured(folder, part, error)
     return module.eval().requires_grad_(False)
 
 
@@ -204,7 +204,7 @@ def opened(folder: Folder, file: Path, device: torch.device) -> Iterator[Any]:
         with safe_open(file, framework="pt", device=str(device)) as tensors:
             yield tensors
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise explained(folder, file.parent.name, error, device) from error
+        raise_explained(folder, file.parent.name, error, device)
 
 
 def _not_finite_error(
