@@ -158,11 +158,13 @@ def test_names_of_wrappers_are_taken_off(how: str, file: str, tmp_path: Path) ->
     torch.testing.assert_close(use_all(path), use_all(folder("sd15")), rtol=1e-5, atol=1e-6)
 
 
-def test_two_tensors_of_one_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "name"), [(UNET, "conv_in.bias"), (TEXT, "final_layer_norm.bias")]
+)
+def test_two_tensors_of_one_name(file: str, name: str, tmp_path: Path) -> None:
     path = copied("sd15", tmp_path)
-    again = {"module.conv_in.bias": torch.ones(16)}
-    change(path / UNET, lambda tensors: tensors | again)
-    with pytest.raises(PriorError, match=r"one tensor conv_in\.bias, got two, .*module\.conv_in"):
+    change(path / file, lambda tensors: tensors | {f"module.{name}": torch.ones(2)})
+    with pytest.raises(PriorError, match=rf"one tensor {name}, got two, .*module\.{name}"):
         use_all(path)
 
 

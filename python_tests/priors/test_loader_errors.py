@@ -38,7 +38,7 @@ RAISED: dict[str, tuple[Exception, type[Exception], str]] = {
     "something else": (
         RuntimeError("who knows\nwhat"),
         PriorError,
-        r"cannot be loaded \(RuntimeError: who knows\); its files look whole",
+        r"cannot be used \(RuntimeError: who knows\); its files look whole",
     ),
     "an empty one": (RuntimeError(), PriorError, "files look whole"),
     "memory": (MemoryError("all of it"), MemoryError, "all of it"),

@@ -248,6 +248,13 @@ class Folder:
             f"got {got}"
         )
 
+    def twice_error(self, part: str, name: str, first: str, second: str) -> PriorError:
+        """Return the error for two tensors in the files of a part that have the same place."""
+        return self.error(
+            f"{part}: expected one tensor {shown(name)}, got two, {shown(first)} and "
+            f"{shown(second)} in its files; remove the one that is not meant"
+        )
+
     def damaged_error(self, path: Path, reason: str) -> PriorError:
         """Return the error for a file that cannot be used."""
         # In the hub's cache a file is a link; the damaged target must go, or it is linked again.

@@ -233,11 +233,7 @@ def assign(
                 rest.append(key)
                 continue
             if target in taken:
-                first = taken[target]
-                raise folder.error(
-                    f"{part}: expected one tensor {target}, got two, {shown(first)} and "
-                    f"{shown(key)} in its files; remove the one that is not meant"
-                )
+                raise folder.twice_error(part, target, taken[target], key)
             places[key], taken[target] = target, key
     return places, rest
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -54,8 +55,28 @@ def raise_explained(folder: Folder, part: str, error: Exception, device: torch.d
     if isinstance(error, OSError):
         raise folder.unreadable_error(where, error) from error
     raise folder.error(
-        f"{where} cannot be loaded ({kind}: {reason}); its files look whole"
+        f"{where} cannot be used ({kind}: {reason}); its files look whole"
     ) from error
+
+
+@contextmanager
+def calls_of(folder: Folder, part: str, device: torch.device) -> Iterator[None]:
+    """Explain what a network or tokenizer raises for settings that fit no call, inside the block.
+
+    Other errors, of memory, devices or shapes, pass unchanged.
+
+    Args:
+        folder: the pipeline folder.
+        part: of the folder that is called.
+        device: where it runs.
+
+    Raises:
+        PriorError: for such an error.
+    """
+    try:
+        yield
+    except _CONFIGURATION as error:
+        raise_explained(folder, part, error, device)
 
 
 def raise_misconfigured(folder: Folder, part: str, error: Exception) -> NoReturn:

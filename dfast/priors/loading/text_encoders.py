@@ -84,9 +84,12 @@ def _check_encoder(folder: Folder, part: str, cls: str, weights: Weights) -> Any
             expected = {k: tuple(v.shape) for k, v in made(config).state_dict().items()}
     except Exception as error:  # a foreign configuration fails in many ways
         raise_misconfigured(folder, part, error)
+    taken: dict[str, str] = {}
     for header in weights.headers.values():
         for key, info in header.tensors.items():
             name = unwrapped(key)
+            if (first := taken.setdefault(name.removeprefix("text_model."), key)) != key:
+                raise folder.twice_error(part, name, first, key)
             # The encoders of older and newer files have other names for the same base.
             names = (name, f"text_model.{name}", name.removeprefix("text_model."))
             shape = next((expected[n] for n in names if n in expected), info.shape)
@@ -103,9 +106,10 @@ def _load_model(
 
     made: Any = getattr(transformers, cls)
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # reported by name
-    found = {p.name for p in weights.files}
-    usual = {"model.safetensors", "model.fp16.safetensors"}
-    if found <= usual and not renamed(weights):
+    ending = f".{weights.variant}" if weights.variant else ""
+    shards = all("-of-" in p.name for p in weights.files)
+    wanted = f"model.safetensors.index{ending}.json" if shards else f"model{ending}.safetensors"
+    if (path / wanted).is_file() and not renamed(weights):
         options |= {"variant": weights.variant or None, "use_safetensors": True}
         return made.from_pretrained(path, local_files_only=True, **options)
     from safetensors.torch import load_file

@@ -7,6 +7,7 @@ needed: `encode_prompt` loads text encoders, if a sentence is not in the cache, 
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -21,6 +22,7 @@ from dfast.priors.loading.compatibility import CLIP, check_text
 from dfast.priors.loading.embedding_cache import EmbeddingCache, EncodedSentence, fingerprint
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.leftovers import check_names
+from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.text_encoders import eight_bit_options, load_tokenizer, tokenize
 from dfast.priors.loading.weights import build_unet, load_weights, unet_key
 from dfast.priors.noise_schedule import NoiseSchedule
@@ -155,7 +157,15 @@ class TextPrior(Prior):
     def _tokenize(self, part: str, sentences: list[str]) -> tuple[Tensor, Tensor]:
         """Return ids and mask, [n, text_length] each, by the tokenizer of that part."""
         tokenizer = load_tokenizer(self.folder, part, self.text_kind.tokenizer)
-        return tokenize(tokenizer, sentences, self.text_length)
+        with calls_of(self.folder, part, self.device):
+            ids, mask = tokenize(tokenizer, sentences, self.text_length)
+        encoder = self.text_parts[self.text_parts.index(part) - 1]
+        known = self.folder.config(encoder).get("vocab_size", math.inf)
+        if (largest := int(ids.max())) >= known:  # a special token that is not in the vocabulary
+            raise self.folder.mismatch_error(
+                part, "tokens", f"below {known}", largest, other=encoder
+            )
+        return ids, mask
 
     def _encode_sentences(self, sentences: list[str]) -> dict[str, EncodedSentence]:
         """Return sentences from the cache; the text encoder encodes the others."""
@@ -177,7 +187,9 @@ class TextPrior(Prior):
             for part in self.text_parts:
                 if not self.folder.has(part):
                     raise self.folder.missing_error(part)
-            for sentence, row in zip(missing, self._encode_text(missing, dtype), strict=True):
+            with calls_of(self.folder, self.text_parts[0], self.device):
+                rows = self._encode_text(missing, dtype)
+            for sentence, row in zip(missing, rows, strict=True):
                 encoded[sentence] = {k: v.detach().float().cpu() for k, v in row.items()}
                 self._check_finite(sentence, encoded[sentence])
                 cache.put(sentence, encoded[sentence])
@@ -276,7 +288,8 @@ class TextPrior(Prior):
         repeated, t = noisy.repeat(n, 1, 1, 1), t.repeat(n)
         cast = repeated.to(self.dtype, memory_format=self.layout)
         # Models with a learned variance append it to the noise.
-        output = self._denoise(cast, t, text).float()[:, :channels]
+        with calls_of(self.folder, "unet", self.device):
+            output = self._denoise(cast, t, text).float()[:, :channels]
         return self.schedule.eps(output, repeated, t).view(n, *noisy.shape)
 
     def _denoise(self, noisy: Tensor, t: Tensor, text: dict[str, Tensor]) -> Tensor:

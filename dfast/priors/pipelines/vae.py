@@ -12,10 +12,10 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.checkpoint import checkpoint
 
 from dfast.config import PriorConfig
-from dfast.errors import PriorError
 from dfast.priors.ambient import neutral
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.leftovers import check_names
+from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.weights import build_vae, load_weights, vae_key
 
 
@@ -104,7 +104,8 @@ class LatentEncoder:
             self.vae.tile_latent_min_size = latents
             self.vae.tile_sample_min_size = latents * self.factor
         pixels = images.to(self.dtype, memory_format=self.layout)
-        mean = self.vae.encode(pixels, return_dict=False)[0].mean.float()
+        with calls_of(self.folder, "vae", self.device):
+            mean = self.vae.encode(pixels, return_dict=False)[0].mean.float()
         return (mean - self._shift) * self._gain
 
     def encode_linear(self, images: Tensor, size: int) -> Tensor:
@@ -148,9 +149,9 @@ def _downscale_factor(folder: Folder, config: dict[str, Any]) -> int:
     kind, levels = config.get("_class_name", "AutoencoderKL"), config.get("block_out_channels")
     blocks, colors = config.get("down_block_types"), config.get("in_channels", 3)
     if kind != "AutoencoderKL":
-        raise PriorError(
-            f"prior {folder.name!r}: expected the VAE of Stable Diffusion, AutoencoderKL, "
-            f"got {kind} in {folder.path / 'vae'}"
+        raise folder.error(
+            f"expected the VAE of Stable Diffusion, AutoencoderKL, got {kind} in "
+            f"{folder.path / 'vae'}"
         )
     if not isinstance(levels, list) or not levels:
         raise folder.value_error("vae", "block_out_channels", "a list", levels)
