@@ -40,6 +40,15 @@ def _lora(path: Path) -> Path:
     return _weights(path / "lora/pytorch_lora_weights.safetensors", "unet.a.lora_A.weight").parent
 
 
+def _cached_lora(path: Path) -> Path:
+    return snapshot("someone/else", _lora(path)).parent.parent
+
+
+def _pickled_lora(path: Path) -> Path:
+    (path / "pytorch_lora_weights.bin").write_bytes(b"")
+    return path
+
+
 def _peft(path: Path) -> Path:
     (path / "adapter_config.json").write_text("{}")
     return path
@@ -91,7 +100,9 @@ FOLDERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a model in the hub's cache": (_cached, r"hub's cache: name someone/else, or .*snapshots/0000"),
     "its snapshots": (lambda p: _cached(p) / "snapshots", r"hub's cache: name .*snapshots/0000"),
     "the hub's cache": (lambda p: _cached(p).parent, r"one of its models, such as someone/else"),
-    "a cache without files": (_cache_without_pipeline, "without a pipeline: fetch someone/else"),
+    "a cache without files": (_cache_without_pipeline, "without a snapshot: fetch someone/else"),
+    "a LoRA in the hub's cache": (_cached_lora, "in the snapshot of someone/else .* a LoRA"),
+    "a pickled LoRA": (_pickled_lora, r"its pytorch_lora_weights\.bin is a LoRA"),
     "a LoRA": (_lora, r"a LoRA, which only changes another model: .*fuse_lora"),
     "a LoRA of PEFT": (_peft, "it is a LoRA"),
     "a UNet alone": (_lone_unet, "it is a UNet alone: load it as the unet of the pipeline"),

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dfast.errors import PriorError
 from dfast.priors import load_prior
-from dfast.priors.loading.leftovers import FOREIGN, unwrapped
+from dfast.priors.loading.foreign import FOREIGN
+from dfast.priors.loading.leftovers import unwrapped
 from dfast.testing import model_sizes, random_models
 
 pytestmark = pytest.mark.usefixtures("isolated")
@@ -218,6 +219,13 @@ def test_a_lora_beside_the_pipeline_is_named(tmp_path: Path) -> None:
     path = copied("sd15", tmp_path)
     save_file({"unet.a.lora_A.weight": torch.ones(1)}, path / "pytorch_lora_weights.safetensors")
     with pytest.warns(UserWarning, match=r"pytorch_lora_weights\.safetensors is not applied"):
+        load_prior(str(path), CPU)
+
+
+def test_a_map_of_quantised_layers_beside_the_weights(tmp_path: Path) -> None:
+    path = copied("sd15", tmp_path)
+    (path / "unet/quanto_qmap.json").write_text("{}")
+    with pytest.raises(PriorError, match=r"unet: .*got quantised ones \(quanto_qmap\.json\)"):
         load_prior(str(path), CPU)
 
 

@@ -11,12 +11,13 @@ import re
 from pathlib import Path
 
 from dfast.priors.loading.folder import INDEX
+from dfast.priors.loading.foreign import FOREIGN, LORA_FILES
 from dfast.priors.loading.headers import read_header, read_json
-from dfast.priors.loading.leftovers import FOREIGN, LORA_FILES, unwrapped
+from dfast.priors.loading.leftovers import unwrapped
 from dfast.priors.loading.weight_files import PICKLES
 
 CONVERT = "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)"
-_HUB_FOLDER = re.compile(r"models--(.+?)--(.+)")
+_HUB_FOLDER = re.compile(r"models--(.+)")
 _MERGE = "load it into the pipeline that it was made for, then fuse_lora(), unload_lora_weights() "
 _LORA = f"a LoRA, which only changes another model: {_MERGE}and save_pretrained(folder)"
 _CHECKPOINT = f"a checkpoint in one file: convert it once with {CONVERT}"
@@ -52,6 +53,10 @@ def describe_file(path: Path) -> str:
     """
     if path.suffix == ".gguf":
         return "quantised (GGUF), which dfast does not read"
+    if path.suffix in PICKLES and "lora" in path.name.lower():
+        return _LORA
+    if path.suffix in PICKLES and path.name.startswith("learned_embeds"):
+        return _EMBEDDING
     if path.suffix in (".ckpt", ".pth", ".pt", ".bin"):
         return f"{_CHECKPOINT} (a pickle, which can run code: only if you trust it)"
     if path.suffix != ".safetensors":
@@ -90,13 +95,18 @@ def _network_of(names: list[str]) -> str:
 def _cache_hint(path: Path, names: set[str]) -> str:
     """Return a hint for a folder of the hub's cache above a snapshot."""
     if match := _HUB_FOLDER.fullmatch(path.name):
-        repo = f"{match[1]}/{match[2]}"
+        repo = match[1].replace("--", "/", 1)
         if snapshots := _snapshots(path):
             return f"it is a folder of the hub's cache: name {repo}, or {snapshots[0]}"
-        return f"it is a folder of the hub's cache without a pipeline: fetch {repo} again"
+        for name in sorted(_names(path / "snapshots")):
+            if os.path.isdir(snapshot := path / "snapshots" / name):
+                hint = hint_for_folder(snapshot)
+                return f"in the snapshot of {repo} below it, {hint}" if hint else ""
+        return f"it is a folder of the hub's cache without a snapshot: fetch {repo} again"
     if path.name == "snapshots" and (snapshots := _snapshots(path.parent)):
         return f"it is a folder of the hub's cache: name {snapshots[0]}"
-    known = sorted(f"{m[1]}/{m[2]}" for n in names if (m := _HUB_FOLDER.fullmatch(n)))
+    found = filter(None, map(_HUB_FOLDER.fullmatch, sorted(names)))
+    known = [match[1].replace("--", "/", 1) for match in found]
     if known:
         return f"it is the hub's cache: name one of its models, such as {', '.join(known[:3])}"
     return ""

@@ -18,7 +18,7 @@ from dfast.errors import PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
 from dfast.priors.loading.families import SUPPORTED, detect_family
 from dfast.priors.loading.folder import INDEX, STEMS, Folder, shown
-from dfast.priors.loading.leftovers import LORA_FILES
+from dfast.priors.loading.foreign import LORA_FILES
 from dfast.priors.loading.weight_files import select_weight_files, variants_of
 
 PARTS = ("scheduler", "tokenizer", "tokenizer_2", *STEMS)

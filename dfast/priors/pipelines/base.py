@@ -21,7 +21,7 @@ from dfast.priors.base import Condition, Prior
 from dfast.priors.loading.compatibility import CLIP, check_text
 from dfast.priors.loading.embedding_cache import EmbeddingCache, EncodedSentence, fingerprint
 from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.leftovers import check_names
+from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.text_encoders import eight_bit_options, load_tokenizer, tokenize
 from dfast.priors.loading.weights import build_unet, load_weights, unet_key

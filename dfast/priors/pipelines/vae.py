@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from dfast.config import PriorConfig
 from dfast.priors.ambient import neutral
 from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.leftovers import check_names
+from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.weights import build_vae, load_weights, vae_key
 
