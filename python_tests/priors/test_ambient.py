@@ -44,6 +44,19 @@ HABITS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no gradients": torch.no_grad,
     "inference": torch.inference_mode,
 }
+TOGETHER = ("autocast", "double", "meta", "inference")
+CASES = [
+    *(("sd15", (habit,)) for habit in HABITS),
+    *((name, habits) for name in ("sdxl", "if-m", "shapes") for habits in (TOGETHER, ("half",))),
+]
+
+
+@contextmanager
+def surrounded(habits: tuple[str, ...]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for habit in habits:
+            stack.enter_context(HABITS[habit]())
+        yield
 
 
 def answers(name: str) -> list[torch.Tensor]:
@@ -72,14 +85,13 @@ def expected_of(name: str) -> list[torch.Tensor]:
     return answers(name)
 
 
-@pytest.mark.parametrize("habit", HABITS)
-@pytest.mark.parametrize("name", ["sd15", "sdxl", "if-m", "shapes"])
+@pytest.mark.parametrize(("name", "habits"), CASES)
 def test_the_same_bytes_whatever_torch_is_set_to(
-    name: str, habit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, habits: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     expected = expected_of(name)
     monkeypatch.setenv("DFAST_CACHE", str(tmp_path / "empty"))
-    with HABITS[habit]():
+    with surrounded(habits):
         got = answers(name)
     for a, b in zip(got, expected, strict=True):
         assert a.dtype == b.dtype and torch.equal(a, b)
@@ -87,11 +99,9 @@ def test_the_same_bytes_whatever_torch_is_set_to(
 
 def test_the_linear_map_in_all_of_them_at_once() -> None:
     maps = []
-    for habits in ([], ["autocast", "double", "meta", "inference"]):
+    for habits in ((), TOGETHER):
         prior: Any = load_prior(str(folder("sd15")), CPU)
-        with ExitStack() as stack:
-            for habit in habits:
-                stack.enter_context(HABITS[habit]())
+        with surrounded(habits):
             maps.append(prior.latents.linear_map())
     assert torch.equal(maps[0][0], maps[1][0]) and torch.equal(maps[0][1], maps[1][1])
 
