@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ def rays(n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     return origins.to(device), (aims - origins.cpu()).to(device)
 
 
-def fog(density: float, color: Tensor):
+def fog(density: float, color: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return a field of one density and one colour everywhere."""
     return lambda x: (torch.full_like(x[:, :1], density), color.to(x).expand(len(x), 3))
 
 
