@@ -81,13 +81,14 @@ class Radiance(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.grid, self.look = HashGrid(2, log2_entries=8, max_resolution=16), SphericalHarmonics(2)
+        self.grid = HashGrid(2, log2_entries=8, max_resolution=16)
+        self.encode_view = SphericalHarmonics(2)
         self.density = nn.Linear(self.grid.output_dim, 1)
-        self.color = nn.Linear(self.grid.output_dim + self.look.output_dim, 3)
+        self.color = nn.Linear(self.grid.output_dim + self.encode_view.output_dim, 3)
 
     def forward(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         h = self.grid((x + 1) / 2)
-        color = self.color(torch.cat([h, self.look(d).to(h)], -1))
+        color = self.color(torch.cat([h, self.encode_view(d).to(h)], -1))
         return nn.functional.softplus(self.density(h)), color.sigmoid()
 
 
