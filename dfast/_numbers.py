@@ -1,9 +1,13 @@
-"""Numbers as callers write them."""
+"""Numbers as callers write them, and values as messages show them."""
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
+
+SHOWN = 80
+"""Characters of a value that a message shows."""
 
 
 def whole(value: Any) -> int | None:
@@ -18,3 +22,34 @@ def whole(value: Any) -> int | None:
         return operator.index(value)
     except TypeError:
         return None
+
+
+def real(value: Any) -> float | None:
+    """Return a finite number as a float, and None for anything else.
+
+    Args:
+        value: anything; numbers of numpy and tensors of one number are numbers, bools and strings
+            are not.
+    """
+    if isinstance(value, (bool, str, bytes)):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def shown(value: object) -> str:
+    """Return the repr of any value in one short line, for messages.
+
+    Args:
+        value: anything, also what has no repr: an int of thousands of digits, a list that is nested
+            too deeply, an object whose own method fails.
+    """
+    try:
+        text = repr(value)
+    except Exception:  # a repr can raise anything
+        return f"a {type(value).__name__} that cannot be shown"
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

@@ -9,10 +9,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfast._files import replacing
+from dfast._files import read_text, replacing, user_path
+from dfast._numbers import shown
 from dfast._version import __version__
-from dfast.cli.options import Commands, add_settings, prior_name, read_config
-from dfast.cli.train import slug
+from dfast.cli.checks import SEED_LIMIT, check_prompt, check_run
+from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
+from dfast.cli.train import run_name
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
@@ -50,11 +52,12 @@ def evaluate(options: Namespace) -> int:
     """Score finished runs, or train prompts and score them."""
     prompts = [*options.prompt, *_read_prompts(options.prompts)]
     if bool(options.paths) == bool(prompts):
-        raise ConfigError(
-            "evaluate: expected run folders, or --prompt/--prompts to train and score"
-        )
-    if options.seeds < 1:
-        raise ConfigError(f"--seeds: expected a whole number >= 1, got {options.seeds}")
+        raise UsageError("evaluate: expected run folders, or --prompt/--prompts to train and score")
+    if not 1 <= options.seeds <= SEED_LIMIT:
+        raise ConfigError(f"--seeds: expected a whole number >= 1, got {shown(options.seeds)}")
+    check_run(options)
+    for prompt in prompts:
+        check_prompt(prompt, "shapes")  # names a wrong prompt before hours of work, not after
 
     from dfast._device import pick_device
     from dfast.evaluation import scorecard
@@ -76,10 +79,7 @@ def _read_prompts(path: str | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = [
-            line.partition("#")[0].strip()
-            for line in Path(path).read_text(encoding="utf-8").splitlines()
-        ]
+        lines = [line.partition("#")[0].strip() for line in read_text(user_path(path)).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--prompts: '{path}' cannot be read ({error})") from error
     if not any(lines):
@@ -102,16 +102,17 @@ def _score_runs(paths: list[str], device: str) -> list[Score]:
 def _train_and_score(prompts: list[str], device: str, options: Namespace) -> list[Score]:
     """Train and score every prompt with every seed."""
     from dfast.priors import load_prior
-    from dfast.world.grammar import parse
 
-    for prompt in prompts:
-        parse(prompt)  # names a wrong prompt before hours of work, not after
     config = read_config(options)
     prior = load_prior(prior_name(options), device, options=config.prior)
     scores: list[Score] = []
     for prompt in prompts:
         for seed in range(options.seeds):
-            out = Path(options.out) / f"{slug(prompt)}-{seed}" if options.out else None
+            out = (
+                user_path(options.out) / f"{run_name(prompt, prior_name(options))}-{seed}"
+                if options.out
+                else None
+            )
             scores.append(_train_one(prompt, seed, prior, config, device, out))
             s, total = scores[-1], len(prompts) * options.seeds
             print(

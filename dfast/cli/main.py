@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from dfast._version import __version__
 from dfast.cli import bench, doctor, evaluate, info, results, train
+from dfast.cli.options import UsageError
+from dfast.cli.output import READER_GONE, drop_output, flush_output
+from dfast.cli.parser import BAD_INPUT, Parser, parse
+from dfast.cli.signals import interrupted
 from dfast.errors import DfastError
 
 EPILOG = """examples:
@@ -22,16 +25,9 @@ EPILOG = """examples:
   dfast bench --quick                            how fast it is here
 """
 
-OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
-"""Exit codes. Commands return 1 when they did their work and its outcome is a failure."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print `message` in one line and exit with 2."""
-        self.exit(BAD_INPUT, f"dfast: error: {message} (see `{self.prog} --help`)\n")
+OK, INTERRUPTED = 0, 130
+"""Exit codes beside `BAD_INPUT`. Commands return 1 when they did their work and its outcome is a
+failure. Others are `output.READER_GONE`, and 128 more than the signal for SIGTERM and SIGHUP."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,27 +37,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None takes those of the process.
 
     Returns:
-        The exit code: 0, 1 for a failed outcome, 2 for bad input, 130 after Ctrl-C.
+        The exit code: 0, 1 for a failed outcome, 2 for bad input, 130 after Ctrl-C, 143 after
+        SIGTERM, 129 after SIGHUP, 141 where the reader of the output has gone.
 
     Raises:
         SystemExit: by argparse, with 0 after --help and 2 for arguments that it refuses.
     """
-    options = parser().parse_args(argv)
+    options = parse(parser(), argv)
     try:
-        return int(options.run(options) or OK)
+        code = int(options.run(options) or OK)
+        flush_output()
+        return code
+    except BrokenPipeError:
+        return READER_GONE
     except DfastError as error:
-        print(f"dfast: error: {' '.join(str(error).split())}", file=sys.stderr)
+        where = f" (see `{options.parser.prog} --help`)" if isinstance(error, UsageError) else ""
+        print(f"dfast: error: {' '.join(str(error).split())}{where}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:  # a path given by the user that cannot be read or written
         print(f"dfast: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except SystemExit as stop:
+        if hasattr(stop, "folder"):  # by a run, after SIGTERM or SIGHUP
+            interrupted()
+        raise
     except KeyboardInterrupt:
-        print("dfast: interrupted", file=sys.stderr)
+        interrupted()
         return INTERRUPTED
+    finally:
+        drop_output()
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; `run` of what it parses is the command's function."""
+    """Return the parser of all commands; `run` of what it parses is the command's function,
+    `parser` the command's parser."""
     top = Parser(
         prog="dfast",
         description="Text to 3D by score distillation.",
@@ -80,4 +89,6 @@ def parser() -> argparse.ArgumentParser:
     info.add_priors(commands)
     bench.add_bench(commands)
     doctor.add_doctor(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return top

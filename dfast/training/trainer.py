@@ -17,6 +17,7 @@ from dfast.render.options import RenderOptions
 from dfast.render.outputs import Rendering
 from dfast.render.volume import render
 from dfast.scene.scene import Scene
+from dfast.scene.stored import find_fault, find_misfit
 from dfast.scene.tree import replace_tensors, tensors_of
 from dfast.training.adam import NamedAdam
 from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
@@ -241,8 +242,11 @@ class Trainer:
         """Continue from what `state_dict` returned.
 
         Raises:
-            RunFolderError: when it does not fit this configuration.
+            RunFolderError: when it does not fit this configuration; nothing is changed then.
         """
+        own = {k: v for k, v in self.state_dict().items() if not k.startswith("guidance.")}
+        if fault := find_misfit(state, own) or find_fault({k: state[k] for k in own}):
+            raise RunFolderError(f"checkpoint: does not fit this run ({fault})")
         try:
             self.model.restore(state)
             self.generators.load_state_dict(under(state, "rng."))

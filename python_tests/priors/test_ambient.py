@@ -12,8 +12,8 @@ import pytest
 import torch
 from tiny_models import CPU, folder, image_gradient, noise_like
 
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import load_prior
-from dfast.priors.ambient import neutral
 
 
 @contextmanager
@@ -115,13 +115,13 @@ def test_weights_read_in_inference_mode_pass_gradients() -> None:
 
 
 def test_recording_of_gradients_stays_as_it_is() -> None:
-    with torch.no_grad(), neutral():
+    with torch.no_grad(), neutral_torch_state(keep_grad=True):
         assert not torch.is_grad_enabled()
-    with torch.inference_mode(), neutral():
+    with torch.inference_mode(), neutral_torch_state(keep_grad=True):
         assert not torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     with torch.inference_mode():
-        with neutral():
+        with neutral_torch_state(keep_grad=True):
             pass
         assert torch.is_inference_mode_enabled()
-    with neutral():
+    with neutral_torch_state(keep_grad=True):
         assert torch.is_grad_enabled()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dfast._device import ran_out
 from dfast.errors import PriorError, PromptError
-from dfast.priors.ambient import neutral
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import eps_from_v
 from dfast.priors.embedded.model import (
@@ -30,8 +30,8 @@ from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.weights import size_of
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import VIEW_WORDS, view_index
-from dfast.world.grammar import PLAIN, parse
-from dfast.world.scenes import COLORS
+from dfast.world.grammar import parse
+from dfast.world.parts import COLORS, PLAIN
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -56,7 +56,7 @@ class ShapesPrior(Prior):
     cuda_graph_safe = True
     conditions: tuple[Condition, ...] = ("text", "null")
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
         """Load the networks.
 
@@ -93,12 +93,12 @@ class ShapesPrior(Prior):
         """Return the bytes of the UNet, see `Prior.weight_bytes`."""
         return {"unet": size_of(self.unet)}
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the schedule of its training, see `Prior.noise_schedule`."""
         return self.alpha.to(device), self.sigma.to(device)
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def encode_prompt(
         self, prompt: str, *, views: str = "camera", negative: str = ""
@@ -120,12 +120,16 @@ class ShapesPrior(Prior):
         rows = text[:-1].view(len(variants), len(endings), TEXT_LENGTH, -1)
         return ShapesCondition(rows, text[-1:], views)
 
+    def normal_form(self, prompt: str) -> str:
+        """Return the caption that training had for the sentence, see `Prior.normal_form`."""
+        return parse(prompt).caption
+
     def _encode(self, captions: list[str]) -> Tensor:
         options = {"padding": "max_length", "max_length": TEXT_LENGTH, "return_tensors": "pt"}
         ids = self.tokenizer(captions, **options).input_ids
         return self.text_encoder(ids).last_hidden_state
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def predict_noise(
         self,

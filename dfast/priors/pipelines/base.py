@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
-from dfast.priors.ambient import neutral
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.loading.compatibility import CLIP, check_text
 from dfast.priors.loading.embedding_cache import EmbeddingCache, EncodedSentence, fingerprint
@@ -99,7 +99,7 @@ class TextPrior(Prior):
         """Return the cells a side of what the UNet diffused in training."""
         return int(max(self.folder.numbers("unet", "sample_size", self.default_sample_size)))
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the schedule of the folder's scheduler, see `Prior.noise_schedule`."""
         alpha, sigma = self.schedule.to(self.device)
@@ -107,7 +107,7 @@ class TextPrior(Prior):
 
     # Text
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def encode_prompt(
         self, prompt: str, *, views: str = "camera", negative: str = ""
@@ -122,7 +122,7 @@ class TextPrior(Prior):
         tables = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         return TextCondition({k: v.to(self.device) for k, v in tables.items()}, views)
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     def check_text(self, prompt: str, negative: str) -> None:
         """Raise what `encode_prompt` would raise, as far as small files tell.
 
@@ -219,7 +219,7 @@ class TextPrior(Prior):
 
     # Networks
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     def load(self) -> None:
         """Load the UNet, once."""
         if self._network is not None:
@@ -254,12 +254,12 @@ class TextPrior(Prior):
         """Return the UNet, compiled if the options say so."""
         return self._network
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     def cost_parts(self) -> dict[str, nn.Module]:
         """Return the networks of a step, built on the meta device as they will be loaded."""
         return {"unet": self._build_unet()}
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def predict_noise(
         self,

@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.checkpoint import checkpoint
 
 from dfast.config import PriorConfig
-from dfast.priors.ambient import neutral
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
@@ -71,7 +71,7 @@ class LatentEncoder:
         """Return the VAE on the meta device, without its decoder."""
         return build_vae(self.folder, self.dtype)
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     def load(self) -> None:
         """Load the weights, once."""
         if self.vae is not None:
@@ -88,7 +88,7 @@ class LatentEncoder:
             tune(vae.encoder)
         self.vae = vae
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     def encode(self, images: Tensor) -> Tensor:
         """Return latents [B, C, H / factor, W / factor] float32; differentiable.
 
@@ -120,7 +120,7 @@ class LatentEncoder:
         small = avg_pool2d(images, factor) if factor > 1 else images
         return torch.einsum("cd,bdhw->bchw", matrix, small) + offset.view(1, -1, 1, 1)
 
-    @neutral()
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def linear_map(self) -> tuple[Tensor, Tensor, float]:
         """Return (matrix [C, 3], offset [C], residual): the affine map from colours to latents.

@@ -1,0 +1,82 @@
+"""A scene's object as it is stored: the shapes that its settings lead to, and values that can be.
+
+Both are known without making a scene, so that a small file cannot ask for a large one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dfast.config import Config
+from dfast.scene.scene import field_spec
+
+
+def object_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Return shape and type of every tensor of `Scene.object_state`, by name.
+
+    Args:
+        config: its sections field and occupancy are read.
+    """
+    spec, cells = field_spec(config.field), config.occupancy.resolution**3
+    return {
+        "field.table": ((spec.grid.entries, spec.grid.features), torch.float32),
+        "field.mlp": ((spec.parameters,), torch.float32),
+        "occupancy.density": ((cells,), torch.float32),
+        "occupancy.bits": ((cells // 8,), torch.uint8),
+    }
+
+
+def object_bytes(config: Config) -> int:
+    """Return the bytes of the tensors of `Scene.object_state`.
+
+    Args:
+        config: its sections field and occupancy are read.
+    """
+    total = 0
+    for shape, dtype in object_shapes(config).values():
+        total += torch.Size(shape).numel() * dtype.itemsize
+    return total
+
+
+def find_fault(state: Mapping[str, Tensor]) -> str | None:
+    """Return what is wrong with the values of stored tensors, None if nothing is.
+
+    Numbers must be finite, and counts and second moments must not be negative; a cell of the
+    occupancy grid that was never visited holds -1.
+
+    Args:
+        state: tensors by the names of a checkpoint or of `Scene.object_state`, on any device.
+    """
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return f"{name} holds numbers that are not finite"
+        if name.startswith(("adam.step", "adam.exp_avg_sq.", "guard.", "step")):
+            low = 0.0
+        elif name == "occupancy.density":
+            low = -1.0
+        else:
+            continue
+        if tensor.numel() and float(tensor.min()) < low:
+            return f"{name} holds {float(tensor.min()):g}, less than {low:g}"
+    return None
+
+
+def find_misfit(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> str | None:
+    """Return which tensor is missing or differs in shape or type, None if none does.
+
+    Args:
+        state: tensors by name; names that are not in `like` are ignored.
+        like: tensors of the shapes and types that are expected, by name.
+    """
+    for name, tensor in like.items():
+        if name not in state:
+            return f"no tensor {name!r}"
+        found = state[name]
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+            expected = f"{tensor.dtype} {list(tensor.shape)}"
+            got = f"{found.dtype} {list(found.shape)}"
+            return f"{name}: expected {expected}, got {got}".replace("torch.", "")
+    return None
