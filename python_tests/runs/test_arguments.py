@@ -99,8 +99,8 @@ def test_an_opened_prior_keeps_its_own_settings() -> None:
 
 
 def test_bad_sources_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"config: expected a dfast.Config or None, got \{\}"):
-        resolve_config(config={})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"config: expected a dfast.Config, a dict of settings"):
+        resolve_config(config=5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"missing\.toml"):
         resolve_config(device="cpu", file=tmp_path / "missing.toml")
     with pytest.raises(PriorError, match="prior: expected"):
