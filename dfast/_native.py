@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from dfast.errors import NativeMissingError
+from dfast.host.threads import torch_loaded
+
+torch_loaded()
 
 _SUFFIX = {
     torch.float32: "_f32",
@@ -48,8 +51,10 @@ def library() -> ModuleType:
 
 
 def build_info() -> dict[str, Any]:
-    """How the extension was built: version, cuda (bool), cuda_archs, compiler, cpu_arch."""
-    return dict(library().build)
+    """Return how the extension was built: version, cuda (bool), cuda_archs, no_cuda (why there are
+    no CUDA kernels), compiler, cpu_arch.
+    """
+    return {"no_cuda": ""} | dict(library().build)
 
 
 def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: Tensor) -> Tensor:
@@ -99,8 +104,8 @@ def call(name: str, where: Tensor, *args: Any, typed: bool = True) -> None:
         raise TypeError(f"dfast ops run on cpu and cuda tensors, got one on {device}")
     if device.type == "cuda" and not native.build["cuda"]:
         raise NativeMissingError(
-            "dfast was built without CUDA kernels; with nvcc on PATH run "
-            "`DFAST_CUDA=ON pip install --force-reinstall --no-deps .` in dfast's "
+            f"dfast was built without CUDA kernels ({build_info()['no_cuda']}); with nvcc on PATH "
+            "run `DFAST_CUDA=ON pip install --force-reinstall --no-deps .` in dfast's "
             "source folder, or use CPU tensors"
         )
     suffix = _SUFFIX.get(where.dtype, "_none") if typed else ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from dfast.config import Config
+from dfast.host.threads import threads_within_quota
 from dfast.priors import Prior
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.measurements import (
@@ -86,6 +87,7 @@ class Estimate:
         return "\n".join(lines)
 
 
+@threads_within_quota()
 def estimate(
     prompt: str = "a red chair",
     *,

@@ -22,6 +22,7 @@ from dfast._numbers import whole
 from dfast._version import __version__
 from dfast.config import Config
 from dfast.errors import ConfigError
+from dfast.host.threads import threads_within_quota
 from dfast.io.images import encode_png, preview_image
 from dfast.io.tensors import write_bytes
 from dfast.priors import Prior
@@ -31,6 +32,7 @@ from dfast.runs.folder import RunFolder
 from dfast.runs.out_of_memory import explain_out_of_memory
 from dfast.runs.progress import ProgressBar
 from dfast.runs.result import Result
+from dfast.runs.slow_steps import SlowSteps
 from dfast.training.build import build_trainer
 from dfast.training.trainer import Metrics, Trainer
 
@@ -38,6 +40,7 @@ SEED_LIMIT = 2**31
 """Seeds are below this."""
 
 
+@threads_within_quota()
 def train(
     prompt: str,
     *,
@@ -130,10 +133,12 @@ def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback
         KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint is saved.
     """
     steps = trainer.config.train.steps
-    started = _Start(time.perf_counter(), trainer.step)
+    started, slow = _Start(time.perf_counter(), trainer.step), SlowSteps()
     with _finish_step_on_interrupt() as interrupted:
         while trainer.step < steps and not interrupted.is_set():
+            began = time.perf_counter()
             values = trainer.train_step()
+            slow.add(time.perf_counter() - began)
             event = _record(trainer, values, folder, started)
             for callback in callbacks:
                 callback(event)
