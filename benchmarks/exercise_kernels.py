@@ -13,12 +13,13 @@ import sys
 import torch
 from torch import Tensor
 
-from dfast.ops import hashgrid
+from dfast.ops import grid_spec, hashgrid
 from dfast.ops.composite import composite
-from dfast.ops.field import FieldSpec, field
+from dfast.ops.field import field
+from dfast.ops.field_spec import FieldSpec
 from dfast.ops.gated import geglu, merge
+from dfast.ops.grid_spec import GridSpec
 from dfast.ops.group_norm import Activation, group_norm
-from dfast.ops.hashgrid import GridSpec
 from dfast.ops.march import march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
@@ -37,25 +38,25 @@ def rand(*shape: int, dtype: torch.dtype) -> Tensor:
 def exercise_hash_grid(features: int, interpolation: str, dtype: torch.dtype) -> None:
     """Value, gradient, both backward passes and the fixed-point sums, at the border of the cube."""
     spec = GridSpec(3, features, 6, 3, 9, interpolation)  # type: ignore[arg-type]
-    grid, n = hashgrid._pack(spec), 301
+    grid, n = grid_spec.pack(spec), 301
     x, table = rand(n, 3, dtype=dtype), rand(spec.entries, features, dtype=dtype)
     x[0], x[1], x[2] = 0.0, 1.0, torch.nan
     a, u = rand(n, spec.outputs, dtype=dtype), rand(n, 3, dtype=dtype)
     weights = torch.tensor([1.0, 0.5, 0.0], dtype=dtype).to(CUDA)
     stored = [None, table.half()] if dtype == torch.float32 else [None]
-    for storage in stored:
-        hashgrid._encode(x, table, grid, weights, storage)
-        hashgrid._encode_grad(x, table, a, grid, None, storage)
-        hashgrid._jvp(x, table, u, grid, None, storage)
-        hashgrid._hvp(x, table, a, u, grid, weights, storage)
+    for half in stored:
+        hashgrid.encode(x, table, grid, weights, half)
+        hashgrid.encode_grad(x, table, a, grid, None, half)
+        hashgrid.jvp(x, table, u, grid, None, half)
+        hashgrid.hvp(x, table, a, u, grid, weights, half)
     for deterministic in (False, True):
         torch.use_deterministic_algorithms(deterministic)
-        hashgrid._scatter(x, a, None, None, grid, None)
-        hashgrid._scatter(x, a, u, a, grid, weights)
+        hashgrid.scatter(x, a, None, None, grid, None)
+        hashgrid.scatter(x, a, u, a, grid, weights)
     torch.use_deterministic_algorithms(False)
 
 
-def exercise_rendering(dtype: torch.dtype, growth: float, capacity: int | None) -> None:
+def exercise_rendering(dtype: torch.dtype, cone_angle: float, max_samples: int | None) -> None:
     """March, then shade and composite, in one op and in two, with their backward passes."""
     rays, resolution = 77, 8
     pixel_rays(*(rand(3, *size, dtype=dtype) for size in ((3,), (3, 3), ())), resolution=7)
@@ -63,30 +64,53 @@ def exercise_rendering(dtype: torch.dtype, growth: float, capacity: int | None) 
     aim = 0.3 * torch.randn(rays, 3, generator=generator) - 3.0 * origins
     directions = torch.nn.functional.normalize(aim, dim=-1)
     origins, directions = (v.to(CUDA, dtype) for v in (3.0 * origins, directions))
-    bits = torch.randint(256, (resolution**3 // 8,), generator=generator).to(torch.uint8).to(CUDA)
+    bitfield = (
+        torch.randint(256, (resolution**3 // 8,), generator=generator).to(torch.uint8).to(CUDA)
+    )
     samples = march(
-        origins, directions, bits, resolution=resolution, radius=1.0, step=0.07, growth=growth,
-        jitter=rand(rays, dtype=dtype), capacity=capacity,
-    )  # fmt: skip
+        origins,
+        directions,
+        bitfield,
+        resolution=resolution,
+        radius=1.0,
+        step_size=0.07,
+        cone_angle=cone_angle,
+        jitter=rand(rays, dtype=dtype),
+        max_samples=max_samples,
+    )
     m, views = len(samples.t), 2
     light, one = rand(views, 3, dtype=dtype), rand(views, dtype=dtype)
     view = torch.randint(views, (m,), generator=generator, dtype=torch.int32).to(CUDA)
     gradient = rand(m, 3, dtype=dtype).requires_grad_()
     albedo = rand(m, 3, dtype=dtype).requires_grad_()
-    tau = (5.0 * rand(m, dtype=dtype)).requires_grad_()
+    density = (5.0 * rand(m, dtype=dtype)).requires_grad_()
     position = rand(m, 3, dtype=dtype)
     rgb, normal = shade(gradient, albedo, position, light, one, one, one, view)
     backdrop = rand(views, 3, dtype=dtype)
     of_ray = torch.randint(views, (rays,), generator=generator, dtype=torch.int32).to(CUDA)
     for g in (gradient, None):
         sums = shade_composite(
-            tau, albedo, g, samples, directions, of_ray, light, one, one, one,
-            background=backdrop, early_stop=0.01,
-        )  # fmt: skip
-        torch.autograd.grad([v.sum() for v in sums], (tau, albedo) if g is None else (tau, g))
+            density,
+            albedo,
+            g,
+            samples,
+            directions,
+            of_ray,
+            light,
+            one,
+            one,
+            one,
+            background=backdrop,
+            early_stop_eps=0.01,
+        )
+        torch.autograd.grad(
+            [v.sum() for v in sums], (density, albedo) if g is None else (density, g)
+        )
     for channels in (rgb, torch.cat([rgb, normal], -1)):
-        outputs = composite(tau, samples.dt, channels, samples.t, samples.offsets, early_stop=0.01)
-        torch.autograd.grad([v.sum() for v in outputs], (tau, gradient), retain_graph=True)
+        outputs = composite(
+            density, samples.dt, channels, samples.t, samples.offsets, early_stop_eps=0.01
+        )
+        torch.autograd.grad([v.sum() for v in outputs], (density, gradient), retain_graph=True)
 
 
 def exercise_field(levels: int, width: int, layers: int, interpolation: str) -> None:
@@ -97,19 +121,21 @@ def exercise_field(levels: int, width: int, layers: int, interpolation: str) -> 
     x[0], x[1] = -1.0, 1.0
     table = rand(grid.entries, 2, dtype=torch.float32).requires_grad_()
     mlp = rand(spec.parameters, dtype=torch.float32).sub_(0.5).requires_grad_()
-    storage, count = table.detach().half(), torch.tensor([n - 20], device=CUDA)
+    table_half, count = table.detach().half(), torch.tensor([n - 20], device=CUDA)
     optimizer = NamedAdam([({"table": table, "mlp": mlp}, 1e-2)], betas=(0.9, 0.99), eps=1e-15)
     for want, some, kept in (
-        (False, count, 0), (True, count, n), (True, count, 0), (False, None, 0), (True, None, n),
-    ):  # fmt: skip
-        sys.modules[FieldSpec.__module__].KEPT = kept  # type: ignore[attr-defined]
-        sample = field(
-            x, table, mlp, spec, storage=storage, count=some, want_gradient=want
-        )  # fmt: skip
+        (False, count, 0),
+        (True, count, n),
+        (True, count, 0),
+        (False, None, 0),
+        (True, None, n),
+    ):
+        sys.modules["dfast.ops.field"].KEPT = kept  # type: ignore[attr-defined]
+        sample = field(x, table, mlp, spec, table_half=table_half, count=some, want_gradient=want)
         ends = [v for v in sample if v is not None]
         ones = [torch.ones_like(v) for v in ends]
         grads = torch.autograd.grad(ends, (table, mlp), ones)
-        optimizer.step(grads, torch.ones(1, device=CUDA), {"table": storage})
+        optimizer.step(grads, torch.ones(1, device=CUDA), {"table": table_half})
 
 
 def exercise_norm(shape: tuple[int, ...], groups: int, dtype: torch.dtype) -> None:
@@ -120,9 +146,7 @@ def exercise_norm(shape: tuple[int, ...], groups: int, dtype: torch.dtype) -> No
     scale_shift = rand(batch, 2 * channels, dtype=dtype)
     kinds: tuple[Activation, ...] = ("none", "silu", "gelu")
     for kind in kinds:
-        y = group_norm(
-            x, groups, weight, weight, add=add, scale_shift=scale_shift, activation=kind
-        )  # fmt: skip
+        y = group_norm(x, groups, weight, weight, add=add, scale_shift=scale_shift, activation=kind)
         torch.autograd.grad(y, x, y.detach())
     merge(x.detach(), x.detach(), weight, factor=0.5)
     geglu(x.detach()[..., : shape[-1] // 2 * 2])
@@ -131,8 +155,11 @@ def exercise_norm(shape: tuple[int, ...], groups: int, dtype: torch.dtype) -> No
 def main() -> None:
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         for shape, groups in (
-            ((2, 24, 9, 7), 4), ((1, 30, 5, 5), 5), ((2, 40, 70, 60), 4), ((1, 8, 333, 100), 2),
-        ):  # fmt: skip
+            ((2, 24, 9, 7), 4),
+            ((1, 30, 5, 5), 5),
+            ((2, 40, 70, 60), 4),
+            ((1, 8, 333, 100), 2),
+        ):
             exercise_norm(shape, groups, dtype)
     for width in (16, 32, 64, 128):
         for layers in (1, 2, 3):
@@ -142,9 +169,9 @@ def main() -> None:
         for features in (1, 2, 4, 8):
             for interpolation in ("linear", "smoothstep"):
                 exercise_hash_grid(features, interpolation, dtype)
-        for growth in (0.0, 0.02):
-            for capacity in (None, 5000, 100):  # exact, with slots to spare, too few
-                exercise_rendering(dtype, growth, capacity)
+        for cone_angle in (0.0, 0.02):
+            for max_samples in (None, 5000, 100):  # exact, with slots to spare, too few
+                exercise_rendering(dtype, cone_angle, max_samples)
     torch.cuda.synchronize()
     print("every kernel ran")
 

@@ -1,12 +1,15 @@
 """The only module that imports the compiled extension ``dfast._C``.
 
-An op calls :func:`call` with tensors; this module finds the launcher for their device and dtype,
-turns them into pointers, adds the stream and the thread count, and explains itself when the
-extension or its CUDA half is missing.
+An op passes the fields of its parameter struct (``csrc/ops/<op>.h``) to :func:`call` by name. This
+module finds the launcher for the device and dtype, replaces tensors by their addresses, adds the
+stream and the number of threads, and raises a clear error when the extension or its CUDA kernels
+are missing. Constants and sizes that both languages need are read from the extension: see
+:func:`constant` and :func:`library`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -30,10 +33,10 @@ _SUFFIX = {
 
 @cache
 def library() -> ModuleType:
-    """Return ``dfast._C``.
+    """Return the module ``dfast._C``.
 
     Raises:
-        NativeMissingError: with the mending command, if it cannot be used here.
+        NativeMissingError: if it cannot be used here, with the command that builds it.
     """
     try:
         native = import_module("dfast._C")
@@ -51,23 +54,35 @@ def library() -> ModuleType:
 
 
 def build_info() -> dict[str, Any]:
-    """Return how the extension was built: version, cuda (bool), cuda_archs, no_cuda (why there are
-    no CUDA kernels), compiler, cpu_arch.
+    """Return how the extension was built.
+
+    Returns:
+        version, cuda (bool), cuda_archs, no_cuda (why there are no CUDA kernels), compiler and
+        cpu_arch.
     """
     return {"no_cuda": ""} | dict(library().build)
+
+
+def constant(name: str) -> Any:
+    """Return a constant of the extension, for example ``"march_max_runs"`` (see bindings.cpp)."""
+    return library().constants[name]
 
 
 def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: Tensor) -> Tensor:
     """Check one tensor argument and return it contiguous.
 
     Args:
-        name: the argument's own name, for the message.
-        tensor: what the caller gave.
+        name: the argument's name, for the message.
+        tensor: the argument.
         shape: expected sizes; ``None`` accepts any size.
-        like: the tensor whose device and dtype ``tensor`` must share.
+        like: a tensor whose device and dtype ``tensor`` must share.
+
+    Returns:
+        ``tensor`` itself if it is contiguous, else a contiguous copy.
 
     Raises:
-        ValueError: on a wrong shape, device or dtype, saying what was expected and what was got.
+        ValueError: on a wrong shape, device or dtype; the message states the expected and the
+            actual one.
     """
     got = tuple(tensor.shape)
     if len(got) != len(shape) or any(
@@ -82,65 +97,85 @@ def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: T
     return tensor.contiguous()
 
 
-def call(name: str, where: Tensor, *args: Any, typed: bool = True) -> None:
-    """Run launcher ``name`` on the device of ``where``.
+Launcher = Callable[..., None]
+
+_launchers: dict[tuple[str, str, torch.dtype], Launcher] = {}
+
+
+def call(op: str, /, *, like: Tensor, **fields: Any) -> None:
+    """Run the launcher of an op.
 
     Args:
-        name: the launcher's name in csrc, without suffix.
-        where: decides the device, and the float type unless ``typed`` is False.
-        args: in the launcher's order. Tensors become pointers (they must be contiguous and on that
-            device; this frame keeps them alive until the call returns), ``None`` becomes a null
-            pointer, lists are treated item by item, the rest is passed on.
-        typed: whether the launcher is templated on the dtype: all on float32 and float64, some on
-            the 16-bit types too.
+        op: the launcher's name in csrc, without suffix.
+        like: a tensor that decides the device and the scalar type.
+        fields: the fields of the launcher's parameter struct, each exactly once. Tensors become
+            addresses: they must be contiguous and on the device of ``like``, and this frame keeps
+            them alive until the call returns. ``None`` becomes a null pointer, lists of tensors
+            are converted item by item, and other values are passed on.
 
     Raises:
-        NativeMissingError: no extension, or no CUDA kernels or no such kernel in it.
-        TypeError: unsupported device or dtype.
+        NativeMissingError: if the extension, its CUDA kernels or this launcher are missing.
+        TypeError: on an unsupported device or dtype, or a missing, unknown or wrongly typed field.
+        ValueError: if a tensor is on another device or not contiguous.
     """
+    device = like.device
+    kind = device.type
+    launcher = _launchers.get((op, kind, like.dtype)) or _find(op, kind, like.dtype)
+    native = fields.copy()  # `fields` keeps the tensors alive
+    for name, value in fields.items():
+        if isinstance(value, Tensor):
+            if value.device != device or not value.is_contiguous():
+                raise _unusable(op, name, value, device)
+            native[name] = value.data_ptr()
+        elif isinstance(value, list):
+            native[name] = [_address(op, name, item, device) for item in value]
+    if kind == "cuda":
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        launcher(index, torch.cuda.current_stream(device).cuda_stream, 1, **native)
+    else:
+        launcher(-1, 0, torch.get_num_threads(), **native)
+
+
+def _find(op: str, kind: str, dtype: torch.dtype) -> Launcher:
+    """Return the launcher for a device type and a dtype, and remember it."""
     native = library()
-    device = where.device
-    if device.type not in ("cpu", "cuda"):
-        raise TypeError(f"dfast ops run on cpu and cuda tensors, got one on {device}")
-    if device.type == "cuda" and not native.build["cuda"]:
+    if kind not in ("cpu", "cuda"):
+        raise TypeError(f"dfast ops run on cpu and cuda tensors, got one on {kind}")
+    if kind == "cuda" and not native.build["cuda"]:
         raise NativeMissingError(
             f"dfast was built without CUDA kernels ({build_info()['no_cuda']}); with nvcc on PATH "
             "run `DFAST_CUDA=ON pip install --force-reinstall --no-deps .` in dfast's "
             "source folder, or use CPU tensors"
         )
-    suffix = _SUFFIX.get(where.dtype, "_none") if typed else ""
-    launcher = getattr(native, f"{name}_{device.type}{suffix}", None)
-    if launcher is None:
-        taken = [
-            str(dtype).removeprefix("torch.")
-            for dtype, ending in _SUFFIX.items()
-            if hasattr(native, f"{name}_{device.type}{ending}")
-        ]
-        if not taken:
-            raise NativeMissingError(
-                f"dfast's compiled extension has no {name}: it is older than dfast's Python files; "
-                "build it again with `pip install --force-reinstall --no-deps .` in dfast's source "
-                "folder"
-            )
-        raise TypeError(f"dfast.{name} takes {', '.join(taken)} tensors, got {where.dtype}")
-    wired = [_wire(name, arg, device) for arg in args]
-    if device.type == "cuda":
-        index = device.index if device.index is not None else torch.cuda.current_device()
-        launcher(index, torch.cuda.current_stream(device).cuda_stream, 1, *wired)
-    else:
-        launcher(-1, 0, torch.get_num_threads(), *wired)
-
-
-def _wire(op: str, arg: Any, device: torch.device) -> Any:
-    if arg is None:
-        return 0
-    if isinstance(arg, list):
-        return [_wire(op, item, device) for item in arg]
-    if not isinstance(arg, Tensor):
-        return arg
-    if arg.device != device or not arg.is_contiguous():
-        raise ValueError(
-            f"dfast.{op} needs contiguous tensors on {device}, got strides {arg.stride()} "
-            f"on {arg.device}"
+    launchers = {
+        dtype: getattr(native, f"{op}_{kind}{suffix}", None) for dtype, suffix in _SUFFIX.items()
+    }
+    supported = [str(key).removeprefix("torch.") for key, value in launchers.items() if value]
+    if not supported:
+        raise NativeMissingError(
+            f"dfast's compiled extension has no {op}: it is older than dfast's Python files; "
+            "build it again with `pip install --force-reinstall --no-deps .` in dfast's source "
+            "folder"
         )
-    return arg.data_ptr()
+    launcher: Launcher | None = launchers.get(dtype)
+    if launcher is None:
+        raise TypeError(f"dfast.{op} takes {', '.join(supported)} tensors, got {dtype}")
+    _launchers[op, kind, dtype] = launcher
+    return launcher
+
+
+def _address(op: str, name: str, item: Any, device: torch.device) -> Any:
+    """Return the address of a tensor in a list; other items as they are."""
+    if not isinstance(item, Tensor):
+        return item
+    if item.device != device or not item.is_contiguous():
+        raise _unusable(op, name, item, device)
+    return item.data_ptr()
+
+
+def _unusable(op: str, name: str, tensor: Tensor, device: torch.device) -> ValueError:
+    """Return the error for a tensor whose memory a launcher cannot read."""
+    return ValueError(
+        f"dfast.{op} needs its field {name!r} contiguous on {device}, got strides "
+        f"{tensor.stride()} on {tensor.device}"
+    )

@@ -6,9 +6,9 @@
 
 namespace dfast::cpu {
 
-constexpr int64_t kRays = 512;  // a chunk
+constexpr int64_t kRays = 512;  // rays of a chunk
 
-// Zeroes what belongs to samples of no ray: those before offsets[0] and behind offsets[rays].
+// Zeroes the values of samples of no ray: those before offsets[0] and from offsets[rays] on.
 template <class T>
 void zero_unowned(T* values /* [M, width] */, int64_t width, const int32_t* offsets, int64_t samples, int64_t rays) {
   std::fill(values, values + offsets[0] * width, T(0));
@@ -16,35 +16,22 @@ void zero_unowned(T* values /* [M, width] */, int64_t width, const int32_t* offs
 }
 
 template <class T>
-void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-               int64_t samples, int64_t rays, int channels, T early_stop, T* color, T* depth, T* opacity, T* weights) {
-  const CompositeParams<T> p{tau,      dt,         rgb,   t,     offsets, samples, rays,
-                             channels, early_stop, color, depth, opacity, weights};
-  zero_unowned(weights, 1, offsets, samples, rays);
-  parallel_chunks(launch.threads, rays, kRays, [&](int64_t begin, int64_t end) {
+void composite(Launch launch, const CompositeParams<T>& p) {
+  zero_unowned(p.weights, 1, p.offsets, p.samples, p.rays);
+  parallel_chunks(launch.threads, p.rays, kRays, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) composite_ray(p, r);
   });
 }
 
 template <class T>
-void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-                        const T* d_color, const T* d_depth, const T* d_opacity, const T* d_weights, int64_t samples,
-                        int64_t rays, int channels, T early_stop, T* d_tau, T* d_rgb) {
-  const CompositeBackwardParams<T> p{tau,       dt,      rgb,  t,        offsets,    d_color, d_depth, d_opacity,
-                                     d_weights, samples, rays, channels, early_stop, d_tau,   d_rgb};
-  zero_unowned(d_tau, 1, offsets, samples, rays);
-  zero_unowned(d_rgb, channels, offsets, samples, rays);
-  parallel_chunks(launch.threads, rays, kRays, [&](int64_t begin, int64_t end) {
+void composite_backward(Launch launch, const CompositeBackwardParams<T>& p) {
+  zero_unowned(p.d_density, 1, p.offsets, p.samples, p.rays);
+  zero_unowned(p.d_rgb, p.channels, p.offsets, p.samples, p.rays);
+  parallel_chunks(launch.threads, p.rays, kRays, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) composite_ray_backward(p, r);
   });
 }
 
-#define INSTANTIATE(T)                                                                                                 \
-  template void composite(Launch, const T*, const T*, const T*, const T*, const int32_t*, int64_t, int64_t, int, T,    \
-                          T*, T*, T*, T*);                                                                             \
-  template void composite_backward(Launch, const T*, const T*, const T*, const T*, const int32_t*, const T*, const T*, \
-                                   const T*, const T*, int64_t, int64_t, int, T, T*, T*);
-INSTANTIATE(float)
-INSTANTIATE(double)
+DFAST_COMPOSITE(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cpu

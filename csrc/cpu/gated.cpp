@@ -4,12 +4,15 @@
 
 namespace dfast::cpu {
 
-constexpr int64_t kNumbers = 16384;  // of a chunk, about
+constexpr int64_t kNumbers = 16384;  // numbers of a chunk, approximately
 
 template <class S>
-void geglu(Launch launch, const S* x, int64_t rows, int64_t channels, S* y) {
+void geglu(Launch launch, const GegluParams<S>& p) {
+  const int64_t channels = p.channels;
+  const S* x = p.x;
+  S* y = p.y;
   if (channels == 0) return;
-  parallel_chunks(launch.threads, rows, kNumbers / channels + 1, [&](int64_t begin, int64_t end) {
+  parallel_chunks(launch.threads, p.rows, kNumbers / channels + 1, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       const S* row = x + 2 * n * channels;
       for (int64_t c = 0; c < channels; ++c) y[n * channels + c] = gated(row[c], row[channels + c]);
@@ -18,22 +21,19 @@ void geglu(Launch launch, const S* x, int64_t rows, int64_t channels, S* y) {
 }
 
 template <class S>
-void merge(Launch launch, const S* a, const S* b, const S* bias, int64_t rows, int64_t channels, double factor, S* y) {
+void merge(Launch launch, const MergeParams<S>& p) {
+  const int64_t channels = p.channels;
+  const S *a = p.a, *b = p.b, *bias = p.bias;
+  S* y = p.y;
   if (channels == 0) return;
-  const auto times = static_cast<typename Arithmetic<S>::type>(factor);
-  parallel_chunks(launch.threads, rows, kNumbers / channels + 1, [&](int64_t begin, int64_t end) {
+  const auto factor = static_cast<typename Arithmetic<S>::type>(p.factor);
+  parallel_chunks(launch.threads, p.rows, kNumbers / channels + 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * channels; i < end * channels; i += channels) {
-      for (int64_t c = 0; c < channels; ++c) y[i + c] = merged(a[i + c], b[i + c], bias[c], times);
+      for (int64_t c = 0; c < channels; ++c) y[i + c] = merged(a[i + c], b[i + c], bias[c], factor);
     }
   });
 }
 
-#define INSTANTIATE(S)                                         \
-  template void geglu(Launch, const S*, int64_t, int64_t, S*); \
-  template void merge(Launch, const S*, const S*, const S*, int64_t, int64_t, double, S*);
-INSTANTIATE(float)
-INSTANTIATE(double)
-INSTANTIATE(Half)
-INSTANTIATE(Bfloat16)
+DFAST_GATED(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cpu

@@ -1,5 +1,6 @@
-// What the host's hash-grid loops share: groups of kLanes samples whose cells and corner weights are computed
-// lane-parallel (gcc vectorises those loops). Tables are then read sample by sample, which beats gather instructions.
+// Groups of kLanes samples, on which the hash-grid loops of the host are built. Cells and corner weights are computed
+// lane-parallel (gcc vectorises those loops). Tables are then read sample by sample, which is faster than gather
+// instructions.
 #pragma once
 
 #include <type_traits>
@@ -10,7 +11,7 @@ namespace dfast::cpu {
 
 constexpr int kLanes = 64;
 
-// Cells of up to kLanes samples in one level. Unused lanes hold x = 0 and are computed but never read.
+// The cells of up to kLanes samples in one level. Unused lanes hold x = 0; they are computed but never read.
 template <typename T>
 struct alignas(64) Lanes {
   T x[3][kLanes];
@@ -32,8 +33,6 @@ struct alignas(64) Lanes {
   template <bool Dense, bool Smooth>
   void locate_as(const HashLevel& level) {
     const T scale = static_cast<T>(level.scale), top = static_cast<T>(level.resolution - 1);
-    const std::int32_t resolution = level.resolution;
-    const std::uint32_t mask = level.mask;
 #pragma GCC ivdep
     for (int i = 0; i < kLanes; ++i) {
       const HashAxis<T> ax = hash_axis<Smooth>(x[0][i], scale, top);
@@ -43,7 +42,7 @@ struct alignas(64) Lanes {
       d[0][i] = ax.d, d[1][i] = ay.d, d[2][i] = az.d;
       dd[0][i] = ax.dd, dd[1][i] = ay.dd, dd[2][i] = az.dd;
       std::uint32_t r[8];
-      hash_rows<Dense>(ax.low, ay.low, az.low, resolution, mask, r);
+      hash_rows<Dense>(ax.low, ay.low, az.low, level, r);
 #pragma GCC unroll 8
       for (int c = 0; c < 8; ++c) row[c][i] = r[c];
     }
@@ -89,15 +88,15 @@ T level_weight(const T* weights, int l) {
   return weights ? weights[l] : T(1);
 }
 
-// Rows that level's samples may use.
+// Returns the number of rows that a level's samples may use.
 inline std::uint64_t level_rows(const HashLevel& level) {
   const std::uint64_t side = static_cast<std::uint64_t>(level.resolution);
-  return level.dense ? side * side * side : std::uint64_t(level.mask) + 1;
+  return level.dense ? side * side * static_cast<std::uint64_t>(level.depth) : std::uint64_t(level.mask) + 1;
 }
 
-// Asks for the rows of `count` cells of a level too large for the nearest caches, into the second one, which has more
-// misses in flight than the first. Corners come in pairs along x, nearly always in one cache line.
-// Inlined by force: gcc drops calls of a function that only prefetches.
+// Prefetches the rows of `count` cells of a level that is too large for the nearest caches. They go to the second-level
+// cache, which supports more misses in flight than the first. Two corners along x nearly always share a cache line. The
+// function must be inlined, because gcc drops calls of a function that only prefetches.
 template <bool Write, typename Row>
 DFAST_HD void prefetch_rows(const Row* rows, const HashLevel& level, const std::uint32_t (&row)[8][kLanes], int count) {
   constexpr std::uint64_t kNear = 256 * 1024;  // bytes
@@ -107,11 +106,11 @@ DFAST_HD void prefetch_rows(const Row* rows, const HashLevel& level, const std::
   }
 }
 
-// Calls f(rows) with the level's first row in the type that is stored.
+// Calls f(rows) with the level's first row in its stored type.
 template <int F, typename T, typename Body>
-void with_rows(const T* table, const Half* storage, std::int64_t offset, const Body& f) {
+void with_rows(const T* table, const Half* table_half, std::int64_t offset, const Body& f) {
   if constexpr (std::is_same_v<T, float>) {
-    if (storage) return f(reinterpret_cast<const HashRow<Half, F>*>(storage) + offset);
+    if (table_half) return f(reinterpret_cast<const HashRow<Half, F>*>(table_half) + offset);
   }
   f(reinterpret_cast<const HashRow<T, F>*>(table) + offset);
 }

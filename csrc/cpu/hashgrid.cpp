@@ -1,8 +1,10 @@
-// Hash grid on the host. Samples are taken in chunks, levels outside so that one level's rows stay in cache, and lanes
-// of kLanes samples inside: cells and weights are computed lane-parallel (gcc vectorises those loops), the table is
-// then read sample by sample, which beats gather instructions. Nothing depends on the number of threads: every output
-// row belongs to one chunk, and in the scatter each task owns whole levels (or row ranges of one) and adds in sample
-// order.
+// The hash grid on the host. Letters are those of ops/hashgrid.h.
+//
+// Samples are processed in chunks. Within a chunk, the outer loop runs over levels, so that one level's rows stay in
+// cache, and the inner one over groups of kLanes samples. Cells and weights are computed lane-parallel (gcc vectorises
+// those loops); the table is then read sample by sample, which is faster than gather instructions. No result depends on
+// the number of threads: every output row belongs to one chunk, and in the scatter each task owns whole levels (or row
+// ranges of one) and adds in sample order.
 #include "ops/hashgrid.h"
 
 #include "cpu/hash_lanes.h"
@@ -13,8 +15,8 @@ namespace {
 
 constexpr std::int64_t kChunk = 2048;  // samples; a multiple of kLanes
 
-// For every chunk, level and group of lanes: body(level index, level weight, first sample, count, lanes).
-// A level of weight 0 contributes exactly zero, so `masked` handles it without reading the table.
+// Calls body(level, level weight, first sample, count, lanes) for every level and group of lanes. A level of weight 0
+// contributes exactly zero, so masked(level, first sample, count) handles it without reading the table.
 template <typename T, typename Body, typename Masked>
 void for_lanes(const HashGrid& grid, std::int64_t begin, std::int64_t end, int first_level, int last_level, const T* x,
                const T* u, const T* weights, const Body& body, const Masked& masked) {
@@ -35,17 +37,17 @@ void for_lanes(const HashGrid& grid, std::int64_t begin, std::int64_t end, int f
   }
 }
 
-// e or J u: the two differ in the corner weights alone.
+// Computes e, or J u when u is given; the two differ in the corner weights only.
 template <typename T>
-void gather(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-            const T* weights, const T* u, T* out) {
+void gather(Launch launch, const HashGridParams<T>& p, const T* u, T* out) {
+  const HashGrid& grid = p.grid;
   with_features(grid.features, [&](auto features) {
     constexpr int F = features;
     const std::int64_t width = static_cast<std::int64_t>(grid.levels) * F;
     const auto body = [&](int l, T lw, std::int64_t first, int count, Lanes<T>& lanes) {
       u ? lanes.tilt(lw) : lanes.weigh(lw);
       const auto& corners = u ? lanes.slope : lanes.corner;
-      with_rows<F>(table, storage, grid.level[l].offset, [&](const auto* rows) {
+      with_rows<F>(p.table, p.table_half, grid.level[l].offset, [&](const auto* rows) {
         prefetch_rows<false>(rows, grid.level[l], lanes.row, count);
         for (int i = 0; i < count; ++i) {
           std::uint32_t row[8];
@@ -61,22 +63,22 @@ void gather(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, con
     const auto masked = [&](int l, std::int64_t first, int count) {
       for (int i = 0; i < count; ++i) std::fill_n(out + (first + i) * width + l * F, F, T(0));
     };
-    parallel_chunks(launch.threads, n, kChunk, [&](std::int64_t begin, std::int64_t end) {
-      for_lanes(grid, begin, end, 0, grid.levels, x, u, weights, body, masked);
+    parallel_chunks(launch.threads, p.n, kChunk, [&](std::int64_t begin, std::int64_t end) {
+      for_lanes(grid, begin, end, 0, grid.levels, p.x, u, p.level_weights, body, masked);
     });
   });
 }
 
-// J^T a, or its derivative along u.
+// Computes J^T a, or its derivative along u when u is given.
 template <typename T>
-void contract(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* a, const T* u, T* out) {
-  std::fill_n(out, 3 * n, T(0));
+void contract(Launch launch, const HashGridParams<T>& p, const T* a, const T* u, T* out) {
+  const HashGrid& grid = p.grid;
+  std::fill_n(out, 3 * p.n, T(0));
   with_features(grid.features, [&](auto features) {
     constexpr int F = features;
     const std::int64_t width = static_cast<std::int64_t>(grid.levels) * F;
     const auto body = [&](int l, T lw, std::int64_t first, int count, Lanes<T>& lanes) {
-      with_rows<F>(table, storage, grid.level[l].offset, [&](const auto* rows) {
+      with_rows<F>(p.table, p.table_half, grid.level[l].offset, [&](const auto* rows) {
         prefetch_rows<false>(rows, grid.level[l], lanes.row, count);
         for (int i = 0; i < count; ++i) {
           std::uint32_t row[8];
@@ -104,8 +106,8 @@ void contract(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, c
         to[3 * i] += g[0], to[3 * i + 1] += g[1], to[3 * i + 2] += g[2];
       }
     };
-    parallel_chunks(launch.threads, n, kChunk, [&](std::int64_t begin, std::int64_t end) {
-      for_lanes(grid, begin, end, 0, grid.levels, x, u, weights, body, [](int, std::int64_t, int) {});
+    parallel_chunks(launch.threads, p.n, kChunk, [&](std::int64_t begin, std::int64_t end) {
+      for_lanes(grid, begin, end, 0, grid.levels, p.x, u, p.level_weights, body, [](int, std::int64_t, int) {});
     });
   });
 }
@@ -113,35 +115,33 @@ void contract(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, c
 }  // namespace
 
 template <typename T>
-void hash_encode(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-                 const T* weights, T* out) {
-  gather<T>(launch, grid, n, x, table, storage, weights, nullptr, out);
+void hash_encode(Launch launch, const HashEncodeParams<T>& p) {
+  gather<T>(launch, p.at, nullptr, p.out);
 }
 
 template <typename T>
-void hash_jvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* u, T* out) {
-  gather<T>(launch, grid, n, x, table, storage, weights, u, out);
+void hash_jvp(Launch launch, const HashJvpParams<T>& p) {
+  gather<T>(launch, p.at, p.u, p.out);
 }
 
 template <typename T>
-void hash_encode_grad(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table,
-                      const Half* storage, const T* weights, const T* a, T* out) {
-  contract<T>(launch, grid, n, x, table, storage, weights, a, nullptr, out);
+void hash_encode_grad(Launch launch, const HashEncodeGradParams<T>& p) {
+  contract<T>(launch, p.at, p.a, nullptr, p.out);
 }
 
 template <typename T>
-void hash_hvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* a, const T* u, T* out) {
-  contract<T>(launch, grid, n, x, table, storage, weights, a, u, out);
+void hash_hvp(Launch launch, const HashHvpParams<T>& p) {
+  contract<T>(launch, p.at, p.a, p.u, p.out);
 }
 
-// A task owns a run of levels, two tasks a thread to even out the load; with more threads than levels, a level's rows
-// are split into ranges, each task skipping the rows of others. Every row still receives its terms in sample order.
-// Samples whose terms are all zero (no weight on the ray, most of an image's empty part) are skipped.
+// A task owns a run of levels. There are two tasks per thread, to balance the load. With more threads than levels, a
+// level's rows are split into ranges, and each task skips the rows of the others. Every row still receives its terms in
+// sample order. Samples whose terms are all zero are skipped; in images with empty parts most are.
 template <typename T>
-void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* weights, const T* d0,
-                  const T* u, const T* a0, std::int64_t, T* out, std::int64_t*, const double*) {
+void hash_scatter(Launch launch, const HashScatterParams<T>& params) {
+  const HashGrid& grid = params.grid;
+  const std::int64_t n = params.n;
+  const T *d0 = params.d0, *u = params.u, *a0 = params.a0;
   const int groups = std::min(2 * std::max(launch.threads, 1), grid.levels);
   const int parts = std::max(1, launch.threads / grid.levels);
   with_features(grid.features, [&](auto features) {
@@ -155,7 +155,7 @@ void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* 
         const HashLevel& level = grid.level[l];
         const std::uint64_t rows = level_rows(level);
         const std::uint64_t low = rows * part / parts, high = rows * (part + 1) / parts;
-        auto* to = reinterpret_cast<HashRow<T, F>*>(out) + level.offset;
+        auto* to = reinterpret_cast<HashRow<T, F>*>(params.out) + level.offset;
         prefetch_rows<true>(to, level, lanes.row, count);
         for (int i = 0; i < count; ++i) {
           const std::int64_t at = (first + i) * width + l * F;
@@ -176,25 +176,13 @@ void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* 
       };
       const int first_level = grid.levels * group / groups, last_level = grid.levels * (group + 1) / groups;
       for (std::int64_t begin = 0; begin < n; begin += kChunk) {
-        for_lanes(grid, begin, std::min(n, begin + kChunk), first_level, last_level, x, u, weights, body,
-                  [](int, std::int64_t, int) {});
+        for_lanes(grid, begin, std::min(n, begin + kChunk), first_level, last_level, params.x, u, params.level_weights,
+                  body, [](int, std::int64_t, int) {});
       }
     });
   });
 }
 
-#define DFAST_INSTANTIATE(T)                                                                                          \
-  template void hash_encode<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, T*); \
-  template void hash_jvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, T*);                                                                            \
-  template void hash_encode_grad<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, \
-                                    const T*, T*);                                                                    \
-  template void hash_hvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, const T*, T*);                                                                  \
-  template void hash_scatter<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const T*, const T*,        \
-                                const T*, std::int64_t, T*, std::int64_t*, const double*);
-DFAST_INSTANTIATE(float)
-DFAST_INSTANTIATE(double)
-#undef DFAST_INSTANTIATE
+DFAST_HASHGRID(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cpu

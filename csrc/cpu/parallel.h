@@ -1,6 +1,6 @@
-// Threads for the host launchers. Work is cut into chunks of a fixed size, so what a chunk computes never depends on
-// how many threads there are. Threads are started per call (about 20 us each): there is no pool to break under fork(),
-// and no second OpenMP runtime to fight with torch's.
+// Threads for the host launchers. Work is cut into chunks of a fixed size, so that the result of a chunk never depends
+// on the number of threads. Threads are started per call (about 20 us each): a pool would break under fork(), and a
+// second OpenMP runtime would conflict with that of torch.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,8 @@
 
 namespace dfast::cpu {
 
-// One compiled copy, for every thread: inlined twice, the compiler may fuse multiplications and additions in one copy
-// and not in the other, and results would depend on who computes them.
+// Forces one compiled copy for all threads. In two inlined copies the compiler may fuse multiplications and additions
+// differently, and results would depend on which thread computes them.
 #if defined(__clang__)
 #define DFAST_ONE_COPY __attribute__((noinline))
 #elif defined(__GNUC__)
@@ -21,7 +21,7 @@ namespace dfast::cpu {
 #define DFAST_ONE_COPY __declspec(noinline)
 #endif
 
-// Takes chunks, each number from `next` once, until there are no more.
+// Processes chunks until there are no more; `next` is the number of the next chunk that no thread has taken.
 template <typename Make, typename Body>
 DFAST_ONE_COPY void take_chunks(std::atomic<std::int64_t>& next, std::int64_t count, std::int64_t chunk,
                                 const Make& make, const Body& body) {
@@ -31,7 +31,7 @@ DFAST_ONE_COPY void take_chunks(std::atomic<std::int64_t>& next, std::int64_t co
 }
 
 // Calls body(begin, end, state) over [0, count) in chunks of `chunk`; chunks run in any order, each exactly once. Each
-// thread that takes part makes one `state` for itself. `make` and `body` must not throw.
+// participating thread makes one `state` of its own. `make` and `body` must not throw.
 template <typename Make, typename Body>
 void parallel_chunks(int threads, std::int64_t count, std::int64_t chunk, const Make& make, const Body& body) {
   if (count <= 0) return;
@@ -46,7 +46,7 @@ void parallel_chunks(int threads, std::int64_t count, std::int64_t chunk, const 
   for (auto& helper : helpers) helper.join();
 }
 
-// The same without state: body(begin, end).
+// Calls body(begin, end) likewise, without state.
 template <typename Body>
 void parallel_chunks(int threads, std::int64_t count, std::int64_t chunk, const Body& body) {
   parallel_chunks(

@@ -7,9 +7,9 @@ namespace dfast::cuda {
 namespace {
 
 constexpr int kBlock = 256;
-constexpr int kUnroll = 2;                             // vectors a thread has in flight
-constexpr std::int64_t kChunk = kBlock * kUnroll * 4;  // entries
-constexpr std::int64_t kStepBlocks = 132 * 16;         // grid-stride beyond
+constexpr int kUnroll = 2;                             // vectors that a thread has in flight
+constexpr std::int64_t kChunk = kBlock * kUnroll * 4;  // entries of a chunk
+constexpr std::int64_t kStepBlocks = 132 * 16;         // larger lists are processed in a grid-stride loop
 
 // Four entries: one 16-byte access in float, two in double.
 template <class T>
@@ -20,7 +20,8 @@ struct alignas(8) FourHalf {
   Half v[4];
 };
 
-// Entries that nobody reads again before the next step go past the L2, which then keeps the half copy for the field.
+// Streaming accesses: these entries are not read again before the next step, so that L2 keeps the half copy for the
+// field.
 template <class T>
 __device__ Four<T> load_streaming(const T* from) {
   Four<T> four;
@@ -42,7 +43,7 @@ inline bool aligned(const void* pointer, std::uintptr_t bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }
 
-// The block's sum, in thread 0; the same tree every time.
+// Returns the block's sum in thread 0, with a fixed tree of additions.
 __device__ double block_sum(double value) {
   __shared__ double warps[kBlock / 32];
   for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_down_sync(0xffffffffu, value, offset);
@@ -57,37 +58,37 @@ __device__ double block_sum(double value) {
 }
 
 template <class T>
-struct Piece {
+struct GradientView {
   const T* values;
   std::int64_t entries;
   bool vector;  // whether `values` is aligned for Four
 };
 
-// Every block sums its chunks in a fixed order into its own slot; whichever block ends last adds the slots, again in
-// a fixed order. The first word of the workspace counts blocks and is left at zero.
+// Every block sums its chunks in a fixed order into its own slot. The block that ends last adds the slots, again in a
+// fixed order. The first word of the workspace counts the blocks that have ended and is left at zero.
 template <class T>
 __global__ void __launch_bounds__(kBlock)
-    norm_kernel(Chunks<Piece<T>> list, std::int64_t chunks, double* workspace, T* status) {
+    norm_kernel(Chunks<GradientView<T>> list, std::int64_t chunks, double* workspace, T* status) {
   unsigned* const arrived = reinterpret_cast<unsigned*>(workspace);
   double* const partial = workspace + 1;
   T sum = 0;
   for (std::int64_t c = blockIdx.x; c < chunks; c += gridDim.x) {
     const int k = list.find(c);
-    const Piece<T>& piece = list.tensors[k];
+    const GradientView<T>& gradient = list.tensors[k];
     const std::int64_t begin = (c - list.first[k]) * kChunk;
-    if (piece.vector && begin + kChunk <= piece.entries) {
+    if (gradient.vector && begin + kChunk <= gradient.entries) {
       Four<T> four[kUnroll];
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
-        four[u] = *reinterpret_cast<const Four<T>*>(piece.values + begin + (u * kBlock + threadIdx.x) * 4);
+        four[u] = *reinterpret_cast<const Four<T>*>(gradient.values + begin + (u * kBlock + threadIdx.x) * 4);
       }
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
         for (const T value : four[u].v) sum += value * value;
       }
     } else {
-      const std::int64_t end = begin + kChunk < piece.entries ? begin + kChunk : piece.entries;
-      for (std::int64_t i = begin + threadIdx.x; i < end; i += kBlock) sum += piece.values[i] * piece.values[i];
+      const std::int64_t end = begin + kChunk < gradient.entries ? begin + kChunk : gradient.entries;
+      for (std::int64_t i = begin + threadIdx.x; i < end; i += kBlock) sum += gradient.values[i] * gradient.values[i];
     }
   }
   const double block = block_sum(static_cast<double>(sum));
@@ -114,7 +115,7 @@ struct Entry : AdamTensor<T> {
   bool vector;  // whether everything is aligned for Four
 };
 
-// Bound by memory: 28 bytes an entry in float, 30 with the half copy.
+// Bound by memory traffic: 28 bytes per entry in float, 30 with the half copy.
 template <class T>
 __global__ void __launch_bounds__(kBlock) step_kernel(Chunks<Entry<T>> list, std::int64_t chunks,
                                                       AdamSettings<T> settings, const T* factor, const T* status) {
@@ -143,18 +144,18 @@ __global__ void __launch_bounds__(kBlock) step_kernel(Chunks<Entry<T>> list, std
         store_streaming(tensor.param + i, p[u]);
         store_streaming(tensor.exp_avg + i, m[u]);
         store_streaming(tensor.exp_avg_sq + i, v[u]);
-        if (tensor.storage != nullptr) {
+        if (tensor.half_copy != nullptr) {
           FourHalf half;
 #pragma unroll
           for (int j = 0; j < 4; ++j) half.v[j] = to_half(static_cast<float>(p[u].v[j]));
-          *reinterpret_cast<FourHalf*>(tensor.storage + i) = half;
+          *reinterpret_cast<FourHalf*>(tensor.half_copy + i) = half;
         }
       }
     } else {
       const std::int64_t end = begin + kChunk < tensor.entries ? begin + kChunk : tensor.entries;
       for (std::int64_t i = begin + threadIdx.x; i < end; i += kBlock) {
         adam_entry(rule, rate, tensor.grad[i], tensor.param[i], tensor.exp_avg[i], tensor.exp_avg_sq[i]);
-        if (tensor.storage != nullptr) tensor.storage[i] = to_half(static_cast<float>(tensor.param[i]));
+        if (tensor.half_copy != nullptr) tensor.half_copy[i] = to_half(static_cast<float>(tensor.param[i]));
       }
     }
   }
@@ -163,46 +164,37 @@ __global__ void __launch_bounds__(kBlock) step_kernel(Chunks<Entry<T>> list, std
 }  // namespace
 
 template <class T>
-void gradient_norm(Launch launch, std::vector<const T*> grads, std::vector<std::int64_t> entries, double* workspace,
-                   T* status) {
-  Chunks<Piece<T>> list;
-  for (std::size_t i = 0; i < grads.size(); ++i) {
-    list.add({grads[i], entries[i], aligned(grads[i], 16)}, entries[i], kChunk);
+void gradient_norm(Launch launch, const GradientNormParams<T>& p) {
+  Chunks<GradientView<T>> list;
+  for (std::size_t i = 0; i < p.grads.size(); ++i) {
+    list.add({p.grads[i], p.entries[i], aligned(p.grads[i], 16)}, p.entries[i], kChunk);
   }
   const std::int64_t chunks = list.count ? list.total() : 0;
-  const std::int64_t blocks = chunks < 1 ? 1 : chunks < kNormBlocks ? chunks : kNormBlocks;
+  const std::int64_t blocks = chunks < 1 ? 1 : chunks < kMaxNormBlocks ? chunks : kMaxNormBlocks;
   const DeviceGuard guard(launch.device);
-  norm_kernel<<<static_cast<unsigned>(blocks), kBlock, 0, stream_of(launch)>>>(list, chunks, workspace, status);
+  norm_kernel<<<static_cast<unsigned>(blocks), kBlock, 0, stream_of(launch)>>>(list, chunks, p.workspace, p.status);
   check(cudaGetLastError(), "gradient_norm");
 }
 
 template <class T>
-void adam_step(Launch launch, std::vector<T*> params, std::vector<const T*> grads, std::vector<T*> exp_avg,
-               std::vector<T*> exp_avg_sq, std::vector<Half*> storage, std::vector<double> rates,
-               std::vector<std::int64_t> entries, double beta1, double beta2, double eps, const T* factor,
-               const T* status) {
+void adam_step(Launch launch, const AdamStepParams<T>& p) {
   Chunks<Entry<T>> list;
-  for (std::size_t i = 0; i < params.size(); ++i) {
-    const bool vector = aligned(params[i], 16) && aligned(grads[i], 16) && aligned(exp_avg[i], 16) &&
-                        aligned(exp_avg_sq[i], 16) && aligned(storage[i], 8);
-    list.add({{params[i], grads[i], exp_avg[i], exp_avg_sq[i], storage[i], T(rates[i]), entries[i]}, vector},
-             entries[i], kChunk);
+  for (std::size_t i = 0; i < p.params.size(); ++i) {
+    const AdamTensor<T> tensor = {p.params[i],      p.grads[i],    p.exp_avg[i], p.exp_avg_sq[i],
+                                  p.half_copies[i], T(p.rates[i]), p.entries[i]};
+    const bool vector = aligned(tensor.param, 16) && aligned(tensor.grad, 16) && aligned(tensor.exp_avg, 16) &&
+                        aligned(tensor.exp_avg_sq, 16) && aligned(tensor.half_copy, 8);
+    list.add({tensor, vector}, tensor.entries, kChunk);
   }
   const std::int64_t chunks = list.count ? list.total() : 0;
   if (chunks == 0) return;
   const std::int64_t blocks = chunks < kStepBlocks ? chunks : kStepBlocks;
   const DeviceGuard guard(launch.device);
   step_kernel<<<static_cast<unsigned>(blocks), kBlock, 0, stream_of(launch)>>>(
-      list, chunks, adam_settings<T>(beta1, beta2, eps), factor, status);
+      list, chunks, adam_settings<T>(p.beta1, p.beta2, p.eps), p.factor, p.status);
   check(cudaGetLastError(), "adam_step");
 }
 
-#define INSTANTIATE(T)                                                                                                \
-  template void gradient_norm(Launch, std::vector<const T*>, std::vector<std::int64_t>, double*, T*);                 \
-  template void adam_step(Launch, std::vector<T*>, std::vector<const T*>, std::vector<T*>, std::vector<T*>,           \
-                          std::vector<Half*>, std::vector<double>, std::vector<std::int64_t>, double, double, double, \
-                          const T*, const T*);
-INSTANTIATE(float)
-INSTANTIATE(double)
+DFAST_ADAM(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

@@ -1,4 +1,4 @@
-// A warp a ray (warp_ray.h); bound by memory: 24 bytes a sample down, 40 back with three channels.
+// One warp per ray (warp_ray.h). Bound by memory traffic: 24 bytes per sample forward, 40 backward with three channels.
 #include "ops/composite.h"
 
 #include "cuda/warp_ray.h"
@@ -7,7 +7,7 @@ namespace dfast::cuda {
 
 namespace {
 
-// All threads together: zeroes what belongs to samples of no ray.
+// Zeroes the values of samples of no ray. All threads of the grid call it together.
 template <class T>
 __device__ void zero_unowned(T* values /* [M, width] */, int64_t width, const int32_t* offsets, int64_t samples,
                              int64_t rays) {
@@ -17,7 +17,7 @@ __device__ void zero_unowned(T* values /* [M, width] */, int64_t width, const in
   for (int64_t f = offsets[rays] * width + id; f < samples * width; f += threads) values[f] = T(0);
 }
 
-// C: the number of channels, 0 for any, which keeps the colour in memory.
+// C is the number of channels, or 0 for any number, with which the colour stays in memory.
 template <int C, class T>
 __global__ void __launch_bounds__(kRayThreads) forward_kernel(CompositeParams<T> p) {
   const int lane = threadIdx.x % 32;
@@ -30,15 +30,15 @@ __global__ void __launch_bounds__(kRayThreads) forward_kernel(CompositeParams<T>
     __syncwarp();
     Descent<T> descent;
     int64_t first = begin;
-    for (; first < end && descent.goes_on(p.early_stop); first += 32) {
+    for (; first < end && descent.goes_on(p.early_stop_eps); first += 32) {
       const int64_t i = first + lane;
       T optical = T(0), t = T(0), rgb[C ? C : 1] = {};
       if (i < end) {
-        optical = p.tau[i] * p.dt[i];
+        optical = p.density[i] * p.dt[i];
         t = p.t[i];
         for (int c = 0; c < C; ++c) rgb[c] = p.rgb[C * i + c];
       }
-      const Absorption<T> a = descent.absorb(optical, i < end, p.early_stop, lane);
+      const Absorption<T> a = descent.absorb(optical, i < end, p.early_stop_eps, lane);
       const T w = a.counts ? a.before * a.alpha : T(0);
       if (i < end) p.weights[i] = w;
       if (a.counts) {
@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(kRayThreads) forward_kernel(CompositeParams<T>
   zero_unowned(p.weights, 1, p.offsets, p.samples, p.rays);
 }
 
-// Down the ray for the optical depth in front of each 32 samples; then up again, 32 by 32.
+// A first pass along the ray computes the optical depth in front of each 32 samples. A second pass in the opposite
+// direction computes the gradients, 32 samples at a time.
 template <int C, class T>
 __global__ void __launch_bounds__(kRayThreads) backward_kernel(CompositeBackwardParams<T> p) {
   __shared__ T vectors[kRayWarps][96];
@@ -75,9 +76,9 @@ __global__ void __launch_bounds__(kRayThreads) backward_kernel(CompositeBackward
   for (int64_t r = static_cast<int64_t>(blockIdx.x) * kRayWarps + warp; r < p.rays; r += warps) {
     const int64_t begin = p.offsets[r], end = p.offsets[r + 1];
     if (begin >= end) continue;
-    int64_t first = descend(p.tau, p.dt, begin, end, p.early_stop, lane, p.d_tau);
+    int64_t first = descend(p.density, p.dt, begin, end, p.early_stop_eps, lane, p.d_density);
     if (first < end) {
-      store_zeros(p.d_tau + first, end - first, lane);
+      store_zeros(p.d_density + first, end - first, lane);
       store_zeros(p.d_rgb + first * channels, (end - first) * channels, lane);
     }
 
@@ -90,18 +91,18 @@ __global__ void __launch_bounds__(kRayThreads) backward_kernel(CompositeBackward
     for (first -= 32; first >= begin; first -= 32) {
       const int64_t i = first + lane;
       const int n = static_cast<int>(end - first < 32 ? end - first : 32);
-      T tau = T(0), dt = T(0), g = d_opacity;
+      T density = T(0), dt = T(0), g = d_opacity;
       if (lane < n) {
-        tau = p.tau[i], dt = p.dt[i];
+        density = p.density[i], dt = p.dt[i];
         g += d_depth * p.t[i];
         if (p.d_weights) g += p.d_weights[i];
         for (int c = 0; c < C; ++c) g += d_color[c] * p.rgb[C * i + c];
         for (int c = 0; C == 0 && from && c < channels; ++c) g += from[c] * p.rgb[i * channels + c];
       }
-      descent.optical = __shfl_sync(kAllLanes, lane == 0 ? p.d_tau[first] : T(0), 0);
-      const Absorption<T> a = descent.absorb(tau * dt, lane < n, p.early_stop, lane);
+      descent.optical = __shfl_sync(kAllLanes, lane == 0 ? p.d_density[first] : T(0), 0);
+      const Absorption<T> a = descent.absorb(density * dt, lane < n, p.early_stop_eps, lane);
       const T w = a.counts ? a.before * a.alpha : T(0), seen = look_behind(g, a, lane, &behind);
-      if (lane < n) p.d_tau[i] = a.counts ? absorb_vjp(g, seen, a.before * a.remains, dt) : T(0);
+      if (lane < n) p.d_density[i] = a.counts ? absorb_vjp(g, seen, a.before * a.remains, dt) : T(0);
       if (C == 3) {
         const T d_rgb[3] = {w * d_color[0], w * d_color[C == 3 ? 1 : 0], w * d_color[C == 3 ? 2 : 0]};
         store_vectors(p.d_rgb + 3 * first, n, d_rgb, lane, vectors[warp]);
@@ -110,43 +111,30 @@ __global__ void __launch_bounds__(kRayThreads) backward_kernel(CompositeBackward
       }
     }
   }
-  zero_unowned(p.d_tau, 1, p.offsets, p.samples, p.rays);
+  zero_unowned(p.d_density, 1, p.offsets, p.samples, p.rays);
   zero_unowned(p.d_rgb, channels, p.offsets, p.samples, p.rays);
 }
 
 }  // namespace
 
 template <class T>
-void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-               int64_t samples, int64_t rays, int channels, T early_stop, T* color, T* depth, T* opacity, T* weights) {
-  const CompositeParams<T> p{tau,      dt,         rgb,   t,     offsets, samples, rays,
-                             channels, early_stop, color, depth, opacity, weights};
-  if (rays == 0 && samples == 0) return;
+void composite(Launch launch, const CompositeParams<T>& p) {
+  if (p.rays == 0 && p.samples == 0) return;
   const DeviceGuard guard(launch.device);
-  const auto kernel = channels == 3 ? &forward_kernel<3, T> : &forward_kernel<0, T>;
-  kernel<<<ray_blocks(rays), kRayThreads, 0, stream_of(launch)>>>(p);
+  const auto kernel = p.channels == 3 ? &forward_kernel<3, T> : &forward_kernel<0, T>;
+  kernel<<<ray_blocks(p.rays), kRayThreads, 0, stream_of(launch)>>>(p);
   check(cudaGetLastError(), "composite");
 }
 
 template <class T>
-void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t, const int32_t* offsets,
-                        const T* d_color, const T* d_depth, const T* d_opacity, const T* d_weights, int64_t samples,
-                        int64_t rays, int channels, T early_stop, T* d_tau, T* d_rgb) {
-  const CompositeBackwardParams<T> p{tau,       dt,      rgb,  t,        offsets,    d_color, d_depth, d_opacity,
-                                     d_weights, samples, rays, channels, early_stop, d_tau,   d_rgb};
-  if (samples == 0) return;
+void composite_backward(Launch launch, const CompositeBackwardParams<T>& p) {
+  if (p.samples == 0) return;
   const DeviceGuard guard(launch.device);
-  const auto kernel = channels == 3 ? &backward_kernel<3, T> : &backward_kernel<0, T>;
-  kernel<<<ray_blocks(rays), kRayThreads, 0, stream_of(launch)>>>(p);
+  const auto kernel = p.channels == 3 ? &backward_kernel<3, T> : &backward_kernel<0, T>;
+  kernel<<<ray_blocks(p.rays), kRayThreads, 0, stream_of(launch)>>>(p);
   check(cudaGetLastError(), "composite_backward");
 }
 
-#define INSTANTIATE(T)                                                                                                 \
-  template void composite(Launch, const T*, const T*, const T*, const T*, const int32_t*, int64_t, int64_t, int, T,    \
-                          T*, T*, T*, T*);                                                                             \
-  template void composite_backward(Launch, const T*, const T*, const T*, const T*, const int32_t*, const T*, const T*, \
-                                   const T*, const T*, int64_t, int64_t, int, T, T*, T*);
-INSTANTIATE(float)
-INSTANTIATE(double)
+DFAST_COMPOSITE(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

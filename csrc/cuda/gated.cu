@@ -1,4 +1,5 @@
-// One read, one write: bound by memory. A thread takes 16 bytes of a row.
+// Every number is read once and written once, so the kernels are bound by memory traffic. A thread takes 16 bytes of a
+// row.
 #include "ops/gated.h"
 
 #include "cuda/launch.h"
@@ -38,52 +39,39 @@ __global__ void merge_kernel(const S* a, const S* b, const S* bias, int64_t vect
 }
 
 template <class S, int W>
-void run_geglu(const Launch& launch, const S* x, int64_t rows, int64_t channels, S* y) {
-  const int64_t of_row = channels / W, vectors = rows * of_row;
-  geglu_kernel<S, W><<<blocks_for(vectors, kBlock), kBlock, 0, stream_of(launch)>>>(x, vectors, of_row, y);
+void run_geglu(const Launch& launch, const GegluParams<S>& p) {
+  const int64_t of_row = p.channels / W, vectors = p.rows * of_row;
+  geglu_kernel<S, W><<<blocks_for(vectors, kBlock), kBlock, 0, stream_of(launch)>>>(p.x, vectors, of_row, p.y);
 }
 
 template <class S, int W>
-void run_merge(const Launch& launch, const S* a, const S* b, const S* bias, int64_t rows, int64_t channels,
-               double factor, S* y) {
+void run_merge(const Launch& launch, const MergeParams<S>& p) {
   using T = typename Arithmetic<S>::type;
-  const int64_t of_row = channels / W, vectors = rows * of_row;
-  merge_kernel<S, W><<<blocks_for(vectors, kBlock), kBlock, 0, stream_of(launch)>>>(a, b, bias, vectors, of_row,
-                                                                                    static_cast<T>(factor), y);
+  const int64_t of_row = p.channels / W, vectors = p.rows * of_row;
+  merge_kernel<S, W><<<blocks_for(vectors, kBlock), kBlock, 0, stream_of(launch)>>>(p.a, p.b, p.bias, vectors, of_row,
+                                                                                    static_cast<T>(p.factor), p.y);
 }
 
 }  // namespace
 
 template <class S>
-void geglu(Launch launch, const S* x, int64_t rows, int64_t channels, S* y) {
-  if (rows * channels == 0) return;
+void geglu(Launch launch, const GegluParams<S>& p) {
+  if (p.rows * p.channels == 0) return;
   const DeviceGuard guard(launch.device);
-  if (channels % kWidest<S> == 0 && aligned16({x, y})) {
-    run_geglu<S, kWidest<S>>(launch, x, rows, channels, y);
-  } else {
-    run_geglu<S, 1>(launch, x, rows, channels, y);
-  }
+  const bool vectors = p.channels % kWidest<S> == 0 && aligned16({p.x, p.y});
+  vectors ? run_geglu<S, kWidest<S>>(launch, p) : run_geglu<S, 1>(launch, p);
   check(cudaGetLastError(), "geglu");
 }
 
 template <class S>
-void merge(Launch launch, const S* a, const S* b, const S* bias, int64_t rows, int64_t channels, double factor, S* y) {
-  if (rows * channels == 0) return;
+void merge(Launch launch, const MergeParams<S>& p) {
+  if (p.rows * p.channels == 0) return;
   const DeviceGuard guard(launch.device);
-  if (channels % kWidest<S> == 0 && aligned16({a, b, bias, y})) {
-    run_merge<S, kWidest<S>>(launch, a, b, bias, rows, channels, factor, y);
-  } else {
-    run_merge<S, 1>(launch, a, b, bias, rows, channels, factor, y);
-  }
+  const bool vectors = p.channels % kWidest<S> == 0 && aligned16({p.a, p.b, p.bias, p.y});
+  vectors ? run_merge<S, kWidest<S>>(launch, p) : run_merge<S, 1>(launch, p);
   check(cudaGetLastError(), "merge");
 }
 
-#define INSTANTIATE(S)                                         \
-  template void geglu(Launch, const S*, int64_t, int64_t, S*); \
-  template void merge(Launch, const S*, const S*, const S*, int64_t, int64_t, double, S*);
-INSTANTIATE(float)
-INSTANTIATE(double)
-INSTANTIATE(Half)
-INSTANTIATE(Bfloat16)
+DFAST_GATED(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

@@ -1,10 +1,11 @@
-// Hash grid on the device, on the bodies of math/ and ops/.
+// The hash grid on the device. Letters are those of ops/hashgrid.h.
 //
-// Gather and scatter: a thread owns one (sample, level); blocks are level-major (blockIdx.y), so at any time the reads
-// of the whole device fall into a few levels' rows, which L2 holds. They are bound by L2 sector traffic: eight rows of
-// F numbers a thread, each one vector load. J^T a sums over levels inside a thread (one sample a thread): no atomics,
-// the order is fixed. Two features, the usual grid, have kernels of their own: encode_pairs_kernel here, and float sums
-// in hash_scatter.cuh. When the caller wants sums that do not depend on the order they are 64-bit fixed point.
+// Encoding and scatter: a thread owns one (sample, level) pair. Blocks are level-major (blockIdx.y), so that at any
+// time the reads of the whole device fall into the rows of a few levels, which fit into L2. Both are bound by L2 sector
+// traffic: each thread reads eight rows of F numbers, one vector load each. J^T a is summed over levels by one thread
+// per sample, without atomics and in a fixed order. Grids with two features, the usual ones, have kernels of their own:
+// hash_encode_half2_kernel here, and the float sums of hash_scatter.cuh. Sums that must not depend on the order are
+// 64-bit fixed point.
 #include <type_traits>
 
 #include "cuda/hash_scatter.cuh"
@@ -33,18 +34,19 @@ __device__ __forceinline__ Cell<T> locate(const HashLevel& level, bool smooth, c
     low[k] = axis.low, cell.w[k] = axis.w, cell.d[k] = axis.d, cell.dd[k] = axis.dd;
   }
   if (level.dense) {
-    hash_rows<true>(low[0], low[1], low[2], level.resolution, level.mask, cell.row);
+    hash_rows<true>(low[0], low[1], low[2], level, cell.row);
   } else {
-    hash_rows<false>(low[0], low[1], low[2], level.resolution, level.mask, cell.row);
+    hash_rows<false>(low[0], low[1], low[2], level, cell.row);
   }
   return cell;
 }
 
-// e, or J u when u is given. Grid: (samples, levels).
+// Computes e, or J u when u is given. Grid: (samples, levels).
 template <int F, typename T, typename V>
 __global__ void __launch_bounds__(kBlock)
-    gather_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const HashRow<V, F>* __restrict__ table,
-                  const T* __restrict__ weights, const T* __restrict__ u, T* __restrict__ out) {
+    hash_encode_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
+                       const HashRow<V, F>* __restrict__ table, const T* __restrict__ weights, const T* __restrict__ u,
+                       T* __restrict__ out) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   const int l = blockIdx.y;
   if (i >= n) return;
@@ -67,14 +69,15 @@ __global__ void __launch_bounds__(kBlock)
   *to = e;
 }
 
-// e from two half features, the usual grid: a lane a sample, so that on coarse levels a warp's reads fall into few
-// lines. Four levels' results are turned in shared memory: four lanes write a sector of the output.
+// Computes e from rows of two halves. A lane takes a sample, so that on coarse levels a warp's reads fall into few
+// cache lines. The results of four levels are transposed in shared memory, so that four lanes write one sector of the
+// output.
 __global__ void __launch_bounds__(kBlock, 4)
-    encode_pairs_kernel(const HashGrid grid, std::int64_t n, const float* __restrict__ x,
-                        const std::uint32_t* __restrict__ storage, const float* __restrict__ weights,
-                        float* __restrict__ out) {
+    hash_encode_half2_kernel(const HashGrid grid, std::int64_t n, const float* __restrict__ x,
+                             const std::uint32_t* __restrict__ table_half, const float* __restrict__ weights,
+                             float* __restrict__ out) {
   __shared__ FieldLevel levels[kMaxLevels];
-  __shared__ float2 turned[kBlock / 32][32][5];
+  __shared__ float2 transposed[kBlock / 32][32][5];
   if (threadIdx.x < kMaxLevels) load_level(grid, weights, threadIdx.x, levels + threadIdx.x);
   __syncthreads();
   const int lane = threadIdx.x & 31;
@@ -82,7 +85,7 @@ __global__ void __launch_bounds__(kBlock, 4)
   if (first >= n) return;
   const std::int64_t i = first + lane < n ? first + lane : n - 1;
   const float at[3] = {x[3 * i], x[3 * i + 1], x[3 * i + 2]};
-  float2(&mine)[32][5] = turned[threadIdx.x >> 5];
+  float2(&own)[32][5] = transposed[threadIdx.x >> 5];
   for (int group = 0; group < grid.levels; group += 4) {
 #pragma unroll
     for (int l = 0; l < 4; ++l) {
@@ -91,29 +94,29 @@ __global__ void __launch_bounds__(kBlock, 4)
       if (level.weight != 0.0f) {
         const FieldCell cell = locate<false>(level, grid.smooth, at);
         std::uint32_t corner[8];
-        read_corners<false>(storage, level, cell, corner);
+        read_corners<false>(table_half, level, cell, corner);
         interpolate<false>(corner, cell.w, value, slope);
       }
-      mine[lane][l] = make_float2(level.weight * value[0], level.weight * value[1]);
+      own[lane][l] = make_float2(level.weight * value[0], level.weight * value[1]);
     }
     __syncwarp();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int row = 8 * k + (lane >> 2), l = group + (lane & 3);
       if (first + row < n && l < grid.levels) {
-        __stcs(reinterpret_cast<float2*>(out) + (first + row) * grid.levels + l, mine[row][lane & 3]);
+        __stcs(reinterpret_cast<float2*>(out) + (first + row) * grid.levels + l, own[row][lane & 3]);
       }
     }
     __syncwarp();
   }
 }
 
-// J^T a, or its derivative along u when u is given. Grid: (samples).
+// Computes J^T a, or its derivative along u when u is given. Grid: (samples).
 template <int F, typename T, typename V>
 __global__ void __launch_bounds__(kBlock)
-    contract_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
-                    const HashRow<V, F>* __restrict__ table, const T* __restrict__ weights, const T* __restrict__ a,
-                    const T* __restrict__ u, T* __restrict__ out) {
+    hash_encode_vjp_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x,
+                           const HashRow<V, F>* __restrict__ table, const T* __restrict__ weights,
+                           const T* __restrict__ a, const T* __restrict__ u, T* __restrict__ out) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   if (i >= n) return;
   T g[3] = {T(0), T(0), T(0)};
@@ -148,7 +151,6 @@ __device__ __forceinline__ void add_row(HashRow<T, F>* to, const HashRow<T, F>& 
   }
 }
 
-// Two float features, the usual grid, as hash_scatter.cuh wants them.
 struct RowSource {
   static constexpr bool kInside = false;
   std::int64_t n;
@@ -175,12 +177,12 @@ struct RowSource {
   }
 };
 
-// Every other grid. Grid: (samples, levels). Samples whose terms are all zero add nothing.
+// Scatters for all other grids. Grid: (samples, levels). Samples whose terms are all zero are skipped.
 template <int F, typename T>
 __global__ void __launch_bounds__(kBlock)
-    scatter_any_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
-                       const T* __restrict__ d0, const T* __restrict__ u, const T* __restrict__ a0, T* __restrict__ out,
-                       std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit) {
+    hash_scatter_kernel(const HashGrid grid, std::int64_t n, const T* __restrict__ x, const T* __restrict__ weights,
+                        const T* __restrict__ d0, const T* __restrict__ u, const T* __restrict__ a0,
+                        T* __restrict__ out, std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   const int l = blockIdx.y;
   if (i >= n) return;
@@ -221,7 +223,7 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-// A unit that is not finite (some term was not) makes every sum NaN.
+// Converts fixed-point sums. A unit that is not finite, because some term was not, makes every sum NaN.
 template <typename T>
 __global__ void __launch_bounds__(kBlock)
     from_fixed_kernel(std::int64_t count, const std::int64_t* __restrict__ fixed, const double* __restrict__ fixed_unit,
@@ -232,116 +234,97 @@ __global__ void __launch_bounds__(kBlock)
   out[i] += static_cast<T>(static_cast<double>(fixed[i]) * (unit - unit == 0.0 ? unit : unit - unit));
 }
 
-// Calls f(rows) with the table's rows in the type that is stored.
+// Calls f(rows) with the table's rows in their stored type.
 template <int F, typename T, typename Body>
-void with_rows(const T* table, const Half* storage, const Body& f) {
+void with_rows(const T* table, const Half* table_half, const Body& f) {
   if constexpr (std::is_same_v<T, float>) {
-    if (storage) return f(reinterpret_cast<const HashRow<Half, F>*>(storage));
+    if (table_half) return f(reinterpret_cast<const HashRow<Half, F>*>(table_half));
   }
   f(reinterpret_cast<const HashRow<T, F>*>(table));
 }
 
 template <typename T>
-void gather(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-            const T* weights, const T* u, T* out) {
-  if (n == 0) return;
+void encode(Launch launch, const HashGridParams<T>& p, const T* u, T* out) {
+  if (p.n == 0) return;
   const DeviceGuard guard(launch.device);
   if constexpr (std::is_same_v<T, float>) {
-    if (storage && !u && grid.features == 2) {
-      encode_pairs_kernel<<<blocks_for(n, kBlock), kBlock, 0, stream_of(launch)>>>(
-          grid, n, x, reinterpret_cast<const std::uint32_t*>(storage), weights, out);
+    if (p.table_half && !u && p.grid.features == 2) {
+      hash_encode_half2_kernel<<<blocks_for(p.n, kBlock), kBlock, 0, stream_of(launch)>>>(
+          p.grid, p.n, p.x, reinterpret_cast<const std::uint32_t*>(p.table_half), p.level_weights, out);
       return check(cudaGetLastError(), "hash grid encoding");
     }
   }
-  const dim3 blocks(blocks_for(n, kBlock), grid.levels);
-  with_features(grid.features, [&](auto features) {
+  const dim3 blocks(blocks_for(p.n, kBlock), p.grid.levels);
+  with_features(p.grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;
-    with_rows<F>(table, storage, [&](const auto* rows) {
-      gather_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(grid, n, x, rows, weights, u, out);
+    with_rows<F>(p.table, p.table_half, [&](const auto* rows) {
+      hash_encode_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(p.grid, p.n, p.x, rows, p.level_weights, u, out);
     });
   });
-  check(cudaGetLastError(), "hash grid gather");
+  check(cudaGetLastError(), "hash grid encoding");
 }
 
 template <typename T>
-void contract(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* a, const T* u, T* out) {
-  if (n == 0) return;
+void encode_vjp(Launch launch, const HashGridParams<T>& p, const T* a, const T* u, T* out) {
+  if (p.n == 0) return;
   const DeviceGuard guard(launch.device);
-  with_features(grid.features, [&](auto features) {
+  with_features(p.grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;
-    with_rows<F>(table, storage, [&](const auto* rows) {
-      contract_kernel<F><<<blocks_for(n, kBlock), kBlock, 0, stream_of(launch)>>>(grid, n, x, rows, weights, a, u, out);
+    with_rows<F>(p.table, p.table_half, [&](const auto* rows) {
+      hash_encode_vjp_kernel<F><<<blocks_for(p.n, kBlock), kBlock, 0, stream_of(launch)>>>(p.grid, p.n, p.x, rows,
+                                                                                           p.level_weights, a, u, out);
     });
   });
-  check(cudaGetLastError(), "hash grid contraction");
+  check(cudaGetLastError(), "hash grid gradient");
 }
 
 }  // namespace
 
 template <typename T>
-void hash_encode(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-                 const T* weights, T* out) {
-  gather<T>(launch, grid, n, x, table, storage, weights, nullptr, out);
+void hash_encode(Launch launch, const HashEncodeParams<T>& p) {
+  encode<T>(launch, p.at, nullptr, p.out);
 }
 
 template <typename T>
-void hash_jvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* u, T* out) {
-  gather<T>(launch, grid, n, x, table, storage, weights, u, out);
+void hash_jvp(Launch launch, const HashJvpParams<T>& p) {
+  encode<T>(launch, p.at, p.u, p.out);
 }
 
 template <typename T>
-void hash_encode_grad(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table,
-                      const Half* storage, const T* weights, const T* a, T* out) {
-  contract<T>(launch, grid, n, x, table, storage, weights, a, nullptr, out);
+void hash_encode_grad(Launch launch, const HashEncodeGradParams<T>& p) {
+  encode_vjp<T>(launch, p.at, p.a, nullptr, p.out);
 }
 
 template <typename T>
-void hash_hvp(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* table, const Half* storage,
-              const T* weights, const T* a, const T* u, T* out) {
-  contract<T>(launch, grid, n, x, table, storage, weights, a, u, out);
+void hash_hvp(Launch launch, const HashHvpParams<T>& p) {
+  encode_vjp<T>(launch, p.at, p.a, p.u, p.out);
 }
 
 template <typename T>
-void hash_scatter(Launch launch, const HashGrid& grid, std::int64_t n, const T* x, const T* weights, const T* d0,
-                  const T* u, const T* a0, std::int64_t entries, T* out, std::int64_t* fixed,
-                  const double* fixed_unit) {
-  if (n == 0) return;
+void hash_scatter(Launch launch, const HashScatterParams<T>& p) {
+  if (p.n == 0) return;
   const DeviceGuard guard(launch.device);
   if constexpr (std::is_same_v<T, float>) {
-    if (grid.features == 2 && !fixed) {
-      const RowSource source = {n, grid.levels, x, d0, u, a0};
-      return u ? scatter_samples<true>(launch, grid, weights, n, source, out)
-               : scatter_samples<false>(launch, grid, weights, n, source, out);
+    if (p.grid.features == 2 && !p.fixed) {
+      const RowSource source = {p.n, p.grid.levels, p.x, p.d0, p.u, p.a0};
+      return p.u ? scatter_samples<true>(launch, p.grid, p.level_weights, p.n, source, p.out)
+                 : scatter_samples<false>(launch, p.grid, p.level_weights, p.n, source, p.out);
     }
   }
-  const dim3 blocks(blocks_for(n, kBlock), grid.levels);
-  with_features(grid.features, [&](auto features) {
+  const dim3 blocks(blocks_for(p.n, kBlock), p.grid.levels);
+  with_features(p.grid.features, [&](auto features) {
     constexpr int F = decltype(features)::value;
-    scatter_any_kernel<F>
-        <<<blocks, kBlock, 0, stream_of(launch)>>>(grid, n, x, weights, d0, u, a0, out, fixed, fixed_unit);
+    hash_scatter_kernel<F><<<blocks, kBlock, 0, stream_of(launch)>>>(p.grid, p.n, p.x, p.level_weights, p.d0, p.u, p.a0,
+                                                                     p.out, p.fixed, p.fixed_unit);
   });
   check(cudaGetLastError(), "hash grid scatter");
-  if (fixed) {
-    const std::int64_t count = entries * grid.features;
-    from_fixed_kernel<<<blocks_for(count, kBlock), kBlock, 0, stream_of(launch)>>>(count, fixed, fixed_unit, out);
+  if (p.fixed) {
+    const std::int64_t count = p.entries * p.grid.features;
+    from_fixed_kernel<<<blocks_for(count, kBlock), kBlock, 0, stream_of(launch)>>>(count, p.fixed, p.fixed_unit, p.out);
     check(cudaGetLastError(), "hash grid fixed-point sums");
   }
 }
 
-#define DFAST_INSTANTIATE(T)                                                                                          \
-  template void hash_encode<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, T*); \
-  template void hash_jvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, T*);                                                                            \
-  template void hash_encode_grad<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*, \
-                                    const T*, T*);                                                                    \
-  template void hash_hvp<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const Half*, const T*,         \
-                            const T*, const T*, T*);                                                                  \
-  template void hash_scatter<T>(Launch, const HashGrid&, std::int64_t, const T*, const T*, const T*, const T*,        \
-                                const T*, std::int64_t, T*, std::int64_t*, const double*);
-DFAST_INSTANTIATE(float)
-DFAST_INSTANTIATE(double)
-#undef DFAST_INSTANTIATE
+DFAST_HASHGRID(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

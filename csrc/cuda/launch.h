@@ -1,4 +1,4 @@
-// What every CUDA launcher needs: the right device, the caller's stream, errors as exceptions.
+// Helpers of all CUDA launchers: the current device, the caller's stream, errors as exceptions.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "math/common.h"
+#include "ops/launcher.h"
 
 namespace dfast::cuda {
 
@@ -17,7 +17,7 @@ inline void check(cudaError_t status, const char* what) {
   }
 }
 
-// Makes `device` current and restores the caller's device on the way out.
+// Makes `device` current and restores the caller's device when it goes out of scope.
 class DeviceGuard {
  public:
   explicit DeviceGuard(int device) {

@@ -1,12 +1,13 @@
-// Two launches, no atomics, nothing to reset.
+// Ray marching in two launches without atomics and without memory to reset.
 //
-// Counting: where rays are few, what takes time is one lookup of the bitfield after the other, so several lanes share a
-// ray, each a stretch of its intervals; runs that a border cuts in two are stored as one. Each block leaves its sum.
+// The first pass counts. Where there are few rays, the serial reads of the bitfield take the time, so several lanes
+// share a ray and each takes a stretch of its intervals. Runs that a border between stretches cuts in two are stored as
+// one. Each block leaves its sum of samples and of rays that hit the sphere.
 //
-// Writing: a block takes the rays of one counting block after the other, learns their first slot by adding up the sums
-// since its last (so it reads every sum at most once) and scans the counts; then a warp writes a ray, lane beside lane,
-// which is bound by the memory it fills. What is left of rays with more runs than were stored is walked again by the
-// warp; growing steps are walked again by a thread a ray.
+// The second pass writes. A block takes the rays of one counting block after the other. It computes their first slot by
+// adding up the sums since its previous one, so that it reads every sum at most once, and scans the counts. Then a warp
+// writes a ray, 32 samples at a time, which is bound by the memory written. For rays with more runs than were stored,
+// the warp walks the rest again; growing steps are walked again by one thread per ray.
 #include "ops/march.h"
 
 #include "cuda/warp_ray.h"
@@ -15,21 +16,21 @@ namespace dfast::cuda {
 
 namespace {
 
-constexpr int kMaxRuns = 8;    // stored a ray; each lane keeps as many in shared memory
-constexpr int kMaxRays = 64;   // of a block
-constexpr int kThreads = 256;  // of a writing block
+constexpr int kMaxRays = 64;   // largest number of rays of a block
+constexpr int kThreads = 256;  // threads of a writing block
 constexpr int kWarps = kThreads / 32;
-constexpr unsigned kWriters = 1055;  // odd: the rays a writer takes are spread over the columns of an image
+constexpr unsigned kWriters =
+    1055;  // blocks of the second pass; odd, so that a block's rays are spread over the columns of an image
 
-// Blocks of few rays spread the busy ones over the device, and have more sums to read.
+// Rays of a counting block. Fewer rays per block balance the load better, but leave more sums to read.
 constexpr int rays_a_block(int lanes) { return 256 / lanes < kMaxRays ? 256 / lanes : kMaxRays; }
 
 struct BlockSum {
-  int32_t kept;  // samples
-  int32_t met;   // rays that meet the sphere
+  int32_t kept;          // samples
+  int32_t num_rays_hit;  // rays that meet the sphere
 };
 
-// The sum over the `kLanes` neighbours up to and including this one; `lane` counts from 0 among them.
+// Returns the sum over the lanes 0 .. lane of a group of kLanes neighbouring lanes.
 template <int kLanes>
 __device__ __forceinline__ int32_t scan_lanes(int32_t value, int lane) {
 #pragma unroll
@@ -40,18 +41,18 @@ __device__ __forceinline__ int32_t scan_lanes(int32_t value, int lane) {
   return value;
 }
 
-// Stores the runs of ray r in order. `found` is what this lane of it found in its stretch, which begins with interval
-// `begin`. Where a run goes on in the next lane's stretch, its begin and its end come from different lanes.
+// Stores the runs of ray r in order. `found` holds the runs of this lane's stretch, which begins with interval `begin`.
+// Where a run continues in the next lane's stretch, its begin and its end come from different lanes.
 template <int kLanes, class T>
 __device__ __forceinline__ void store_runs(const MarchCount<T>& found, int begin, int lane, const MarchRuns& runs,
                                            int64_t r) {
   const MarchRun* own = found.runs.run + found.id;
   const int n = found.found;
-  const int end_before = __shfl_up_sync(kAllLanes, found.open.end, 1);  // 0: none there
+  const int end_before = __shfl_up_sync(kAllLanes, found.open.end, 1);  // 0 if that lane has no run
   const bool joined = lane > 0 && n > 0 && end_before == begin && own[0].begin == begin;
   const bool continued = __shfl_down_sync(kAllLanes, static_cast<int>(joined), 1) && lane < kLanes - 1;
-  const int at = scan_lanes<kLanes>(n - joined, lane) - n;  // the place of own[0] among the ray's runs
-  for (int i = 0; i < n && at + i < runs.limit; ++i) {
+  const int at = scan_lanes<kLanes>(n - joined, lane) - n;  // position of own[0] among the ray's runs
+  for (int i = 0; i < n && at + i < runs.max_runs; ++i) {
     const MarchRun run = own[i * found.runs.rays];
     MarchRun* to = runs.run + (at + i) * runs.rays + r;
     if (i > 0 || !joined) to->begin = run.begin;
@@ -64,25 +65,25 @@ __global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
     count_kernel(MarchParams<T> p, MarchRuns runs, int32_t* counts, BlockSum* sums) {
   constexpr int kRays = rays_a_block(kLanes), kBlock = kRays * kLanes;
   __shared__ int32_t kept[kBlock / 32];
-  __shared__ MarchRun own[kLanes > 1 ? kMaxRuns * kBlock : 1];
+  __shared__ MarchRun own[kLanes > 1 ? kMarchMaxRuns * kBlock : 1];
   const int lane = threadIdx.x % kLanes;
   const int64_t r = static_cast<int64_t>(blockIdx.x) * kRays + threadIdx.x / kLanes;
-  const MarchRuns shared_runs{own, kMaxRuns, kBlock};
+  const MarchRuns shared_runs{own, kMarchMaxRuns, kBlock};
   MarchCount<T> counter{runs, r};
   if (kLanes > 1) counter.runs = shared_runs, counter.id = threadIdx.x;
-  // Runs that a ray does not have are empty: the writers load all of them.
-  for (int i = lane; r < p.rays && i < runs.limit; i += kLanes) runs.run[i * runs.rays + r] = {0, 0};
+  // Runs that a ray does not have must be empty, because the second pass loads all of them.
+  for (int i = lane; r < p.rays && i < runs.max_runs; i += kLanes) runs.run[i * runs.rays + r] = {0, 0};
   __syncwarp();
 
   MarchRay<T> ray;
-  const bool met = r < p.rays && ray.start(p, r);
+  const bool num_rays_hit = r < p.rays && ray.start(p, r);
   int begin = 0;
-  if (met && p.growth > T(0)) {  // one lane
-    march_growing(ray, p.step, p.growth, counter);
-  } else if (met) {
-    const int intervals = ray.intervals(p.step), each = (intervals + kLanes - 1) / kLanes;
+  if (num_rays_hit && p.cone_angle > T(0)) {  // there is one lane
+    march_growing(ray, p.step_size, p.cone_angle, counter);
+  } else if (num_rays_hit) {
+    const int intervals = ray.intervals(p.step_size), each = (intervals + kLanes - 1) / kLanes;
     begin = lane * each < intervals ? lane * each : intervals;
-    march_constant(ray, p.step, begin, begin + each < intervals ? begin + each : intervals, counter);
+    march_constant(ray, p.step_size, begin, begin + each < intervals ? begin + each : intervals, counter);
   }
   counter.close();
   if (kLanes > 1) store_runs<kLanes>(counter, begin, lane, runs, r);
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
   if (lane == kLanes - 1 && r < p.rays) counts[r] = upto;
   const int32_t sum = warp_sum(counter.count);
   if (threadIdx.x % 32 == 0) kept[threadIdx.x / 32] = sum;
-  const int hits = __syncthreads_count(met && lane == 0);
+  const int hits = __syncthreads_count(num_rays_hit && lane == 0);
   if (threadIdx.x == 0) {
     int32_t all = 0;
     for (int w = 0; w < kBlock / 32; ++w) all += kept[w];
@@ -99,10 +100,10 @@ __global__ void __launch_bounds__(kLanes* rays_a_block(kLanes))
   }
 }
 
-// The sum of `value` over the block, in every thread.
+// Returns the sum of `value` over the block, in every thread.
 __device__ __forceinline__ long long block_sum(long long value, long long* shared /* [kWarps] */) {
   value = warp_sum(value);
-  __syncthreads();  // whatever was shared before has been read
+  __syncthreads();  // earlier contents of `shared` have been read
   if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
   __syncthreads();
   long long all = 0;
@@ -110,19 +111,19 @@ __device__ __forceinline__ long long block_sum(long long value, long long* share
   return all;
 }
 
-// A warp that writes ray `id`.
+// The state of a warp that writes the samples of ray `id`.
 template <class T>
 struct RayWriter {
   MarchOutput<T> out;
   MarchRay<T> ray;
-  T step;
+  T step_size;
   const T* origin;     // [3]
   const T* direction;  // [3]
   int32_t id;
   int lane;
 
-  // Lane j < lanes holds a run from interval `begin` on, behind `before` samples of lower lanes: writes the first
-  // `count` samples of them all to the slots from `slot` on.
+  // Writes the first `count` samples of all runs to the slots from `slot` on. Lane j < lanes holds a run that starts at
+  // interval `begin` and that follows `before` samples of lower lanes.
   __device__ void write_runs(int begin, int before, int lanes, int count, int64_t slot, T* staged /* [96] */) const {
     T o[3], d[3];
     for (int c = 0; c < 3; ++c) o[c] = origin[c], d[c] = direction[c];
@@ -134,7 +135,7 @@ struct RayWriter {
         if (i >= from) k = i + shift;
       }
       T t, dt, x[3];
-      ray.interval(k, step, &t, &dt);
+      ray.interval(k, step_size, &t, &dt);
       for (int c = 0; c < 3; ++c) x[c] = o[c] + t * d[c];
       if (i < count) {
         out.t[slot + i] = t;
@@ -145,29 +146,29 @@ struct RayWriter {
     }
   }
 
-  // Walks the ray from interval `next` on into slots slot .. end, each lane a stretch: counts, then writes.
+  // Walks the ray from interval `next` on, a stretch per lane: first counts, then writes to slots slot .. end.
   __device__ void walk(int next, int64_t slot, int64_t end) const {
-    const int intervals = ray.intervals(step), each = (intervals - next + 31) / 32;
+    const int intervals = ray.intervals(step_size), each = (intervals - next + 31) / 32;
     const int begin = next + lane * each < intervals ? next + lane * each : intervals;
     const int stop = begin + each < intervals ? begin + each : intervals;
     MarchCount<T> counter{{nullptr, 0, 0}, 0};
-    march_constant(ray, step, begin, stop, counter);
+    march_constant(ray, step_size, begin, stop, counter);
     const int32_t upto = scan_lanes<32>(counter.count, lane);
     const int64_t last = lane < 31 && slot + upto < end ? slot + upto : end;
     MarchWrite<T> writer{out, origin, direction, id, slot + upto - counter.count, last};
     if (writer.slot >= last) return;
-    if (counter.count > 0) march_constant(ray, step, begin, stop, writer);
+    if (counter.count > 0) march_constant(ray, step_size, begin, stop, writer);
     writer.finish();
   }
 
   __device__ void write(const MarchRuns& runs, int64_t slot, int64_t end, int32_t count, T* staged) const {
-    // Empty runs come last: they are those behind the run that completes `count`.
+    // Empty runs come last: they follow the run that completes `count`.
     MarchRun run = {0, 0};
-    if (lane < runs.limit) run = runs.run[lane * runs.rays + id];
+    if (lane < runs.max_runs) run = runs.run[lane * runs.rays + id];
     const int32_t length = run.end - run.begin;
     const int32_t upto = scan_lanes<32>(length, lane);
-    const unsigned complete = __ballot_sync(kAllLanes, lane < runs.limit && upto == count);
-    const int lanes = complete ? __ffs(complete) : runs.limit;
+    const unsigned complete = __ballot_sync(kAllLanes, lane < runs.max_runs && upto == count);
+    const int lanes = complete ? __ffs(complete) : runs.max_runs;
     const int32_t stored = lanes > 0 ? __shfl_sync(kAllLanes, upto, lanes - 1) : 0;
     const int next = lanes > 0 ? __shfl_sync(kAllLanes, run.end, lanes - 1) : 0;
     const int32_t now = stored < end - slot ? stored : static_cast<int32_t>(end - slot);
@@ -179,27 +180,27 @@ struct RayWriter {
 template <class T>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
     write_kernel(MarchParams<T> p, MarchRuns runs, const int32_t* counts, const BlockSum* sums, int blocks,
-                 int block_rays, int64_t capacity, int32_t* offsets, MarchOutput<T> out, int64_t* total, bool* overflow,
-                 int64_t* met) {
+                 int block_rays, int64_t max_samples, int32_t* offsets, MarchOutput<T> out, int64_t* num_samples,
+                 bool* overflow, int64_t* num_rays_hit) {
   __shared__ long long partial[kWarps];
-  __shared__ int32_t starts[kMaxRays + 1];  // of the rays, from their first slot on
+  __shared__ int32_t starts[kMaxRays + 1];  // first slot of each ray, relative to `base`
   __shared__ T staged[kWarps][96];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   int64_t base = 0;
-  long long hits = 0;  // of the blocks whose sums this thread read
+  long long hits = 0;  // rays that hit the sphere, in the blocks whose sums this thread read
   int summed = 0;
 
   for (int b = blockIdx.x; b < blocks; b += gridDim.x) {
     const int64_t first_ray = static_cast<int64_t>(b) * block_rays;
     const int n = static_cast<int>(p.rays - first_ray < block_rays ? p.rays - first_ray : block_rays);
-    // The first warp scans the counts, two a lane.
+    // ---- The first slot of the block's rays: add up the sums of the blocks before, scan the counts (two per lane).
     const int i0 = 2 * threadIdx.x, i1 = i0 + 1;
     const int32_t even = i0 < n ? counts[first_ray + i0] : 0, odd = i1 < n ? counts[first_ray + i1] : 0;
     long long before = 0;
     for (int i = summed + static_cast<int>(threadIdx.x); i < b; i += kThreads) {
       const BlockSum sum = sums[i];
       before += sum.kept;
-      hits += sum.met;
+      hits += sum.num_rays_hit;
     }
     summed = b;
     base += block_sum(before, partial);
@@ -210,20 +211,22 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
       if (lane == 31) starts[kMaxRays] = upto;
     }
     __syncthreads();
-    const auto slot_of = [&](int i) { return base + starts[i] < capacity ? base + starts[i] : capacity; };
+    const auto slot_of = [&](int i) { return base + starts[i] < max_samples ? base + starts[i] : max_samples; };
 
+    // ---- Offsets, and in the last block the totals.
     for (int i = threadIdx.x; i < n; i += kThreads) offsets[first_ray + i] = static_cast<int32_t>(slot_of(i));
     if (b == blocks - 1) {
       hits = block_sum(hits, partial);
       if (threadIdx.x == 0) {
         offsets[p.rays] = static_cast<int32_t>(slot_of(kMaxRays));
-        *total = base + starts[kMaxRays];
-        *overflow = *total > capacity;
-        *met = hits + (n > 0 ? sums[b].met : 0);
+        *num_samples = base + starts[kMaxRays];
+        *overflow = *num_samples > max_samples;
+        *num_rays_hit = hits + (n > 0 ? sums[b].num_rays_hit : 0);
       }
     }
 
-    if (p.growth > T(0)) {
+    // ---- Samples: a thread per ray with growing steps, else a warp per ray.
+    if (p.cone_angle > T(0)) {
       for (int i = threadIdx.x; i < n; i += kThreads) {
         const int64_t slot = slot_of(i), end = slot_of(i + 1), r = first_ray + i;
         if (slot == end) continue;
@@ -233,10 +236,10 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 4 : 2)
       }
       continue;
     }
-    for (int i = warp; i < n; i += kWarps) {  // what decides is the same in all lanes
+    for (int i = warp; i < n; i += kWarps) {  // all lanes take the same branches
       const int64_t slot = slot_of(i), end = slot_of(i + 1), r = first_ray + i;
       if (slot == end) continue;
-      RayWriter<T> writer{out, {}, p.step, p.origins + 3 * r, p.directions + 3 * r, static_cast<int32_t>(r), lane};
+      RayWriter<T> writer{out, {}, p.step_size, p.origins + 3 * r, p.directions + 3 * r, static_cast<int32_t>(r), lane};
       writer.ray.start(p, r);
       writer.write(runs, slot, end, starts[i + 1] - starts[i], staged[warp]);
     }
@@ -250,7 +253,7 @@ void count(const MarchParams<T>& p, const MarchRuns& runs, int32_t* counts, int3
       <<<blocks_for(p.rays, kRays), kBlock, 0, stream>>>(p, runs, counts, reinterpret_cast<BlockSum*>(sums));
 }
 
-// Growing steps follow a recurrence, and so keep one lane.
+// Returns the number of lanes per ray. Growing steps follow a recurrence and use one lane.
 int lanes_of(int lanes, bool growing) {
   if (lanes < 1 || lanes > 32 || (lanes & (lanes - 1))) {
     throw std::invalid_argument("march: lanes must be 1, 2, 4, 8, 16 or 32, got " + std::to_string(lanes));
@@ -258,18 +261,17 @@ int lanes_of(int lanes, bool growing) {
   return growing ? 1 : lanes;
 }
 
-int runs_of(int limit, bool growing) { return growing ? 0 : limit < kMaxRuns ? limit : kMaxRuns; }
+int runs_of(int max_runs, bool growing) { return growing ? 0 : max_runs < kMarchMaxRuns ? max_runs : kMarchMaxRuns; }
 
 }  // namespace
 
 template <class T>
-void march_count(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int lanes, int32_t* counts,
-                 MarchRun* runs, int32_t* sums) {
-  const MarchParams<T> p{origins, directions, jitter, bits, rays, resolution, radius, step, growth};
-  const MarchRuns keep{runs, runs_of(limit, growth > T(0)), rays};
-  lanes = lanes_of(lanes, growth > T(0));
-  if (rays == 0) return;
+void march_count(Launch launch, const MarchCountParams<T>& params) {
+  const MarchParams<T>& p = params.march;
+  const bool growing = p.cone_angle > T(0);
+  const MarchRuns runs{params.runs, runs_of(params.max_runs, growing), p.rays};
+  const int lanes = lanes_of(params.lanes, growing);
+  if (p.rays == 0) return;
   const DeviceGuard guard(launch.device);
   const auto run = lanes == 1    ? &count<1, T>
                    : lanes == 2  ? &count<2, T>
@@ -277,35 +279,26 @@ void march_count(Launch launch, const T* origins, const T* directions, const T* 
                    : lanes == 8  ? &count<8, T>
                    : lanes == 16 ? &count<16, T>
                                  : &count<32, T>;
-  run(p, keep, counts, sums, stream_of(launch));
+  run(p, runs, params.counts, params.sums, stream_of(launch));
   check(cudaGetLastError(), "march_count");
 }
 
-// Runs without rays too: the totals have to be written.
+// Launches a kernel for zero rays too, because the totals must be written.
 template <class T>
-void march_write(Launch launch, const T* origins, const T* directions, const T* jitter, const uint64_t* bits,
-                 int64_t rays, int resolution, T radius, T step, T growth, int limit, int lanes, const int32_t* counts,
-                 const MarchRun* runs, const int32_t* sums, int64_t capacity, int32_t* offsets, T* t, T* dt,
-                 int32_t* ray, T* x, int64_t* total, bool* overflow, int64_t* met) {
-  const MarchParams<T> p{origins, directions, jitter, bits, rays, resolution, radius, step, growth};
-  const MarchRuns kept{const_cast<MarchRun*>(runs), runs_of(limit, growth > T(0)), rays};
-  const int block_rays = rays_a_block(lanes_of(lanes, growth > T(0)));
+void march_write(Launch launch, const MarchWriteParams<T>& params) {
+  const MarchParams<T>& p = params.march;
+  const bool growing = p.cone_angle > T(0);
+  const MarchRuns runs{const_cast<MarchRun*>(params.runs), runs_of(params.max_runs, growing), p.rays};
+  const int block_rays = rays_a_block(lanes_of(params.lanes, growing));
   const DeviceGuard guard(launch.device);
-  const unsigned blocks = rays > 0 ? blocks_for(rays, block_rays) : 1;
+  const unsigned blocks = p.rays > 0 ? blocks_for(p.rays, block_rays) : 1;
   const unsigned writers = blocks < kWriters ? blocks : kWriters;
-  write_kernel<T><<<writers, kThreads, 0, stream_of(launch)>>>(p, kept, counts, reinterpret_cast<const BlockSum*>(sums),
-                                                               static_cast<int>(blocks), block_rays, capacity, offsets,
-                                                               MarchOutput<T>{t, dt, ray, x}, total, overflow, met);
+  write_kernel<T><<<writers, kThreads, 0, stream_of(launch)>>>(
+      p, runs, params.counts, reinterpret_cast<const BlockSum*>(params.sums), static_cast<int>(blocks), block_rays,
+      params.max_samples, params.offsets, params.out, params.num_samples, params.overflow, params.num_rays_hit);
   check(cudaGetLastError(), "march_write");
 }
 
-#define INSTANTIATE(T)                                                                                                \
-  template void march_count(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int, int,   \
-                            int32_t*, MarchRun*, int32_t*);                                                           \
-  template void march_write(Launch, const T*, const T*, const T*, const uint64_t*, int64_t, int, T, T, T, int, int,   \
-                            const int32_t*, const MarchRun*, const int32_t*, int64_t, int32_t*, T*, T*, int32_t*, T*, \
-                            int64_t*, bool*, int64_t*);
-INSTANTIATE(float)
-INSTANTIATE(double)
+DFAST_MARCH(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-// Kernels on these blocks are empty for older GPUs, which dfast.ops.field never sends there.
+// Kernels that use these building blocks are empty on older GPUs, where dfast.ops.field refuses to run.
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 #define DFAST_TENSOR_CORES 1
 #else
@@ -35,8 +35,8 @@ __device__ __forceinline__ unsigned shared_address(const void* p) {
 
 #if DFAST_TENSOR_CORES
 
-// Four (two) 8x8 matrices of halves; lane i names row i % 8 of matrix i / 8. Each lane receives two neighbours of row
-// q, or, transposed, of column q.
+// Loads four (two) 8x8 matrices of halves; lane i passes the address of row i % 8 of matrix i / 8. Each lane receives
+// two neighbours of row q or, with kTrans, of column q.
 template <bool kTrans>
 __device__ __forceinline__ void load_matrices(std::uint32_t (&r)[4], const __half* row) {
   if constexpr (kTrans) {
@@ -67,7 +67,7 @@ __device__ __forceinline__ void load_matrices(std::uint32_t (&r)[2], const __hal
   }
 }
 
-// The transpose of one 8x8 matrix held across the warp, row q and columns 2p 2p+1 in each lane.
+// Transposes an 8x8 matrix held across the warp, row q and columns 2p 2p+1 in each lane.
 __device__ __forceinline__ std::uint32_t transpose_matrix(std::uint32_t r) {
   std::uint32_t t;
   asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(r));

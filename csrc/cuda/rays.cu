@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kBlock = 128;
 
-// A thread a ray; bound by the memory it fills.
+// One thread per ray. The kernel is bound by the memory it writes.
 template <class T>
 __global__ void pixel_kernel(RaysParams<T> p, int64_t rays) {
   const int64_t r = static_cast<int64_t>(blockIdx.x) * kBlock + threadIdx.x;
@@ -18,17 +18,14 @@ __global__ void pixel_kernel(RaysParams<T> p, int64_t rays) {
 }  // namespace
 
 template <class T>
-void pixel_rays(Launch launch, const T* origin, const T* rotation, const T* fov, int64_t views, int resolution,
-                T* origins, T* directions) {
-  const RaysParams<T> p{origin, rotation, fov, views, resolution, origins, directions};
-  const int64_t rays = views * resolution * resolution;
+void pixel_rays(Launch launch, const RaysParams<T>& p) {
+  const int64_t rays = p.views * p.resolution * p.resolution;
   if (rays == 0) return;
   const DeviceGuard guard(launch.device);
   pixel_kernel<<<blocks_for(rays, kBlock), kBlock, 0, stream_of(launch)>>>(p, rays);
   check(cudaGetLastError(), "pixel_rays");
 }
 
-template void pixel_rays(Launch, const float*, const float*, const float*, int64_t, int, float*, float*);
-template void pixel_rays(Launch, const double*, const double*, const double*, int64_t, int, double*, double*);
+DFAST_RAYS(DFAST_INSTANTIATE)
 
 }  // namespace dfast::cuda

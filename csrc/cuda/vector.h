@@ -11,11 +11,11 @@ struct alignas(sizeof(S) * W) Vector {
   S v[W];
 };
 
-// Numbers of S in 16 bytes, the widest access there is.
+// How many numbers of S fit into 16 bytes, the widest memory access.
 template <class S>
 constexpr int kWidest = 16 / sizeof(S);
 
-// True if 16-byte vectors may be read at every pointer of the list.
+// Returns whether every pointer of the list is aligned to 16 bytes.
 inline bool aligned16(std::initializer_list<const void*> pointers) {
   for (const void* pointer : pointers) {
     if (reinterpret_cast<std::uintptr_t>(pointer) % 16 != 0) return false;

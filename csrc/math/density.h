@@ -1,4 +1,4 @@
-// From the MLP's outputs to density and albedo, each beside its derivative.
+// The maps from the MLP's outputs to density and albedo, each beside its derivative.
 #pragma once
 
 #include <cmath>
@@ -10,7 +10,8 @@ namespace dfast {
 enum class Blob : int { kNone = 0, kLinear = 1, kGaussian = 2 };
 enum class Activation : int { kSoftplus = 0, kExp = 1 };
 
-// tau = scale * phi(logit + bias + blob(x)), phi softplus or exp; albedo = sigmoid of the other outputs.
+// density = scale * phi(logit + bias + blob(x)), where phi is softplus or exp; albedo = sigmoid of the
+// other outputs.
 struct DensityHead {
   Activation activation = Activation::kSoftplus;
   double scale = 1.0, bias = 0.0;
@@ -18,10 +19,11 @@ struct DensityHead {
   double blob_height = 0.0, blob_width = 1.0;
 };
 
-// The exp activation is clamped here: 3.3e6 per unit length is as opaque as anything.
+// The logit at which the exp activation is clamped. A density of exp(15) = 3.3e6 per unit length is as opaque as any
+// larger one.
 constexpr double kExpLimit = 15.0;
 
-// The bump that starts the object off, and its gradient (0 at the origin): height (1 - r / width) or
+// Returns the bump from which the object grows, and writes its gradient (0 at the origin): height (1 - r / width) or
 // height exp(-r^2 / (2 width^2)).
 template <class T>
 DFAST_HD T blob_of(const DensityHead& head, const T* x /* [3] */, T* gradient /* [3] or null */) {
@@ -47,13 +49,13 @@ DFAST_HD T sigmoid(T s) {
   return T(1) / (T(1) + std::exp(-s));
 }
 
-// tau and dtau/ds at s = logit + bias + blob.
+// density and dtau/ds at s = logit + bias + blob.
 template <class T>
 DFAST_HD T density_of(const DensityHead& head, T s, T* slope) {
   const T scale = static_cast<T>(head.scale);
   if (head.activation == Activation::kExp) {
     const T limit = static_cast<T>(kExpLimit);
-    const bool above = s > limit;  // false for NaN, which has to come through
+    const bool above = s > limit;  // false for NaN, which must be propagated
     const T value = scale * std::exp(above ? limit : s);
     *slope = above ? T(0) : value;
     return value;

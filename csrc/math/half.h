@@ -18,7 +18,7 @@ struct Half {
   std::uint16_t bits;
 };
 
-// The exact float value of h.
+// Returns the exact float value of h.
 DFAST_HD float to_float(Half h) {
 #if defined(__CUDA_ARCH__)
   return __half2float(__ushort_as_half(h.bits));
@@ -42,7 +42,7 @@ DFAST_HD float to_float(Half h) {
 #endif
 }
 
-// The half nearest to `value`, ties to even; beyond 65504 infinity.
+// Returns the half nearest to `value`, ties to even; infinity beyond 65504.
 DFAST_HD Half to_half(float value) {
 #if defined(__CUDA_ARCH__)
   return {__half_as_ushort(__float2half_rn(value))};
@@ -64,19 +64,19 @@ DFAST_HD Half to_half(float value) {
     sum += 0.5f;
     std::memcpy(&bits, &sum, sizeof bits);
     bits -= 0x3f000000u;
-  } else {  // round to even, then re-bias the exponent; a carry out of the mantissa is what it should be
+  } else {  // round to even, then re-bias the exponent; a carry out of the mantissa rounds up correctly
     bits = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - (112u << 23)) >> 13;
   }
   return {static_cast<std::uint16_t>(sign | bits)};
 #endif
 }
 
-// The upper half of a float.
+// The upper 16 bits of a float.
 struct Bfloat16 {
   std::uint16_t bits;
 };
 
-// The exact float value of b.
+// Returns the exact float value of b.
 DFAST_HD float to_float(Bfloat16 b) {
   const std::uint32_t word = static_cast<std::uint32_t>(b.bits) << 16;
   float value;
@@ -84,7 +84,7 @@ DFAST_HD float to_float(Bfloat16 b) {
   return value;
 }
 
-// The bfloat16 nearest to `value`, ties to even.
+// Returns the bfloat16 nearest to `value`, ties to even.
 DFAST_HD Bfloat16 to_bfloat16(float value) {
 #if defined(__CUDA_ARCH__)
   return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
@@ -96,7 +96,7 @@ DFAST_HD Bfloat16 to_bfloat16(float value) {
 #endif
 }
 
-// What numbers stored as S are computed in.
+// The type in which numbers stored as S are computed.
 template <class S>
 struct Arithmetic {
   using type = float;
@@ -106,7 +106,7 @@ struct Arithmetic<double> {
   using type = double;
 };
 
-// The stored number nearest to a value.
+// Returns the stored number nearest to a value.
 template <class S>
 DFAST_HD S narrow(double value) {
   return static_cast<S>(value);
@@ -124,7 +124,7 @@ DFAST_HD Bfloat16 narrow<Bfloat16>(float value) {
   return to_bfloat16(value);
 }
 
-// Reads a stored number in the arithmetic type.
+// Returns a stored number in the arithmetic type.
 template <typename T>
 DFAST_HD T widen(float value) {
   return static_cast<T>(value);

@@ -1,5 +1,5 @@
-// One level of the multiresolution hash grid (Instant-NGP, arXiv 2201.05989): where a point falls, which table rows its
-// cell's corners use, and the corner weights with their first and second derivatives.
+// One level of the multiresolution hash grid (Instant-NGP, arXiv 2201.05989): the cell of a point, the table rows of
+// the cell's corners, and the corner weights with their first and second derivatives.
 //
 // With upper weights w_k along each axis k, corner c = (cx, cy, cz) in {0,1}^3 (bit 0 is x) has weight
 //   w_c = prod_k (c_k ? w_k : 1 - w_k),
@@ -14,21 +14,22 @@
 namespace dfast {
 
 struct HashLevel {
-  double scale;             // grid position of x is x * scale + 0.5 (the half stays: a vertex never sits on x = 0)
+  double scale;             // the grid position of x is x * scale + 0.5; with the half, no vertex lies on x = 0
   std::int32_t resolution;  // vertices a side; x in [0, 1] uses all of them
   bool dense;               // rows in x-fastest order instead of hashed
   std::uint32_t mask;       // hashed: rows - 1, rows being a power of two
+  std::int32_t depth;       // vertices along z: resolution, or 1 in two dimensions, where z is 0
   std::int64_t offset;      // first row in the table
 };
 
-// Along one axis: the lower vertex, the weight of the upper one, and that weight's derivatives with respect to x.
+// One axis of a cell: the lower vertex, the weight of the upper one, and that weight's derivatives with respect to x.
 template <typename T>
 struct HashAxis {
   std::int32_t low;  // 0..resolution - 1
   T w, d, dd;        // w(x), dw/dx, d2w/dx2
 };
 
-// x is meant to lie in [0, 1]. Outside, or for NaN, the vertex stays in range and the weight carries the value on.
+// Locates x on one axis. Outside [0, 1], or for NaN, the vertex stays in range and the weight extrapolates.
 template <bool Smooth, typename T>
 DFAST_HD HashAxis<T> hash_axis(T x, T scale, T top) {
   const T position = x * scale + T(0.5);
@@ -42,12 +43,12 @@ DFAST_HD HashAxis<T> hash_axis(T x, T scale, T top) {
   return {static_cast<std::int32_t>(cell), f, scale, T(0)};
 }
 
-// The upper vertex, kept in range: past the last vertex the field is constant.
+// Returns the upper vertex, clamped to the range: past the last vertex the encoding is constant.
 DFAST_HD std::uint32_t hash_upper(std::int32_t low, std::int32_t resolution) {
   return static_cast<std::uint32_t>(low + 1 < resolution ? low + 1 : low);
 }
 
-// Row of one vertex within its level.
+// Returns the row of one vertex within its level.
 template <bool Dense>
 DFAST_HD std::uint32_t hash_row(std::uint32_t x, std::uint32_t y, std::uint32_t z, std::uint32_t resolution,
                                 std::uint32_t mask) {
@@ -55,13 +56,14 @@ DFAST_HD std::uint32_t hash_row(std::uint32_t x, std::uint32_t y, std::uint32_t 
   return (x ^ y * 2654435761u ^ z * 805459861u) & mask;
 }
 
-// The eight rows of a cell.
+// Computes the eight rows of a cell.
 template <bool Dense>
-DFAST_HD void hash_rows(std::int32_t x, std::int32_t y, std::int32_t z, std::int32_t resolution, std::uint32_t mask,
-                        std::uint32_t row[8]) {
+DFAST_HD void hash_rows(std::int32_t x, std::int32_t y, std::int32_t z, const HashLevel& level, std::uint32_t row[8]) {
+  const std::int32_t resolution = level.resolution;
+  const std::uint32_t mask = level.mask;
   const std::uint32_t x0 = static_cast<std::uint32_t>(x), x1 = hash_upper(x, resolution);
   const std::uint32_t y0 = static_cast<std::uint32_t>(y), y1 = hash_upper(y, resolution);
-  const std::uint32_t z0 = static_cast<std::uint32_t>(z), z1 = hash_upper(z, resolution);
+  const std::uint32_t z0 = static_cast<std::uint32_t>(z), z1 = hash_upper(z, level.depth);
   const std::uint32_t r = static_cast<std::uint32_t>(resolution);
   row[0] = hash_row<Dense>(x0, y0, z0, r, mask), row[1] = hash_row<Dense>(x1, y0, z0, r, mask);
   row[2] = hash_row<Dense>(x0, y1, z0, r, mask), row[3] = hash_row<Dense>(x1, y1, z0, r, mask);
@@ -69,7 +71,7 @@ DFAST_HD void hash_rows(std::int32_t x, std::int32_t y, std::int32_t z, std::int
   row[6] = hash_row<Dense>(x0, y1, z1, r, mask), row[7] = hash_row<Dense>(x1, y1, z1, r, mask);
 }
 
-// w_c for the eight corners.
+// Computes w_c for the eight corners.
 template <typename T>
 DFAST_HD void corner_weights(const T w[3], T out[8]) {
   const T x1 = w[0], x0 = T(1) - x1, y1 = w[1], y0 = T(1) - y1, z1 = w[2], z0 = T(1) - z1;
@@ -78,7 +80,7 @@ DFAST_HD void corner_weights(const T w[3], T out[8]) {
   out[4] = p0 * z1, out[5] = p1 * z1, out[6] = p2 * z1, out[7] = p3 * z1;
 }
 
-// u . grad w_c for the eight corners; d = dw/dx along each axis.
+// Computes u . grad w_c for the eight corners, with d = dw/dx along each axis.
 template <typename T>
 DFAST_HD void corner_slopes(const T w[3], const T d[3], const T u[3], T out[8]) {
   const T x1 = w[0], x0 = T(1) - x1, y1 = w[1], y0 = T(1) - y1, z1 = w[2], z0 = T(1) - z1;
@@ -89,7 +91,7 @@ DFAST_HD void corner_slopes(const T w[3], const T d[3], const T u[3], T out[8]) 
   out[4] = q0 * z1 + p0, out[5] = q1 * z1 + p1, out[6] = q2 * z1 + p2, out[7] = q3 * z1 + p3;
 }
 
-// Differences of s along one axis, interpolated along the others: slope[k] = sum_c s_c dw_c/dw_k.
+// Computes differences of s along one axis, interpolated along the others: slope[k] = sum_c s_c dw_c/dw_k.
 template <typename T>
 DFAST_HD void corner_differences(const T s[8], const T w[3], T slope[3]) {
   const T x1 = w[0], x0 = T(1) - x1, y1 = w[1], y0 = T(1) - y1, z1 = w[2], z0 = T(1) - z1;
@@ -108,8 +110,8 @@ DFAST_HD void add_gradient(const T s[8], const T w[3], const T d[3], T scale, T 
   out[2] += scale * d[2] * slope[2];
 }
 
-// Adds scale * H u, H the Hessian of sum_c w_c s_c in x. Its diagonal is w_k'' slope_k (zero for linear weights); off
-// it stand w_k' w_m' times the mixed difference, interpolated along the third axis.
+// Adds scale * H u, where H is the Hessian of sum_c w_c s_c in x. Its diagonal is w_k'' slope_k (zero for linear
+// weights), its other entries are w_k' w_m' times the mixed difference, interpolated along the third axis.
 template <typename T>
 DFAST_HD void add_hessian_product(const T s[8], const T w[3], const T d[3], const T dd[3], const T u[3], T scale,
                                   T out[3]) {

@@ -1,4 +1,4 @@
-// Activations behind a normalisation, and moments of numbers counted apart.
+// Activations after a normalisation, and moments that can be merged.
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,7 @@ enum class Nonlinearity : int { kNone = 0, kSilu = 1, kGelu = 2 };
 
 DFAST_HD float exp_of(float v) {
 #if defined(__CUDA_ARCH__)
-  return __expf(v);  // off by 2 + 1.2 |v| units in the last place
+  return __expf(v);  // error of 2 + 1.2 |v| units in the last place
 #else
   return std::exp(v);
 #endif
@@ -31,7 +31,7 @@ DFAST_HD float logistic(float z) {
 }
 DFAST_HD double logistic(double z) { return 1.0 / (1.0 + exp(-z)); }
 
-// The normal distribution up to z.
+// The cumulative distribution function of the normal distribution.
 template <class T>
 DFAST_HD T normal_cdf(T z) {
   return T(0.5) * (T(1) + erf_of(z * T(0.70710678118654752)));
@@ -56,7 +56,7 @@ DFAST_HD T activate_derivative(Nonlinearity kind, T z) {
   return T(1);
 }
 
-// Calls f with the activation as a constant, for loops that should not ask again.
+// Calls f with the activation as a compile-time constant, which loops then need not test.
 template <class F>
 DFAST_HD void with_activation(Nonlinearity kind, const F& f) {
   switch (kind) {
@@ -69,14 +69,15 @@ DFAST_HD void with_activation(Nonlinearity kind, const F& f) {
   }
 }
 
-// Mean, and sum of squared distances from it. Parts with counts n_i, means m_i and sums s_i together have the mean
-// sum n_i m_i / n and the sum  sum s_i + sum n_i (m_i - mean)^2 : no difference of large numbers (Chan et al. 1983).
+// The mean of numbers, and the sum of squared distances from it. Parts with counts n_i, means m_i and sums s_i together
+// have the mean sum n_i m_i / n and the sum  sum s_i + sum n_i (m_i - mean)^2, without differences of large numbers
+// (Chan et al. 1983).
 template <class T>
 struct Moments {
   T mean, sum;
 };
 
-// Of n numbers v, given the sums of (v - origin) and (v - origin)^2 for an origin near them.
+// Returns the moments of n numbers v, given the sums of (v - origin) and (v - origin)^2 for an origin near them.
 template <class T>
 DFAST_HD Moments<T> shifted_moments(T origin, T sum, T squares, T n) {
   const T off = sum / n, rest = squares - sum * off;

@@ -7,7 +7,7 @@
 
 namespace dfast {
 
-// Where the ray o + t d (|d| = 1) is inside the sphere |x| = radius and in front of the origin.
+// Computes where the ray o + t d (|d| = 1) is inside the sphere |x| = radius and in front of the origin.
 // Solves t^2 + 2 b t + c = 0 with b = o.d, c = |o|^2 - radius^2, whose discriminant is written through
 // the closest point, radius^2 - |o - (o.d) d|^2, because b*b - c cancels for distant origins.
 // Returns false (near = far = 0) on a miss, a graze or a sphere behind the origin.
@@ -26,8 +26,8 @@ DFAST_HD bool ray_sphere(const T* o /* [3] */, const T* d /* [3] */, T radius, T
   return *far > *near;
 }
 
-// The occupancy bitfield stores bricks of 4x4x4 cells, one 64-bit little-endian word each, so that one
-// read tells whether all 64 cells are empty. Bricks are in x-major order, and so are the cells in them.
+// The occupancy bitfield stores bricks of 4x4x4 cells, one 64-bit little-endian word each, so that one read shows
+// whether all 64 cells are empty. Bricks are in x-major order, and so are the cells in them.
 DFAST_HD int64_t brick_index(int x, int y, int z, int bricks) {
   return (static_cast<int64_t>(x >> 2) * bricks + (y >> 2)) * bricks + (z >> 2);
 }
@@ -35,8 +35,8 @@ DFAST_HD int brick_bit(int x, int y, int z) { return ((x & 3) << 4) | ((y & 3) <
 
 DFAST_HD int clamp_cell(int i, int resolution) { return i < 0 ? 0 : (i >= resolution ? resolution - 1 : i); }
 
-// Distance along one axis at which the ray leaves the block of `size` cells that holds cell `i`
-// (size a power of two). o and d are in cells. The face is drawn in by `margin` cells so that rounding
+// Returns the distance along one axis at which the ray leaves the block of `size` cells that holds cell `i`
+// (size a power of two). o and d are in cells. The face is moved inwards by `margin` cells, so that rounding
 // never reports a later exit than the true one.
 template <class T>
 DFAST_HD T exit_distance(T o, T d, T inverse_d, int i, int size, T margin) {

@@ -1,4 +1,4 @@
-// Normals from a density gradient and Lambertian shading, each beside its vjp.
+// Normals from a density gradient, and Lambertian shading, each beside its VJP.
 #pragma once
 #include <cmath>
 
@@ -11,7 +11,7 @@ DFAST_HD T dot3(const T* a, const T* b) {
   return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 }
 
-// n = -g / q, q = sqrt(|g|^2 + eps): density falls along the outward normal. Returns 1 / q.
+// Computes n = -g / q, q = sqrt(|g|^2 + eps): density falls along the outward normal. Returns 1 / q.
 template <class T>
 DFAST_HD T normal_of(const T* g /* [3] */, T eps, T* n /* [3] */) {
   const T inverse = T(1) / std::sqrt(dot3(g, g) + eps);
@@ -26,7 +26,7 @@ DFAST_HD void normal_vjp(const T* n, T inverse, const T* d_n, T* d_g) {
   for (int c = 0; c < 3; ++c) d_g[c] = -(d_n[c] - n[c] * along) * inverse;
 }
 
-// Unit vector from x to the light; zero when the light sits on x.
+// Computes the unit vector from x to the light, zero when the light is at x.
 template <class T>
 DFAST_HD void light_direction(const T* x, const T* light, T* l) {
   for (int c = 0; c < 3; ++c) l[c] = light[c] - x[c];
@@ -35,13 +35,13 @@ DFAST_HD void light_direction(const T* x, const T* light, T* l) {
   for (int c = 0; c < 3; ++c) l[c] *= inverse;
 }
 
-// The light and look of one view.
+// The lighting of one camera.
 template <class T>
 struct Lighting {
-  T position[3];  // of the point light, world
+  T position[3];  // position of the point light, world
   T ambient;      // l_a
   T diffuse;      // l_d
-  T white;        // in [0, 1], how far the albedo is replaced by white
+  T white;        // in [0, 1], fraction by which the albedo is replaced by white
 };
 
 // One sample's colour: c = rho light, light = l_d max(0, n.l) + l_a, rho = albedo + white (1 - albedo).
@@ -55,7 +55,7 @@ struct Shaded {
   T light;
 };
 
-// Without a gradient the normal is zero, and only the ambient light is left.
+// Shades one point. Without a gradient the normal is zero, and only the ambient light is left.
 template <class T>
 DFAST_HD Shaded<T> shade_point(const Lighting<T>& lighting, const T* gradient /* [3], nullable */,
                                const T* albedo /* [3] */, const T* x /* [3], unread without gradient */, T eps) {
@@ -71,7 +71,7 @@ DFAST_HD Shaded<T> shade_point(const Lighting<T>& lighting, const T* gradient /*
 }
 
 // d rho = d_rgb light,  d light = d_rgb . rho,  d n = d_normal + [n.l > 0] l_d d_light l,  and d g by normal_vjp.
-// d_normal: what reaches the normal by other ways than the colour.
+// d_normal is the gradient of the normal on all paths but that of the colour.
 template <class T>
 DFAST_HD void shade_point_vjp(const Lighting<T>& lighting, const Shaded<T>& s, const T* d_rgb, const T* d_normal,
                               T* d_albedo, T* d_gradient /* nullable */) {

@@ -1,7 +1,7 @@
-// Adam (Kingma & Ba, arXiv 1412.6980) over a list of tensors in two launches that never ask the host.
+// Adam (Kingma & Ba, arXiv 1412.6980) over a list of tensors in two launches without host synchronisation.
 //
-// The first finds the norm of all gradients together and keeps the books in `status`; the second moves every entry,
-// unless that norm is not finite. With t the steps taken so far, this one included:
+// The first computes the norm of all gradients together and updates the counters in `status`; the second updates every
+// entry, unless that norm is not finite. With t the number of steps taken so far, this one included:
 //   m += (1 - beta1) (g - m),  v = beta2 v + (1 - beta2) g^2
 //   p -= rate factor / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)
 #pragma once
@@ -12,18 +12,20 @@
 #include <vector>
 
 #include "math/half.h"
+#include "ops/launcher.h"
 
 namespace dfast {
 
-constexpr int kAdamTensors = 16;   // most tensors a call
-constexpr int kNormBlocks = 1024;  // most partial sums of the norm on CUDA
+constexpr int kAdamMaxTensors = 16;                 // tensors per call
+constexpr int kMaxNormBlocks = 1024;                // partial sums of the norm on CUDA
+constexpr int kAdamWorkspace = 1 + kMaxNormBlocks;  // a counter of blocks, then the partial sums
 
-// Where status [kAdamStatus] keeps what.
+// The entries of status [kAdamStatus].
 enum AdamStatus {
-  kNorm,     // of all gradients together; not finite if any entry is not, or if the sum of squares overflows
-  kStep,     // steps taken
-  kSkipped,  // steps not taken because of kNorm
-  kStreak,   // of those, how many in a row until now
+  kNorm,     // norm of all gradients together; not finite if any entry is not, or if the sum of squares overflows
+  kStep,     // number of steps taken
+  kSkipped,  // number of steps skipped because kNorm was not finite
+  kStreak,   // number of steps skipped in a row until now
   kAdamStatus
 };
 
@@ -32,7 +34,7 @@ DFAST_HD bool is_finite(T value) {
   return value - value == T(0);
 }
 
-// The books after one look at the gradients.
+// Updates the step counters for gradients of the given norm.
 template <class T>
 DFAST_HD void note_norm(T norm, T* status) {
   const bool taken = is_finite(norm);
@@ -42,7 +44,7 @@ DFAST_HD void note_norm(T norm, T* status) {
   status[kStreak] = taken ? T(0) : status[kStreak] + T(1);
 }
 
-// What all entries of a step share.
+// The factors that all entries of a step share.
 template <class T>
 struct AdamRule {
   T toward1;  // 1 - beta1
@@ -64,7 +66,7 @@ inline AdamSettings<T> adam_settings(double beta1, double beta2, double eps) {
   return {T(1.0 - beta1), T(beta2), T(1.0 - beta2), T(eps), T(std::log(beta1)), T(std::log(beta2))};
 }
 
-// 1 - beta^t by expm1, which keeps its digits when beta is near 1.
+// Computes 1 - beta^t by expm1, which is accurate when beta is near 1.
 template <class T>
 DFAST_HD AdamRule<T> adam_rule(const AdamSettings<T>& s, T step, T factor) {
   return {
@@ -85,17 +87,17 @@ struct AdamTensor {
   const T* grad;         // [n]
   T* exp_avg;            // [n] m
   T* exp_avg_sq;         // [n] v
-  Half* storage;         // [n], nullable: a half copy of param
+  Half* half_copy;       // [n], nullable: a half copy of param
   T rate;                // base learning rate
   std::int64_t entries;  // n
 };
 
-// Tensors cut into chunks of a fixed size, none of them across two tensors: what a chunk computes depends on nothing
-// but its own entries.
+// Tensors cut into chunks of a fixed size, none of which spans two tensors, so that the result of a chunk depends on
+// its own entries only.
 template <class Tensor>
 struct Chunks {
-  Tensor tensors[kAdamTensors];
-  std::int64_t first[kAdamTensors + 1];  // chunk at which tensor i starts
+  Tensor tensors[kAdamMaxTensors];
+  std::int64_t first[kAdamMaxTensors + 1];  // chunk at which tensor i starts
   int count = 0;
 
   std::int64_t total() const { return first[count]; }
@@ -108,7 +110,7 @@ struct Chunks {
   }
 
   void add(const Tensor& tensor, std::int64_t entries, std::int64_t chunk) {
-    if (count == kAdamTensors) throw std::invalid_argument("adam: at most 16 tensors a call");
+    if (count == kAdamMaxTensors) throw std::invalid_argument("adam: at most 16 tensors a call");
     if (count == 0) first[0] = 0;
     tensors[count] = tensor;
     first[count + 1] = first[count] + (entries + chunk - 1) / chunk;
@@ -116,23 +118,35 @@ struct Chunks {
   }
 };
 
-// clang-format off
-DFAST_LAUNCHERS(
-    // Sums in a fixed order: the same gradients give the same bits.
-    template <class T>
-    void gradient_norm(Launch launch, std::vector<const T*> grads,  // each [entries[i]]
-                       std::vector<std::int64_t> entries,
-                       double* workspace,  // [1 + kNormBlocks], zeroed before its first use; CUDA only
-                       T* status);         // [kAdamStatus]
+// Sums in a fixed order: the same gradients give the same bits.
+template <class T>
+struct GradientNormParams {
+  std::vector<const T*> grads;        // each [entries[i]]
+  std::vector<std::int64_t> entries;  // numbers in each tensor
+  double* workspace;                  // [kAdamWorkspace], zeroed before its first use; CUDA only
+  T* status;                          // [kAdamStatus]
 
-    // Does nothing when status says that the norm is not finite.
-    template <class T>
-    void adam_step(Launch launch, std::vector<T*> params, std::vector<const T*> grads, std::vector<T*> exp_avg,
-                   std::vector<T*> exp_avg_sq, std::vector<Half*> storage, std::vector<double> rates,
-                   std::vector<std::int64_t> entries, double beta1, double beta2, double eps,
-                   const T* factor,   // [1] of the learning rates
-                   const T* status);  // [kAdamStatus]
-)
-// clang-format on
+  DFAST_FIELDS(grads, entries, workspace, status)
+};
+
+// Does nothing when `status` says that the norm is not finite.
+template <class T>
+struct AdamStepParams {
+  std::vector<T*> params;             // each [entries[i]]
+  std::vector<const T*> grads;        // each [entries[i]]
+  std::vector<T*> exp_avg;            // each [entries[i]] m
+  std::vector<T*> exp_avg_sq;         // each [entries[i]] v
+  std::vector<Half*> half_copies;     // each [entries[i]] or null
+  std::vector<double> rates;          // base learning rates
+  std::vector<std::int64_t> entries;  // numbers in each tensor
+  double beta1, beta2, eps;
+  const T* factor;  // [1] multiplies the learning rates
+  const T* status;  // [kAdamStatus]
+
+  DFAST_FIELDS(params, grads, exp_avg, exp_avg_sq, half_copies, rates, entries, beta1, beta2, eps, factor, status)
+};
+
+#define DFAST_ADAM(X) DFAST_FLOATS(X, gradient_norm, GradientNormParams) DFAST_FLOATS(X, adam_step, AdamStepParams)
+DFAST_ADAM(DFAST_DECLARE)
 
 }  // namespace dfast

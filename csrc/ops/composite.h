@@ -1,14 +1,15 @@
-// Volume compositing of one ray: colour (premultiplied, no background), depth, opacity, weights.
+// Volume compositing of one ray: colour (premultiplied, without background), depth, opacity, weights.
 #pragma once
 #include <cstdint>
 
 #include "math/emission_absorption.h"
+#include "ops/launcher.h"
 
 namespace dfast {
 
 template <class T>
 struct CompositeParams {
-  const T* tau;            // [M] density per unit length, >= 0
+  const T* density;        // [M] density per unit length, >= 0
   const T* dt;             // [M] interval lengths
   const T* rgb;            // [M, C]
   const T* t;              // [M] distances
@@ -16,11 +17,13 @@ struct CompositeParams {
   int64_t samples;         // M
   int64_t rays;            // R
   int channels;            // C
-  T early_stop;            // samples whose T_i is below it weigh nothing
+  T early_stop_eps;        // samples whose T_i is below it have zero weight
   T* color;                // [R, C] sum w c
   T* depth;                // [R]    sum w t
   T* opacity;              // [R]    sum w
-  T* weights;              // [M]    0 for samples of no ray (the launchers' work)
+  T* weights;              // [M]    0 for samples of no ray (written by the launchers)
+
+  DFAST_FIELDS(density, dt, rgb, t, offsets, samples, rays, channels, early_stop_eps, color, depth, opacity, weights)
 };
 
 template <class T>
@@ -29,11 +32,11 @@ DFAST_HD void composite_ray(const CompositeParams<T>& p, int64_t r) {
   T* color = p.color + r * channels;
   for (int c = 0; c < channels; ++c) color[c] = T(0);
   T transmittance = T(1), depth = T(0), opacity = T(0);
-  T r0 = T(0), r1 = T(0), r2 = T(0);  // the usual three channels stay in registers
+  T r0 = T(0), r1 = T(0), r2 = T(0);  // three channels, the usual number, stay in registers
   const int64_t end = p.offsets[r + 1];
   int64_t i = p.offsets[r];
-  for (; i < end && transmittance >= p.early_stop; ++i) {
-    const T w = absorb(&transmittance, p.tau[i], p.dt[i]);
+  for (; i < end && transmittance >= p.early_stop_eps; ++i) {
+    const T w = absorb(&transmittance, p.density[i], p.dt[i]);
     p.weights[i] = w;
     depth += w * p.t[i];
     opacity += w;
@@ -58,7 +61,7 @@ DFAST_HD void composite_ray(const CompositeParams<T>& p, int64_t r) {
 
 template <class T>
 struct CompositeBackwardParams {
-  const T* tau;            // [M]
+  const T* density;        // [M]
   const T* dt;             // [M]
   const T* rgb;            // [M, C]
   const T* t;              // [M]
@@ -70,13 +73,16 @@ struct CompositeBackwardParams {
   int64_t samples;         // M
   int64_t rays;            // R
   int channels;            // C
-  T early_stop;
-  T* d_tau;  // [M]    0 for samples of no ray
-  T* d_rgb;  // [M, C] 0 for samples of no ray
+  T early_stop_eps;
+  T* d_density;  // [M]    0 for samples of no ray
+  T* d_rgb;      // [M, C] 0 for samples of no ray
+
+  DFAST_FIELDS(density, dt, rgb, t, offsets, d_color, d_depth, d_opacity, d_weights, samples, rays, channels,
+               early_stop_eps, d_density, d_rgb)
 };
 
-// dL/dw_i = d_color . c_i + d_depth t_i + d_opacity + d_weights_i. One pass down the ray rebuilds T_{i+1} (kept in
-// d_tau meanwhile), one pass back up sees what is behind.
+// dL/dw_i = d_color . c_i + d_depth t_i + d_opacity + d_weights_i. A first pass along the ray recomputes T_{i+1}, which
+// it keeps in d_density. A second pass in the opposite direction accumulates the gradients of the samples behind.
 template <class T>
 DFAST_HD void composite_ray_backward(const CompositeBackwardParams<T>& p, int64_t r) {
   const int channels = p.channels;
@@ -86,18 +92,18 @@ DFAST_HD void composite_ray_backward(const CompositeBackwardParams<T>& p, int64_
   const T d_opacity = p.d_opacity ? p.d_opacity[r] : T(0);
   T transmittance = T(1);
   int64_t stop = begin;
-  for (; stop < end && transmittance >= p.early_stop; ++stop) {
-    absorb(&transmittance, p.tau[stop], p.dt[stop]);
-    p.d_tau[stop] = transmittance;
+  for (; stop < end && transmittance >= p.early_stop_eps; ++stop) {
+    absorb(&transmittance, p.density[stop], p.dt[stop]);
+    p.d_density[stop] = transmittance;
   }
   for (int64_t i = stop; i < end; ++i) {
-    p.d_tau[i] = T(0);
+    p.d_density[i] = T(0);
     for (int c = 0; c < channels; ++c) p.d_rgb[i * channels + c] = T(0);
   }
   T behind = T(0);
   for (int64_t i = stop - 1; i >= begin; --i) {
-    const T alpha = alpha_of(p.tau[i], p.dt[i]);
-    const T w = (i > begin ? p.d_tau[i - 1] : T(1)) * alpha;
+    const T alpha = alpha_of(p.density[i], p.dt[i]);
+    const T w = (i > begin ? p.d_density[i - 1] : T(1)) * alpha;
     T g = d_opacity + d_depth * p.t[i];
     if (p.d_weights) g += p.d_weights[i];
     for (int c = 0; c < channels; ++c) {
@@ -105,18 +111,14 @@ DFAST_HD void composite_ray_backward(const CompositeBackwardParams<T>& p, int64_
       g += d * p.rgb[i * channels + c];
       p.d_rgb[i * channels + c] = w * d;
     }
-    p.d_tau[i] = absorb_vjp(g, behind, p.d_tau[i], p.dt[i]);
+    p.d_density[i] = absorb_vjp(g, behind, p.d_density[i], p.dt[i]);
     behind += alpha * (g - behind);
   }
 }
 
-DFAST_LAUNCHERS(template <class T> void composite(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t,
-                                                  const int32_t* offsets, int64_t samples, int64_t rays, int channels,
-                                                  T early_stop, T* color, T* depth, T* opacity, T* weights);
-                template <class T>
-                void composite_backward(Launch launch, const T* tau, const T* dt, const T* rgb, const T* t,
-                                        const int32_t* offsets, const T* d_color, const T* d_depth, const T* d_opacity,
-                                        const T* d_weights, int64_t samples, int64_t rays, int channels, T early_stop,
-                                        T* d_tau, T* d_rgb);)
+#define DFAST_COMPOSITE(X)                    \
+  DFAST_FLOATS(X, composite, CompositeParams) \
+  DFAST_FLOATS(X, composite_backward, CompositeBackwardParams)
+DFAST_COMPOSITE(DFAST_DECLARE)
 
 }  // namespace dfast

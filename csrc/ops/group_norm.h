@@ -1,16 +1,17 @@
-// Group normalisation of pixels in rows of channels, with what surrounds it in a diffusion model:
+// Group normalisation of channels-last pixels, fused with the operations next to it in a diffusion model:
 //
 //   u = x + add,  n = (u - mean) rstd,  z = (n weight + bias) (1 + scale) + shift,  y = activation(z)
 //
-// mean and rstd = 1 / sqrt(variance + eps) are those of a sample's group: its rows times channels / groups numbers.
+// mean and rstd = 1 / sqrt(variance + eps) are taken over a group of a sample: all rows of channels / groups channels.
 //
 // Backward to x: with dz = dy activation'(z) and dn = dz weight (1 + scale),
-//   dx = rstd (dn - <dn> - n <dn n>),  < > the mean over the group.
+//   dx = rstd (dn - <dn> - n <dn n>),  where < > is the mean over the group.
 #pragma once
 #include <cstdint>
 
 #include "math/half.h"
 #include "math/normalization.h"
+#include "ops/launcher.h"
 
 namespace dfast {
 
@@ -29,9 +30,11 @@ struct GroupNormParams {
   int64_t add_pitch;     // C or 0
   T eps;
   Nonlinearity activation;
+
+  DFAST_FIELDS(x, weight, bias, add, scale_shift, batch, rows, channels, groups, add_pitch, eps, activation)
 };
 
-// Of one channel of one sample: z = n * gain + offset.
+// The affine map of one channel of one sample: z = n * gain + offset.
 template <class T>
 struct Affine {
   T gain, offset;
@@ -49,15 +52,15 @@ DFAST_HD auto channel_affine(const GroupNormParams<S>& p, int64_t b, int64_t c) 
   return affine;
 }
 
-// What is added to x before the statistics.
+// The term of one channel that is added to x before the statistics are taken.
 template <class S>
 DFAST_HD auto channel_add(const GroupNormParams<S>& p, int64_t b, int64_t c) {
   using T = typename Arithmetic<S>::type;
   return p.add != nullptr ? widen<T>(p.add[b * p.add_pitch + c]) : T(0);
 }
 
-// One channel of one sample: n = (x + shift) * rstd, z = n * gain + offset. The sum comes first: it is small and exact
-// where x is near the mean.
+// The whole map of one channel of one sample: n = (x + shift) * rstd, z = n * gain + offset. The addition comes first,
+// because its result is small and exact where x is near the mean.
 template <class T>
 struct Channel {
   T shift, rstd, gain, offset;
@@ -71,30 +74,43 @@ DFAST_HD auto channel_of(const GroupNormParams<S>& p, const typename Arithmetic<
   return Channel<T>{channel_add(p, b, c) - s[0], s[1], affine.gain, affine.offset};
 }
 
-// dn of one number, and its n.
+// Returns dn of one number and writes its n.
 template <class T>
 DFAST_HD T normalized_gradient(const Channel<T>& c, Nonlinearity activation, T x, T dy, T& n) {
   n = (x + c.shift) * c.rstd;
   return dy * activate_derivative(activation, n * c.gain + c.offset) * c.gain;
 }
 
-// T is double for S = double, else float.
-//   y      [B, N, C]
-//   stats  [B, groups, 2] mean and rstd
-//   space  the launcher's workspace; see group_norm_space
-DFAST_LAUNCHERS(template <class S>
-                void group_norm(Launch launch, const S* x, const S* weight, const S* bias, const S* add,
-                                const S* scale_shift, int64_t batch, int64_t rows, int64_t channels, int64_t groups,
-                                int64_t add_pitch, double eps, int activation, S* y,
-                                typename Arithmetic<S>::type* stats, typename Arithmetic<S>::type* space);
-                template <class S>
-                void group_norm_backward(Launch launch, const S* x, const S* weight, const S* bias, const S* add,
-                                         const S* scale_shift, const typename Arithmetic<S>::type* stats, const S* dy,
-                                         int64_t batch, int64_t rows, int64_t channels, int64_t groups,
-                                         int64_t add_pitch, int activation, S* dx,
-                                         typename Arithmetic<S>::type* space);)
+template <class S>
+struct GroupNormForwardParams {
+  using T = typename Arithmetic<S>::type;
+  GroupNormParams<S> norm;
+  S* y;        // [B, N, C]
+  T* stats;    // [B, groups, 2] mean and rstd
+  T* scratch;  // [B, kMaxGroupNormSplits, groups, 2], CUDA only
 
-// Numbers that `space` needs: two a group for each of at most this many pieces of a sample's rows.
-constexpr int64_t kGroupNormPieces = 256;
+  DFAST_FIELDS(norm, y, stats, scratch)
+};
+
+// `norm.eps` is not used: the statistics hold it.
+template <class S>
+struct GroupNormBackwardParams {
+  using T = typename Arithmetic<S>::type;
+  GroupNormParams<S> norm;
+  const T* stats;  // [B, groups, 2] from the forward pass
+  const S* dy;     // [B, N, C]
+  S* dx;           // [B, N, C]
+  T* scratch;      // [B, kMaxGroupNormSplits, groups, 2], CUDA only
+
+  DFAST_FIELDS(norm, stats, dy, dx, scratch)
+};
+
+// A sample's rows are reduced in at most this many splits, each of which leaves two numbers per group in `scratch`.
+constexpr int64_t kMaxGroupNormSplits = 256;
+
+#define DFAST_GROUP_NORM(X) DFAST_STORED(X, group_norm, GroupNormForwardParams)
+#define DFAST_GROUP_NORM_BACKWARD(X) DFAST_STORED(X, group_norm_backward, GroupNormBackwardParams)
+DFAST_GROUP_NORM(DFAST_DECLARE)
+DFAST_GROUP_NORM_BACKWARD(DFAST_DECLARE)
 
 }  // namespace dfast

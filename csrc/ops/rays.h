@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "math/common.h"
+#include "ops/launcher.h"
 
 namespace dfast {
 
@@ -16,6 +16,8 @@ struct RaysParams {
   int resolution;     // N pixels a side
   T* origins;         // [B N N, 3] row-major, row 0 the top
   T* directions;      // [B N N, 3] unit
+
+  DFAST_FIELDS(origin, rotation, fov, views, resolution, origins, directions)
 };
 
 template <class T>
@@ -33,7 +35,7 @@ DFAST_HD void pixel_ray(const RaysParams<T>& p, int64_t r) {
   }
 }
 
-DFAST_LAUNCHERS(template <class T> void pixel_rays(Launch launch, const T* origin, const T* rotation, const T* fov,
-                                                   int64_t views, int resolution, T* origins, T* directions);)
+#define DFAST_RAYS(X) DFAST_FLOATS(X, pixel_rays, RaysParams)
+DFAST_RAYS(DFAST_DECLARE)
 
 }  // namespace dfast

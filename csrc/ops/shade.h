@@ -1,28 +1,32 @@
-// Shading of samples one by one; the formulas are in math/shading.h.
+// Shading of single samples; the formulas are in math/shading.h.
 #pragma once
 #include <cstdint>
 
 #include "math/shading.h"
+#include "ops/launcher.h"
 
 namespace dfast {
 
 template <class T>
 struct ShadeParams {
-  const T* gradient;        // [M, 3] gradient of the pre-activation density
-  const T* albedo;          // [M, 3] in [0, 1]
-  const T* position;        // [M, 3] world
-  const T* light_position;  // [B, 3] world
-  const T* ambient;         // [B] l_a
-  const T* diffuse;         // [B] l_d
-  const T* textureless;     // [B] in [0, 1]
-  const int32_t* view;      // [M] which of the B views, in [0, B)
-  int64_t samples;          // M
-  T eps;                    // under the root of the normal's length
-  T* rgb;                   // [M, 3]
-  T* normal;                // [M, 3]
+  const T* gradient;          // [M, 3] gradient of the pre-activation density
+  const T* albedo;            // [M, 3] in [0, 1]
+  const T* position;          // [M, 3] world
+  const T* light_position;    // [B, 3] world
+  const T* ambient;           // [B] l_a
+  const T* diffuse;           // [B] l_d
+  const T* textureless;       // [B] in [0, 1]
+  const int32_t* camera_ids;  // [M] the sample's camera, in [0, B)
+  int64_t samples;            // M
+  T eps;                      // added under the root of the normal's length
+  T* rgb;                     // [M, 3]
+  T* normal;                  // [M, 3]
+
+  DFAST_FIELDS(gradient, albedo, position, light_position, ambient, diffuse, textureless, camera_ids, samples, eps, rgb,
+               normal)
 };
 
-// `p` is either of the two structs here.
+// Returns the lighting of camera v from either of the two structs here.
 template <class T, class Params>
 DFAST_HD Lighting<T> lighting_of(const Params& p, int64_t v) {
   const T* light = p.light_position + 3 * v;
@@ -31,7 +35,7 @@ DFAST_HD Lighting<T> lighting_of(const Params& p, int64_t v) {
 
 template <class T>
 DFAST_HD void shade_sample(const ShadeParams<T>& p, int64_t i) {
-  const Lighting<T> lighting = lighting_of<T>(p, p.view[i]);
+  const Lighting<T> lighting = lighting_of<T>(p, p.camera_ids[i]);
   const Shaded<T> s = shade_point(lighting, p.gradient + 3 * i, p.albedo + 3 * i, p.position + 3 * i, p.eps);
   for (int c = 0; c < 3; ++c) {
     p.rgb[3 * i + c] = s.rho[c] * s.light;
@@ -41,25 +45,28 @@ DFAST_HD void shade_sample(const ShadeParams<T>& p, int64_t i) {
 
 template <class T>
 struct ShadeBackwardParams {
-  const T* gradient;        // [M, 3]
-  const T* albedo;          // [M, 3]
-  const T* position;        // [M, 3]
-  const T* light_position;  // [B, 3]
-  const T* ambient;         // [B]
-  const T* diffuse;         // [B]
-  const T* textureless;     // [B]
-  const int32_t* view;      // [M]
-  const T* d_rgb;           // [M, 3] or null: zero
-  const T* d_normal;        // [M, 3] or null: zero
-  int64_t samples;          // M
+  const T* gradient;          // [M, 3]
+  const T* albedo;            // [M, 3]
+  const T* position;          // [M, 3]
+  const T* light_position;    // [B, 3]
+  const T* ambient;           // [B]
+  const T* diffuse;           // [B]
+  const T* textureless;       // [B]
+  const int32_t* camera_ids;  // [M]
+  const T* d_rgb;             // [M, 3] or null: zero
+  const T* d_normal;          // [M, 3] or null: zero
+  int64_t samples;            // M
   T eps;
   T* d_gradient;  // [M, 3]
   T* d_albedo;    // [M, 3]
+
+  DFAST_FIELDS(gradient, albedo, position, light_position, ambient, diffuse, textureless, camera_ids, d_rgb, d_normal,
+               samples, eps, d_gradient, d_albedo)
 };
 
 template <class T>
 DFAST_HD void shade_sample_backward(const ShadeBackwardParams<T>& p, int64_t i) {
-  const Lighting<T> lighting = lighting_of<T>(p, p.view[i]);
+  const Lighting<T> lighting = lighting_of<T>(p, p.camera_ids[i]);
   const Shaded<T> s = shade_point(lighting, p.gradient + 3 * i, p.albedo + 3 * i, p.position + 3 * i, p.eps);
   T d_rgb[3], d_normal[3];
   for (int c = 0; c < 3; ++c) {
@@ -69,14 +76,9 @@ DFAST_HD void shade_sample_backward(const ShadeBackwardParams<T>& p, int64_t i) 
   shade_point_vjp(lighting, s, d_rgb, d_normal, p.d_albedo + 3 * i, p.d_gradient + 3 * i);
 }
 
-DFAST_LAUNCHERS(template <class T>
-                void shade(Launch launch, const T* gradient, const T* albedo, const T* position,
-                           const T* light_position, const T* ambient, const T* diffuse, const T* textureless,
-                           const int32_t* view, int64_t samples, T eps, T* rgb, T* normal);
-                template <class T>
-                void shade_backward(Launch launch, const T* gradient, const T* albedo, const T* position,
-                                    const T* light_position, const T* ambient, const T* diffuse, const T* textureless,
-                                    const int32_t* view, const T* d_rgb, const T* d_normal, int64_t samples, T eps,
-                                    T* d_gradient, T* d_albedo);)
+#define DFAST_SHADE(X)                \
+  DFAST_FLOATS(X, shade, ShadeParams) \
+  DFAST_FLOATS(X, shade_backward, ShadeBackwardParams)
+DFAST_SHADE(DFAST_DECLARE)
 
 }  // namespace dfast

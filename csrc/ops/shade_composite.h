@@ -1,41 +1,46 @@
-// Shading and compositing of one ray in one go: no colour, weight or normal of a sample is ever stored.
+// Shading and compositing of one ray in one pass, which stores no colour, weight or normal of a sample.
 //
-// c_i, n_i as in math/shading.h, w_i as in math/emission_absorption.h; a ray's results are
+// With c_i and n_i as in math/shading.h and w_i as in math/emission_absorption.h, a ray's results are
 //     color = sum w c + (1 - sum w) background,  opacity = sum w,  depth = sum w t,  normal = sum w n,
-//     orientation = sum stop(w) max(0, n.v)^2, v the ray's direction (Ref-NeRF's penalty on normals that face away).
+//     orientation = sum stop(w) max(0, n.v)^2, where v is the ray's direction (the penalty of
+//     Ref-NeRF, arXiv 2112.03907, on normals that face away).
 #pragma once
 #include <cstdint>
 
 #include "math/emission_absorption.h"
 #include "math/shading.h"
+#include "ops/launcher.h"
 
 namespace dfast {
 
 template <class T>
 struct ShadeCompositeInput {
-  const T* tau;             // [M] density per unit length, >= 0
-  const T* albedo;          // [M, 3] in [0, 1]
-  const T* gradient;        // [M, 3] of the pre-activation density; null: normals are zero
-  const T* x;               // [M, 3] world
-  const T* t;               // [M] distances
-  const T* dt;              // [M] interval lengths
-  const int32_t* offsets;   // [R + 1] samples of ray r: offsets[r] .. offsets[r + 1]
-  const T* directions;      // [R, 3] unit
-  const int32_t* view;      // [R] in [0, B); null: each view has R / B neighbouring rays
-  const T* light_position;  // [B, 3] world
-  const T* ambient;         // [B]
-  const T* diffuse;         // [B]
-  const T* textureless;     // [B]
-  const T* background;      // [B, 3] or null: zero
-  int64_t rays;             // R
-  int64_t views;            // B
-  T early_stop;             // samples whose T_i is below it weigh nothing
-  T eps;                    // under the root of the normal's length
+  const T* density;           // [M] density per unit length, >= 0
+  const T* albedo;            // [M, 3] in [0, 1]
+  const T* gradient;          // [M, 3] of the pre-activation density; null: normals are zero
+  const T* x;                 // [M, 3] world
+  const T* t;                 // [M] distances
+  const T* dt;                // [M] interval lengths
+  const int32_t* offsets;     // [R + 1] samples of ray r: offsets[r] .. offsets[r + 1]
+  const T* directions;        // [R, 3] unit
+  const int32_t* camera_ids;  // [R] in [0, B); null: each camera_ids has R / B neighbouring rays
+  const T* light_position;    // [B, 3] world
+  const T* ambient;           // [B]
+  const T* diffuse;           // [B]
+  const T* textureless;       // [B]
+  const T* background;        // [B, 3] or null: zero
+  int64_t rays;               // R
+  int64_t views;              // B
+  T early_stop_eps;           // samples whose T_i is below it have zero weight
+  T eps;                      // added under the root of the normal's length
 
-  DFAST_HD int64_t view_of(int64_t r) const { return view ? view[r] : r / (rays / views); }
+  DFAST_FIELDS(density, albedo, gradient, x, t, dt, offsets, directions, camera_ids, light_position, ambient, diffuse,
+               textureless, background, rays, views, early_stop_eps, eps)
+
+  DFAST_HD int64_t camera_of(int64_t r) const { return camera_ids ? camera_ids[r] : r / (rays / views); }
 };
 
-// What all samples of a ray share.
+// The values that all samples of a ray share.
 template <class T>
 struct ShadeCompositeRay {
   Lighting<T> lighting;
@@ -43,7 +48,7 @@ struct ShadeCompositeRay {
   T background[3];
 
   DFAST_HD ShadeCompositeRay(const ShadeCompositeInput<T>& p, int64_t r) {
-    const int64_t v = p.view_of(r);
+    const int64_t v = p.camera_of(r);
     for (int c = 0; c < 3; ++c) {
       lighting.position[c] = p.light_position[3 * v + c];
       direction[c] = p.directions[3 * r + c];
@@ -53,7 +58,7 @@ struct ShadeCompositeRay {
     lighting.diffuse = p.diffuse[v];
     lighting.white = p.textureless[v];
   }
-  // max(0, n.v)
+  // Returns max(0, n.v).
   DFAST_HD T facing_away(const T* n) const {
     const T along = dot3(n, direction);
     return along > T(0) ? along : T(0);
@@ -67,9 +72,11 @@ struct ShadeCompositeOutput {
   T* depth;        // [R]
   T* normal;       // [R, 3]
   T* orientation;  // [R]
+
+  DFAST_FIELDS(color, opacity, depth, normal, orientation)
 };
 
-// A ray's sums so far.
+// The sums over a ray's samples so far.
 template <class T>
 struct ShadeCompositeSums {
   T color[3] = {}, normal[3] = {};
@@ -103,14 +110,16 @@ struct ShadeCompositeGradients {
   const T* d_depth;        // [R] or null
   const T* d_normal;       // [R, 3] or null
   const T* d_orientation;  // [R] or null
-  T* d_tau;                // [M]; of samples of no ray unset, like the other two
+  T* d_density;            // [M]; unset for samples of no ray, as are the other two
   T* d_albedo;             // [M, 3]
   T* d_gradient;           // [M, 3] or null
+
+  DFAST_FIELDS(d_color, d_opacity, d_depth, d_normal, d_orientation, d_density, d_albedo, d_gradient)
 };
 
-// Gradients of one ray's results, and from them those of its samples:
+// The gradients of one ray's results, and from them those of its samples:
 //     dL/dw = d_color . (c - background) + d_opacity + d_depth t + d_normal . n
-//     d_c = w d_color,  d_n = w (d_normal + 2 d_orientation max(0, n.v) v) + what comes through c.
+//     d_c = w d_color,  d_n = w (d_normal + 2 d_orientation max(0, n.v) v) + the gradient through c.
 template <class T>
 struct ShadeCompositeAdjoint {
   T color[3], normal[3];
@@ -140,22 +149,25 @@ struct ShadeCompositeAdjoint {
   }
 };
 
-// clang-format off
-DFAST_LAUNCHERS(
-    template <class T>
-    void shade_composite(Launch launch, const T* tau, const T* albedo, const T* gradient, const T* x, const T* t,
-                         const T* dt, const int32_t* offsets, const T* directions, const int32_t* view,
-                         const T* light_position, const T* ambient, const T* diffuse, const T* textureless,
-                         const T* background, int64_t rays, int64_t views, T early_stop, T eps,
-                         T* color, T* opacity, T* depth, T* normal, T* orientation);
-    template <class T>
-    void shade_composite_backward(Launch launch, const T* tau, const T* albedo, const T* gradient, const T* x,
-                                  const T* t, const T* dt, const int32_t* offsets, const T* directions,
-                                  const int32_t* view, const T* light_position, const T* ambient, const T* diffuse,
-                                  const T* textureless, const T* background, int64_t rays, int64_t views,
-                                  T early_stop, T eps, const T* d_color, const T* d_opacity, const T* d_depth,
-                                  const T* d_normal, const T* d_orientation, T* d_tau, T* d_albedo, T* d_gradient);
-)
-// clang-format on
+template <class T>
+struct ShadeCompositeParams {
+  ShadeCompositeInput<T> in;
+  ShadeCompositeOutput<T> out;
+
+  DFAST_FIELDS(in, out)
+};
+
+template <class T>
+struct ShadeCompositeBackwardParams {
+  ShadeCompositeInput<T> in;
+  ShadeCompositeGradients<T> d;
+
+  DFAST_FIELDS(in, d)
+};
+
+#define DFAST_SHADE_COMPOSITE(X)                         \
+  DFAST_FLOATS(X, shade_composite, ShadeCompositeParams) \
+  DFAST_FLOATS(X, shade_composite_backward, ShadeCompositeBackwardParams)
+DFAST_SHADE_COMPOSITE(DFAST_DECLARE)
 
 }  // namespace dfast

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dfast.ops.hashgrid import GridSpec
+from dfast.ops.grid_spec import GridSpec
 
 FLOAT, HALF = 4, 2
 """Bytes of a number."""

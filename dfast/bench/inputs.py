@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from dfast.config import FieldConfig, GridConfig, MarchConfig
-from dfast.nn.occupancy import OccupancyGrid, pack_bits
-from dfast.ops.hashgrid import GridSpec
+from dfast.nn.occupancy import OccupancyGrid
+from dfast.ops.bitfield import pack_bits
+from dfast.ops.grid_spec import GridSpec
 from dfast.ops.march import Samples, march
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import Lighting, fixed_lighting
@@ -134,7 +135,13 @@ def samples(size: int, device: torch.device) -> Samples:
     """
     r, grid = rays(size, device), occupancy(device)
     return march(
-        r.origins, r.directions, grid.bits, resolution=CELLS, radius=1.0, step=STEP, jitter=r.jitter
+        r.origins,
+        r.directions,
+        grid.bits,
+        resolution=CELLS,
+        radius=1.0,
+        step_size=STEP,
+        jitter=r.jitter,
     )
 
 

@@ -14,7 +14,7 @@ from dfast.bench.case import REFERENCE, Case, Work, baseline_cases, count_name, 
 from dfast.bench.sizes import Sizes
 from dfast.bench.torch_baseline import TorchField, gathered_encode
 from dfast.nn.field import Field
-from dfast.ops import hashgrid
+from dfast.ops import grid_spec, hashgrid
 from dfast.ops.composite import composite
 from dfast.ops.march import Samples, march
 from dfast.ops.shade_composite import shade_composite
@@ -75,16 +75,16 @@ def grid(passes: str, count: int, layout: str, device: torch.device) -> Work:
     """
     x, table = inputs.points(count, device, layout), _table(device)
     table_half = table.half() if device.type == "cuda" else None
-    spec, a = hashgrid._pack(inputs.GRID), inputs.normal(device, count, inputs.GRID.outputs)
+    spec, a = grid_spec.pack(inputs.GRID), inputs.normal(device, count, inputs.GRID.outputs)
 
     @torch.no_grad()
     def run() -> object:
         if passes == "forward":
-            return hashgrid._encode(x, table, spec, None, table_half)
-        d_table = hashgrid._scatter(x, a, None, None, spec, None)
+            return hashgrid.encode(x, table, spec, None, table_half)
+        d_table = hashgrid.scatter(x, a, None, None, spec, None)
         if passes == "backward":
             return d_table
-        return d_table, hashgrid._encode_grad(x, table, a, spec, None, table_half)
+        return d_table, hashgrid.encode_grad(x, table, a, spec, None, table_half)
 
     return Work(run, _grid_cost(passes, count), {"points": count})
 
@@ -114,7 +114,7 @@ def marching(size: int, device: torch.device, *, plain: bool = False) -> Work:
         plain: use `dfast.reference`.
     """
     rays, grid = inputs.rays(size, device), inputs.occupancy(device)
-    total = int(inputs.samples(size, device).total)
+    total = int(inputs.samples(size, device).num_samples)
     op = reference.march if plain else march
 
     def run() -> Samples:
@@ -124,9 +124,9 @@ def marching(size: int, device: torch.device, *, plain: bool = False) -> Work:
             grid.bits,
             resolution=inputs.CELLS,
             radius=1.0,
-            step=inputs.STEP,
+            step_size=inputs.STEP,
             jitter=rays.jitter,
-            capacity=total,
+            max_samples=total,
         )
 
     cost = counts.march(size * size, total, inputs.CELLS)
@@ -149,7 +149,9 @@ def compositing(size: int, device: torch.device, *, plain: bool = False) -> Work
     op = reference.composite if plain else composite
 
     def run() -> object:
-        color, _, opacity, _ = op(density, s.dt, rgb, s.t, s.offsets, early_stop=inputs.EARLY_STOP)
+        color, _, opacity, _ = op(
+            density, s.dt, rgb, s.t, s.offsets, early_stop_eps=inputs.EARLY_STOP
+        )
         return torch.autograd.grad((color, opacity), (density, rgb), gradients)
 
     return Work(run, counts.composite(num_rays, total), {"rays": num_rays, "samples": total})
@@ -179,7 +181,7 @@ def lit_compositing(size: int, device: torch.device) -> Work:
             None,
             *lights,
             background=white,
-            early_stop=inputs.EARLY_STOP,
+            early_stop_eps=inputs.EARLY_STOP,
         )
         return torch.autograd.grad(pixels.color, (density, albedo, gradient), d_color)
 
@@ -197,7 +199,7 @@ def field(passes: str, count: int, device: torch.device) -> Work:
         device: where it runs.
     """
     made = build_field(inputs.FIELD, inputs.generator()).to(device)
-    made.refresh_storage()
+    made.refresh_table_half()
     return _field_work(made, list(made.parameters()), passes, count, device)
 
 

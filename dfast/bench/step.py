@@ -63,7 +63,7 @@ def render_step(shading: str, size: int, device: torch.device) -> Work:
     background = Background(BackgroundConfig())
     scene = Scene(_field(device), inputs.occupancy(device), background).to(device)
     rays, lighting = inputs.rays(size, device), inputs.lighting(SHADING_MODES[shading], device)
-    total = int(inputs.samples(size, device).total)
+    total = int(inputs.samples(size, device).num_samples)
     max_samples = _max_samples(total, device)
     normals: Normals = "shading" if lighting.lit else "none"
     options = RenderOptions(inputs.MARCH, normals=normals, max_samples=max_samples)
@@ -78,7 +78,7 @@ def render_step(shading: str, size: int, device: torch.device) -> Work:
         with stage("backward"):
             gradients = torch.autograd.grad(pixels.color, parameters, gradient)
         with stage("adam"):
-            optimizer.step(gradients, rate_factor, {"table": scene.field.storage})
+            optimizer.step(gradients, rate_factor, {"table": scene.field.table_half})
         return gradients
 
     details: dict[str, object] = {"fused": scene.field.fused, "slots": max_samples}
@@ -101,7 +101,7 @@ def torch_step(shading: str, size: int, device: torch.device, *, gathered: bool)
     parameters = field.parameters()
     optimizer = torch.optim.Adam(parameters, lr=RATE, betas=BETAS, eps=EPS)
     gradient = inputs.normal(device, size * size, 3)
-    total = int(inputs.samples(size, device).total)
+    total = int(inputs.samples(size, device).num_samples)
 
     def render() -> Tensor:
         s = reference.march(
@@ -110,14 +110,14 @@ def torch_step(shading: str, size: int, device: torch.device, *, gathered: bool)
             bits,
             resolution=inputs.CELLS,
             radius=1.0,
-            step=inputs.STEP,
+            step_size=inputs.STEP,
             jitter=rays.jitter,
         )
         density, color, normal = field(s.x, want_gradient=lit)
         if normal is not None:
             color, _ = reference.shade(normal, color, s.x, *lights, torch.zeros_like(s.ray))
         out, _, opacity, _ = reference.composite(
-            density, s.dt, color, s.t, s.offsets, early_stop=inputs.EARLY_STOP
+            density, s.dt, color, s.t, s.offsets, early_stop_eps=inputs.EARLY_STOP
         )
         return out + (1.0 - opacity)[:, None]
 
@@ -157,7 +157,7 @@ def adam(device: torch.device) -> Work:
     optimizer, rate_factor = _optimizer(field), torch.ones(1, device=device)
     gradients = [inputs.normal(device, *p.shape) for p in optimizer.parameters.values()]
     numbers = sum(g.numel() for g in gradients)
-    run = partial(optimizer.step, gradients, rate_factor, {"table": field.storage})
+    run = partial(optimizer.step, gradients, rate_factor, {"table": field.table_half})
     return Work(run, counts.adam(numbers), {"parameters": numbers})
 
 
@@ -175,7 +175,7 @@ def occupancy_update(cells: int, device: torch.device) -> Work:
 def _field(device: torch.device) -> Field:
     """Return the field of workload E with random parameters."""
     field = build_field(FIELD, inputs.generator()).to(device)
-    field.refresh_storage()
+    field.refresh_table_half()
     return field
 
 

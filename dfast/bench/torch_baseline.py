@@ -17,8 +17,8 @@ from torch.nn.functional import embedding
 
 from dfast import reference
 from dfast.nn.field import Field
-from dfast.ops.field import FieldSample
-from dfast.ops.hashgrid import GridSpec
+from dfast.ops.field_spec import FieldSample
+from dfast.ops.grid_spec import GridSpec
 
 
 @cache

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dfast.ops.adam import NORM, SKIPPED, STEP, STREAK, TENSORS, adam_step, gradient_norm, workspace
+from dfast.ops.adam import (
+    NORM,
+    SKIPPED,
+    STEP,
+    STREAK,
+    adam_step,
+    gradient_norm,
+    max_tensors,
+    workspace,
+)
 
 _FOREIGN = ("weight_decay", "amsgrad", "maximize")
 
@@ -97,7 +106,7 @@ class Adam(Optimizer):
             }
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step along the parameters' gradients, unless one of them is not finite.
 
         Args:
@@ -123,19 +132,20 @@ class Adam(Optimizer):
             key = (tuple(group["betas"]), group["eps"], id(lr) if isinstance(lr, Tensor) else None)
             runs.setdefault(key, []).append((p, group))
         for run in runs.values():
-            for at in range(0, len(run), TENSORS):
-                self._move(run[at : at + TENSORS])
+            for at in range(0, len(run), max_tensors()):
+                self._move(run[at : at + max_tensors()])
         return loss
 
     def _count(self, grads: Sequence[Tensor]) -> None:
         """Bring `status` up to date for the gradients of all parameters together."""
-        if len(grads) <= TENSORS:
+        most = max_tensors()
+        if len(grads) <= most:
             gradient_norm(grads, self.status, self._workspace)
             return
         norms = []
-        for at in range(0, len(grads), TENSORS):
+        for at in range(0, len(grads), most):
             part = torch.zeros_like(self.status)
-            gradient_norm(grads[at : at + TENSORS], part, self._workspace)
+            gradient_norm(grads[at : at + most], part, self._workspace)
             norms.append(part[NORM])
         norm = torch.linalg.vector_norm(torch.stack(norms))
         finite = norm.isfinite().to(norm.dtype)
@@ -145,7 +155,7 @@ class Adam(Optimizer):
         self.status[STREAK] = (self.status[STREAK] + 1) * (1 - finite)
 
     def _move(self, run: Sequence[tuple[Tensor, dict[str, Any]]]) -> None:
-        """Move at most 16 parameters that share betas, eps and the tensor that holds the rate."""
+        """Move parameters that share betas, eps and the rate's tensor, `max_tensors()` at most."""
         group = run[0][1]
         params = [p for p, _ in run]
         if isinstance(group["lr"], Tensor):
@@ -154,7 +164,7 @@ class Adam(Optimizer):
             rates, factor = [float(g["lr"]) for _, g in run], torch.ones_like(self.status[:1])
         adam_step(
             params,
-            [p.grad for p in params],
+            [p.grad for p in params if p.grad is not None],
             [self.state[p]["exp_avg"] for p in params],
             [self.state[p]["exp_avg_sq"] for p in params],
             [None] * len(params),

@@ -8,28 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-
-def pack_bits(occupied: Tensor) -> Tensor:
-    """Pack cells [n, n, n] bool, x slowest, into the marcher's bitfield uint8 [n**3 / 8].
-
-    n is a multiple of 4. The bitfield is a row of 4x4x4 bricks, x-major like the cells in them,
-    eight bytes a brick, lowest bit first.
-    """
-    n = occupied.shape[0]
-    bricks = occupied.reshape(n // 4, 4, n // 4, 4, n // 4, 4).permute(0, 2, 4, 1, 3, 5)
-    # Eight 0/1 bytes to one: by pairs, nibbles, halves.
-    b = bricks.reshape(-1, 4, 2).to(torch.uint8)
-    b = (b[..., 0] | (b[..., 1] << 1)).view(-1, 2, 2)
-    b = b[..., 0] | (b[..., 1] << 2)
-    return b[:, 0] | (b[:, 1] << 4)
-
-
-def unpack_bits(bits: Tensor, resolution: int) -> Tensor:
-    """The inverse of :func:`pack_bits`: uint8 [resolution**3 / 8] to bool [resolution] * 3."""
-    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
-    cells = ((bits[:, None] >> shifts) & 1).bool()
-    n = resolution // 4
-    return cells.reshape(n, n, n, 4, 4, 4).permute(0, 3, 1, 4, 2, 5).reshape([resolution] * 3)
+from dfast.ops.bitfield import pack_bits, unpack_bits
 
 
 class OccupancyGrid(nn.Module):
@@ -50,7 +29,7 @@ class OccupancyGrid(nn.Module):
 
     Attributes:
         density: float32 [resolution**3], x slowest; per unit length, -1 where never visited.
-        bits: uint8 [resolution**3 / 8], see :func:`pack_bits`.
+        bits: uint8 [resolution**3 / 8], see :func:`dfast.ops.bitfield.pack_bits`.
     """
 
     density: Tensor

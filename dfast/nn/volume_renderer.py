@@ -110,7 +110,7 @@ class VolumeRenderer(nn.Module):
         samples = self._march(origins, directions, generator)
         points, ray = samples.x, samples.ray.long()
         if self.max_samples is not None:  # slots past the last sample hold anything
-            real = torch.arange(len(points), device=points.device) < samples.total
+            real = torch.arange(len(points), device=points.device) < samples.num_samples
             points = torch.where(real[:, None], points, 0.0)
             ray = torch.where(real, ray, 0)
         given = (points, directions[ray]) if self.view_dependent else (points,)
@@ -121,7 +121,7 @@ class VolumeRenderer(nn.Module):
             color,
             samples.t,
             samples.offsets,
-            early_stop=self.early_stop_eps,
+            early_stop_eps=self.early_stop_eps,
         )
         color = color.view(*shape[:-1], color.shape[-1])
         opacity, depth = opacity.view(shape[:-1]), depth.view(shape[:-1])
@@ -147,8 +147,8 @@ class VolumeRenderer(nn.Module):
             grid.bits,
             resolution=grid.resolution,
             radius=grid.radius,
-            step=self.step_size,
-            growth=self.cone_angle,
+            step_size=self.step_size,
+            cone_angle=self.cone_angle,
             jitter=jitter,
-            capacity=self.max_samples,
+            max_samples=self.max_samples,
         )

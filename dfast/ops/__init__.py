@@ -1,10 +1,18 @@
-"""dfast's native operations as PyTorch custom ops: one module an op."""
+"""dfast's native operations as PyTorch custom operators, one module for each.
 
+All of them work with autograd, torch.compile, `torch.func` transforms (first order), forward mode
+and autocast, or refuse in one line; see `dfast.ops.transforms`.
+"""
+
+from dfast.ops import hashgrid_derivatives as hashgrid_derivatives
+from dfast.ops.bitfield import pack_bits, unpack_bits
 from dfast.ops.composite import composite
-from dfast.ops.field import FieldSample, FieldSpec, field
+from dfast.ops.field import field
+from dfast.ops.field_spec import FieldSample, FieldSpec
 from dfast.ops.gated import geglu, merge
+from dfast.ops.grid_spec import GridSpec
 from dfast.ops.group_norm import group_norm
-from dfast.ops.hashgrid import GridSpec, hash_encode, hash_encode_grad
+from dfast.ops.hashgrid import hash_encode, hash_encode_grad
 from dfast.ops.march import Samples, march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
@@ -24,7 +32,9 @@ __all__ = [
     "hash_encode_grad",
     "march",
     "merge",
+    "pack_bits",
     "pixel_rays",
     "shade",
     "shade_composite",
+    "unpack_bits",
 ]

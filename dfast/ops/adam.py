@@ -1,8 +1,9 @@
-"""Adam (arXiv 1412.6980) over a list of tensors in two launches that never ask the host.
+"""Adam (arXiv 1412.6980) over a list of tensors in two launches without host synchronisation.
 
-These are plain functions, not custom ops: they only write in place, nothing differentiates or
-traces them, and a list of tensors costs a custom op more than the work itself. Autograd is told of
-the writes, so that a backward pass over old values is still refused.
+These are plain functions, not custom operators: they only write in place, nothing differentiates or
+traces them, and a list of tensors costs a custom operator more than the work itself. The version
+counters of the written tensors are incremented, so that autograd still refuses a backward pass over
+old values.
 """
 
 from __future__ import annotations
@@ -15,33 +16,36 @@ from torch import Tensor
 from dfast import _native
 
 NORM, STEP, SKIPPED, STREAK = range(4)
-"""What `status` [4] holds: the gradients' norm, steps taken, steps skipped because the norm was not
-finite, and how many of those came last."""
+"""Entries of `status` [4]: the norm of the gradients, the number of steps taken, the number of
+steps skipped because the norm was not finite, and the number of steps skipped in a row. Checkpoints
+store them in this order."""
 
-TENSORS = 16
-"""Most tensors a call."""
 
-_WORKSPACE = 1 + 1024  # the ticket and the partial sums of csrc/ops/adam.h
+def max_tensors() -> int:
+    """Return the largest number of tensors per call."""
+    count: int = _native.constant("adam_max_tensors")
+    return count
 
 
 def workspace(device: torch.device) -> Tensor:
-    """What `gradient_norm` needs beside its arguments: make one, keep it, share it with nobody that
-    runs at the same time.
+    """Return the scratch memory of :func:`gradient_norm`.
+
+    It can be reused, but not by two calls that run at the same time.
     """
-    return torch.zeros(_WORKSPACE, dtype=torch.float64, device=device)
+    return torch.zeros(_native.constant("adam_workspace"), dtype=torch.float64, device=device)
 
 
 @torch.no_grad()
 def gradient_norm(grads: Sequence[Tensor], status: Tensor, space: Tensor) -> None:
-    """Bring `status` up to date: the norm of all gradients together, and what follows from it.
+    """Compute the norm of all gradients together and update the counters in `status`.
 
     ``status[NORM]`` is the norm. If it is finite ``status[STEP]`` grows by one and
     ``status[STREAK]`` becomes 0, else ``status[SKIPPED]`` and ``status[STREAK]`` grow by one. The
     same gradients give the same bits, on the CPU for any number of threads.
 
     Args:
-        grads: up to 16 tensors of one dtype, float32 or float64.
-        status: [4] of that dtype, zeros at first.
+        grads: at most :func:`max_tensors` tensors of one dtype, float32 or float64.
+        status: [4] of that dtype, zeros before the first step.
         space: from :func:`workspace`.
 
     Raises:
@@ -49,12 +53,20 @@ def gradient_norm(grads: Sequence[Tensor], status: Tensor, space: Tensor) -> Non
     """
     like = _check_status(status)
     grads = _checked("grads", grads, None, like)
-    if space.dtype != torch.float64 or space.shape != (_WORKSPACE,) or space.device != like.device:
+    size = _native.constant("adam_workspace")
+    if space.dtype != torch.float64 or space.shape != (size,) or space.device != like.device:
         raise ValueError(
-            f"space must be float64 [{_WORKSPACE}] on {like.device}, from workspace(), got "
+            f"space must be float64 [{size}] on {like.device}, from workspace(), got "
             f"{space.dtype} {list(space.shape)} on {space.device}"
         )
-    _native.call("gradient_norm", status, grads, [g.numel() for g in grads], space, status)
+    _native.call(
+        "gradient_norm",
+        like=status,
+        grads=grads,
+        entries=[g.numel() for g in grads],
+        workspace=space,
+        status=status,
+    )
     _written([status])
 
 
@@ -64,7 +76,7 @@ def adam_step(
     grads: Sequence[Tensor],
     exp_avg: Sequence[Tensor],
     exp_avg_sq: Sequence[Tensor],
-    storage: Sequence[Tensor | None],
+    half_copies: Sequence[Tensor | None],
     rates: Sequence[float],
     factor: Tensor,
     status: Tensor,
@@ -72,21 +84,23 @@ def adam_step(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """Move `params` and their moments in place, unless ``status[NORM]`` is not finite.
+    """Update `params` and their moments in place, unless ``status[NORM]`` is not finite.
 
     With t = ``status[STEP]``: ``m += (1 - b1) (g - m)``, ``v = b2 v + (1 - b2) g^2`` and
     ``p -= rate factor / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)``.
 
     Args:
-        params: up to 16 contiguous tensors of one dtype, float32 or float64.
-        grads, exp_avg, exp_avg_sq: shaped like `params`; the moments m and v are zeros at first.
-        storage: for each parameter a float16 copy to keep up to date, or None.
-        rates: base learning rates, one a parameter.
-        factor: [1] of that dtype, multiplies all rates; on the device, so that a schedule needs no
-            new launch parameters.
+        params: at most :func:`max_tensors` contiguous tensors of one dtype, float32 or float64.
+        grads: shaped like `params`.
+        exp_avg: shaped like `params`; the moments m, zeros before the first step.
+        exp_avg_sq: shaped like `params`; the moments v, zeros before the first step.
+        half_copies: for each parameter a float16 copy to update, or None.
+        rates: base learning rates, one per parameter.
+        factor: [1] of that dtype, multiplies all rates. It lies on the device, so that a schedule
+            changes no launch parameter.
         status: [4] as :func:`gradient_norm` left it for these gradients.
         betas: (b1, b2), each in [0, 1).
-        eps: >= 0, under the fraction.
+        eps: added to the denominator, >= 0.
 
     Raises:
         ValueError: on a wrong shape, dtype, device, range or number of tensors.
@@ -101,25 +115,39 @@ def adam_step(
     grads = _checked("grads", grads, params, like)
     exp_avg = _checked("exp_avg", exp_avg, params, like, written=True)
     exp_avg_sq = _checked("exp_avg_sq", exp_avg_sq, params, like, written=True)
-    if len(rates) != len(params) or len(storage) != len(params):
+    if len(rates) != len(params) or len(half_copies) != len(params):
         raise ValueError(
-            f"rates and storage must have one item for each of {len(params)} params, got "
-            f"{len(rates)} and {len(storage)}"
+            f"rates and half_copies must have one item for each of {len(params)} params, got "
+            f"{len(rates)} and {len(half_copies)}"
         )
-    halves = [half for half in storage if half is not None]
-    for p, half in zip(params, storage, strict=True):
+    halves = [half for half in half_copies if half is not None]
+    for p, half in zip(params, half_copies, strict=True):
         if half is not None:
-            _native.contiguous("storage", half, tuple(p.shape), p.new_empty(0, dtype=torch.float16))
-            _in_place("storage", half)
+            _native.contiguous(
+                "half_copies", half, tuple(p.shape), p.new_empty(0, dtype=torch.float16)
+            )
+            _in_place("half_copies", half)
     _native.call(
-        "adam_step", status,
-        params, grads, exp_avg, exp_avg_sq, list(storage), [float(rate) for rate in rates],
-        [p.numel() for p in params], *betas, eps, factor, status,
-    )  # fmt: skip
+        "adam_step",
+        like=status,
+        params=params,
+        grads=grads,
+        exp_avg=exp_avg,
+        exp_avg_sq=exp_avg_sq,
+        half_copies=list(half_copies),
+        rates=[float(rate) for rate in rates],
+        entries=[p.numel() for p in params],
+        beta1=float(betas[0]),
+        beta2=float(betas[1]),
+        eps=float(eps),
+        factor=factor,
+        status=status,
+    )
     _written([*params, *exp_avg, *exp_avg_sq, *halves])
 
 
 def _check_status(status: Tensor) -> Tensor:
+    """Return `status` if it has the right shape and can be written in place."""
     _in_place("status", _native.contiguous("status", status, (4,), status))
     return status
 
@@ -132,9 +160,9 @@ def _checked(
     *,
     written: bool = False,
 ) -> list[Tensor]:
-    """The tensors, contiguous, shaped like `params` if given, dtype and device those of `like`."""
-    if len(tensors) > TENSORS or (params is not None and len(tensors) != len(params)):
-        expected = f"at most {TENSORS}" if params is None else str(len(params))
+    """Return the tensors contiguous, checked against the shapes of `params` and against `like`."""
+    if len(tensors) > max_tensors() or (params is not None and len(tensors) != len(params)):
+        expected = f"at most {max_tensors()}" if params is None else str(len(params))
         raise ValueError(f"{name} must hold {expected} tensors, got {len(tensors)}")
     checked = []
     for i, tensor in enumerate(tensors):
@@ -146,6 +174,7 @@ def _checked(
 
 
 def _in_place(name: str, tensor: Tensor) -> None:
+    """Raise unless the tensor is contiguous."""
     if not tensor.is_contiguous():
         raise ValueError(
             f"{name} is written in place and must be contiguous, got strides {tensor.stride()}"
@@ -153,5 +182,6 @@ def _in_place(name: str, tensor: Tensor) -> None:
 
 
 def _written(tensors: Sequence[Tensor]) -> None:
+    """Tell autograd that the tensors were written in place."""
     for tensor in tensors:
         torch.autograd.graph.increment_version(tensor)

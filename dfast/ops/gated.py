@@ -1,4 +1,4 @@
-"""What stands between a diffusion model's matrix products, in one read and one write each."""
+"""Element-wise operations of a diffusion model, with one read and one write each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dfast.ops import transforms
 
 
 def geglu(x: Tensor) -> Tensor:
-    """``value * gelu(gate)`` of ``x = [value, gate]`` (arXiv 2002.05202), with the exact gelu.
+    """Return ``value * gelu(gate)`` of ``x = [value, gate]`` (arXiv 2002.05202), with exact gelu.
 
     Not differentiable.
 
@@ -25,7 +25,7 @@ def geglu(x: Tensor) -> Tensor:
         [..., C].
 
     Raises:
-        ValueError: on an odd last size, or a gradient asked for.
+        ValueError: on an odd last size, or if x requires a gradient.
     """
     if x.ndim < 1 or x.shape[-1] % 2:
         raise ValueError(f"x must have shape [..., 2 C], got {list(x.shape)}")
@@ -39,7 +39,8 @@ def geglu(x: Tensor) -> Tensor:
 def _geglu(x: Tensor) -> Tensor:
     channels = x.shape[-1] // 2
     y = x.new_empty(*x.shape[:-1], channels)
-    _native.call("geglu", x, x, y.numel() // max(channels, 1), channels, y)
+    rows = y.numel() // max(channels, 1)
+    _native.call("geglu", like=x, x=x, rows=rows, channels=channels, y=y)
     return y
 
 
@@ -49,22 +50,22 @@ def _(x):  # type: ignore[no-untyped-def]
 
 
 def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
-    """``(a + b + bias) * factor``: where what a block computed joins what went round it.
+    """Return ``(a + b + bias) * factor``, the residual addition of a block.
 
     Differentiable in `a` and `b`.
 
     Args:
         a: [B, C, ...], float16, bfloat16, float32 or float64; computed in float32 (float64).
-            Channels-last memory is read as it is, anything else is copied into it first.
-        b: as `a`.
-        bias: [C], of the convolution that made `b`; takes no gradient.
-        factor: finite.
+            Channels-last memory is read directly, any other layout is copied first.
+        b: [B, C, ...], like `a`.
+        bias: [C], bias of the convolution that computed `b`; it gets no gradient.
+        factor: finite factor of the sum.
 
     Returns:
         [B, C, ...] in channels-last memory.
 
     Raises:
-        ValueError: on a wrong shape, dtype, device or factor, or a gradient asked for `bias`.
+        ValueError: on a wrong shape, dtype, device or factor, or if `bias` requires a gradient.
     """
     a, b, bias = _same_dtype(a, b, bias)
     if a.ndim < 2:
@@ -86,7 +87,7 @@ def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
 
 def _same_dtype(a: Tensor, b: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return all in the wider dtype of `a` and `b` if autocast is enabled, else as they are."""
-    if not torch.is_autocast_enabled(a.device.type):
+    if not transforms.autocast_enabled(a):
         return a, b, bias
     dtype = torch.promote_types(a.dtype, b.dtype)
     return a.to(dtype), b.to(dtype), bias.to(dtype)
@@ -99,7 +100,17 @@ def _same_dtype(a: Tensor, b: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Ten
 )
 def _merge(a: Tensor, b: Tensor, bias: Tensor, factor: float) -> Tensor:
     y, channels = torch.empty_like(a), a.shape[-1]
-    _native.call("merge", a, a, b, bias, a.numel() // max(channels, 1), channels, factor, y)
+    _native.call(
+        "merge",
+        like=a,
+        a=a,
+        b=b,
+        bias=bias,
+        rows=a.numel() // max(channels, 1),
+        channels=channels,
+        factor=factor,
+        y=y,
+    )
     return y
 
 

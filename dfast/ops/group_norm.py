@@ -1,9 +1,9 @@
-"""Group normalisation with what surrounds it in a diffusion model, on channels-last pixels."""
+"""Group normalisation fused with its neighbours in a diffusion model, on channels-last pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,9 +12,6 @@ from dfast import _native
 from dfast.ops import jvp_rules, transforms
 
 Activation = Literal["none", "silu", "gelu"]
-ACTIVATIONS = {"none": 0, "silu": 1, "gelu": 2}
-"""csrc/math/normalization.h's numbers."""
-_PIECES = 256  # kGroupNormPieces of csrc/ops/group_norm.h
 
 
 def group_norm(
@@ -28,27 +25,26 @@ def group_norm(
     scale_shift: Tensor | None = None,
     activation: Activation = "none",
 ) -> Tensor:
-    """``activation((norm(x + add) * weight + bias) * (1 + scale) + shift)``.
+    """Return ``activation((norm(x + add) * weight + bias) * (1 + scale) + shift)``.
 
-    ``norm`` takes the mean of a sample's group and divides by ``sqrt(variance + eps)`` (arXiv
-    1803.08494); a group is ``C / groups`` neighbouring channels of all pixels. ``add`` is what a
-    convolution's bias and a time embedding add before a normalisation, ``scale`` and ``shift`` what
-    a time embedding may do after it. Statistics and arithmetic are float32 (float64 for float64),
-    computed from differences, so that a mean far from zero costs nothing; sums are taken in an
-    order that never changes.
+    ``norm`` subtracts the mean of a sample's group and divides by ``sqrt(variance + eps)`` (arXiv
+    1803.08494); a group is ``C / groups`` neighbouring channels of all pixels. ``add`` fuses the
+    bias of a convolution and a time embedding in front of the normalisation, ``scale`` and
+    ``shift`` a time embedding after it. Statistics and arithmetic are float32 (float64 for
+    float64). They are computed from differences, so that a mean far from zero costs no accuracy.
+    The order of all sums is fixed.
 
-    Differentiable once in `x`. The rest is taken for frozen, as a prior's weights are. Under
-    autocast the rest is cast to the dtype of `x`.
+    Differentiable once in `x`. The other tensors must be frozen, as a prior's weights are.
 
     Args:
         x: [B, C, ...], float16, bfloat16, float32 or float64. Channels-last memory (channels next
-            to each other: ``torch.channels_last``, or [B, N, C] transposed) is read as it is,
-            anything else is copied into it first.
-        groups: a divisor of C, with at most 256 channels a group on CUDA.
+            to each other: ``torch.channels_last``, or [B, N, C] transposed) is read directly, any
+            other layout is copied first.
+        groups: number of groups, a divisor of C, with at most 256 channels per group on CUDA.
         weight: [C].
         bias: [C].
-        eps: >= 0.
-        add: [C], or [B, C] for each sample its own.
+        eps: added to the variance, >= 0.
+        add: [C], or [B, C] with one row per sample.
         scale_shift: [B, 2 C], the scales, then the shifts.
         activation: "none", "silu" (``z sigmoid(z)``) or "gelu" (the exact one).
 
@@ -56,8 +52,8 @@ def group_norm(
         [B, C, ...] in channels-last memory.
 
     Raises:
-        ValueError: on a wrong shape, dtype, device or value, or a gradient asked for anything but
-            `x`.
+        ValueError: on a wrong shape, dtype, device or value, or if a tensor other than `x`
+            requires a gradient.
     """
     if x.ndim < 2:
         raise ValueError(f"x must have shape [B, C, ...], got {list(x.shape)}")
@@ -66,14 +62,15 @@ def group_norm(
         raise ValueError(f"groups must divide the {channels} channels of x, got {groups}")
     if not eps >= 0:
         raise ValueError(f"eps must not be negative, got {eps}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    if activation not in get_args(Activation):
+        known = ", ".join(get_args(Activation))
+        raise ValueError(f"activation must be one of {known}, got {activation!r}")
     frozen = {"weight": weight, "bias": bias, "add": add, "scale_shift": scale_shift}
     if torch.is_grad_enabled():
         for name, tensor in frozen.items():
             if tensor is not None and tensor.requires_grad:
                 raise ValueError(f"{name} must not require a gradient: group_norm gives x's only")
-    if torch.is_autocast_enabled(x.device.type):
+    if transforms.autocast_enabled(x):
         weight, bias = weight.to(x.dtype), bias.to(x.dtype)
         add = None if add is None else add.to(x.dtype)
         scale_shift = None if scale_shift is None else scale_shift.to(x.dtype)
@@ -87,23 +84,26 @@ def group_norm(
         scale_shift = _native.contiguous("scale_shift", scale_shift, shape, x)
     pixels = x.movedim(1, -1)
     rows = pixels.reshape(batch, pixels.shape[1:-1].numel(), channels).contiguous()
+    kind = _native.constant("group_norm_activations")[activation]
     y: Tensor = transforms.call(
-        _group_norm, rows, weight, bias, add, scale_shift, groups, eps, ACTIVATIONS[activation]
+        _group_norm, rows, weight, bias, add, scale_shift, groups, eps, kind
     )[0]
     return y.view(pixels.shape).movedim(-1, 1)
 
 
-def _space(x: Tensor, groups: int) -> Tensor:
-    """Two numbers a group for each piece of rows; the CPU brings its own."""
-    pieces = _PIECES if x.device.type == "cuda" else 0
-    return torch.empty(x.shape[0], pieces, groups, 2, dtype=_arithmetic(x), device=x.device)
+def _scratch(x: Tensor, groups: int) -> Tensor:
+    """Return memory for two numbers per group and split of rows; the CPU needs none."""
+    splits = _native.constant("group_norm_max_splits") if x.device.type == "cuda" else 0
+    return torch.empty(x.shape[0], splits, groups, 2, dtype=_arithmetic(x), device=x.device)
 
 
 def _arithmetic(x: Tensor) -> torch.dtype:
+    """Return the dtype in which numbers like x are computed."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _pitch(add: Tensor | None) -> int:
+    """Return the distance between the rows of `add`, 0 where all samples share one row."""
     return 0 if add is None or add.ndim == 1 else add.shape[1]
 
 
@@ -127,10 +127,24 @@ def _group_norm(
     y = torch.empty_like(x)
     stats = torch.empty(batch, groups, 2, dtype=_arithmetic(x), device=x.device)
     _native.call(
-        "group_norm", x,
-        x, weight, bias, add, scale_shift, batch, rows, channels, groups, _pitch(add), eps,
-        activation, y, stats, _space(x, groups),
-    )  # fmt: skip
+        "group_norm",
+        like=x,
+        x=x,
+        weight=weight,
+        bias=bias,
+        add=add,
+        scale_shift=scale_shift,
+        batch=batch,
+        rows=rows,
+        channels=channels,
+        groups=groups,
+        add_pitch=_pitch(add),
+        eps=eps,
+        activation=activation,
+        y=y,
+        stats=stats,
+        scratch=_scratch(x, groups),
+    )
     return y, stats
 
 
@@ -158,12 +172,27 @@ def _group_norm_backward(
     activation: int,
 ) -> Tensor:
     batch, rows, channels = x.shape
-    dy, dx = dy.contiguous(), torch.empty_like(x)
+    dx = torch.empty_like(x)
     _native.call(
-        "group_norm_backward", x,
-        x, weight, bias, add, scale_shift, stats, dy, batch, rows, channels, groups, _pitch(add),
-        activation, dx, _space(x, groups),
-    )  # fmt: skip
+        "group_norm_backward",
+        like=x,
+        x=x,
+        weight=weight,
+        bias=bias,
+        add=add,
+        scale_shift=scale_shift,
+        batch=batch,
+        rows=rows,
+        channels=channels,
+        groups=groups,
+        add_pitch=_pitch(add),
+        eps=0.0,  # not used: the statistics are given
+        activation=activation,
+        stats=stats,
+        dy=dy.contiguous(),
+        dx=dx,
+        scratch=_scratch(x, groups),
+    )
     return dx
 
 

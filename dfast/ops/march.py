@@ -16,18 +16,17 @@ from dfast.ops import transforms
 class Samples(NamedTuple):
     """Samples of R rays, ray after ray and front to back within a ray.
 
-    Slots from ``total`` on, if there are any, are left as the allocator gave them: nobody may use
-    what they hold.
+    Slots from ``num_samples`` on, if there are any, are uninitialised memory and must not be read.
 
     Attributes:
         t: [M] distance along the ray.
         dt: [M] length of the interval that the sample stands for.
         ray: [M] int32, the sample's ray.
-        x: [M, 3] where it is in the world, ``origin + t * direction``.
+        x: [M, 3] position in the world, ``origin + t * direction``.
         offsets: [R + 1] int32; ray r owns slots ``offsets[r]:offsets[r + 1]``.
-        total: [1] int64, samples that were wanted, more than M on overflow.
-        overflow: [1] bool, whether ``total`` exceeded the capacity.
-        met: [1] int64, how many rays meet the sphere.
+        num_samples: [1] int64, samples that all rays keep, which is more than M on overflow.
+        overflow: [1] bool, whether ``num_samples`` exceeded ``max_samples``.
+        num_rays_hit: [1] int64, how many rays meet the sphere.
     """
 
     t: Tensor
@@ -35,18 +34,22 @@ class Samples(NamedTuple):
     ray: Tensor
     x: Tensor
     offsets: Tensor
-    total: Tensor
+    num_samples: Tensor
     overflow: Tensor
-    met: Tensor
+    num_rays_hit: Tensor
 
 
-RUNS = 8
-"""Runs of kept intervals that the counting pass hands a ray to the writing pass; rays with more of
-them are walked twice."""
+def _max_runs() -> int:
+    """Return how many runs of kept intervals per ray the first pass stores for the second.
+
+    Rays with more runs are walked twice.
+    """
+    runs: int = _native.constant("march_max_runs")
+    return runs
 
 
 def _lanes(rays: int) -> int:
-    """CUDA threads that share a ray: as many as it takes to fill a GPU, 1 .. 32."""
+    """Return how many CUDA threads share a ray, 1 to 32: as many as it takes to fill a GPU."""
     lanes = 32
     while lanes > 1 and rays * lanes > 2**19:
         lanes //= 2
@@ -56,37 +59,39 @@ def _lanes(rays: int) -> int:
 def march(
     origins: Tensor,
     directions: Tensor,
-    bits: Tensor,
+    occupancy_bitfield: Tensor,
     *,
     resolution: int,
     radius: float,
-    step: float,
-    growth: float = 0.0,
+    step_size: float,
+    cone_angle: float = 0.0,
     jitter: Tensor | None = None,
-    capacity: int | None = None,
+    max_samples: int | None = None,
 ) -> Samples:
     """Place samples where rays cross occupied cells inside the scene's sphere.
 
-    A ray is cut to the sphere and divided into intervals from its near end on. One that starts at
-    distance ``a`` is ``max(step, a * growth)`` long; the last is cut at the far end. An interval's
-    sample sits at ``a + jitter * dt`` and is kept when its cell is occupied: skipping empty space
-    never moves a sample, and with every cell occupied the ``dt`` of a ray add up to its chord.
-    Nothing here is differentiable.
+    A ray is cut to the sphere and divided into intervals from its near end on. An interval that
+    starts at distance ``a`` is ``max(step_size, a * cone_angle)`` long; the last one is cut at the
+    far end. Its sample lies at ``a + jitter * dt`` and is kept when its cell is occupied. Skipping
+    empty space never moves a sample, and with every cell occupied the ``dt`` of a ray sum to its
+    chord. Nothing here is differentiable.
 
     Args:
-        origins: [R, 3] float32 or float64, world.
-        directions: [R, 3], unit length (not checked).
-        bits: uint8 [resolution**3 / 8], as :func:`dfast.nn.occupancy.pack_bits` makes it.
+        origins: [R, 3] world, float32 or float64.
+        directions: [R, 3] of unit length (not checked).
+        occupancy_bitfield: uint8 [resolution**3 / 8], from :func:`dfast.ops.bitfield.pack_bits`.
         resolution: cells a side, a multiple of 4; the grid spans ``[-radius, radius]**3``.
-        radius: of the sphere at the origin, world units.
-        step: shortest interval, world units, at least ``1e-5 * radius``.
-        growth: interval length per distance, >= 0; 0 makes all intervals ``step`` long.
-        jitter: [R] in [0, 1), one number a ray; None puts samples in the middle of their intervals
-            (0.5).
-        capacity: number of slots M. With None, M is the exact count, which costs one host
-            synchronisation on CUDA. Samples beyond the capacity are left out, rays from the end of
-            the list first: ``overflow`` says so and ``total`` how many slots would have been
-            needed.
+        radius: radius of the sphere around the origin, world units.
+        step_size: shortest interval, world units, at least ``1e-5 * radius``.
+        cone_angle: interval length per distance, >= 0; 0 makes all intervals ``step_size`` long.
+        jitter: [R] in [0, 1), one number per ray; None places samples in the middle of their
+            intervals (0.5).
+        max_samples: number of slots M. With None, M is the exact count, which costs one host
+            synchronisation on CUDA. Samples beyond M are left out, from the last ray on:
+            ``overflow`` reports it, and ``num_samples`` how many slots would have been needed.
+
+    Returns:
+        The samples of all rays.
 
     Raises:
         ValueError: on a wrong shape, dtype, device or range.
@@ -95,12 +100,12 @@ def march(
         raise ValueError(f"resolution must be a positive multiple of 4, got {resolution}")
     if not (radius > 0 and math.isfinite(radius)):
         raise ValueError(f"radius must be positive and finite, got {radius}")
-    if not (step >= 1e-5 * radius and math.isfinite(step)):
-        raise ValueError(f"step must be finite and at least 1e-5 * radius, got {step}")
-    if not (growth >= 0 and math.isfinite(growth)):
-        raise ValueError(f"growth must be finite and not negative, got {growth}")
-    if capacity is not None and not 0 <= capacity < 2**31:
-        raise ValueError(f"capacity must be in [0, 2**31), got {capacity}")
+    if not (step_size >= 1e-5 * radius and math.isfinite(step_size)):
+        raise ValueError(f"step_size must be finite and at least 1e-5 * radius, got {step_size}")
+    if not (cone_angle >= 0 and math.isfinite(cone_angle)):
+        raise ValueError(f"cone_angle must be finite and not negative, got {cone_angle}")
+    if max_samples is not None and not 0 <= max_samples < 2**31:
+        raise ValueError(f"max_samples must be in [0, 2**31), got {max_samples}")
     origins, directions = transforms.widen(origins, directions)
     jitter = transforms.widen_optional(jitter)
     origins = _native.contiguous("origins", transforms.constant(origins), (None, 3), origins)
@@ -110,16 +115,27 @@ def march(
     )
     if jitter is not None:
         jitter = _native.contiguous("jitter", transforms.constant(jitter), (rays,), origins)
-    if bits.dtype != torch.uint8 or bits.shape != (resolution**3 // 8,):
+    if occupancy_bitfield.dtype != torch.uint8 or occupancy_bitfield.shape != (resolution**3 // 8,):
         raise ValueError(
-            f"bits must be uint8 [{resolution**3 // 8}] for resolution {resolution}, "
-            f"got {bits.dtype} {list(bits.shape)}"
+            f"occupancy_bitfield must be uint8 [{resolution**3 // 8}] for resolution {resolution}, "
+            f"got {occupancy_bitfield.dtype} {list(occupancy_bitfield.shape)}"
         )
-    if bits.device != origins.device:
-        raise ValueError(f"bits must be on {origins.device}, got {bits.device}")
+    if occupancy_bitfield.device != origins.device:
+        raise ValueError(
+            f"occupancy_bitfield must be on {origins.device}, got {occupancy_bitfield.device}"
+        )
     return Samples(
         *transforms.call(
-            _march, origins, directions, bits, jitter, resolution, radius, step, growth, capacity
+            _march,
+            origins,
+            directions,
+            occupancy_bitfield,
+            jitter,
+            resolution,
+            radius,
+            step_size,
+            cone_angle,
+            max_samples,
         )
     )
 
@@ -127,65 +143,92 @@ def march(
 @torch.library.custom_op(
     "dfast::march",
     mutates_args=(),
-    schema="(Tensor origins, Tensor directions, Tensor bits, Tensor? jitter, int resolution,"
-    " float radius, float step, float growth, int? capacity)"
+    schema="(Tensor origins, Tensor directions, Tensor occupancy_bitfield, Tensor? jitter,"
+    " int resolution, float radius, float step_size, float cone_angle, int? max_samples)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _march(
     origins: Tensor,
     directions: Tensor,
-    bits: Tensor,
+    occupancy_bitfield: Tensor,
     jitter: Tensor | None,
     resolution: int,
     radius: float,
-    step: float,
-    growth: float,
-    capacity: int | None,
+    step_size: float,
+    cone_angle: float,
+    max_samples: int | None,
 ) -> tuple[Tensor, ...]:
-    # Count, then scan and write: the order of samples depends on no race.
-    bits = bits.contiguous()
-    if bits.data_ptr() % 8:  # the kernels read 64-bit bricks
-        bits = bits.clone()
-    rays = origins.shape[0]
+    # The first pass counts, the second scans the counts and writes, so that the order of the
+    # samples depends on no race.
+    occupancy_bitfield = occupancy_bitfield.contiguous()
+    if occupancy_bitfield.data_ptr() % 8:  # the kernels read 64-bit bricks
+        occupancy_bitfield = occupancy_bitfield.clone()
+    rays, max_runs = origins.shape[0], _max_runs()
 
     def integers(count: int) -> Tensor:
         return origins.new_empty(count, dtype=torch.int32)
 
-    counts, runs, sums = integers(rays), integers(2 * RUNS * rays), integers(rays // 4 + 2)
-    setup = (
-        origins, directions, jitter, bits, rays, resolution, radius, step, growth, RUNS,
-        _lanes(rays),
-    )  # fmt: skip
-    _native.call("march_count", origins, *setup, counts, runs, sums)
-    if capacity is None:
-        slots = int(counts.sum())  # the one synchronisation
-        if slots >= 2**31:
+    first_pass = {
+        "counts": integers(rays),
+        "runs": integers(2 * max_runs * rays),
+        "sums": integers(_native.library().march_sums(rays=rays)),
+    }
+    shared = {
+        "origins": origins,
+        "directions": directions,
+        "jitter": jitter,
+        "occupancy_bitfield": occupancy_bitfield,
+        "rays": rays,
+        "resolution": resolution,
+        "radius": radius,
+        "step_size": step_size,
+        "cone_angle": cone_angle,
+        "max_runs": max_runs,
+        "lanes": _lanes(rays),
+        **first_pass,
+    }
+    _native.call("march_count", like=origins, **shared)
+    if max_samples is None:
+        max_samples = int(first_pass["counts"].sum())  # the only host synchronisation
+        if max_samples >= 2**31:
             raise ValueError(
-                f"march wants {slots} samples, more than int32 can index; split the rays"
+                f"march wants {max_samples} samples, more than int32 can index; split the rays"
             )
-    else:
-        slots = capacity
-    t, dt, ray, x = (
-        origins.new_empty(slots),
-        origins.new_empty(slots),
-        integers(slots),
-        origins.new_empty(slots, 3),
-    )
+    t, dt = origins.new_empty(max_samples), origins.new_empty(max_samples)
+    ray, x = integers(max_samples), origins.new_empty(max_samples, 3)
     offsets = integers(rays + 1)
-    total = origins.new_empty(1, dtype=torch.int64)
-    overflow, met = origins.new_empty(1, dtype=torch.bool), torch.empty_like(total)
+    num_samples = origins.new_empty(1, dtype=torch.int64)
+    overflow, num_rays_hit = origins.new_empty(1, dtype=torch.bool), torch.empty_like(num_samples)
     _native.call(
-        "march_write", origins,
-        *setup, counts, runs, sums, slots, offsets, t, dt, ray, x, total, overflow, met,
-    )  # fmt: skip
-    return t, dt, ray, x, offsets, total, overflow, met
+        "march_write",
+        like=origins,
+        **shared,
+        max_samples=max_samples,
+        offsets=offsets,
+        t=t,
+        dt=dt,
+        ray=ray,
+        x=x,
+        num_samples=num_samples,
+        overflow=overflow,
+        num_rays_hit=num_rays_hit,
+    )
+    return t, dt, ray, x, offsets, num_samples, overflow, num_rays_hit
 
 
 @_march.register_fake
 def _(  # type: ignore[no-untyped-def]
-    origins, directions, bits, jitter, resolution, radius, step, growth, capacity
+    origins,
+    directions,
+    occupancy_bitfield,
+    jitter,
+    resolution,
+    radius,
+    step_size,
+    cone_angle,
+    max_samples,
 ):
-    slots = torch.library.get_ctx().new_dynamic_size() if capacity is None else capacity
+    slots = torch.library.get_ctx().new_dynamic_size() if max_samples is None else max_samples
     return (
         origins.new_empty(slots),
         origins.new_empty(slots),

@@ -12,19 +12,18 @@ from dfast.ops import transforms
 def pixel_rays(
     origin: Tensor, rotation: Tensor, fov: Tensor, *, resolution: int
 ) -> tuple[Tensor, Tensor]:
-    """Rays through the pixel centres of B cameras: `CameraBatch.rays` of `dfast.scene.cameras` in
-    one launch.
+    """Return the rays through the pixel centres of B cameras.
 
-    Nothing here is differentiable.
+    It computes the method ``rays`` of a camera batch in one launch. Nothing here is differentiable.
 
     Args:
         origin: [B, 3] world, float32 or float64.
         rotation: [B, 3, 3] camera to world; a camera looks along -z, y is up.
-        fov: [B] degrees in (0, 180), of the whole square image.
+        fov: [B] degrees in (0, 180), the field of view of the whole square image.
         resolution: pixels a side, at least 1.
 
     Returns:
-        origins and unit directions [B * resolution**2, 3], row-major, row 0 the top.
+        Origins and unit directions, [B * resolution**2, 3] each, row-major, row 0 at the top.
 
     Raises:
         ValueError: on a wrong shape, dtype, device or range.
@@ -48,7 +47,15 @@ def _pixel_rays(
     origins = origin.new_empty(views * resolution**2, 3)
     directions = torch.empty_like(origins)
     _native.call(
-        "pixel_rays", origin, origin, rotation, fov, views, resolution, origins, directions
+        "pixel_rays",
+        like=origin,
+        origin=origin,
+        rotation=rotation,
+        fov=fov,
+        views=views,
+        resolution=resolution,
+        origins=origins,
+        directions=directions,
     )
     return origins, directions
 

@@ -20,15 +20,15 @@ def shade(
     ambient: Tensor,
     diffuse: Tensor,
     textureless: Tensor,
-    view: Tensor,
+    camera_ids: Tensor,
     *,
     eps: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
     """Shade samples: ``rgb = rho * (diffuse * max(0, n.l) + ambient)``.
 
-    ``n = -gradient / sqrt(|gradient|^2 + eps)`` points out of the object, ``l`` from the sample to
-    its view's light, and ``rho = albedo + textureless * (1 - albedo)``. ``ambient = 1, diffuse =
-    0`` shows the albedo.
+    ``n = -gradient / sqrt(|gradient|^2 + eps)`` points out of the object, ``l`` points from the
+    sample to the light of its camera, and ``rho = albedo + textureless * (1 - albedo)``.
+    ``ambient = 1, diffuse = 0`` shows the albedo.
 
     Differentiable once in ``gradient`` and ``albedo``, through both results. Positions and lights
     get no gradient.
@@ -37,12 +37,12 @@ def shade(
         gradient: [M, 3] gradient of the density before its activation, float32 or float64.
         albedo: [M, 3] in [0, 1].
         position: [M, 3] world.
-        light_position: [B, 3] world, one point light a view.
-        ambient: [B] light from everywhere.
-        diffuse: [B] strength of the point light (it does not fall with distance).
+        light_position: [B, 3] world, one point light for each of B cameras.
+        ambient: [B] ambient light.
+        diffuse: [B] intensity of the point light (it does not fall with distance).
         textureless: [B] in [0, 1]; 1 makes the object white.
-        view: int32 [M], the sample's view, in [0, B). Checked on the CPU only.
-        eps: under the root of the normal's length, > 0; normals of gradients well above
+        camera_ids: int32 [M], the sample's camera, in [0, B). Checked on the CPU only.
+        eps: added under the root of the normal's length, > 0. Normals of gradients well above
             ``sqrt(eps)`` are unit vectors.
 
     Returns:
@@ -67,10 +67,12 @@ def shade(
     textureless = _native.contiguous(
         "textureless", transforms.constant(textureless), (views,), gradient
     )
-    if view.dtype != torch.int32 or view.shape != (samples,):
-        raise ValueError(f"view must be int32 [{samples}], got {view.dtype} {list(view.shape)}")
-    if view.device != gradient.device:
-        raise ValueError(f"view must be on {gradient.device}, got {view.device}")
+    if camera_ids.dtype != torch.int32 or camera_ids.shape != (samples,):
+        raise ValueError(
+            f"camera_ids must be int32 [{samples}], got {camera_ids.dtype} {list(camera_ids.shape)}"
+        )
+    if camera_ids.device != gradient.device:
+        raise ValueError(f"camera_ids must be on {gradient.device}, got {camera_ids.device}")
     result: tuple[Tensor, Tensor] = transforms.call(
         _shade,
         gradient,
@@ -80,7 +82,7 @@ def shade(
         ambient,
         diffuse,
         textureless,
-        view.contiguous(),
+        camera_ids.contiguous(),
         eps,
     )
     return result
@@ -90,7 +92,7 @@ def shade(
     "dfast::shade",
     mutates_args=(),
     schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position,"
-    " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor view, float eps)"
+    " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor camera_ids, float eps)"
     " -> (Tensor, Tensor)",
 )
 def _shade(
@@ -101,26 +103,37 @@ def _shade(
     ambient: Tensor,
     diffuse: Tensor,
     textureless: Tensor,
-    view: Tensor,
+    camera_ids: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     views = light_position.shape[0]
-    if gradient.device.type == "cpu" and view.numel():
-        low, high = (int(v) for v in torch.aminmax(view))
+    if gradient.device.type == "cpu" and camera_ids.numel():
+        low, high = (int(v) for v in torch.aminmax(camera_ids))
         if low < 0 or high >= views:
-            raise ValueError(f"view must be in [0, {views}), got values in [{low}, {high}]")
+            raise ValueError(f"camera_ids must be in [0, {views}), got values in [{low}, {high}]")
     rgb, normal = torch.empty_like(albedo), torch.empty_like(gradient)
     _native.call(
-        "shade", gradient,
-        gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
-        gradient.shape[0], eps, rgb, normal,
-    )  # fmt: skip
+        "shade",
+        like=gradient,
+        gradient=gradient,
+        albedo=albedo,
+        position=position,
+        light_position=light_position,
+        ambient=ambient,
+        diffuse=diffuse,
+        textureless=textureless,
+        camera_ids=camera_ids,
+        samples=gradient.shape[0],
+        eps=eps,
+        rgb=rgb,
+        normal=normal,
+    )
     return rgb, normal
 
 
 @_shade.register_fake
 def _(  # type: ignore[no-untyped-def]
-    gradient, albedo, position, light_position, ambient, diffuse, textureless, view, eps
+    gradient, albedo, position, light_position, ambient, diffuse, textureless, camera_ids, eps
 ):
     return torch.empty_like(albedo), torch.empty_like(gradient)
 
@@ -129,7 +142,7 @@ def _(  # type: ignore[no-untyped-def]
     "dfast::shade_backward",
     mutates_args=(),
     schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position,"
-    " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor view, Tensor? d_rgb,"
+    " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor camera_ids, Tensor? d_rgb,"
     " Tensor? d_normal, float eps)"
     " -> (Tensor, Tensor)",
 )
@@ -141,19 +154,30 @@ def _shade_backward(
     ambient: Tensor,
     diffuse: Tensor,
     textureless: Tensor,
-    view: Tensor,
+    camera_ids: Tensor,
     d_rgb: Tensor | None,
     d_normal: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    d_rgb = None if d_rgb is None else d_rgb.contiguous()
-    d_normal = None if d_normal is None else d_normal.contiguous()
     d_gradient, d_albedo = torch.empty_like(gradient), torch.empty_like(albedo)
     _native.call(
-        "shade_backward", gradient,
-        gradient, albedo, position, light_position, ambient, diffuse, textureless, view,
-        d_rgb, d_normal, gradient.shape[0], eps, d_gradient, d_albedo,
-    )  # fmt: skip
+        "shade_backward",
+        like=gradient,
+        gradient=gradient,
+        albedo=albedo,
+        position=position,
+        light_position=light_position,
+        ambient=ambient,
+        diffuse=diffuse,
+        textureless=textureless,
+        camera_ids=camera_ids,
+        d_rgb=None if d_rgb is None else d_rgb.contiguous(),
+        d_normal=None if d_normal is None else d_normal.contiguous(),
+        samples=gradient.shape[0],
+        eps=eps,
+        d_gradient=d_gradient,
+        d_albedo=d_albedo,
+    )
     return d_gradient, d_albedo
 
 
@@ -166,7 +190,7 @@ def _(  # type: ignore[no-untyped-def]
     ambient,
     diffuse,
     textureless,
-    view,
+    camera_ids,
     d_rgb,
     d_normal,
     eps,
@@ -192,7 +216,7 @@ def _backward(ctx: Any, d_rgb: Tensor | None, d_normal: Tensor | None) -> tuple[
         None,  # ambient
         None,  # diffuse
         None,  # textureless
-        None,  # view
+        None,  # camera_ids
         None,  # eps
     )
 

@@ -1,4 +1,4 @@
-"""Shading and compositing in one op: samples of rays to pictures, nothing stored a sample."""
+"""Shading and compositing in one operator: from samples of rays to pixels."""
 
 from __future__ import annotations
 
@@ -14,87 +14,94 @@ from dfast.ops.march import Samples
 
 
 class RaySums(NamedTuple):
-    """What R rays see, see :func:`shade_composite`."""
+    """The results of :func:`shade_composite` for R rays.
+
+    Attributes:
+        color: [R, 3] colour.
+        opacity: [R] in [0, 1], the sum of w.
+        depth: [R] the sum of w t.
+        normal: [R, 3] the sum of w n, world axes.
+        orientation: [R] the sum of stop(w) max(0, n.v)^2, where v is the ray's direction.
+    """
 
     color: Tensor
-    """[R,3]"""
     opacity: Tensor
-    """[R] in [0, 1]"""
     depth: Tensor
-    """[R] sum of w t"""
     normal: Tensor
-    """[R,3] sum of w n, world axes"""
     orientation: Tensor
-    """[R] sum of stop(w) max(0, n . v)^2, v the ray's direction"""
 
 
 def shade_composite(
-    tau: Tensor,
+    density: Tensor,
     albedo: Tensor,
     gradient: Tensor | None,
     samples: Samples,
     directions: Tensor,
-    view: Tensor | None,
+    camera_ids: Tensor | None,
     light_position: Tensor,
     ambient: Tensor,
     diffuse: Tensor,
     textureless: Tensor,
     *,
     background: Tensor | None = None,
-    early_stop: float = 0.0,
+    early_stop_eps: float = 0.0,
     eps: float = 1e-6,
 ) -> RaySums:
-    """Light every sample, as :func:`dfast.ops.shade.shade`, and composite each ray, as
-    :func:`dfast.ops.composite.composite`, without a result a sample.
+    """Shade all samples and composite each ray, without storing a result per sample.
 
-    Without a gradient all normals are zero: only the ambient light is left, and ``normal`` and
-    ``orientation`` are 0. ``color`` is premultiplied, or, with a background, complete: ``color +
-    (1 - opacity) * background``.
+    The formulas are those of :func:`dfast.ops.shade.shade` and
+    :func:`dfast.ops.composite.composite`. Without a gradient all normals are zero: only the ambient
+    light is left, and ``normal`` and ``orientation`` are 0. ``color`` is premultiplied. With a
+    background it is complete: ``color + (1 - opacity) * background``.
 
-    Differentiable once in ``tau``, ``albedo`` and ``gradient``, through all five results; weights
-    are constants in ``orientation``. Slots of no ray are never read, and their gradients are left
-    as the allocator gave them. The rest gets no gradient.
+    Differentiable once in ``density``, ``albedo`` and ``gradient``, through all five results;
+    weights are constants in ``orientation``. Slots of no ray are never read, and their gradients
+    are uninitialised memory. The other arguments get no gradient.
 
     Args:
-        tau: [M] density per unit length, >= 0, float32 or float64.
+        density: [M] per unit length, >= 0, float32 or float64.
         albedo: [M, 3] in [0, 1].
         gradient: [M, 3] gradient of the density before its activation, or None.
-        samples: of :func:`dfast.ops.march.march`; ``x``, ``t``, ``dt`` and ``offsets`` are read.
-            Offsets are checked on the CPU only.
-        directions: [R, 3] unit.
-        view: int32 [R], the ray's view, in [0, B) (checked on the CPU only); None gives each of the
-            B views R / B neighbouring rays.
-        light_position: [B, 3] world, one point light a view.
-        ambient: [B] light from everywhere.
-        diffuse: [B] strength of the point light.
+        samples: samples of :func:`dfast.ops.march.march`, of which ``x``, ``t``, ``dt`` and
+            ``offsets`` are read. Offsets are checked on the CPU only.
+        directions: [R, 3] of unit length.
+        camera_ids: int32 [R], the ray's camera, in [0, B) (checked on the CPU only); None gives
+            each of the B cameras R / B neighbouring rays.
+        light_position: [B, 3] world, one point light for each of B cameras.
+        ambient: [B] ambient light.
+        diffuse: [B] intensity of the point light.
         textureless: [B] in [0, 1]; 1 makes the object white.
-        background: [B, 3] colour behind the object, or None: none.
-        early_stop: transmittance in [0, 1) below which a ray ends.
-        eps: under the root of the normal's length, > 0.
+        background: [B, 3] colour behind the object, or None for no background.
+        early_stop_eps: transmittance in [0, 1) below which a ray ends.
+        eps: added under the root of the normal's length, > 0.
+
+    Returns:
+        The sums of all rays.
 
     Raises:
         ValueError: on a wrong shape, dtype, device or range.
     """
-    if not 0 <= early_stop < 1:
-        raise ValueError(f"early_stop must be in [0, 1), got {early_stop}")
+    if not 0 <= early_stop_eps < 1:
+        raise ValueError(f"early_stop_eps must be in [0, 1), got {early_stop_eps}")
     if not eps > 0:
         raise ValueError(f"eps must be positive, got {eps}")
-    tau, albedo = transforms.widen(tau, albedo)
+    density, albedo = transforms.widen(density, albedo)
     gradient = transforms.widen_optional(gradient)
-    tau = _native.contiguous("tau", tau, (None,), tau)
-    count = tau.shape[0]
+    density = _native.contiguous("density", density, (None,), density)
+    count = density.shape[0]
 
     def constant(name: str, values: Tensor, *shape: int | None) -> Tensor:
-        return _native.contiguous(name, transforms.constant(*transforms.widen(values)), shape, tau)
+        (values,) = transforms.widen(transforms.constant(values))
+        return _native.contiguous(name, values, shape, density)
 
-    albedo = _native.contiguous("albedo", albedo, (count, 3), tau)
+    albedo = _native.contiguous("albedo", albedo, (count, 3), density)
     if gradient is not None:
-        gradient = _native.contiguous("gradient", gradient, (count, 3), tau)
+        gradient = _native.contiguous("gradient", gradient, (count, 3), density)
     x = constant("samples.x", samples.x, count, 3)
     t, dt = constant("samples.t", samples.t, count), constant("samples.dt", samples.dt, count)
     directions = constant("directions", directions, None, 3)
     rays = directions.shape[0]
-    offsets = _integers("samples.offsets", samples.offsets, rays + 1, tau)
+    offsets = _integers("samples.offsets", samples.offsets, rays + 1, density)
     light = constant("light_position", light_position, None, 3)
     views = light.shape[0]
     ambient = constant("ambient", ambient, views)
@@ -102,20 +109,36 @@ def shade_composite(
     textureless = constant("textureless", textureless, views)
     if background is not None:
         background = constant("background", background, views, 3)
-    if view is not None:
-        view = _integers("view", view, rays, tau)
+    if camera_ids is not None:
+        camera_ids = _integers("camera_ids", camera_ids, rays, density)
     elif rays and (views == 0 or rays % views):
-        raise ValueError(f"view is needed: {rays} rays are not an equal share for {views} views")
-    return RaySums(
-        *transforms.call(
-            _shade_composite,
-            tau, albedo, gradient, x, t, dt, offsets, directions, view, light, ambient, diffuse,
-            textureless, background, early_stop, eps,
+        raise ValueError(
+            f"camera_ids is needed: {rays} rays are not an equal share for {views} views"
         )
-    )  # fmt: skip
+    sums = transforms.call(
+        _shade_composite,
+        density,
+        albedo,
+        gradient,
+        x,
+        t,
+        dt,
+        offsets,
+        directions,
+        camera_ids,
+        light,
+        ambient,
+        diffuse,
+        textureless,
+        background,
+        early_stop_eps,
+        eps,
+    )
+    return RaySums(*sums)
 
 
 def _integers(name: str, values: Tensor, size: int, like: Tensor) -> Tensor:
+    """Check an int32 argument [size] and return it contiguous."""
     if values.dtype != torch.int32 or values.shape != (size,):
         raise ValueError(f"{name} must be int32 [{size}], got {values.dtype} {list(values.shape)}")
     if values.device != like.device:
@@ -124,11 +147,12 @@ def _integers(name: str, values: Tensor, size: int, like: Tensor) -> Tensor:
 
 
 _INPUTS = (
-    "Tensor tau, Tensor albedo, Tensor? gradient, Tensor x, Tensor t, Tensor dt, Tensor offsets,"
-    " Tensor directions, Tensor? view, Tensor light_position, Tensor ambient, Tensor diffuse,"
-    " Tensor textureless, Tensor? background, float early_stop, float eps"
+    "Tensor density, Tensor albedo, Tensor? gradient, Tensor x, Tensor t, Tensor dt,"
+    " Tensor offsets, Tensor directions, Tensor? camera_ids, Tensor light_position,"
+    " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor? background,"
+    " float early_stop_eps, float eps"
 )
-_TENSORS = 14  # of them
+_NUM_TENSORS = 14  # the first 14 inputs are tensors
 
 
 @torch.library.custom_op(
@@ -137,7 +161,7 @@ _TENSORS = 14  # of them
     schema=f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _shade_composite(
-    tau: Tensor,
+    density: Tensor,
     albedo: Tensor,
     gradient: Tensor | None,
     x: Tensor,
@@ -145,48 +169,70 @@ def _shade_composite(
     dt: Tensor,
     offsets: Tensor,
     directions: Tensor,
-    view: Tensor | None,
+    camera_ids: Tensor | None,
     light_position: Tensor,
     ambient: Tensor,
     diffuse: Tensor,
     textureless: Tensor,
     background: Tensor | None,
-    early_stop: float,
+    early_stop_eps: float,
     eps: float,
 ) -> tuple[Tensor, ...]:
     rays, views = directions.shape[0], light_position.shape[0]
-    if tau.device.type == "cpu":
-        _check_indices(offsets, view, tau.shape[0], views)
-    color, normal = tau.new_empty(rays, 3), tau.new_empty(rays, 3)
-    opacity, depth, orientation = (tau.new_empty(rays) for _ in range(3))
+    if density.device.type == "cpu":
+        _check_indices(offsets, camera_ids, density.shape[0], views)
+    color, normal = density.new_empty(rays, 3), density.new_empty(rays, 3)
+    opacity, depth, orientation = (density.new_empty(rays) for _ in range(3))
     _native.call(
-        "shade_composite", tau,
-        tau, albedo, gradient, x, t, dt, offsets, directions, view, light_position, ambient,
-        diffuse, textureless, background, rays, views, early_stop, eps,
-        color, opacity, depth, normal, orientation,
-    )  # fmt: skip
+        "shade_composite",
+        like=density,
+        density=density,
+        albedo=albedo,
+        gradient=gradient,
+        x=x,
+        t=t,
+        dt=dt,
+        offsets=offsets,
+        directions=directions,
+        camera_ids=camera_ids,
+        light_position=light_position,
+        ambient=ambient,
+        diffuse=diffuse,
+        textureless=textureless,
+        background=background,
+        rays=rays,
+        views=views,
+        early_stop_eps=early_stop_eps,
+        eps=eps,
+        color=color,
+        opacity=opacity,
+        depth=depth,
+        normal=normal,
+        orientation=orientation,
+    )
     return color, opacity, depth, normal, orientation
 
 
-def _check_indices(offsets: Tensor, view: Tensor | None, samples: int, views: int) -> None:
+def _check_indices(offsets: Tensor, camera_ids: Tensor | None, samples: int, views: int) -> None:
+    """Check that offsets rise within the samples and camera ids are in range."""
     bounds_hold = offsets[0] >= 0 and offsets[-1] <= samples
     if not bounds_hold or bool((offsets[1:] < offsets[:-1]).any()):
         raise ValueError(f"samples.offsets must rise within [0, {samples}] (samples given)")
-    if view is not None and view.numel():
-        low, high = (int(v) for v in torch.aminmax(view))
+    if camera_ids is not None and camera_ids.numel():
+        low, high = (int(v) for v in torch.aminmax(camera_ids))
         if low < 0 or high >= views:
-            raise ValueError(f"view must be in [0, {views}), got values in [{low}, {high}]")
+            raise ValueError(f"camera_ids must be in [0, {views}), got values in [{low}, {high}]")
 
 
 @_shade_composite.register_fake
-def _(tau, albedo, gradient, x, t, dt, offsets, directions, *_):  # type: ignore[no-untyped-def]
+def _(density, albedo, gradient, x, t, dt, offsets, directions, *_):  # type: ignore[no-untyped-def]
     rays = directions.shape[0]
     return (
-        tau.new_empty(rays, 3),
-        tau.new_empty(rays),
-        tau.new_empty(rays),
-        tau.new_empty(rays, 3),
-        tau.new_empty(rays),
+        density.new_empty(rays, 3),
+        density.new_empty(rays),
+        density.new_empty(rays),
+        density.new_empty(rays, 3),
+        density.new_empty(rays),
     )
 
 
@@ -197,7 +243,7 @@ def _(tau, albedo, gradient, x, t, dt, offsets, directions, *_):  # type: ignore
     " Tensor? d_orientation) -> (Tensor, Tensor, Tensor)",
 )
 def _shade_composite_backward(
-    tau: Tensor,
+    density: Tensor,
     albedo: Tensor,
     gradient: Tensor | None,
     x: Tensor,
@@ -205,13 +251,13 @@ def _shade_composite_backward(
     dt: Tensor,
     offsets: Tensor,
     directions: Tensor,
-    view: Tensor | None,
+    camera_ids: Tensor | None,
     light_position: Tensor,
     ambient: Tensor,
     diffuse: Tensor,
     textureless: Tensor,
     background: Tensor | None,
-    early_stop: float,
+    early_stop_eps: float,
     eps: float,
     d_color: Tensor | None,
     d_opacity: Tensor | None,
@@ -220,43 +266,63 @@ def _shade_composite_backward(
     d_orientation: Tensor | None,
 ) -> tuple[Tensor, ...]:
     rays, views = directions.shape[0], light_position.shape[0]
-    grads = [
-        None if d is None else d.contiguous()
-        for d in (d_color, d_opacity, d_depth, d_normal, d_orientation)
-    ]
-    d_tau, d_albedo = torch.empty_like(tau), torch.empty_like(albedo)
+    d_density, d_albedo = torch.empty_like(density), torch.empty_like(albedo)
     d_gradient = torch.empty_like(albedo) if gradient is not None else albedo.new_empty(0, 3)
     _native.call(
-        "shade_composite_backward", tau,
-        tau, albedo, gradient, x, t, dt, offsets, directions, view, light_position, ambient,
-        diffuse, textureless, background, rays, views, early_stop, eps,
-        *grads, d_tau, d_albedo, d_gradient,
-    )  # fmt: skip
-    return d_tau, d_albedo, d_gradient
+        "shade_composite_backward",
+        like=density,
+        density=density,
+        albedo=albedo,
+        gradient=gradient,
+        x=x,
+        t=t,
+        dt=dt,
+        offsets=offsets,
+        directions=directions,
+        camera_ids=camera_ids,
+        light_position=light_position,
+        ambient=ambient,
+        diffuse=diffuse,
+        textureless=textureless,
+        background=background,
+        rays=rays,
+        views=views,
+        early_stop_eps=early_stop_eps,
+        eps=eps,
+        d_color=None if d_color is None else d_color.contiguous(),
+        d_opacity=None if d_opacity is None else d_opacity.contiguous(),
+        d_depth=None if d_depth is None else d_depth.contiguous(),
+        d_normal=None if d_normal is None else d_normal.contiguous(),
+        d_orientation=None if d_orientation is None else d_orientation.contiguous(),
+        d_density=d_density,
+        d_albedo=d_albedo,
+        d_gradient=d_gradient,
+    )
+    return d_density, d_albedo, d_gradient
 
 
 @_shade_composite_backward.register_fake
-def _(tau, albedo, gradient, *_):  # type: ignore[no-untyped-def]
+def _(density, albedo, gradient, *_):  # type: ignore[no-untyped-def]
     d_gradient = torch.empty_like(albedo) if gradient is not None else albedo.new_empty(0, 3)
-    return torch.empty_like(tau), torch.empty_like(albedo), d_gradient
+    return torch.empty_like(density), torch.empty_like(albedo), d_gradient
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:_TENSORS])
-    ctx.early_stop, ctx.eps = inputs[_TENSORS:]
+    ctx.save_for_backward(*inputs[:_NUM_TENSORS])
+    ctx.early_stop_eps, ctx.eps = inputs[_NUM_TENSORS:]
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
-    d_tau, d_albedo, d_gradient = transforms.call(
-        _shade_composite_backward, *saved, ctx.early_stop, ctx.eps, *grads
+    d_density, d_albedo, d_gradient = transforms.call(
+        _shade_composite_backward, *saved, ctx.early_stop_eps, ctx.eps, *grads
     )
     return (
-        d_tau,
+        d_density,
         d_albedo,
         None if saved[2] is None else d_gradient,
-        *[None] * (_TENSORS - 3 + 2),  # everything else is a constant
+        *[None] * (_NUM_TENSORS - 3 + 2),  # all other inputs are constants
     )
 
 
@@ -266,7 +332,7 @@ def _jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: transforms.Tan
 
 transforms.register(
     _shade_composite,
-    differentiable=("tau", "albedo", "gradient"),
+    differentiable=("density", "albedo", "gradient"),
     setup_context=_setup_context,
     backward=_backward,
     jvp=_jvp,

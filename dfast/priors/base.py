@@ -13,7 +13,7 @@ from dfast.errors import PriorError
 from dfast.scene.cameras import CameraBatch
 
 PromptEmbedding = Any
-"""What `Prior.encode_prompt` made of a prompt; only the prior that made it looks inside."""
+"""What `Prior.encode_prompt` made of a prompt; only the prior that made it reads it."""
 
 Condition = Literal["text", "negative", "null", "perp_neg_front", "perp_neg_side"]
 """What a noise prediction is conditioned on.
@@ -39,8 +39,8 @@ class Prior(ABC):
             the defaults of dfast.
         options: the settings with which the prior was loaded; they become the run's. None if there
             are none.
-        conditions: what `predict_noise` accepts. Without a negative prompt, "negative" is asked of
-            every prior and means the empty prompt.
+        conditions: what `predict_noise` accepts. Without a negative prompt, "negative" means the
+            empty prompt, and every prior must accept it.
         cuda_graph_safe: True promises that `predict_noise` and `encode_images` launch the same
             work for equal shapes, whatever the values, and neither read from the device nor keep
             state on the host: on CUDA they are recorded once and replayed without running Python.

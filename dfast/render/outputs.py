@@ -45,9 +45,9 @@ class Rendering:
     @property
     def fill(self) -> Tensor:
         """Scalar: mean opacity of the rays that meet the bounding sphere, without gradient."""
-        return self.opacity.detach().sum() / self.rays.samples.met[0].clamp(min=1)
+        return self.opacity.detach().sum() / self.rays.samples.num_rays_hit[0].clamp(min=1)
 
     @property
     def num_samples(self) -> Tensor:
         """Scalar int64: samples that the rays have, more than were reserved on overflow."""
-        return self.rays.samples.total[0]
+        return self.rays.samples.num_samples[0]

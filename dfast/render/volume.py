@@ -56,16 +56,16 @@ def render_rays(
             occupancy.bits,
             resolution=occupancy.resolution,
             radius=RADIUS,
-            step=config.step_size,
-            growth=config.cone_angle,
+            step_size=config.step_size,
+            cone_angle=config.cone_angle,
             jitter=rays.jitter,
-            capacity=max_samples,
+            max_samples=max_samples,
         )
     density, albedo, gradient = scene.field(
         samples.x,
         level_weights=options.level_weights,
         want_gradient=options.with_normals,
-        count=None if max_samples is None else samples.total,
+        count=None if max_samples is None else samples.num_samples,
     )
     color, opacity, depth, normal, orientation = shade_composite(
         density,
@@ -79,7 +79,7 @@ def render_rays(
         lighting.diffuse,
         lighting.textureless,
         background=background,
-        early_stop=config.early_stop_eps,
+        early_stop_eps=config.early_stop_eps,
     )
     wanted = normal if options.normals == "image" else None
     return RayRender(color, opacity, depth, wanted, orientation, samples)

@@ -15,7 +15,7 @@ def test_marching_keeps_the_samples_of_the_workload() -> None:
     """110 308 samples on 711 rays are the published counts; a sample on a cell's face may fall
     either way in float32."""
     samples = inputs.samples(64, CPU)
-    assert abs(int(samples.total) - 110_308) <= 5
+    assert abs(int(samples.num_samples) - 110_308) <= 5
     assert int((samples.offsets.diff() > 0).sum()) == 711
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dfast.bench import counts, inputs, report
 from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE
-from dfast.ops.hashgrid import GridSpec
+from dfast.ops.grid_spec import GridSpec
 
 
 def test_counts() -> None:

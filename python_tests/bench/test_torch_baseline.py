@@ -10,7 +10,7 @@ from dfast import reference
 from dfast.bench import inputs, step, torch_baseline
 from dfast.bench.suite import cases
 from dfast.nn.field import Field
-from dfast.ops.hashgrid import GridSpec
+from dfast.ops.grid_spec import GridSpec
 from dfast.scene.scene import build_field
 
 CPU = torch.device("cpu")

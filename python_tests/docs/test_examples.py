@@ -35,7 +35,13 @@ def example(name: str) -> ModuleType:
         ("own_training_loop", 20.0),
     ],
 )
-def test_example(name: str, decibels: float, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example(
+    name: str,
+    decibels: float,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)  # as when the file is run
     assert example(name).main() > decibels
     assert capsys.readouterr().out.startswith("PSNR ")
 

@@ -34,7 +34,7 @@ class FlatColors:
     """The data under each condition is one image of a flat colour times a ramp.
 
     Attributes:
-        asked: conditions and cameras of each call of `predict_noise`.
+        calls: conditions and cameras of each call of `predict_noise`.
         order: calls of `encode_prompt` and `load`.
     """
 
@@ -50,7 +50,7 @@ class FlatColors:
     def __init__(self, **values: float) -> None:
         self.values = VALUES | values
         self.alpha, self.sigma = cosine_schedule()
-        self.asked: list[tuple[tuple[str, ...], CameraBatch | None]] = []
+        self.calls: list[tuple[tuple[str, ...], CameraBatch | None]] = []
         self.order: list[tuple[str, ...]] = []
 
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ class FlatColors:
         textureless: Tensor, conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:  # fmt: skip
         assert prompt == "encoded" and not noisy.requires_grad
-        self.asked.append((conditions, cameras))
+        self.calls.append((conditions, cameras))
         a, s = (v[t].view(-1, 1, 1, 1) for v in (self.alpha, self.sigma))
         return torch.stack(
             [(noisy - a * self.delta(condition, noisy)) / s for condition in conditions]
@@ -116,7 +116,7 @@ def test_sds_of_deltas_leads_past_the_text_and_from_the_negative() -> None:
     gradient, x, inputs = _gradient(prior, scale=4.0, negative="blue")
     c, n = prior.delta("text", x), prior.delta("negative", x)
     assert_close(gradient, _ratio(inputs) * (x - c + 4.0 * (n - c)), rtol=1e-4, atol=1e-4)
-    assert [conditions for conditions, _ in prior.asked] == [("text", "negative")]  # one batch
+    assert [conditions for conditions, _ in prior.calls] == [("text", "negative")]  # one batch
     assert prior.order == [("encode_prompt", "a thing", "camera", "blue"), ("load",)]
 
 
@@ -130,7 +130,7 @@ def test_csd_of_deltas() -> None:
     gradient, x, inputs = _gradient(prior, **options)
     n = prior.delta("negative", x)
     assert_close(gradient, _ratio(inputs) * 4.0 * (u - c + 0.5 * (n - u)), rtol=1e-4, atol=1e-4)
-    assert prior.asked[0][0] == ("text", "null", "negative")
+    assert prior.calls[0][0] == ("text", "null", "negative")
 
 
 @pytest.mark.parametrize("t", [0.1, 0.6])
@@ -156,15 +156,15 @@ def test_ism_of_deltas_leads_from_the_picture_without_words_to_the_text() -> Non
     gradient, x, inputs = _gradient(prior, variant="ism", scale=0.0, inversion_steps=3)
     c, u = prior.delta("text", x), prior.delta("null", x)
     assert_close(gradient, _ratio(inputs) * (u - c), rtol=1e-3, atol=1e-3)
-    asked = [conditions for conditions, _ in prior.asked]
-    assert asked == [("null",)] * 4 + [("text", "negative")]
+    calls = [conditions for conditions, _ in prior.calls]
+    assert calls == [("null",)] * 4 + [("text", "negative")]
     gradient, _, _ = _gradient(prior, variant="ism", scale=2.0, inversion_steps=3)
     assert_close(gradient, _ratio(inputs) * 3.0 * (u - c), rtol=1e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("t", [0.02, 0.6])
 def test_ism_where_no_words_say_nothing_points_at_the_text(t: float) -> None:
-    """Without words any picture is likely (eps_0 = 0), so x_t is x, less bright."""
+    """Without words any image is likely (eps_0 = 0), so x_t is x, less bright."""
 
     class Broad(FlatColors):
         def predict_noise(self, noisy: Tensor, *args: Any, **options: Any) -> Tensor:
@@ -173,7 +173,7 @@ def test_ism_where_no_words_say_nothing_points_at_the_text(t: float) -> None:
 
     prior = Broad()
     gradient, x, inputs = _gradient(prior, t, variant="ism", scale=0.0)
-    seen = prior.alpha[0]  # a picture counts as its own version at level 0
+    seen = prior.alpha[0]  # an image counts as its own noisy version at level 0
     expected = _ratio(inputs) * (x / seen - prior.delta("text", x))
     assert_close(gradient, expected, rtol=1e-3, atol=1e-3)
 
@@ -181,13 +181,13 @@ def test_ism_where_no_words_say_nothing_points_at_the_text(t: float) -> None:
 def test_perp_neg_leads_each_view_by_its_own_weights() -> None:
     prior = FlatColors()
     gradient, x, inputs = _gradient(prior, scale=3.0, perp_neg=True)
-    assert prior.asked[0][0] == ("text", "negative", "perp_neg_front", "perp_neg_side")
+    assert prior.calls[0][0] == ("text", "negative", "perp_neg_front", "perp_neg_side")
     plain, _, _ = _gradient(FlatColors(), scale=3.0)
     assert_close(gradient, plain, rtol=1e-3, atol=1e-3)  # these deltas are all parallel
 
     class Crossed(FlatColors):
         def delta(self, condition: str, like: Tensor) -> Tensor:
-            """The views differ in the other half of the picture, from the text and each other."""
+            """The views differ in other rows of the image, from the text and each other."""
             out = super().delta(condition, like).clone()
             rows = {"perp_neg_front": 1, "perp_neg_side": 2}.get(condition, 0)
             mask = torch.zeros_like(out)
@@ -209,7 +209,7 @@ def test_perp_neg_leads_each_view_by_its_own_weights() -> None:
 def test_a_prior_gets_no_cameras_without_view_conditioning() -> None:
     prior = FlatColors()
     _gradient(prior, view_conditioning="none")
-    assert prior.asked[0][1] is None
+    assert prior.calls[0][1] is None
 
 
 def test_latents_carry_the_gradient_to_the_picture() -> None:
@@ -220,7 +220,7 @@ def test_latents_carry_the_gradient_to_the_picture() -> None:
     assert x.shape == (2, 3, SIZE // 2, SIZE // 2)
     (gradient,) = torch.autograd.grad(x.sum(), image)
     assert_close(gradient.sum((-2, -1)), torch.full((2, 3), 2.0 * (SIZE // 2) ** 2))
-    # Linear: the picture goes straight to the latents' size.
+    # The approximate encoder takes images of the size of the latents.
     cheap = guidance.encode_images(image, approximate=True)
     assert cheap.shape == x.shape and cheap.requires_grad
     at_once = torch.nn.functional.interpolate(

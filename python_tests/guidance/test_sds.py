@@ -143,7 +143,7 @@ def test_nfsd_has_no_variance_where_the_noise_is_high(generator: torch.Generator
 
 
 def test_ddim_keeps_the_noise_of_an_oracle(generator: torch.Generator) -> None:
-    """With data at one picture m every path is alpha m + sigma eps, and a step is exact."""
+    """With data at one image m, every path is alpha m + sigma eps, and a step is exact."""
     alpha, sigma = _levels(0.3, 0.8)
     to = _levels(1.1, 0.2)
     _, m, noise = _images(2, generator)

@@ -133,7 +133,7 @@ def test_closure_and_parameters_without_gradient() -> None:
         return value
 
     before, first = model[0].weight.clone(), loss(model).item()
-    assert float(optimizer.step(closure)) == pytest.approx(first)
+    assert optimizer.step(closure).item() == pytest.approx(first)
     assert torch.equal(model[0].weight, before) and loss(model).item() < first
 
 

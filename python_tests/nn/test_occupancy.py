@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dfast.nn import Adam, Field
-from dfast.nn.occupancy import OccupancyGrid, pack_bits, unpack_bits
+from dfast.nn.occupancy import OccupancyGrid
 from dfast.ops import FieldSpec, GridSpec
+from dfast.ops.bitfield import pack_bits, unpack_bits
 
 
 def ball(radius: float):
@@ -118,7 +119,7 @@ def test_the_defaults_empty_cells_around_a_ball_in_a_training_loop() -> None:
         if step % 16 == 0:
             grid.update(field.density)
         x = 2 * torch.rand(512, 3) - 1
-        loss = (torch.exp(-field(x).tau * 0.1) - torch.exp(-density(x) * 0.1)).square().mean()
+        loss = (torch.exp(-field(x).density * 0.1) - torch.exp(-density(x) * 0.1)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

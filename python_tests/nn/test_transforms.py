@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("needs_native")
 
 SPEC = GridSpec(levels=3, features=2, log2_entries=8, base_resolution=3, max_resolution=13)
 SMOOTH = GridSpec(2, 2, 8, 3, 9, "smoothstep")
+PLANAR = GridSpec(3, 2, 5, 3, 13, dimensions=2)
 Case = tuple[Callable[..., Any], Callable[..., Any], tuple[Tensor, ...]]
 
 
@@ -41,7 +42,7 @@ def samples(device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def hash_encode_case(device: torch.device, spec: GridSpec = SPEC) -> Case:
-    x = numbers(7, 3, seed=4, device=device).sigmoid()
+    x = numbers(7, spec.dimensions, seed=4, device=device).sigmoid()
     table = numbers(spec.entries, spec.features, seed=5, device=device)
     weights = numbers(spec.levels, seed=6, device=device).sigmoid()
     return (
@@ -62,7 +63,7 @@ def hash_encode_grad_case(device: torch.device) -> Case:
     return lambda x, table, a: ops.hash_encode_grad(x, table, a, SMOOTH), expected, (x, table, a)
 
 
-def composite_case(device: torch.device, early_stop: float = 0.0) -> Case:
+def composite_case(device: torch.device, early_stop_eps: float = 0.0) -> Case:
     made, offsets = samples(device)
     density, rgb = numbers(18, seed=8, device=device).exp(), numbers(18, 3, device=device)
     rest = (made["t"], offsets)
@@ -139,6 +140,7 @@ def merge_case(device: torch.device) -> Case:
 CASES: dict[str, Callable[[torch.device], Case]] = {
     "hash_encode": hash_encode_case,
     "hash_encode_smooth": lambda device: hash_encode_case(device, SMOOTH),
+    "hash_encode_2d": lambda device: hash_encode_case(device, PLANAR),
     "hash_encode_grad": hash_encode_grad_case,
     "composite": composite_case,
     "shade": shade_case,
@@ -307,8 +309,8 @@ def test_forward_mode_of_the_field() -> None:
 def test_fields_of_stacked_parameters() -> None:
     x, table, mlp = field_inputs(torch.device("cpu"))
     tables, mlps = torch.stack([table, -table]), torch.stack([mlp, mlp * 0.5])
-    found = vmap(lambda t, m: ops.field(x, t, m, FIELD).tau, in_dims=(0, 0))(tables, mlps)
-    close(found[1], ops.field(x, -table, mlp * 0.5, FIELD).tau)
+    found = vmap(lambda t, m: ops.field(x, t, m, FIELD).density, in_dims=(0, 0))(tables, mlps)
+    close(found[1], ops.field(x, -table, mlp * 0.5, FIELD).density)
 
 
 def refusals() -> dict[str, tuple[Callable[[Tensor], Any], Tensor, str]]:
@@ -322,7 +324,7 @@ def refusals() -> dict[str, tuple[Callable[[Tensor], Any], Tensor, str]]:
     bits = torch.full((8,), 255, dtype=torch.uint8)
     rays = torch.nn.functional.normalize(numbers(4, 3), dim=-1)
     march = {"resolution": 4, "radius": 1.0}
-    step = {"step": 0.1}
+    step = {"step_size": 0.1}
     eye = torch.eye(3, dtype=x.dtype)[None]
     ids = torch.zeros(18, dtype=torch.int32)
     return {

@@ -35,8 +35,12 @@ def test_only_what_is_needed_is_fetched(
     prior = load_prior("sd15", CPU, download=True)
     assert not set(fake.fetched) & {*unneeded, UNET}
     assert UNET.replace("model.safe", "model.fp16.safe") in fake.fetched
-    told = capsys.readouterr().err
-    assert "CreativeML Open RAIL-M" in told and "GB free" in told and CATALOG["sd15"].hub in told
+    printed = capsys.readouterr().err
+    assert (
+        "CreativeML Open RAIL-M" in printed
+        and "GB free" in printed
+        and CATALOG["sd15"].hub in printed
+    )
     assert torch.equal(predict_once(prior), predict_once(load_prior(str(folder("sd15")), CPU)))
     fake.fetched.clear()
     load_prior("sd15", CPU, download=True)

@@ -80,8 +80,8 @@ def test_a_path_that_leads_nowhere_is_said_to_be_none(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PriorError) as caught:
         load_prior(name, CPU)
-    told = "expected a diffusers folder" if name == "." else f"got {name!r}: no such folder"
-    assert told in str(caught.value)
+    expected = "expected a diffusers folder" if name == "." else f"got {name!r}: no such folder"
+    assert expected in str(caught.value)
 
 
 def test_arguments_that_are_no_such_things(tmp_path: Path) -> None:

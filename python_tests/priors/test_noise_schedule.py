@@ -38,8 +38,8 @@ def test_schedules_are_those_of_diffusers(
     alpha, sigma = (table[t].view(-1, 1, 1, 1) for table in ours.to(CPU))
     noisy = alpha * x + sigma * noise
     torch.testing.assert_close(noisy, theirs.add_noise(x, noise, t), rtol=0, atol=0)
-    told = {"epsilon": noise, "v_prediction": theirs.get_velocity(x, noise, t), "sample": x}
-    torch.testing.assert_close(ours.eps(told[prediction], noisy, t), noise, rtol=1e-4, atol=1e-4)
+    outputs = {"epsilon": noise, "v_prediction": theirs.get_velocity(x, noise, t), "sample": x}
+    torch.testing.assert_close(ours.eps(outputs[prediction], noisy, t), noise, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

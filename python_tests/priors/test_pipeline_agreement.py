@@ -68,7 +68,7 @@ def test_the_noise_is_that_of_the_pipelines_own_call(family: str) -> None:
         output = bar.sqrt() * output + (1 - bar).sqrt() * noisy.repeat(2, 1, 1, 1)
     torch.testing.assert_close(got.flatten(0, 1), output, rtol=1e-5, atol=1e-5)
     assert got.dtype == torch.float32
-    assert (got[0] - got[1]).abs().max() > 1e-3  # the words are heard
+    assert (got[0] - got[1]).abs().max() > 1e-3  # the text has an effect
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -106,7 +106,7 @@ def test_sampling_with_the_prior_gives_the_pipelines_picture(family: str) -> Non
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_call_of_the_network_for_all_roles(family: str) -> None:
+def test_one_call_of_the_network_for_all_conditions(family: str) -> None:
     prior = load_tiny(family)
     condition = prior.encode_prompt(PROMPT)
     prior.load()
@@ -114,17 +114,17 @@ def test_one_call_of_the_network_for_all_roles(family: str) -> None:
     prior.unet.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
     noisy, t, cameras = noise_like(prior), torch.tensor([500, 20]), orbit(2)
 
-    def ask(conditions: tuple[str, ...]) -> Tensor:
+    def predict(conditions: tuple[str, ...]) -> Tensor:
         return prior.predict_noise(
             noisy, t, condition, cameras=cameras, textureless=PLAIN, conditions=conditions
         )
 
-    together = ask(("text", "null", "negative"))
+    together = predict(("text", "null", "negative"))
     assert seen == [(6, *noisy.shape[1:])]
     assert together.shape == (3, *noisy.shape)
     assert not together.requires_grad
-    for role, row in zip(("text", "null", "negative"), together, strict=True):
-        torch.testing.assert_close(ask((role,))[0], row, rtol=1e-4, atol=1e-5)
+    for condition_name, row in zip(("text", "null", "negative"), together, strict=True):
+        torch.testing.assert_close(predict((condition_name,))[0], row, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together[1], together[2])  # no negative prompt: no words
 
 
@@ -186,8 +186,8 @@ def test_files_as_they_were_published_in_2022(tmp_path: Path) -> None:
     image = torch.rand(1, 3, 64, 64)
     today, then = load_tiny("sd15"), load_prior(str(path), CPU)
     assert torch.equal(then.encode_images(image), today.encode_images(image))
-    told = [prior.encode_prompt("A red Chair").tables["hidden"] for prior in (today, then)]
-    assert torch.equal(*told)
+    hidden = [prior.encode_prompt("A red Chair").tables["hidden"] for prior in (today, then)]
+    assert torch.equal(*hidden)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -203,7 +203,7 @@ def test_tuned_networks_say_the_same(
     kinds = {type(m) for m in tune(tuned.unet).modules()}
     assert {FusedGroupNorm, FusedResnet} <= kinds
 
-    def ask(prior: Any) -> Tensor:
+    def predict(prior: Any) -> Tensor:
         condition = prior.encode_prompt(PROMPT)
         return prior.predict_noise(
             noise_like(prior),
@@ -214,7 +214,7 @@ def test_tuned_networks_say_the_same(
             conditions=("text", "null"),
         )
 
-    wanted, got = ask(plain), ask(tuned)
+    wanted, got = predict(plain), predict(tuned)
     assert (got - wanted).norm() / wanted.norm() < 1e-5
     if family in LATENT:
         tune(tuned.latents.vae.encoder)

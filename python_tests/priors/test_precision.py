@@ -53,7 +53,7 @@ def test_rounding_at_a_high_guidance_scale(precision: str, bound: float) -> None
     noisy = noise_like(load_tiny("sd15"), 2)
     t = torch.tensor([300, 700])
 
-    def asked(precision: str, rounded: bool) -> Tensor:
+    def guided(precision: str, rounded: bool) -> Tensor:
         prior = load_tiny("sd15", precision=precision)
         condition = prior.encode_prompt(PROMPT, views="none", negative=NEGATIVE)
         prior.load()
@@ -64,9 +64,9 @@ def test_rounding_at_a_high_guidance_scale(precision: str, bound: float) -> None
         )
         return classifier_free_guidance(text, negative, 100.0)
 
-    exact = asked("fp32", False)
-    kept = (asked(precision, False) - exact).square().mean().sqrt()
-    rounded = (asked(precision, True) - exact).square().mean().sqrt()
+    exact = guided("fp32", False)
+    kept = (guided(precision, False) - exact).square().mean().sqrt()
+    rounded = (guided(precision, True) - exact).square().mean().sqrt()
     print(f"{precision}: rms of eps_hat's error {kept:.4f}, with a rounded output {rounded:.4f}")
     assert kept < min(bound, rounded)
 
@@ -83,15 +83,15 @@ def test_half_precision_on_a_gpu(
     prior: Any = load_prior(str(folder(family)), cuda, options=PriorConfig(**options))
     noisy, t, cameras = noise_like(exact), torch.tensor([40, 800]), orbit(2)
 
-    def ask(prior: Any, device: torch.device, condition: Any) -> Tensor:
+    def predict(prior: Any, device: torch.device, condition: Any) -> Tensor:
         return prior.predict_noise(
             noisy.to(device), t.to(device), condition, cameras=cameras.to(device),
             textureless=PLAIN.to(device), conditions=("text", "negative"),
         )  # fmt: skip
 
-    wanted = ask(exact, CPU, exact.encode_prompt(PROMPT))
+    wanted = predict(exact, CPU, exact.encode_prompt(PROMPT))
     condition = prior.encode_prompt(PROMPT)
-    got = ask(prior, cuda, condition)
+    got = predict(prior, cuda, condition)
     assert got.dtype == torch.float32
     assert (got.cpu() - wanted).norm() / wanted.norm() < 2e-2
     assert prior.cuda_graph_safe

@@ -44,23 +44,23 @@ def test_training_through_a_folder(family: str, needs_native: None, tmp_path: Pa
 
 @pytest.mark.parametrize("options", [{"attention_slicing": True}, {"offload": "model"}])
 def test_memory_options_change_no_number(options: dict[str, Any]) -> None:
-    def asked(**options: Any) -> Tensor:
+    def predicted(**options: Any) -> Tensor:
         prior = load_tiny("sd15", **options)
         condition = prior.encode_prompt(PROMPT, views="none")
         return prior.predict_noise(
             noise_like(prior), torch.tensor([1, 600]), condition, cameras=None, textureless=PLAIN
         )
 
-    torch.testing.assert_close(asked(**options), asked(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predicted(**options), predicted(), rtol=1e-4, atol=1e-5)
 
 
 def test_compiling_is_announced_and_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[dict[str, Any]] = []
+    compile_options: list[dict[str, Any]] = []
 
     def compiled(network: Any, **options: Any) -> Any:
-        asked.append(options)
+        compile_options.append(options)
         return lambda *args, **kwargs: (torch.zeros_like(network(*args, **kwargs)[0]),)
 
     monkeypatch.setattr(torch, "compile", compiled)
@@ -70,7 +70,7 @@ def test_compiling_is_announced_and_used(
         noise_like(prior), torch.tensor([1, 600]), condition, cameras=None, textureless=PLAIN
     )
     assert not eps.any()
-    assert asked == [{"fullgraph": True, "dynamic": False}]
+    assert compile_options == [{"fullgraph": True, "dynamic": False}]
     assert capsys.readouterr().err == "dfast: compiling the UNet, about a minute\n"
 
 

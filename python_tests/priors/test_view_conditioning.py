@@ -35,10 +35,10 @@ def test_views_are_given_in_the_words_of_dreamfusion() -> None:
         )[0]
     for i, view in enumerate(views):
         alone = prior.encode_prompt(f"{PROMPT}, {VIEW_WORDS[view]} view", views="none")
-        told = prior.predict_noise(
+        predicted = prior.predict_noise(
             noisy[i : i + 1], t[:1], alone, cameras=None, textureless=PLAIN[:1]
         )[0, 0]
-        torch.testing.assert_close(texts["words"][i], told, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(texts["words"][i], predicted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(texts["camera"][[0, 2, 3]], texts["words"][[0, 2, 3]])
     assert (texts["camera"][1] - texts["words"][1]).abs().max() > 1e-4  # between front and side
     assert (texts["none"] - texts["words"]).abs().max() > 1e-4

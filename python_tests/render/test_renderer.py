@@ -203,7 +203,7 @@ def test_unused_slots_neither_show_nor_teach(
 
     def poisoned(*args: Any, **options: Any) -> Samples:
         samples = march(*args, **options)
-        used = torch.arange(len(samples.t)) < samples.total
+        used = torch.arange(len(samples.t)) < samples.num_samples
         for values in (samples.t, samples.dt, samples.x):
             values[~used] = math.nan
         samples.ray[~used] = 2**30

@@ -163,7 +163,7 @@ def test_slots_past_the_total_contribute_nothing() -> None:
     total = len(exact.rays.samples.t)
     larger, field = _render("cuda", total + 5000)
     samples = larger.rays.samples
-    assert int(samples.total) == total and len(samples.t) == total + 5000
+    assert int(samples.num_samples) == total and len(samples.t) == total + 5000
     assert int(samples.offsets[-1]) == total
     assert_close(larger.image, exact.image, rtol=0, atol=1e-5)
     for a, b in zip(_gradients(field), _gradients(reference), strict=True):

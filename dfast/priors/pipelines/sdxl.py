@@ -44,7 +44,7 @@ class StableDiffusionXL(StableDiffusion):
             raise self.folder.mismatch_error(part, key, expected, got, other="UNet")
 
     def _vae_dtype(self) -> torch.dtype:
-        """Return float32 for a VAE that overflows float16, which its configuration tells."""
+        """Return float32 for a VAE that is marked as overflowing float16."""
         config = self.folder.read("vae", "config.json")
         if self.options.vae_precision == "auto" and config.get("force_upcast", True):
             return torch.float32

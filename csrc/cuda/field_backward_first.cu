@@ -1,8 +1,0 @@
-// The fused field's backward pass of values alone.
-#include "cuda/field_backward.cuh"
-
-namespace dfast::cuda {
-
-template void field_adjoints<false>(const Launch&, const FieldArgs&, int, float*);
-
-}  // namespace dfast::cuda

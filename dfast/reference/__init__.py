@@ -1,0 +1,27 @@
+"""dfast's native operations in plain PyTorch: the specification, and the oracle of the tests.
+
+Every function has the name, arguments and results of its twin in ``dfast.ops`` and runs on any
+device in any floating dtype. These are written to be read, not to be fast; their gradients come
+from autograd.
+"""
+
+from dfast.reference.adam import adam_step, gradient_norm
+from dfast.reference.field import blob, field, hash_encode, hash_encode_grad
+from dfast.reference.networks import geglu, group_norm, merge
+from dfast.reference.rendering import composite, march, shade, shade_composite
+
+__all__ = [
+    "adam_step",
+    "blob",
+    "composite",
+    "field",
+    "geglu",
+    "gradient_norm",
+    "group_norm",
+    "hash_encode",
+    "hash_encode_grad",
+    "march",
+    "merge",
+    "shade",
+    "shade_composite",
+]

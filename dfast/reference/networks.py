@@ -1,0 +1,47 @@
+"""The fused operations of diffusion models in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfast.ops.group_norm import Activation
+
+
+def group_norm(
+    x: Tensor,
+    groups: int,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    eps: float = 1e-5,
+    add: Tensor | None = None,
+    scale_shift: Tensor | None = None,
+    activation: Activation = "none",
+) -> Tensor:
+    """Normalise groups of channels as :func:`dfast.ops.group_norm.group_norm` does."""
+
+    def of_channels(rows: Tensor) -> Tensor:
+        return rows[(..., *(None,) * (x.ndim - 2))]
+
+    u = x if add is None else x + of_channels(add)
+    members = u.unflatten(1, (groups, -1)).flatten(2)  # [B, groups, numbers]
+    mean = members.mean(-1, keepdim=True)
+    variance = (members - mean).square().mean(-1, keepdim=True)
+    n = ((members - mean) / (variance + eps).sqrt()).view_as(u)
+    z = n * of_channels(weight) + of_channels(bias)
+    if scale_shift is not None:
+        scale, shift = scale_shift.chunk(2, 1)
+        z = z * (1 + of_channels(scale)) + of_channels(shift)
+    return {"none": lambda v: v, "silu": F.silu, "gelu": F.gelu}[activation](z)
+
+
+def geglu(x: Tensor) -> Tensor:
+    """Return value * gelu(gate) as :func:`dfast.ops.gated.geglu` does."""
+    value, gate = x.chunk(2, -1)
+    return value * F.gelu(gate)
+
+
+def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
+    """Return (a + b + bias) * factor as :func:`dfast.ops.gated.merge` does."""
+    return (a + b + bias[(..., *(None,) * (a.ndim - 2))]) * factor
