@@ -76,7 +76,7 @@ def family_of(name: str, *, download: bool = False) -> str:
     if name == "shapes":
         return name
     if name in CATALOG and not os.path.isdir(name):
-        return next(kind for kind in ("sdxl", "sd", "if") if name.startswith(kind))
+        return CATALOG[name].family
     from dfast.priors.loading.families import detect_family
     from dfast.priors.loading.hub import find_folder
 
