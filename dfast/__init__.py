@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dfast.runs.train import train
 
 _LAZY = {
-    "Config": "dfast.config",
+    "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "config": "dfast.config",
