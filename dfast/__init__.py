@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dfast._version import __version__
+from dfast.config import Config
 from dfast.errors import (
     CollapsedError,
     ConfigError,
@@ -30,8 +31,23 @@ from dfast.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dfast import config, nn, ops, priors, reference
-    from dfast.config import Config
+    from dfast import (
+        config,
+        errors,
+        evaluation,
+        guidance,
+        io,
+        mesh,
+        nn,
+        ops,
+        priors,
+        reference,
+        render,
+        runs,
+        scene,
+        training,
+        world,
+    )
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
     from dfast.runs.result import Result
@@ -42,12 +58,22 @@ _LAZY = {
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "config": "dfast.config",
+    "errors": "dfast.errors",
     "estimate": "dfast.runs.estimate",
+    "evaluation": "dfast.evaluation",
+    "guidance": "dfast.guidance",
+    "io": "dfast.io",
+    "mesh": "dfast.mesh",
     "nn": "dfast.nn",
     "ops": "dfast.ops",
     "priors": "dfast.priors",
     "reference": "dfast.reference",
+    "render": "dfast.render",
+    "runs": "dfast.runs",
+    "scene": "dfast.scene",
     "train": "dfast.runs.train",
+    "training": "dfast.training",
+    "world": "dfast.world",
 }
 """Names imported at their first use, and the module that each is in, or is."""
 
@@ -68,13 +94,23 @@ __all__ = [
     "RunFolderError",
     "__version__",
     "config",
+    "errors",
     "estimate",
+    "evaluation",
+    "guidance",
+    "io",
     "load",
+    "mesh",
     "nn",
     "ops",
     "priors",
     "reference",
+    "render",
+    "runs",
+    "scene",
     "train",
+    "training",
+    "world",
 ]
 
 
