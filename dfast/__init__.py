@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dfast._version import __version__
-from dfast.config import Config
 from dfast.errors import (
     CollapsedError,
     ConfigError,
@@ -52,12 +51,14 @@ if TYPE_CHECKING:
         training,
         world,
     )
+    from dfast.config.config import Config
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
     from dfast.runs.result import Result
     from dfast.runs.train import train
 
 _LAZY = {
+    "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "config": "dfast.config",
