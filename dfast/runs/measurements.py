@@ -16,6 +16,7 @@ from dfast.priors.loading.text_encoders import fits
 from dfast.priors.loading.weights import size_of
 from dfast.priors.pipelines.probe import call_unet, call_vae_encoder
 from dfast.runs.cost_model import Cost, cost
+from dfast.runs.memory import shortened, state_bytes
 from dfast.training.build import build_trainer
 
 SAMPLE_BYTES = 400
@@ -92,7 +93,7 @@ class SilentPrior(Prior):
 
 
 def time_steps(prior: Prior, prompt: str, config: Config, device: torch.device) -> StepTimes:
-    """Train for a few steps.
+    """Train for a few steps, or for steps of fewer rays where those would be too large.
 
     Args:
         prior: the prior, or a `SilentPrior` to time all but the prior.
@@ -100,9 +101,12 @@ def time_steps(prior: Prior, prompt: str, config: Config, device: torch.device) 
         config: its configuration.
         device: its device.
     """
-    trainer = build_trainer(config, prior, prompt, 0, device)
+    small, factor = shortened(config, device)
+    trainer = build_trainer(small, prior, prompt, 0, device)
     cuda = device.type == "cuda"
     state = sum(t.nbytes for t in trainer.state_dict().values() if t.device.type == device.type)
+    if small.field != config.field:
+        state = state_bytes(config)
     allocated = torch.cuda.memory_allocated(device) if cuda else 0
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -113,7 +117,7 @@ def time_steps(prior: Prior, prompt: str, config: Config, device: torch.device) 
         samples = max(samples, int(metrics["samples"]))  # reading it waits for the step
         seconds.append(time.perf_counter() - start)
     peak = torch.cuda.max_memory_allocated(device) - allocated if cuda else samples * SAMPLE_BYTES
-    return StepTimes(min(seconds), peak, state)
+    return StepTimes(min(seconds) * factor, round(peak * factor), state)
 
 
 def network_costs(

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 FORMAT = "dfast result 1"
 """Recorded in a result's file, and required of one."""
 CHUNK = 1 << 16
-"""Rays rendered at once, which bounds the memory of an image whatever its size."""
+"""Most rays rendered at once, which bounds the memory of an image whatever its size."""
+CHUNK_SAMPLES = CHUNK * 256
+"""Most samples at once, which bounds it whatever the length of the march's steps."""
 MAX_RESOLUTION = 8192
 """Most pixels a side of an image."""
 NORMAL = "normal"
@@ -169,7 +171,9 @@ class Result:
             level_weights=self.scene.level_weights,
         )
         colors, opacities = [], []
-        for batch in RayBatch(origins, directions, camera_ids).split(CHUNK):
+        samples = int(2.0 / self.config.march.step_size) + 1  # of a ray through the whole sphere
+        chunk = max(1, min(CHUNK, CHUNK_SAMPLES // samples))
+        for batch in RayBatch(origins, directions, camera_ids).split(chunk):
             rays = render_rays(self.scene, batch, lighting, options)
             opacity = rays.opacity[:, None]
             colors.append(rays.color if rays.normal is None else 0.5 * (rays.normal + opacity))

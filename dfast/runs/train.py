@@ -28,7 +28,7 @@ from dfast.priors import Prior
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
-from dfast.runs.out_of_memory import explain_out_of_memory
+from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import ProgressBar
 from dfast.runs.result import Result
 from dfast.training.build import build_trainer
@@ -102,6 +102,7 @@ def train(
     if out is not None:
         about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
         folder = RunFolder(out, config, about, resume=resume)
+    check_memory(where, config, model)
     with explain_out_of_memory(where, config, model):
         trainer = build_trainer(config, model, prompt, number, where)
     with ExitStack() as stack:
