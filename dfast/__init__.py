@@ -4,7 +4,7 @@
 >>> result = dfast.train("a red chair", out="runs/chair")  # doctest: +SKIP
 >>> mesh = result.mesh("chair.glb")  # doctest: +SKIP
 
-Importing dfast imports no torch: what needs it is imported at its first use.
+Importing dfast imports no torch: whatever takes time is imported at its first use.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dfast._version import __version__
-from dfast.config import Config
 from dfast.errors import (
     CollapsedError,
     ConfigError,
@@ -32,12 +31,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dfast import config, nn, ops, priors, reference
+    from dfast.config import Config
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
     from dfast.runs.result import Result
     from dfast.runs.train import train
 
 _LAZY = {
+    "Config": "dfast.config",
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "config": "dfast.config",

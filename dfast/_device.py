@@ -35,7 +35,7 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         device: "cpu", "cuda" or "cuda:N"; None takes CUDA where torch and dfast both have it.
 
     Raises:
-        DeviceError: there is no such device.
+        DeviceError: there is no such device, or it cannot be used after a fork.
         NativeMissingError: dfast has no kernels for it.
     """
     if device is None:
@@ -43,6 +43,11 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if ready else "cpu")
     where = parse_device(device)
     if where.type == "cuda":
+        if torch.cuda._is_in_bad_fork():
+            raise DeviceError(
+                f"device: '{where}' cannot be used in a process that was forked after its parent "
+                "had used CUDA; start processes by 'spawn', or use CUDA only in the child"
+            )
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (where.index or 0) >= count:
             raise DeviceError(

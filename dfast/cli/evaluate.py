@@ -9,10 +9,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfast._files import replacing
+from dfast._files import read_text, replacing, user_path
 from dfast._version import __version__
 from dfast.cli.options import Commands, add_settings, prior_name, read_config
-from dfast.cli.train import slug
+from dfast.cli.train import run_name
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
@@ -76,10 +76,7 @@ def _read_prompts(path: str | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = [
-            line.partition("#")[0].strip()
-            for line in Path(path).read_text(encoding="utf-8").splitlines()
-        ]
+        lines = [line.partition("#")[0].strip() for line in read_text(user_path(path)).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--prompts: '{path}' cannot be read ({error})") from error
     if not any(lines):
@@ -111,7 +108,11 @@ def _train_and_score(prompts: list[str], device: str, options: Namespace) -> lis
     scores: list[Score] = []
     for prompt in prompts:
         for seed in range(options.seeds):
-            out = Path(options.out) / f"{slug(prompt)}-{seed}" if options.out else None
+            out = (
+                user_path(options.out) / f"{run_name(prompt, prior_name(options))}-{seed}"
+                if options.out
+                else None
+            )
             scores.append(_train_one(prompt, seed, prior, config, device, out))
             s, total = scores[-1], len(prompts) * options.seeds
             print(

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from dfast._version import __version__
 from dfast.cli import bench, doctor, evaluate, info, results, train
+from dfast.cli.output import READER_GONE, drop_output, flush_output
+from dfast.cli.signals import interrupted
 from dfast.errors import DfastError
 
 EPILOG = """examples:
@@ -23,7 +25,8 @@ EPILOG = """examples:
 """
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
-"""Exit codes. Commands return 1 when they did their work and its outcome is a failure."""
+"""Exit codes. Commands return 1 when they did their work and its outcome is a failure. Others are
+`output.READER_GONE`, and 128 more than the signal for SIGTERM and SIGHUP."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,14 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None takes those of the process.
 
     Returns:
-        The exit code: 0, 1 for a failed outcome, 2 for bad input, 130 after Ctrl-C.
+        The exit code: 0, 1 for a failed outcome, 2 for bad input, 130 after Ctrl-C, 143 after
+        SIGTERM, 129 after SIGHUP, 141 where the reader of the output has gone.
 
     Raises:
         SystemExit: by argparse, with 0 after --help and 2 for arguments that it refuses.
     """
     options = parser().parse_args(argv)
     try:
-        return int(options.run(options) or OK)
+        code = int(options.run(options) or OK)
+        flush_output()
+        return code
+    except BrokenPipeError:
+        return READER_GONE
     except DfastError as error:
         print(f"dfast: error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
@@ -56,8 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dfast: error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("dfast: interrupted", file=sys.stderr)
+        interrupted()
         return INTERRUPTED
+    finally:
+        drop_output()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dfast._files import user_path
 from dfast.cli.options import Commands, add_device, add_finished_run
 
 if TYPE_CHECKING:
@@ -56,26 +56,27 @@ def render(options: Namespace) -> int:
     from dfast.io.images import save_image
     from dfast.io.video import VIDEO_FORMATS
 
-    result = _load(options)
+    result, out = _load(options), user_path(options.out)
     view = {
         "elevation": options.elevation,
         "resolution": options.resolution,
         "shading": options.shading,
     }
-    if Path(options.out).suffix.lower() in VIDEO_FORMATS:
-        result.turntable(options.out, frames=options.frames, **view)
+    if out.suffix.lower() in VIDEO_FORMATS:
+        result.turntable(out, frames=options.frames, **view)
     elif options.sheet:
-        result.contact_sheet(options.out, resolution=options.resolution)
+        result.contact_sheet(out, resolution=options.resolution)
     else:
-        save_image(result.render(azimuth=options.azimuth, **view), options.out)
-    print(options.out)
+        save_image(result.render(azimuth=options.azimuth, **view), out)
+    print(out)
     return 0
 
 
 def export(options: Namespace) -> int:
     """Write the mesh of a finished run."""
-    mesh = _load(options).mesh(options.out, resolution=options.resolution, level=options.level)
-    print(f"{options.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    out = user_path(options.out)
+    mesh = _load(options).mesh(out, resolution=options.resolution, level=options.level)
+    print(f"{out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
     return 0
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
-import sys
+import shlex
 from argparse import Namespace
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dfast._files import user_path
 from dfast.cli.options import Commands, add_settings, gives_settings, prior_name, read_config
+from dfast.cli.output import say
+from dfast.cli.signals import hinting, interrupted
 from dfast.config import Config
-from dfast.errors import ConfigError, RunFolderError
+from dfast.errors import ConfigError, PromptError, RunFolderError
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
+
+RESULT = "result.safetensors"
+"""As in `dfast.runs.folder`, which imports torch."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def add_train(commands: Commands[Any]) -> None:
@@ -41,30 +51,71 @@ def add_train(commands: Commands[Any]) -> None:
 def train(options: Namespace) -> int:
     """Make an object, or resume a run; then write its mesh and images."""
     _check_options(options)
-    out = Path(options.out or f"runs/{slug(options.prompt)}")
+    out = _run_folder(options)
     config = _take_from_run(options, out) if options.resume else None
     if gives_settings(options):
         config = read_config(options, resumed=config)
     if options.dry_run:
         return _print_estimate(options, config)
+    before = _stamp(out)
     try:
-        result = _train(options, out, config)
-    except KeyboardInterrupt:
-        saved = (out / "checkpoint.safetensors").exists()
-        hint = (
-            f"resume with: dfast train --resume --out {out}" if saved else "nothing was saved yet"
-        )
-        print(f"dfast: interrupted; {hint}", file=sys.stderr)
-        return 130
-    print(f"{out}/result.safetensors")
+        with hinting(_how_to_resume(out, options)):
+            result = _train(options, out, config)
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        folder = getattr(stopped, "folder", None) or out  # another one if `out` was lost
+        interrupted(_how_to_resume(folder, options))
+        return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
+    out = getattr(result, "folder", None) or out
+    say(f"{out}/{RESULT}")
     if not options.no_export:
-        _export(result, out)
+        with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
+            _export(result, out, keep=before is not None and before == _stamp(out))
     return 0
 
 
 def slug(prompt: str) -> str:
     """Return a prompt as the name of a folder: lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
+
+
+def run_name(prompt: str, prior: str) -> str:
+    """Return the name of a run's folder, one for all prompts of the same meaning.
+
+    Args:
+        prompt: what to make.
+        prior: name of the prior.
+    """
+    if prior == "shapes":
+        from dfast.world.grammar import parse
+
+        with suppress(PromptError):  # it is refused where the run begins
+            prompt = parse(prompt).caption
+    return slug(prompt)
+
+
+def _run_folder(options: Namespace) -> Path:
+    """Return the run folder: --out, or one named after the prompt."""
+    if options.out:
+        return user_path(options.out)
+    return Path("runs") / run_name(options.prompt, prior_name(options))
+
+
+def _how_to_resume(out: Path, options: Namespace) -> str:
+    """Return what can be done after an interruption."""
+    from dfast.runs.unfinished import CHECKPOINT, resume_command
+
+    if not (out / CHECKPOINT).exists():
+        return "nothing was saved yet"
+    device = f" --device {shlex.quote(options.device)}" if options.device else ""
+    return f"resume with: {resume_command(out)}{device}"
+
+
+def _stamp(out: Path) -> int | None:
+    """Return when the result in a folder was written, None if there is none."""
+    try:
+        return (out / RESULT).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _check_options(options: Namespace) -> None:
@@ -76,13 +127,21 @@ def _check_options(options: Namespace) -> None:
         raise ConfigError('prompt: expected what to make, such as: dfast train "a red chair"')
 
 
-def _take_from_run(options: Namespace, out: Path) -> Config:
-    """Fill in prompt, seed and prior where they are not given; return the run's configuration."""
+def _take_from_run(options: Namespace, out: Path) -> Config | None:
+    """Fill in prompt, seed and prior where not given; return the run's settings, if it has any."""
     from dfast.runs.paths import as_path
     from dfast.runs.records import ABOUT, IDENTITY, read_about, read_settings
+    from dfast.runs.unfinished import begun_only
 
     if not (as_path(out, "--out") / ABOUT).exists():
-        raise RunFolderError(f"--resume: no dfast run in '{out}'; start one without --resume")
+        if not begun_only(out):
+            raise RunFolderError(f"--resume: no dfast run in '{out}'; start one without --resume")
+        if options.prompt:
+            return None  # its process was killed before it wrote what the run is: start it again
+        raise RunFolderError(
+            f"--resume: '{out}' was begun and stopped before anything was saved; start it again "
+            f"with: dfast train PROMPT --out {shlex.quote(str(out))}"
+        )
     about = read_about(out)
     for key in IDENTITY:
         if getattr(options, key) is None:
@@ -121,11 +180,20 @@ def _train(options: Namespace, out: Path, config: Config | None) -> Result:
     )
 
 
-def _export(result: Result, out: Path) -> None:
-    """Write the mesh and the images into the run folder, and print their names."""
-    result.mesh(out / "object.glb")
-    print(f"{out}/object.glb")
-    result.contact_sheet(out / "contact_sheet.png")
-    print(f"{out}/contact_sheet.png")
-    result.turntable(out / "turntable.gif")
-    print(f"{out}/turntable.gif")
+def _export(result: Result, out: Path, *, keep: bool) -> None:
+    """Write the mesh and the images into the run folder, and print their names.
+
+    Args:
+        result: the finished object.
+        out: the run folder.
+        keep: leave files that are there; they are those of this object.
+    """
+    writers: dict[str, Callable[[Path], object]] = {
+        "object.glb": result.mesh,
+        "contact_sheet.png": result.contact_sheet,
+        "turntable.gif": result.turntable,
+    }
+    for name, write in writers.items():
+        if not (keep and (out / name).exists()):
+            write(out / name)
+        say(f"{out}/{name}")

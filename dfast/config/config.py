@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dfast._files import replacing
+from dfast._files import read_text, replacing, user_path
 from dfast.config import presets
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.parsing import as_table, from_table, overlay, to_toml
@@ -130,10 +130,10 @@ class Config:
         Raises:
             ConfigError: the file cannot be read, or holds settings that cannot be.
         """
-        path = Path(path)
+        path = user_path(path)
         is_json = path.suffix == ".json"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
             values = current_names(json.loads(text) if is_json else tomllib.loads(text))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"config file '{path}': cannot be read ({error})") from error

@@ -13,6 +13,7 @@ from dfast.evaluation.scorecard import PartScore, Score
 from dfast.evaluation.solids import Prediction
 from dfast.evaluation.truths import GRID, GroundTruth, catalogue, ground_truth
 from dfast.mesh.density_grid import DensityField, density_grid
+from dfast.ops.ambient import neutral_torch_state
 
 FRONT_TOLERANCE = 30.0
 """Degrees."""
@@ -32,6 +33,7 @@ class EmptyField:
         return torch.zeros_like(x)
 
 
+@neutral_torch_state()
 def score(
     result: DensityField,
     prompt: str | None = None,

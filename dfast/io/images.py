@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dfast._files import replacing
+from dfast._files import user_path
 from dfast.errors import ExportError
+from dfast.io.exporting import exporting
 
 Image = NDArray[np.uint8]
 """Display RGB in [0, 255], [H, W, 3]."""
@@ -106,13 +107,13 @@ def save_image(image: Image, path: str | Path) -> Path:
         The path.
 
     Raises:
-        ExportError: if the path has another ending.
+        ExportError: if the path has another ending or cannot be written.
     """
     from PIL import Image as Pillow
 
-    path = Path(path)
+    path = user_path(path)
     if path.suffix.lower() not in IMAGE_FORMATS:
         raise ExportError(f"an image's path must end in .png, .jpg or .webp, got {str(path)!r}")
-    with replacing(path) as temporary:
+    with exporting(path) as temporary:
         Pillow.fromarray(image).save(temporary)
     return path

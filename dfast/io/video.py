@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dfast._files import replacing
+from dfast._files import user_path
 from dfast.errors import ExportError
+from dfast.io.exporting import exporting
 from dfast.io.images import Image, Renders
 
 VIDEO_FORMATS = (".gif", ".mp4")
@@ -38,10 +39,10 @@ def turntable(
         The path.
 
     Raises:
-        ExportError: if the path has another ending, if there are fewer than two frames, or if the
-            format is mp4 and PyAV is not installed.
+        ExportError: if the path has another ending or cannot be written, if there are fewer than
+            two frames, or if the format is mp4 and PyAV is not installed.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.suffix.lower() not in VIDEO_FORMATS:
         raise ExportError(f"a turntable's path must end in .gif or .mp4, got {str(path)!r}")
     if frames < 2:
@@ -55,7 +56,7 @@ def turntable(
         for k in range(frames)
     ]
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
-    with replacing(path) as temporary:
+    with exporting(path) as temporary:
         write(images, temporary, fps)
     return path
 

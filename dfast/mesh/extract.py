@@ -11,8 +11,10 @@ from dfast.mesh.components import drop_small_components
 from dfast.mesh.density_grid import DensityField, density_grid, device_of, query, silhouette_level
 from dfast.mesh.mesh import Mesh
 from dfast.mesh.surface_nets import closed_surface
+from dfast.ops.ambient import neutral_torch_state
 
 
+@neutral_torch_state()
 def extract_mesh(
     density_field: DensityField,
     *,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfast._files import replacing
+from dfast._files import user_path
 from dfast.errors import ExportError
+from dfast.io.exporting import exporting
 from dfast.mesh.arrays import Floats, Indices
 from dfast.mesh.gltf import glb_bytes
 
@@ -35,13 +36,13 @@ def write_mesh(
         The path.
 
     Raises:
-        ExportError: if the path has another ending.
+        ExportError: if the path has another ending or cannot be written.
     """
-    path = Path(path)
+    path = user_path(path)
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ExportError(f"path must end in one of {', '.join(FORMATS)}, got {str(path)!r}")
-    with replacing(path) as temporary:
+    with exporting(path) as temporary:
         if suffix == ".glb":
             temporary.write_bytes(glb_bytes(vertices, normals, colors, faces))
         else:

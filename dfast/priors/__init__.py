@@ -14,11 +14,13 @@ import torch
 from dfast._device import pick_device
 from dfast.config import PriorConfig
 from dfast.errors import ConfigError, PriorError
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
 
 __all__ = ["Condition", "Prior", "PromptEmbedding", "as_prior", "family_of", "load_prior"]
 
 
+@neutral_torch_state()
 def load_prior(
     name: str,
     device: str | torch.device,

@@ -134,6 +134,19 @@ class Prior(ABC):
         """
         return
 
+    def normal_form(self, prompt: str) -> str:
+        """Return a prompt in the form that all prompts of the same meaning share.
+
+        By default only white space does not matter: published models read case and punctuation.
+
+        Args:
+            prompt: what to make.
+
+        Raises:
+            PromptError: for a prompt that the prior does not know.
+        """
+        return " ".join(prompt.split())
+
     def check_text(self, prompt: str, negative: str) -> None:
         """Raise what `encode_prompt` would raise, as far as that is known without weights."""
         return
@@ -162,7 +175,7 @@ class Prior(ABC):
 _REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
 _OPTIONAL = (
     "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
-    "load", "check_text", "cost_parts", "weight_bytes", "text_bytes",
+    "load", "normal_form", "check_text", "cost_parts", "weight_bytes", "text_bytes",
 )  # fmt: skip
 
 

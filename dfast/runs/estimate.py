@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from dfast.config import Config
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.measurements import (
@@ -87,6 +88,7 @@ class Estimate:
         return "\n".join(lines)
 
 
+@neutral_torch_state()
 def estimate(
     prompt: str = "a red chair",
     *,

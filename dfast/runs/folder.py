@@ -14,15 +14,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from dfast._files import TEMPORARY, sweep
 from dfast._numbers import shown
 from dfast.config import Config
-from dfast.errors import RunFolderError
+from dfast.errors import PromptError, RunFolderError
 from dfast.io.tensors import damaged, layout, read_tensors, write_bytes, write_tensors
 from dfast.runs.lock import LOCK, FolderLock
 from dfast.runs.paths import as_path
@@ -34,9 +35,9 @@ from dfast.runs.records import (
     read_metrics,
     read_settings,
 )
+from dfast.runs.unfinished import CHECKPOINT, METRICS, PREVIEWS, resume_command
 from dfast.scene.stored import find_fault
 
-CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
 FORMAT = "dfast checkpoint 1"
 """Recorded in a checkpoint, and required of one."""
 OWN = "guidance."
@@ -55,10 +56,18 @@ class RunFolder:
         about: what the run is: prompt, seed, prior and dfast's version.
         resume: whether a run that is already there is continued.
         has_run: whether it is already there.
+        prompt: what the run makes, in the words of the run that is already there.
+        steps_before: length of the run that is already there, else that of `config`.
     """
 
     def __init__(
-        self, path: str | Path, config: Config, about: dict[str, Any], *, resume: bool = False
+        self,
+        path: str | Path,
+        config: Config,
+        about: dict[str, Any],
+        *,
+        resume: bool = False,
+        normal_form: Callable[[str], str] = str,
     ) -> None:
         """Inspect the folder and change nothing.
 
@@ -67,12 +76,15 @@ class RunFolder:
             config: all settings of the run.
             about: what the run is.
             resume: continue the run that is already there.
+            normal_form: of prompts; those with the same one are the same run.
 
         Raises:
             RunFolderError: the folder cannot be used.
         """
         self.path, self.config = as_path(path, "out"), config
         self.about, self.resume = about, resume
+        self.prompt, self.steps_before = about["prompt"], config.train.steps
+        self._normal_form = normal_form
         self._lock = FolderLock(self.path)
         self._lock.check()
         self.has_run = self._inspect()
@@ -103,9 +115,30 @@ class RunFolder:
     def _begin(self) -> None:
         """Write what the run is, if it is new."""
         self.has_run = self._inspect()  # another process may have begun a run meanwhile
-        if not self.has_run:
+        for folder in (self.path, self.path / PREVIEWS):
+            sweep(folder)
+        if not self.has_run or self.steps_before != self.config.train.steps:
             write_bytes(self.path / SETTINGS, self.config.dumps().encode())
+        if not self.has_run:
             write_bytes(self.path / ABOUT, (json.dumps(self.about, indent=2) + "\n").encode())
+
+    def is_there(self) -> bool:
+        """Return whether the folder that `begin` made still holds this run."""
+        return (self.path / ABOUT).is_file()
+
+    def move_to(self, path: Path) -> None:
+        """Go on in another folder, which gets what `begin` writes.
+
+        Args:
+            path: a folder that does not exist.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
+        other = RunFolder(path, self.config, self.about | {"prompt": self.prompt})
+        other.begin()
+        self.end()
+        self.path, self._lock = other.path, other._lock
 
     def _inspect(self) -> bool:
         """Return whether the run is already here; raise when the folder cannot be used."""
@@ -130,26 +163,38 @@ class RunFolder:
     def _check_same_run(self, found: dict[str, Any]) -> None:
         """Raise unless run.json describes this run and it is to be resumed."""
         for key in IDENTITY:
-            if found[key] != self.about.get(key):
+            if found[key] == self.about.get(key):
+                continue
+            if key != "prompt" or not self._same_prompt(found[key]):
                 raise RunFolderError(
                     f"out: '{self.path}' holds another run ({key} {shown(found[key])}, not "
                     f"{shown(self.about.get(key))}); choose another folder"
                 )
         if not self.resume:
             raise RunFolderError(
-                f"out: '{self.path}' already holds this run; resume it, or choose another folder"
+                f"out: '{self.path}' already holds this run; resume it, or choose another folder. "
+                f"Resume with: {resume_command(self.path)}"
             )
+        self.prompt = str(found["prompt"])
+
+    def _same_prompt(self, found: str) -> bool:
+        """Return whether a prompt means what this run's does."""
+        try:
+            return self._normal_form(found) == self._normal_form(self.about["prompt"])
+        except PromptError:
+            return False
 
     def _check_same_settings(self, found: Config) -> None:
-        """Raise unless the run was begun with these settings."""
-        steps = found.train.steps
-        if found != self.config and found == self.config.replace(train={"steps": steps}):
+        """Raise unless the run was begun with these settings, but for fewer steps."""
+        steps, longer = found.train.steps, self.config.train.steps
+        same = found == self.config.replace(train={"steps": steps})
+        if same and longer < steps:
             raise RunFolderError(
-                f"out: '{self.path}' was begun with {steps} steps, not "
-                f"{self.config.train.steps}, and a run's length is fixed; resume it without "
-                "`steps`, or start anew in another folder"
+                f"out: '{self.path}' was begun with {steps} steps, and a run can be made longer, "
+                f"not shorter; resume it without `steps`, or with more than {longer}"
             )
-        if found != self.config:
+        self.steps_before = steps
+        if not same and found != self.config:
             raise RunFolderError(
                 f"out: '{self.path}' was begun with other settings; resume with its own "
                 f"{SETTINGS}, or choose another folder"
@@ -161,7 +206,8 @@ class RunFolder:
             return True
         if file.name == SETTINGS and file.is_file():
             return file.read_bytes() == self.config.dumps().encode()
-        return bool(re.fullmatch(r"\.config\.\w+\.toml|\.run\.\w+\.json", file.name))
+        older = re.fullmatch(r"\.config\.\w+\.toml|\.run\.\w+\.json", file.name)
+        return bool(older or TEMPORARY.fullmatch(file.name))
 
     def save_checkpoint(self, state: dict[str, Tensor], step: int) -> None:
         """Replace the checkpoint, atomically.
@@ -232,7 +278,7 @@ class RunFolder:
         Args:
             step: steps done.
         """
-        return self.path / "previews" / f"step_{step:06d}.png"
+        return self.path / PREVIEWS / f"step_{step:06d}.png"
 
     def _cut_metrics(self, step: int) -> None:
         """Drop the metrics after a step."""

@@ -174,7 +174,7 @@ class FolderLock:
     def _try(self) -> bool:
         """Return whether the lock was taken; False when it changed hands meanwhile."""
         try:
-            file, is_new = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
+            file, is_new = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
         except FileExistsError:
             try:
                 file, is_new = os.open(self.path, os.O_RDWR), False

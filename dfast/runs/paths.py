@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dfast._files import user_path
 from dfast._numbers import shown
 from dfast.errors import RunFolderError
 
 
 def as_path(value: Any, argument: str = "path") -> Path:
-    """Return a path that the system can be asked about; it need not exist.
+    """Return a path that the system can be asked about; it need not exist. "~" is the home folder.
 
     Args:
         value: a str or an `os.PathLike`.
@@ -22,7 +23,7 @@ def as_path(value: Any, argument: str = "path") -> Path:
             can hold.
     """
     try:
-        path = Path(value)
+        path = user_path(value)
         os.fsencode(path)
     except (TypeError, UnicodeEncodeError):
         raise RunFolderError(f"{argument}: expected a path, got {shown(value)}") from None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from contextlib import suppress
+from typing import Any, TextIO
 
 from dfast.runs.events import Event
 
 
 class ProgressBar:
     """A callback for `dfast.train`: steps, speed, time left, opacity and gradient norm on one line.
+
+    Without a stderr, or with one that cannot be written any more, nothing is shown.
 
     Args:
         total: steps of the whole run.
@@ -20,17 +23,29 @@ class ProgressBar:
     def __init__(self, total: int, done: int = 0, *, file: TextIO | None = None) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(
-            total=total,
-            initial=done,
-            file=sys.stderr if file is None else file,
-            unit="step",
-            dynamic_ncols=True,
-            smoothing=0.1,
-        )
+        self._bar: Any = None
+        file = sys.stderr if file is None else file
+        with suppress(OSError, ValueError, AttributeError):
+            self._bar = file and tqdm(
+                total=total,
+                initial=done,
+                file=file,
+                unit="step",
+                dynamic_ncols=True,
+                smoothing=0.1,
+            )
 
     def __call__(self, event: Event) -> None:
         """Move the bar to the event's step."""
+        if self._bar is None:
+            return
+        try:
+            self._show(event)
+        except (OSError, ValueError, AttributeError):  # a terminal that was closed
+            self._bar = None
+
+    def _show(self, event: Event) -> None:
+        """Draw the bar of an event."""
         if event.metrics:
             shown = {
                 "opacity": f"{event.metrics['opacity']:.3f}",
@@ -45,4 +60,6 @@ class ProgressBar:
 
     def close(self) -> None:
         """Leave the bar as it is and begin the next line."""
-        self._bar.close()
+        if self._bar is not None:
+            with suppress(OSError, ValueError, AttributeError):
+                self._bar.close()

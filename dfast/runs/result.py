@@ -15,10 +15,11 @@ from dfast._numbers import shown, whole
 from dfast.config import Config
 from dfast.errors import ConfigError
 from dfast.io.tensors import Layout, damaged, read_tensors, write_tensors
+from dfast.ops.ambient import neutral_torch_state
 from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
-from dfast.runs.folder import RESULT
 from dfast.runs.paths import as_path
+from dfast.runs.unfinished import RESULT, explain_missing
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import SHADING_MODES, fixed_lighting
 from dfast.scene.rays import RayBatch
@@ -50,7 +51,10 @@ class Result:
         seed: of the run.
         prior: name of the run's prior.
         steps: steps done.
+        folder: run folder that it was written to or read from, None if there is none.
     """
+
+    folder: Path | None = None
 
     def __init__(
         self, scene: Scene, config: Config, prompt: str, seed: int, prior: str, steps: int
@@ -73,6 +77,7 @@ class Result:
         """The device of the object's tensors."""
         return self.scene.device
 
+    @neutral_torch_state()
     @torch.no_grad()
     def density(self, x: Tensor) -> Tensor:
         """Return the density, without gradients; 0 outside the unit sphere.
@@ -86,6 +91,7 @@ class Result:
         x = x.to(self.device, torch.float32)
         return self.scene.density(x) * (x.square().sum(-1) <= 1.0)
 
+    @neutral_torch_state()
     @torch.no_grad()
     def albedo(self, x: Tensor) -> Tensor:
         """Return the albedo, without gradients.
@@ -98,6 +104,7 @@ class Result:
         """
         return self.scene.albedo(x.to(self.device, torch.float32))
 
+    @neutral_torch_state()
     def render(
         self,
         *,
@@ -142,6 +149,7 @@ class Result:
         pixels = image.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
         return pixels.view(size, size, 3).cpu().numpy()
 
+    @neutral_torch_state()
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:
         """Render the opacity.
 
@@ -251,6 +259,7 @@ class Result:
         return path
 
     @classmethod
+    @neutral_torch_state()
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Result:
         """Read what `save` wrote.
 
@@ -266,6 +275,7 @@ class Result:
         where = pick_device(device)
         path = as_path(path)
         path = path / RESULT if path.is_dir() else path
+        explain_missing(path)
         tensors, about = read_tensors(path, FORMAT, lambda values: _layout(path, values))
         if (fault := find_fault(tensors)) is not None:
             raise damaged(path, fault)

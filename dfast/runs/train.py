@@ -8,11 +8,9 @@ starts from the scene of the result: `run` needs of a trainer no more than `conf
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +19,19 @@ import torch
 from dfast._numbers import whole
 from dfast._version import __version__
 from dfast.config import Config
-from dfast.errors import ConfigError
+from dfast.errors import ConfigError, RunFolderError
 from dfast.io.images import encode_png, preview_image
-from dfast.io.tensors import write_bytes
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
+from dfast.runs.keeping import Keeper
+from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import ProgressBar
 from dfast.runs.result import Result
+from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.training.build import build_trainer
 from dfast.training.trainer import Metrics, Trainer
 
@@ -38,6 +39,7 @@ SEED_LIMIT = 2**31
 """Seeds are below this."""
 
 
+@neutral_torch_state()
 def train(
     prompt: str,
     *,
@@ -54,8 +56,10 @@ def train(
 ) -> Result:
     """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
 
-    On the CPU the same seed gives the same bytes, whether or not the run was interrupted. Ctrl-C
-    finishes the step, saves a checkpoint and raises KeyboardInterrupt.
+    On the CPU the same seed gives the same bytes, whether or not the run was interrupted, and
+    whatever state of torch the caller has set. In the main thread Ctrl-C, SIGTERM and SIGHUP finish
+    the step, save a checkpoint and raise, unless the host has handlers of its own; a second Ctrl-C
+    raises at once.
 
     Args:
         prompt: what to make.
@@ -66,14 +70,16 @@ def train(
             used.
         out: run folder for settings, metrics, previews, checkpoints and the result; None keeps
             nothing on disk.
-        steps: length of the run, if not the configuration's.
+        steps: length of the run, if not the configuration's. A run that is resumed can be made
+            longer: schedules are fractions of the length, so they go on from where its steps are in
+            the longer run.
         seed: of all randomness, in [0, 2**31).
         device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there.
         config: all settings; None takes `Config.default(device)`, or `Config.for_prior` for a
             pretrained model.
         progress: show a bar.
         callbacks: called with an `Event` after each step.
-        resume: continue from the checkpoint in `out`.
+        resume: continue from the checkpoint in `out`; a finished run is only read.
 
     Returns:
         The finished object.
@@ -89,6 +95,8 @@ def train(
         NonFiniteError: gradients stay non-finite. Checkpoints are kept.
         CollapsedError: the scene stays empty or opaque. Checkpoints are kept.
         OutOfMemoryError: memory ran out, at any time. Checkpoints are kept.
+        KeyboardInterrupt: after Ctrl-C.
+        Terminated: a SystemExit of `dfast.runs.signals`, after SIGTERM or SIGHUP.
     """
     number = whole(seed)
     if number is None or not 0 <= number < SEED_LIMIT:
@@ -101,7 +109,10 @@ def train(
     folder = None
     if out is not None:
         about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
-        folder = RunFolder(out, config, about, resume=resume)
+        folder = RunFolder(out, config, about, resume=resume, normal_form=model.normal_form)
+        prompt = folder.prompt
+        if (finished := _finished(folder, where)) is not None:
+            return finished
     check_memory(where, config, model)
     with explain_out_of_memory(where, config, model):
         trainer = build_trainer(config, model, prompt, number, where)
@@ -111,6 +122,7 @@ def train(
             folder.begin()  # only now: the prior has read the prompt and loaded its weights
             if (state := folder.load_checkpoint(trainer.state_dict())) is not None:
                 trainer.load_state_dict(state)
+            _state_length(folder, trainer.step)
         listeners = list(callbacks)
         if progress:
             bar = ProgressBar(config.train.steps, trainer.step)
@@ -130,24 +142,59 @@ def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint is saved.
+        Terminated: the same after SIGTERM or SIGHUP.
     """
     steps = trainer.config.train.steps
     started = _Start(time.perf_counter(), trainer.step)
-    with _finish_step_on_interrupt() as interrupted:
-        while trainer.step < steps and not interrupted.is_set():
+    with stop_on_signals() as request:
+        keeper = Keeper(folder, request) if folder else None
+        while trainer.step < steps and request.number is None:
             values = trainer.train_step()
-            event = _record(trainer, values, folder, started)
+            event = _record(trainer, values, keeper, started)
             for callback in callbacks:
                 callback(event)
-        if interrupted.is_set():
-            if folder:
-                folder.save_checkpoint(trainer.state_dict(), trainer.step)
-            raise KeyboardInterrupt
-    trainer.finish()
-    result = result_of(trainer)
-    if folder:
-        result.save(folder.path)
+        if request.number is not None and trainer.step < steps:
+            raise _stop(trainer, keeper, request.number)
+        trainer.finish()
+        result = result_of(trainer)
+        if keeper:
+            keeper.result(result)
+    if request.number is not None:  # it came with the last step, and nothing is left to save
+        raise stopped_by(request.number)
     return result
+
+
+def _stop(trainer: Trainer, keeper: Keeper | None, number: int) -> BaseException:
+    """Save a checkpoint if there is a folder; return what ends the run."""
+    if keeper:
+        keeper.checkpoint(trainer.state_dict(), trainer.step, last=True)
+    return stopped_by(number, keeper.folder.path if keeper else None)
+
+
+def _finished(folder: RunFolder, device: torch.device) -> Result | None:
+    """Return the result of a run that has nothing left to do, None for any other."""
+    if not folder.has_run:
+        return None
+    try:
+        result = Result.load(folder.path, device)
+    except RunFolderError:  # missing or damaged: the checkpoint makes it again
+        return None
+    steps = folder.config.train.steps
+    if result.steps != steps:
+        return None
+    result.folder = folder.path
+    notice(f"'{folder.path}' is finished: {steps} of {steps} steps are done")
+    return result
+
+
+def _state_length(folder: RunFolder, step: int) -> None:
+    """Say what a run's new length means for its schedules."""
+    before, steps = folder.steps_before, folder.config.train.steps
+    if before != steps:
+        notice(
+            f"step {step} of {before} goes on to {steps}: schedules are fractions of the length, "
+            f"so they are at {step / steps:.0%} now"
+        )
 
 
 def result_of(trainer: Trainer) -> Result:
@@ -175,7 +222,7 @@ class _Start(NamedTuple):
     """Steps done until then."""
 
 
-def _record(trainer: Trainer, values: Metrics, folder: RunFolder | None, started: _Start) -> Event:
+def _record(trainer: Trainer, values: Metrics, keeper: Keeper | None, started: _Start) -> Event:
     """Write what is due after a step into the run folder, and return the step's event."""
     plan, step = trainer.config.train, trainer.step
     last = step == plan.steps
@@ -185,14 +232,13 @@ def _record(trainer: Trainer, values: Metrics, folder: RunFolder | None, started
         metrics = _read(values)
         elapsed = time.perf_counter() - started.time
         metrics["seconds_per_step"] = elapsed / (step - started.step)
-    if folder:
+    if keeper:
         if metrics:
-            folder.log({"step": step} | metrics)
+            keeper.log({"step": step} | metrics)
         if _due(step, plan.preview_every):
-            preview = folder.preview_path(step)
-            write_bytes(preview, encode_png(preview_image(result_of(trainer))))
+            preview = keeper.preview(step, encode_png(preview_image(result_of(trainer))))
         if last or _due(step, plan.checkpoint_every):
-            folder.save_checkpoint(trainer.state_dict(), step)
+            keeper.checkpoint(trainer.state_dict(), step)
     return Event(step, plan.steps, metrics, preview)
 
 
@@ -206,26 +252,3 @@ def _read(values: Metrics) -> dict[str, float]:
 def _due(step: int, every: int) -> bool:
     """Return whether something that happens every so many steps happens now; 0 means never."""
     return every > 0 and step % every == 0
-
-
-@contextmanager
-def _finish_step_on_interrupt() -> Iterator[threading.Event]:
-    """Make Ctrl-C set the event, so that no step ends halfway; a second Ctrl-C stops at once.
-
-    Outside the main thread, where signals cannot be handled, the event is never set.
-    """
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def handle(*_: object) -> None:
-        flag.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -86,10 +86,18 @@ def test_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
         train_tiny(out=tmp_path / "run", config=TINY.replace(march={"step_size": 0.2}), resume=True)
 
 
-def test_length_of_a_run_is_fixed(tmp_path: Path) -> None:
-    train_tiny(out=tmp_path / "run")
-    with pytest.raises(RunFolderError, match=r"4 steps, not 9, and a run's length is fixed"):
-        train_tiny(out=tmp_path / "run", steps=9, resume=True)
+def test_a_run_can_be_made_longer_and_not_shorter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    train_tiny(out=out)
+    with pytest.raises(RunFolderError, match=r"4 steps, and a run can be made longer, not shorter"):
+        train_tiny(out=out, steps=3, resume=True)
+    assert train_tiny(out=out, steps=9, resume=True).steps == 9
+    assert "step 4 of 4 goes on to 9: schedules are fractions of" in capsys.readouterr().err
+    assert Config.load(out / "config.toml").train.steps == 9 and dfast.load(out).steps == 9
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4, 6, 8, 9]
 
 
 @pytest.mark.parametrize("resume", [False, True])

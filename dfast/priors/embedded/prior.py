@@ -115,6 +115,10 @@ class ShapesPrior(Prior):
         rows = text[:-1].view(len(variants), len(endings), TEXT_LENGTH, -1)
         return ShapesCondition(rows, text[-1:], views)
 
+    def normal_form(self, prompt: str) -> str:
+        """Return the caption that training had for the sentence, see `Prior.normal_form`."""
+        return parse(prompt).caption
+
     def _encode(self, captions: list[str]) -> Tensor:
         options = {"padding": "max_length", "max_length": TEXT_LENGTH, "return_tensors": "pt"}
         ids = self.tokenizer(captions, **options).input_ids

@@ -2,7 +2,7 @@
 
 A file holds one sentence, and is named by the hash of everything that its values depend on. The
 files are in `embeddings` under DFAST_CACHE, else in `dfast/embeddings` under XDG_CACHE_HOME or
-~/.cache; any of them can be deleted.
+~/.cache; any of them can be deleted. A process without a home folder has no cache.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ EncodedSentence = dict[str, Tensor]
 """Tensors of one sentence by name, float32 on the CPU."""
 
 
-def cache_folder() -> Path:
-    """Return the folder of the files."""
-    if own := os.environ.get("DFAST_CACHE"):
-        return Path(own).expanduser() / "embeddings"
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "dfast" / "embeddings"
+def cache_folder() -> Path | None:
+    """Return the folder of the files; None if there is no home folder to put it in."""
+    own = os.environ.get("DFAST_CACHE")
+    base = own or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        folder = Path(base).expanduser()
+    except RuntimeError:
+        return None
+    return folder / "embeddings" if own else folder / "dfast" / "embeddings"
 
 
 def fingerprint(folder: Folder, parts: Iterable[str]) -> str | None:
@@ -46,7 +49,8 @@ def fingerprint(folder: Folder, parts: Iterable[str]) -> str | None:
     """
     parts = list(parts)
     where = f"{folder.path.resolve()} {parts}"
-    note = cache_folder() / f"{hashlib.sha256(where.encode()).hexdigest()}.json"
+    cache = cache_folder()
+    note = cache and cache / f"{hashlib.sha256(where.encode()).hexdigest()}.json"
     files = [p for part in parts for p in sorted((folder.path / part).glob("*")) if p.is_file()]
     with_weights = {p.parent.name for p in files if p.suffix == ".safetensors"}
     known = _read_note(note)
@@ -63,14 +67,16 @@ def fingerprint(folder: Folder, parts: Iterable[str]) -> str | None:
         elif file.suffix in (".json", ".txt", ".model"):
             digest.update(file.read_bytes())
     now = {"folder": where, "identity": digest.hexdigest(), **hashes}
-    if now != known:
+    if note is not None and now != known:
         with suppress(OSError), replacing(note) as temporary:
             temporary.write_text(json.dumps(now))
     return digest.hexdigest()
 
 
-def _read_note(note: Path) -> dict[str, str]:
+def _read_note(note: Path | None) -> dict[str, str]:
     """Return the content of a note; {} if it is missing or unreadable."""
+    if note is None:
+        return {}
     try:
         found = json.loads(note.read_text())
     except (OSError, ValueError):
@@ -98,13 +104,15 @@ class EmbeddingCache:
 
         Args:
             key: everything but the sentence that the values depend on.
-            folder: of the files; None is `cache_folder()`.
+            folder: of the files; None is `cache_folder()`, without which nothing is kept.
         """
         self.key = json.dumps(key, sort_keys=True)
         self.folder = cache_folder() if folder is None else folder
 
-    def path(self, sentence: str) -> Path:
-        """Return the file of a sentence, whether it exists or not."""
+    def path(self, sentence: str) -> Path | None:
+        """Return the file of a sentence, whether it exists or not; None without a cache."""
+        if self.folder is None:
+            return None
         digest = hashlib.sha256(f"{self.key}\n{sentence}".encode()).hexdigest()
         return self.folder / f"{digest}.safetensors"
 
@@ -113,8 +121,10 @@ class EmbeddingCache:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        if (path := self.path(sentence)) is None:
+            return None
         try:
-            return load_file(self.path(sentence))
+            return load_file(path)
         except (OSError, SafetensorError):
             return None
 
@@ -127,6 +137,8 @@ class EmbeddingCache:
         """
         from safetensors.torch import save
 
+        if (path := self.path(sentence)) is None:
+            return
         data = save({name: tensor.contiguous() for name, tensor in encoded.items()})
-        with suppress(OSError), replacing(self.path(sentence)) as temporary:
+        with suppress(OSError), replacing(path) as temporary:
             temporary.write_bytes(data)

@@ -1,0 +1,56 @@
+"""What the files of a run folder say of a run that has not finished, and how to go on."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from dfast._files import TEMPORARY
+from dfast.errors import RunFolderError
+from dfast.runs.lock import LOCK
+from dfast.runs.records import ABOUT, SETTINGS
+
+CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
+PREVIEWS = "previews"
+
+
+def resume_command(path: Path) -> str:
+    """Return the command that resumes the run in a folder, to be pasted into a shell.
+
+    Args:
+        path: the folder.
+    """
+    name = str(path)
+    return f"dfast train --resume --out {shlex.quote(f'./{name}' if name[:1] == '-' else name)}"
+
+
+def explain_missing(path: Path) -> None:
+    """Raise RunFolderError for a result that its run has not made yet.
+
+    Args:
+        path: the file of a result.
+    """
+    folder = path.parent
+    if path.name != RESULT or path.exists() or not folder.is_dir():
+        return
+    if (folder / ABOUT).exists():
+        raise RunFolderError(f"'{folder}': unfinished, resume with: {resume_command(folder)}")
+    if begun_only(folder):
+        raise RunFolderError(
+            f"'{folder}': begun and stopped before anything was saved; start it again with: "
+            f"dfast train PROMPT --out {shlex.quote(str(folder))}"
+        )
+
+
+def begun_only(folder: Path) -> bool:
+    """Return whether a folder holds no more than the beginning of a run.
+
+    Args:
+        folder: any path.
+    """
+    try:
+        names = {file.name for file in folder.iterdir()}
+    except OSError:
+        return False
+    rest = {name for name in names - {SETTINGS, LOCK} if not TEMPORARY.fullmatch(name)}
+    return bool(names) and not rest
