@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast.cli.options import Commands, add_device, add_finished_run
+from dfast.config.views import SHADING
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
-
-SHADING = ("diffuse", "albedo", "textureless", "normal")
-"""What --shading takes; the names are those of `Result.render`, which imports torch."""
 
 
 def add_render(commands: Commands[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from dfast._numbers import shown
 from dfast.errors import ConfigError
 
 Range = tuple[float, float]
@@ -21,7 +22,7 @@ def check(section: str, key: str, value: object, ok: bool, expected: str) -> Non
         expected: what an acceptable value is, for the message.
     """
     if not ok:
-        raise ConfigError(f"config key '{section}.{key}': expected {expected}, got {value!r}")
+        raise ConfigError(f"config key '{section}.{key}': expected {expected}, got {shown(value)}")
 
 
 def check_ranges(

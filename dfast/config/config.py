@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dfast._files import read_text, replacing, user_path
+from dfast._numbers import shown
 from dfast.config import presets
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.parsing import as_table, from_table, overlay, to_toml
@@ -63,15 +64,17 @@ class Config:
     """Length and housekeeping."""
 
     def __post_init__(self) -> None:
-        """Check the types and choices of sections that were built directly."""
+        """Check sections that were built directly; numbers get the type of their setting."""
         for section in dataclasses.fields(self):
             given = getattr(self, section.name)
             expected: Any = section.default_factory
             if not isinstance(given, expected):
                 raise ConfigError(
-                    f"config section '{section.name}': expected {expected.__name__}, got {given!r}"
+                    f"config section '{section.name}': expected {expected.__name__}, "
+                    f"got {shown(given)}"
                 )
-            from_table(type(given), as_table(given), section.name)
+            checked = from_table(type(given), as_table(given), section.name)
+            object.__setattr__(self, section.name, checked)
 
     @classmethod
     def default(cls, device: str = "cpu") -> Config:
@@ -134,12 +137,13 @@ class Config:
         is_json = path.suffix == ".json"
         try:
             text = read_text(path)
-            values = current_names(json.loads(text) if is_json else tomllib.loads(text))
+            values = json.loads(text) if is_json else tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"config file '{path}': cannot be read ({error})") from error
-        except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # damage, huge numbers, deep nesting
             kind = "JSON" if is_json else "TOML"
             raise ConfigError(f"config file '{path}': not valid {kind} ({error})") from error
+        values = current_names(values)
         if base is not None and isinstance(values, Mapping):
             values = overlay(base.to_dict(), values)
         return cls.from_dict(values)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+import typing
 from typing import Any
 
-from dfast.config.parsing import toml_value
+from dfast._numbers import shown
 from dfast.errors import ConfigError
+
+DEEPEST = 8
+"""Names in the key of a setting; none has more than three."""
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -23,9 +27,21 @@ def parse_override(text: str) -> dict[str, Any]:
         ConfigError: the text has another form.
     """
     key, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key.strip()):
-        raise ConfigError(f"--set: expected KEY=VALUE such as guidance.scale=20, got {text!r}")
+    names = key.strip().split(".")
+    if not equals or not all(re.fullmatch("[A-Za-z0-9_]+", name) for name in names):
+        raise ConfigError(f"--set: expected KEY=VALUE such as guidance.scale=20, got {shown(text)}")
+    if len(names) > DEEPEST:
+        raise ConfigError(f"--set: expected at most {DEEPEST} names in a key, got {shown(key)}")
+    table: Any = _value(value.strip())
+    for name in reversed(names):
+        table = {name: table}
+    return typing.cast(dict[str, Any], table)
+
+
+def _value(text: str) -> Any:
+    """Return what a text means in TOML, or the text itself."""
     try:
-        return tomllib.loads(f"{key} = {value}")
-    except tomllib.TOMLDecodeError:
-        return tomllib.loads(f"{key} = {toml_value(value.strip())}")
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # no TOML, a number too long to read, deep nesting
+        return text
+    return found["value"] if list(found) == ["value"] else text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import types
@@ -11,9 +10,16 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
+from dfast._numbers import shown
+from dfast.config.suggestions import setting_names, suggest
 from dfast.errors import ConfigError
 
 T = TypeVar("T")
+
+LARGEST_COUNT = 2**31 - 1
+"""Whole numbers may not be larger: steps, sizes and counts are 32-bit in the kernels."""
+LARGEST = 1e9
+"""Other numbers may not be larger, so that their squares are finite in float32."""
 
 
 def overlay(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,41 +47,40 @@ def as_table(value: Any) -> Any:
     return [as_table(v) for v in value] if isinstance(value, tuple) else value
 
 
-def from_table(cls: type[T], values: object, path: str) -> T:
+def from_table(cls: type[T], values: object, path: str, root: type | None = None) -> T:
     """Return the dataclass that nested mappings describe.
 
     Args:
         cls: the dataclass; its fields are dataclasses, numbers, strings, bools, Literals or tuples.
         values: mapping of its fields; those left out take their default.
         path: its dotted name, for messages; "" at the top.
+        root: the dataclass that holds all settings, for suggestions; by default `cls`.
 
     Raises:
         ConfigError: an unknown key, or a value that does not fit its field.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(
-            f"config section '{path or 'top level'}': expected a table, got {values!r}"
+            f"config section '{path or 'top level'}': expected a table, got {shown(values)}"
         )
     hints = typing.get_type_hints(cls)
-    _check_names(values, [f.name for f in dataclasses.fields(typing.cast(Any, cls))], path)
-    fields = {}
+    names = [f.name for f in dataclasses.fields(typing.cast(Any, cls))]
+    fields: dict[str, Any] = {}
     for key, value in values.items():
         inner = f"{path}.{key}" if path else str(key)
-        section = dataclasses.is_dataclass(hints[key])
-        convert = from_table if section else _coerce
-        fields[key] = convert(hints[key], value, inner)
+        if key not in names:
+            advice = suggest(inner, setting_names(root or cls))
+            raise ConfigError(f"config key {_quoted(inner)}: unknown; {advice}")
+        if dataclasses.is_dataclass(hints[key]):
+            fields[key] = from_table(hints[key], value, inner, root or cls)
+        else:
+            fields[key] = _coerce(hints[key], value, inner)
     return cls(**fields)
 
 
-def _check_names(values: Mapping[str, Any], names: list[str], path: str) -> None:
-    """Raise ConfigError for a key of `values` that is not in `names`, suggesting the nearest."""
-    for key in values:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)[0]
-            prefix = f"{path}." if path else ""
-            raise ConfigError(
-                f"config key '{prefix}{key}': unknown; did you mean '{prefix}{near}'?"
-            )
+def _quoted(name: str) -> str:
+    """Return a name in single quotes, as it is where it can be shown in one short line."""
+    return f"'{name}'" if name.isprintable() and len(name) <= 100 else shown(name)
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
@@ -83,22 +88,49 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in arguments and not isinstance(value, bool):
-            return value
-        raise ConfigError(f"config key '{path}': expected one of {list(arguments)}, got {value!r}")
+            return arguments[arguments.index(value)]  # 2 where 2.0 is given
+        raise ConfigError(
+            f"config key '{path}': expected one of {list(arguments)}, got {shown(value)}"
+        )
     if origin is tuple:
         return _coerce_tuple(arguments, value, path)
     assert not isinstance(hint, types.UnionType), f"{path}: unions are not supported"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if number and not math.isfinite(value):
-        raise ConfigError(f"config key '{path}': expected a finite number, got {value!r}")
-    if hint is float and number:
-        return float(value)
-    if hint is int and number and float(value).is_integer():
-        return int(value)
-    if hint in (bool, str) and isinstance(value, hint):
+    if hint in (int, float) and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _coerce_number(hint, value, path)
+    if hint is bool and isinstance(value, bool):
         return value
+    if hint is str and isinstance(value, str):
+        return _check_text(value, path)
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
-    raise ConfigError(f"config key '{path}': expected {names[hint]}, got {value!r}")
+    raise ConfigError(f"config key '{path}': expected {names[hint]}, got {shown(value)}")
+
+
+def _coerce_number(hint: type, value: float, path: str) -> float:
+    """Return an int or a float as the annotated one of both, checked."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"config key '{path}': expected a finite number, got {value!r}")
+    limit = LARGEST_COUNT if hint is int else LARGEST
+    if abs(value) > limit:
+        raise ConfigError(
+            f"config key '{path}': expected a number between -{limit:.10g} and {limit:.10g}, "
+            f"got {shown(value)}"
+        )
+    if hint is float:
+        return float(value)
+    if float(value).is_integer():
+        return int(value)
+    raise ConfigError(f"config key '{path}': expected a whole number, got {value!r}")
+
+
+def _check_text(value: str, path: str) -> str:
+    """Return a text that can be written to a file; raise ConfigError for others."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, or bytes that are not UTF-8
+        raise ConfigError(
+            f"config key '{path}': expected text that UTF-8 can encode, got {ascii(value)[:80]}"
+        ) from None
+    return value
 
 
 def _coerce_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
@@ -109,7 +141,7 @@ def _coerce_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[An
         if len(hints) == len(value):
             return tuple(_coerce(h, v, path) for h, v in zip(hints, value, strict=True))
     count = "a list" if variadic else f"a list of {len(arguments)}"
-    raise ConfigError(f"config key '{path}': expected {count}, got {value!r}")
+    raise ConfigError(f"config key '{path}': expected {count}, got {shown(value)}")
 
 
 def to_toml(values: Mapping[str, Any], path: str = "") -> str:

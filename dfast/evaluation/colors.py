@@ -10,7 +10,7 @@ from dfast.evaluation.scorecard import PartScore
 from dfast.evaluation.solids import Prediction
 from dfast.evaluation.truths import GroundTruth
 from dfast.mesh.density_grid import DensityField, device_of, query, sample
-from dfast.world.scenes import COLORS, PALETTE
+from dfast.world.parts import COLORS, PALETTE
 
 COLOR_TOLERANCE = 0.3
 """Largest Euclidean distance in RGB at which a colour is right."""

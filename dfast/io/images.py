@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfast._files import user_path
+from dfast._numbers import shown, whole
 from dfast.errors import ExportError
 from dfast.io.exporting import exporting
 
@@ -23,6 +24,8 @@ SHEET_VIEWS = ((0.0, 10.0), (90.0, 10.0), (180.0, 10.0), (45.0, 35.0), (0.0, 85.
 top."""
 SHEET_ROWS = ("diffuse", "textureless", "normal")
 """Shading modes of a contact sheet's rows."""
+MAX_CELL = 2048
+"""Most pixels a side of one view of a contact sheet."""
 PREVIEW_AZIMUTHS = (0.0, 120.0, 240.0)
 """Azimuths in degrees of a preview's views."""
 
@@ -40,37 +43,65 @@ class Renders(Protocol):
 
 
 def contact_sheet(
-    result: Renders, path: str | Path | None = None, *, resolution: int = 128
+    result: Renders,
+    path: str | Path | None = None,
+    *,
+    resolution: int = 128,
+    views: Sequence[tuple[float, float]] = SHEET_VIEWS,
+    shading: str | Sequence[str] = SHEET_ROWS,
 ) -> Image:
-    """Render five views (columns) as shaded colour, shape alone and normals (rows) in one image.
+    """Render several views (columns) in several shading modes (rows) in one image.
+
+    By default they are five views as shaded colour, shape alone and normals.
 
     Args:
         result: what to render.
         path: an image file to write as well, by default none.
         resolution: pixels a side of each view, at least 1.
+        views: V pairs (azimuth, elevation) in degrees, a column each.
+        shading: S shading modes, a row each, or one of them.
 
     Returns:
-        The sheet, [3 * resolution, 5 * resolution, 3].
+        The sheet, [S * resolution, V * resolution, 3].
 
     Raises:
-        ExportError: if the resolution or the path's ending is not valid.
+        ExportError: if an argument or the path's ending is not valid.
+        ConfigError: if there is no such view or shading mode.
     """
-    if resolution < 1:
-        raise ExportError(f"resolution must be at least 1, got {resolution}")
-    rows = [
-        np.concatenate(
-            [
-                result.render(azimuth=az, elevation=el, resolution=resolution, shading=shading)
-                for az, el in SHEET_VIEWS
-            ],
-            axis=1,
-        )
-        for shading in SHEET_ROWS
-    ]
-    sheet = np.concatenate(rows, axis=0)
+    size = whole(resolution)
+    if size is None or not 1 <= size <= MAX_CELL:
+        limit = "at least 1" if size is None or size < 1 else f"at most {MAX_CELL}"
+        raise ExportError(f"resolution must be {limit}, got {shown(resolution)}")
+    columns = _pairs(views)
+    rows = (shading,) if isinstance(shading, str) else tuple(shading)
+    if not columns or not rows:
+        raise ExportError("a contact sheet needs at least one view and one shading mode")
+    if path is not None:
+        check_image_path(path)
+    sheet = np.concatenate(
+        [
+            np.concatenate(
+                [
+                    result.render(azimuth=az, elevation=el, resolution=size, shading=mode)
+                    for az, el in columns
+                ],
+                axis=1,
+            )
+            for mode in rows
+        ],
+        axis=0,
+    )
     if path is not None:
         save_image(sheet, path)
     return sheet
+
+
+def _pairs(views: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the views of a contact sheet; raise ExportError for what is no list of pairs."""
+    try:
+        return [(azimuth, elevation) for azimuth, elevation in views]
+    except (TypeError, ValueError):
+        raise ExportError(f"views must be pairs (azimuth, elevation), got {shown(views)}") from None
 
 
 def preview_image(result: Renders, *, resolution: int = 128) -> Image:
@@ -111,9 +142,21 @@ def save_image(image: Image, path: str | Path) -> Path:
     """
     from PIL import Image as Pillow
 
-    path = user_path(path)
-    if path.suffix.lower() not in IMAGE_FORMATS:
-        raise ExportError(f"an image's path must end in .png, .jpg or .webp, got {str(path)!r}")
+    path = check_image_path(path)
     with exporting(path) as temporary:
         Pillow.fromarray(image).save(temporary)
     return path
+
+
+def check_image_path(path: str | Path) -> Path:
+    """Return the path of an image file.
+
+    Args:
+        path: ends in one of `IMAGE_FORMATS`.
+
+    Raises:
+        ExportError: if it has another ending, or is no path.
+    """
+    if not isinstance(path, str | Path) or Path(path).suffix.lower() not in IMAGE_FORMATS:
+        raise ExportError(f"an image's path must end in .png, .jpg or .webp, got {shown(path)}")
+    return user_path(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dfast._numbers import whole
+from dfast._numbers import real, shown, whole
 from dfast.errors import ExportError
 from dfast.mesh.components import drop_small_components
 from dfast.mesh.density_grid import DensityField, density_grid, device_of, query, silhouette_level
@@ -40,9 +40,14 @@ def extract_mesh(
     """
     cells = whole(resolution)
     if cells is None or not 8 <= cells <= 512:
-        raise ExportError(f"resolution must be in 8..512, got {resolution!r}")
-    if level is not None and not level > 0:
-        raise ExportError(f"level must be a positive density, got {level}")
+        raise ExportError(f"resolution must be in 8..512, got {shown(resolution)}")
+    if level is not None:
+        given, level = level, real(level)
+        if level is None or not level > 0:
+            raise ExportError(f"level must be a positive density, got {shown(given)}")
+    least = real(keep)
+    if least is None or not 0 <= least <= 1:
+        raise ExportError(f"keep must be a fraction of an area, 0 to 1, got {shown(keep)}")
     density = density_grid(density_field, cells)
     top = float(density.max())
     if level is not None and 0 < top <= level:
@@ -55,7 +60,12 @@ def extract_mesh(
             "the run came out empty, so train it again with another seed or more steps"
         )
     vertices, faces = closed_surface(density.numpy(), level)
-    vertices, faces = drop_small_components(vertices, faces, keep)
+    if not len(faces):  # the level is the largest density but for a rounding error
+        raise ExportError(
+            f"level must be below the largest density, {top:.9g}, got {level:.9g}: it leaves no "
+            "surface"
+        )
+    vertices, faces = drop_small_components(vertices, faces, least)
     points = torch.from_numpy(vertices)
     colors = query(density_field.albedo, points, device_of(density_field)).clamp(0, 1).numpy()
     return Mesh(vertices, faces, colors.astype(np.float32), level)

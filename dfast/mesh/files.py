@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfast._files import user_path
+from dfast._numbers import shown
 from dfast.errors import ExportError
 from dfast.io.exporting import exporting
 from dfast.mesh.arrays import Floats, Indices
@@ -38,16 +39,28 @@ def write_mesh(
     Raises:
         ExportError: if the path has another ending or cannot be written.
     """
-    path = user_path(path)
+    path = check_mesh_path(path)
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise ExportError(f"path must end in one of {', '.join(FORMATS)}, got {str(path)!r}")
     with exporting(path) as temporary:
         if suffix == ".glb":
             temporary.write_bytes(glb_bytes(vertices, normals, colors, faces))
         else:
             to_trimesh(vertices, faces, colors).export(temporary)
     return path
+
+
+def check_mesh_path(path: str | Path) -> Path:
+    """Return the path of a mesh file.
+
+    Args:
+        path: ends in one of `FORMATS`.
+
+    Raises:
+        ExportError: if it has another ending, or is no path.
+    """
+    if not isinstance(path, str | Path) or Path(path).suffix.lower() not in FORMATS:
+        raise ExportError(f"path must end in one of {', '.join(FORMATS)}, got {shown(path)}")
+    return user_path(path)
 
 
 def to_trimesh(vertices: Floats, faces: Indices, colors: Floats) -> trimesh.Trimesh:

@@ -11,32 +11,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfast._device import pick_device
-from dfast._numbers import shown, whole
+from dfast._numbers import shown
 from dfast.config import Config
+from dfast.config.views import check_view
 from dfast.errors import ConfigError
-from dfast.io.tensors import Layout, damaged, read_tensors, write_tensors
+from dfast.io.tensors import write_tensors
 from dfast.ops.ambient import neutral_torch_state
 from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
 from dfast.runs.paths import as_path
+from dfast.runs.result_file import FORMAT, read_result
 from dfast.runs.unfinished import RESULT, explain_missing
 from dfast.scene.cameras import CameraBatch, spherical
-from dfast.scene.lighting import SHADING_MODES, fixed_lighting
+from dfast.scene.lighting import fixed_lighting
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene
-from dfast.scene.stored import find_fault, object_shapes
 
 if TYPE_CHECKING:
     from dfast.mesh.mesh import Mesh
 
-FORMAT = "dfast result 1"
-"""Recorded in a result's file, and required of one."""
 CHUNK = 1 << 16
 """Most rays rendered at once, which bounds the memory of an image whatever its size."""
 CHUNK_SAMPLES = CHUNK * 256
 """Most samples at once, which bounds it whatever the length of the march's steps."""
-MAX_RESOLUTION = 8192
-"""Most pixels a side of an image."""
 NORMAL = "normal"
 """Beside the shading modes: the normals as colours."""
 
@@ -120,10 +117,11 @@ class Result:
 
         Args:
             azimuth: degrees around the object; 0 is its front.
-            elevation: degrees above the horizon.
-            distance: of the camera from the origin, in world units.
-            fov: degrees of the whole image.
-            resolution: pixels a side, 1 to `MAX_RESOLUTION`.
+            elevation: degrees above the horizon, -90 to 90.
+            distance: of the camera from the origin, 0.001 to 1000 world units; below 1 the camera
+                may be inside the object.
+            fov: degrees of the whole image, 0.1 to 179.
+            resolution: pixels a side, 1 to `dfast.config.views.MAX_RESOLUTION`.
             shading: "albedo", "diffuse", "textureless" or "normal".
             background: RGB in [0, 1], by default the configuration's.
 
@@ -131,23 +129,23 @@ class Result:
             [resolution, resolution, 3] display RGB in [0, 255].
 
         Raises:
-            ConfigError: a resolution, shading or background that cannot be.
+            ConfigError: an argument that cannot be.
         """
-        size = whole(resolution)
-        if size is None or not 1 <= size <= MAX_RESOLUTION:
-            raise ConfigError(
-                f"resolution: expected 1 to {MAX_RESOLUTION} pixels, got {resolution!r}"
-            )
-        if shading not in (*SHADING_MODES, NORMAL):
-            raise ConfigError(
-                f"shading: expected one of {', '.join(SHADING_MODES)}, {NORMAL}, got {shading!r}"
-            )
+        view = check_view(
+            azimuth=azimuth,
+            elevation=elevation,
+            distance=distance,
+            fov=fov,
+            resolution=resolution,
+            shading=shading,
+        )
         behind = _color(self.config.background.color if background is None else background)
-        cameras = spherical(torch.tensor([azimuth]), elevation, distance, fov).to(self.device)
-        color, opacity = self._render_rays(cameras, size, shading)
+        where = view.elevation, view.distance, view.fov
+        cameras = spherical(torch.tensor([view.azimuth]), *where).to(self.device)
+        color, opacity = self._render_rays(cameras, view.resolution, view.shading)
         image = color + (1.0 - opacity) * behind.to(color)
         pixels = image.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
-        return pixels.view(size, size, 3).cpu().numpy()
+        return pixels.view(view.resolution, view.resolution, 3).cpu().numpy()
 
     @neutral_torch_state()
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:
@@ -199,7 +197,10 @@ class Result:
             ExportError: there is no surface, or the path has an unknown ending.
         """
         from dfast.mesh.extract import extract_mesh
+        from dfast.mesh.files import check_mesh_path
 
+        if path is not None:
+            check_mesh_path(path)
         mesh = extract_mesh(self, **options)
         if path is not None:
             mesh.save(path)
@@ -276,11 +277,7 @@ class Result:
         path = as_path(path)
         path = path / RESULT if path.is_dir() else path
         explain_missing(path)
-        tensors, about = read_tensors(path, FORMAT, lambda values: _layout(path, values))
-        if (fault := find_fault(tensors)) is not None:
-            raise damaged(path, fault)
-        config = _config(path, about)
-        run = _run(path, about, config)
+        tensors, config, run = read_result(path)
         scene = Scene.from_config(config)
         scene.load_object(tensors)
         return cls(scene.to(where), config, **run)
@@ -298,36 +295,5 @@ def _color(background: Any) -> Tensor:
     except (TypeError, ValueError):
         color = torch.empty(0)
     if color.shape != (3,) or not bool(((color >= 0) & (color <= 1)).all()):
-        raise ConfigError(f"background: expected three numbers in [0, 1], got {background!r}")
+        raise ConfigError(f"background: expected three numbers in [0, 1], got {shown(background)}")
     return color
-
-
-def _layout(path: Path, about: dict[str, Any]) -> dict[str, Layout]:
-    """Return the layout of a result's tensors by its settings."""
-    shapes = object_shapes(_config(path, about))
-    return {name: Layout(shape, dtype) for name, (shape, dtype) in shapes.items()}
-
-
-def _config(path: Path, about: dict[str, Any]) -> Config:
-    """Return the configuration among a file's values; raise RunFolderError if it cannot be one."""
-    if not isinstance(about.get("config"), dict):
-        raise damaged(path, "no settings")
-    try:
-        return Config.from_dict(about["config"])
-    except ConfigError as error:
-        raise damaged(path, error) from error
-
-
-def _run(path: Path, about: dict[str, Any], config: Config) -> dict[str, Any]:
-    """Return prompt, seed, prior and steps among a file's values, checked."""
-    run = about.get("run")
-    if not isinstance(run, dict) or run.keys() != {"prompt", "seed", "prior", "steps"}:
-        raise damaged(path, "expected prompt, seed, prior and steps of its run")
-    for key in ("prompt", "prior"):
-        if not isinstance(run[key], str):
-            raise damaged(path, f"{key}: expected a text, got {shown(run[key])}")
-    for key, limit in (("seed", 2**63), ("steps", config.train.steps + 1)):
-        number = run[key]
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < limit:
-            raise damaged(path, f"{key}: expected 0 to {limit - 1}, got {shown(number)}")
-    return run

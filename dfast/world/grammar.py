@@ -1,4 +1,4 @@
-"""Parse the sentences of the procedural world into `ProceduralScene`s.
+"""Read the sentences of the procedural world; imports no torch before a scene is made.
 
 The grammar:
 
@@ -6,18 +6,23 @@ The grammar:
     solid  := [a|an|the] [colour] (sphere | cube | cylinder | cone | torus | capsule)
     object := [colour] object-word ["with a" colour part-word]
 
-`parse` accepts common synonyms and missing colours. The scene it returns has the canonical caption,
-on which the embedded prior was trained.
+`read` accepts common synonyms and missing colours. What it returns has the canonical caption, on
+which the embedded prior was trained; `parse` makes a `ProceduralScene` of it.
 """
 
 from __future__ import annotations
 
 import re
 from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from dfast.errors import PromptError
 from dfast.world.objects import OBJECTS, PRIMITIVES, pair, primitive, stack
-from dfast.world.scenes import COLORS, ProceduralScene
+from dfast.world.parts import COLORS, PLAIN, Part
+from dfast.world.refusals import refusal
+
+if TYPE_CHECKING:
+    from dfast.world.scenes import ProceduralScene
 
 SYNONYMS: dict[str, str] = {
     "grey": "gray",
@@ -42,9 +47,6 @@ SYNONYMS: dict[str, str] = {
     "cap": "hat",
     "atop": "on",
 }
-PLAIN = "plain"
-"""Colour word of a textureless image: "a plain chair"."""
-
 HELD_OUT: frozenset[tuple[str, str]] = frozenset(
     {
         ("sphere", "purple"),
@@ -86,7 +88,24 @@ VOCABULARY: tuple[str, ...] = (
     "overhead",
     "view",
 )
-EXAMPLES = '"a red chair", "a green cone on top of a yellow cube", "a snowman with a purple hat"'
+KNOWN = frozenset(VOCABULARY) | _ARTICLES
+"""Every word that a sentence may have, beside synonyms."""
+
+
+class Sentence(NamedTuple):
+    """What a sentence names; the entries are those of `ProceduralScene`."""
+
+    caption: str
+    """The canonical caption, which states every colour."""
+    kind: str
+    """"single", "stack", "pair" or "composed"."""
+    shape: str
+    """The caption without its colour words."""
+    parts: tuple[Part, ...]
+    slots: tuple[str, ...]
+    """Colour words of the caption."""
+    has_front: bool
+    """Whether the object looks different from the front and from behind."""
 
 
 def parse(prompt: str) -> ProceduralScene:
@@ -97,27 +116,40 @@ def parse(prompt: str) -> ProceduralScene:
 
     Raises:
         PromptError: if the prompt is empty, has a word outside the vocabulary, or is not a sentence
-            of the grammar; the message lists the vocabulary.
+            of the grammar; the message says what would be one.
     """
-    words = [SYNONYMS.get(w, w) for w in re.findall(r"[a-z]+", prompt.lower())]
-    if not words:
-        raise PromptError(f'prompt: expected a sentence such as {EXAMPLES}, got "{prompt}"')
-    known = set(VOCABULARY) | _ARTICLES
-    unknown = [w for w in words if w not in known]
-    if unknown:
-        raise PromptError(
-            f'prompt: the embedded prior does not know the word "{unknown[0]}"; it knows '
-            f"the colours {', '.join(COLORS)}, the solids {', '.join(PRIMITIVES)}, the objects "
-            f'{", ".join(OBJECTS)}, and "on top of", "next to", "with a ... hat/roof". '
-            "Open-vocabulary prompts need real text-to-image weights (another prior)"
-        )
-    words = [w for w in words if w not in _ARTICLES]
-    scene = _read_object(words) or _read_solids(words)
-    if scene is None:
-        raise PromptError(
-            f'prompt: cannot read "{prompt}" as a sentence of the procedural world; try {EXAMPLES}'
-        )
-    return scene
+    return _scene(read(prompt))
+
+
+@cache
+def _scene(sentence: Sentence) -> ProceduralScene:
+    """Return the scene of a sentence; the same one each time, as its tensors take time to make."""
+    from dfast.world.scenes import ProceduralScene
+
+    return ProceduralScene(*sentence)
+
+
+def read(prompt: str) -> Sentence:
+    """Return what a sentence names, without torch.
+
+    Args:
+        prompt: as for `parse`.
+
+    Raises:
+        PromptError: as `parse` does.
+    """
+    words = words_of(prompt)
+    named = [w for w in words if w not in _ARTICLES]
+    found = (_read_object(named) or _read_solids(named)) if KNOWN.issuperset(words) else None
+    if found is not None:
+        return found
+    nearest = (*OBJECTS, *PRIMITIVES, *COLORS, *VOCABULARY, *SYNONYMS)
+    raise PromptError(refusal(prompt, words, KNOWN, nearest))
+
+
+def words_of(prompt: str) -> list[str]:
+    """Return the words of a sentence in lower case, synonyms replaced."""
+    return [SYNONYMS.get(w, w) for w in re.findall(r"[^\W\d_]+", prompt.lower())]
 
 
 def catalogue(*, both_orders: bool = False) -> list[str]:
@@ -169,7 +201,7 @@ def _read_solid(words: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def _read_solids(words: list[str]) -> ProceduralScene | None:
+def _read_solids(words: list[str]) -> Sentence | None:
     """Return the scene of one or two solids, None for other words."""
     text = " ".join(words)
     for kind, joints in (("stack", _ON), ("pair", ("next to", "next"))):
@@ -183,22 +215,21 @@ def _read_solids(words: list[str]) -> ProceduralScene | None:
         return None
     name, color = solid
     part = primitive(name, 0, 1.0, (0, 0, 0))
-    return ProceduralScene(single(name, color), "single", name, (part,), (color,), False)
+    return Sentence(single(name, color), "single", name, (part,), (color,), False)
 
 
-@cache
-def _two_solids(kind: str, a: tuple[str, str], b: tuple[str, str]) -> ProceduralScene:
+def _two_solids(kind: str, a: tuple[str, str], b: tuple[str, str]) -> Sentence:
     """Return a stack or a pair of two (solid, colour)."""
     if kind == "stack":
         caption, shape, parts = stacked(*a, *b), f"{a[0]} on top of {b[0]}", stack(a[0], b[0])
     else:
         caption, shape, parts = beside(*a, *b), f"{a[0]} next to {b[0]}", pair(a[0], b[0])
-    return ProceduralScene(caption, kind, shape, parts, (a[1], b[1]), False)
+    return Sentence(caption, kind, shape, parts, (a[1], b[1]), False)
 
 
-def _read_object(words: list[str]) -> ProceduralScene | None:
+def _read_object(words: list[str]) -> Sentence | None:
     """Return the scene of "[colour] object ["with" colour part]", None for other words."""
-    color, rest = (words[0], words[1:]) if words[0] in COLORS else (None, words)
+    color, rest = (words[0], words[1:]) if words[:1] and words[0] in COLORS else (None, words)
     if not rest or rest[0] not in OBJECTS:
         return None
     name, tail = rest[0], rest[1:]
@@ -209,12 +240,12 @@ def _read_object(words: list[str]) -> ProceduralScene | None:
         if not OBJECTS[name].phrase.endswith(f" {tail[2]}"):
             return None
         part_color = tail[1]
-    return object_scene(name, color, part_color)
+    return object_sentence(name, color, part_color)
 
 
-def object_scene(
+def object_sentence(
     name: str, color: str | None = None, part_color: str | None = None
-) -> ProceduralScene | None:
+) -> Sentence | None:
     """Return a composed object in the given colours, by default its own.
 
     Args:
@@ -223,7 +254,7 @@ def object_scene(
         part_color: of the last slot.
 
     Returns:
-        The scene, or None if the object has no slot for `color`.
+        What it is, or None if the object has no slot for `color`.
     """
     kind = OBJECTS[name]
     slots = list(kind.defaults)
@@ -232,6 +263,4 @@ def object_scene(
     slots[0] = color or slots[0]
     slots[-1] = part_color or slots[-1]
     colors = tuple(slots)
-    return ProceduralScene(
-        composed(name, colors), "composed", name, kind.parts, colors, kind.has_front
-    )
+    return Sentence(composed(name, colors), "composed", name, kind.parts, colors, kind.has_front)

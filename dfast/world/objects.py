@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dfast.world.scenes import Part
+from dfast.world.parts import Part
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 import dfast
 from dfast.errors import PromptError
 from dfast.scene.cameras import CameraBatch, spherical
-from dfast.world.scenes import PALETTE
+from dfast.world.parts import PALETTE
 
 
 def ball(cameras: CameraBatch, color: Tensor, size: int, radius: float = 0.6) -> Tensor:

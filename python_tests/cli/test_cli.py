@@ -12,7 +12,6 @@ import pytest
 
 import dfast
 from dfast import errors
-from dfast.cli import results
 from dfast.cli.main import main
 from dfast.io.images import save_image
 
@@ -133,10 +132,11 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 def test_render_offers_every_shading_mode() -> None:
+    from dfast.config.views import SHADING
     from dfast.runs.result import NORMAL
     from dfast.scene.lighting import SHADING_MODES
 
-    assert sorted(results.SHADING) == sorted([*SHADING_MODES, NORMAL])
+    assert sorted(SHADING) == sorted([*SHADING_MODES, NORMAL])
 
 
 def test_render_and_export(tmp_path: Path, cube: Calls, capsys: pytest.CaptureFixture[str]) -> None:

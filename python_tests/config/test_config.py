@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import itertools
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -172,3 +173,99 @@ def test_every_setting_says_what_it_means() -> None:
     for section in (Config, GridConfig, *(type(getattr(Config(), f.name)) for f in SECTIONS)):
         for field in dataclasses.fields(section):
             assert f"{section.__name__}.{field.name}" in documented
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ({"scale": 20}, "did you mean 'guidance.scale'?"),
+        ({"steps": 20}, "did you mean 'train.steps'?"),
+        ({"guidance": {"lr_grid": 1}}, "did you mean 'optimizer.lr_grid'?"),
+        ({"lr": 1}, "did you mean 'optimizer.lr_grid' or 'optimizer.lr_mlp' or"),
+        ({"field": {"grid": {"level": 1}}}, "did you mean 'field.grid.levels'?"),
+        ({"qqqq": 1}, "expected one of field, background"),
+        ({"march": {"qqqq": 1}}, "expected one of step_size, cone_angle"),
+        ({"x\ny" * 100: 1}, "unknown"),
+        ({1: 1}, "config key '1': unknown"),
+    ],
+)
+def test_unknown_settings_get_a_suggestion(values: dict[str, Any], advice: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(advice)) as error:
+        Config.from_dict(values)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+DEEP: Any = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train": {"steps": 10**400}},
+        {"train": {"steps": 10**5000}},
+        {"train": {"steps": 1e300}},
+        {"train": {"steps": 2**31}},
+        {"guidance": {"scale": 10**400}},
+        {"march": {"step_size": 1e308}},
+        {"camera": {"fov": [10**400, 1]}},
+        {"field": {"grid": {"features": 10**5000}}},
+        {"field": {"grid": {"features": [2]}}},
+        {"field": {"grid": {"features": True}}},
+        {"field": {"grid": {"features": 2.5}}},
+        {"guidance": {"negative": "\ud800"}},
+        {"guidance": {"negative": "a\udcff"}},
+        {"guidance": {"negative": DEEP}},
+        {"guidance": DEEP},
+        {"camera": {"resolution": DEEP}},
+        DEEP,
+    ],
+)
+def test_extreme_values_are_named_in_one_short_line(values: Any) -> None:
+    with pytest.raises(ConfigError, match="expected") as error:
+        Config.from_dict(values)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+    str(error.value).encode()
+
+
+def test_whole_numbers_written_as_fractions_are_whole() -> None:
+    config = Config().replace(
+        field={"grid": {"features": 4.0}, "layers": 2.0},
+        occupancy={"resolution": 32.0},
+        camera={"resolution": [[0, 32.0]]},
+    )
+    values = (
+        config.field.grid.features,
+        config.field.layers,
+        config.occupancy.resolution,
+        config.camera.resolution[0][1],
+    )
+    assert values == (4, 2, 32, 32) and {type(v) for v in values} == {int}
+    grid = Config(field=FieldConfig(grid=GridConfig(features=2.0))).field.grid  # type: ignore[arg-type]
+    assert type(grid.features) is int
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", "[" * 100_000),
+        ("a.toml", "x = " + "[" * 100_000),
+        ("a.toml", "x = " + "1" * 5000),
+        ("a.json", '{"train": {"steps": ' + "1" * 5000 + "}}"),
+        ("a.json", "NaN"),
+        ("a.json", '{"guidance": {"scale": Infinity}}'),
+        ("a.toml", "guidance.negative = 2020-01-01"),
+        ("a.toml", "[[guidance]]\nscale = 1"),
+    ],
+)
+def test_files_that_are_too_much_are_named(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as error:
+        Config.load(tmp_path / name, base=Config())
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("[train]\nsteps = 5\n", encoding="utf-8-sig")
+    assert Config.load(tmp_path / "a.toml").train.steps == 5

@@ -33,7 +33,21 @@ def test_text_becomes_a_table(text: str, expected: dict[str, Any]) -> None:
     Config().replace(**expected)
 
 
-@pytest.mark.parametrize("text", ["nonsense", "=3", "a b=3", "a..b=3", ".a=3", "a.=3", "a-b=1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "=3",
+        "a b=3",
+        "a..b=3",
+        ".a=3",
+        "a.=3",
+        "a-b=1",
+        "gö.x=1",
+        "ключ=1",
+        "a\udcff=1",
+    ],
+)
 def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse_override(text)
@@ -45,3 +59,24 @@ def test_any_text_survives_a_file(negative: str) -> None:
     config = Config().replace(guidance={"negative": negative})
     assert Config.from_dict(tomllib.loads(config.dumps())) == config
     assert Config.from_dict(json.loads(config.dumps("json"))) == config
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("ö", "ö"),
+        ("\u00a0x", "\u00a0x"),
+        ("1\nb = 2", "1\nb = 2"),
+        ("[" * 10_000, "[" * 10_000),
+        ("1" * 5000, "1" * 5000),
+        ('"a" # b', "a"),
+    ],
+)
+def test_any_value_is_read(value: str, expected: object) -> None:
+    found = parse_override(f"guidance.negative={value}")["guidance"]["negative"]
+    assert found == expected or found == str(expected).strip()
+
+
+def test_a_key_of_many_names_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at most 8 names"):
+        parse_override(".".join("a" * 5000) + "=1")

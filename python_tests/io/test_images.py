@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,3 +65,63 @@ def test_bad_image_arguments_are_named_errors(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="frames must be at least 2, got 1"):
         turntable(Constant(), tmp_path / "turn.gif", frames=1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fps", "milliseconds"),
+    [(16, 60), (10, 100), (50, 20), (60, 20), (1000, 20), (12.5, 80), (0.5, 2000), (33.3, 30)],
+)
+def test_a_gif_says_a_rate_that_viewers_keep(fps: float, milliseconds: int, tmp_path: Path) -> None:
+    film = Image.open(turntable(Constant(), tmp_path / "a.gif", frames=3, resolution=8, fps=fps))
+    assert film.info["duration"] == milliseconds
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), "16", None, True, 1e9, 1e-9])
+def test_rates_that_cannot_be_are_refused(fps: Any, tmp_path: Path) -> None:
+    for name in ("a.gif", "a.mp4"):
+        with pytest.raises(ExportError, match=r"fps must be 0\.1 to 1000 frames a second, got"):
+            turntable(Constant(), tmp_path / name, fps=fps)
+
+
+@pytest.mark.parametrize("fps", [0.1, 12.5, 29.97, 60, 1000])
+def test_mp4_takes_any_rate(fps: float, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = turntable(Constant(), tmp_path / "a.mp4", frames=3, resolution=16, fps=fps)
+    with av.open(str(path)) as film:
+        assert float(film.streams.video[0].average_rate) == pytest.approx(fps, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda to: turntable(Constant(), to / "a.gif", frames="3"), "frames must be at least 2"),
+        (lambda to: turntable(Constant(), to / "a.gif", frames=2.5), "frames must be at least 2"),
+        (lambda to: turntable(Constant(), to / "a.gif", frames=10**20), "frames must be at most"),
+        (lambda to: turntable(Constant(), to / "a.gif", resolution=8192), "resolution and frames"),
+        (lambda to: turntable(Constant(), None), "path must end in"),
+        (lambda to: turntable(Constant(), 3), "path must end in"),
+        (lambda to: contact_sheet(Constant(), resolution="8"), "resolution must be at least 1"),
+        (lambda to: contact_sheet(Constant(), resolution=10**9), "resolution must be at most"),
+        (lambda to: contact_sheet(Constant(), 3), "path must end in"),
+        (lambda to: contact_sheet(Constant(), views=[1, 2]), "views must be pairs"),
+        (lambda to: contact_sheet(Constant(), views=5), "views must be pairs"),
+        (lambda to: contact_sheet(Constant(), views=[]), "at least one view"),
+        (lambda to: contact_sheet(Constant(), shading=()), "at least one view"),
+    ],
+)
+def test_other_bad_arguments_are_one_line(
+    call: Callable[[Path], object], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=says) as error:
+        call(tmp_path)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_a_contact_sheet_of_chosen_views_and_shading() -> None:
+    sheet = contact_sheet(Constant(), resolution=4, views=[(7, 0), (9, 0)], shading="normal")
+    assert sheet.shape == (4, 8, 3) and sheet[0, ::4, 0].tolist() == [7, 9]
+
+
+def test_pictures_need_no_torch() -> None:
+    code = "import sys, dfast.io.images, dfast.io.video; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ from dfast.priors.embedded.model import PAD, TEXT_LENGTH, UNKNOWN, build_tokeniz
 from dfast.priors.embedded.prior import ShapesPrior, plain
 from dfast.scene.views import VIEW_WORDS, view_index, view_words
 from dfast.world import ProceduralScene, grammar, parse
-from dfast.world.scenes import COLORS
+from dfast.world.parts import COLORS
 
 
 def decode(tokens: Tensor) -> str:

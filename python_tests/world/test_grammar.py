@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+
 import pytest
 from procedural import CAPTIONS
 
 from dfast.errors import PromptError
 from dfast.world import catalogue, parse
 from dfast.world.objects import OBJECTS, PRIMITIVES
-from dfast.world.scenes import COLORS, MAX_PARTS
+from dfast.world.parts import COLORS, MAX_PARTS
 
 SENTENCES = {
     "a red chair": "a red chair",
@@ -66,3 +70,54 @@ def test_the_world_is_as_rich_as_it_says() -> None:
     assert len(catalogue()) == len(set(catalogue())) >= 50
     fronts = {name for name, kind in OBJECTS.items() if kind.has_front}
     assert {"chair", "snowman", "house", "mug", "car", "duck"} <= fronts
+
+
+@pytest.mark.parametrize(
+    ("sentence", "advice"),
+    [
+        ("a red char", 'did you mean "chair"?'),
+        ("a red snowmen", 'did you mean "snowman"?'),
+        ("a bleu cube", 'did you mean "blue"?'),
+        ("a red snowman", 'try "a snowman with a red hat"'),
+        ("a house with a blue hat", 'try "a white house with a blue roof"'),
+        ("a chair with a red roof", 'try "a red chair"'),
+        (
+            "a chair on a table",
+            "only the solids sphere, cube, cylinder, cone, torus, capsule can be",
+        ),
+        ("a cube cube", '"on top of" or "next to"'),
+        ("the a", "expected a sentence such as|it names no solid"),
+        ("a plain mug", "the colours are red"),
+        ("ein stühl", '"ein"'),
+        ("赤い椅子", '"赤い椅子"'),
+        ("x" * 5000, "xxx..."),
+    ],
+)
+def test_refusals_say_what_would_be_right(sentence: str, advice: str) -> None:
+    with pytest.raises(PromptError, match=advice.replace("?", r"\?")) as error:
+        parse(sentence)
+    assert len(str(error.value)) < 700 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("noun", [*PRIMITIVES, *OBJECTS])
+def test_every_sentence_that_a_refusal_suggests_is_one(noun: str) -> None:
+    for words in (
+        f"a {noun} with",
+        f"a red blue {noun}",
+        f"{noun} next to",
+        f"a {noun} with a hat",
+    ):
+        with pytest.raises(PromptError) as error:
+            parse(words)
+        for suggestion in re.findall(r'(?:try|such as) "([^"]+)"', str(error.value)):
+            parse(suggestion)
+
+
+def test_sentences_are_read_without_torch() -> None:
+    code = (
+        "import sys, dfast.world\n"
+        "assert dfast.world.grammar.read('snowman').caption == 'a snowman with a black hat'\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "assert dfast.world.ProceduralScene and 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

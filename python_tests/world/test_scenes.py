@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dfast.world import parse
 from dfast.world.objects import PRIMITIVES
-from dfast.world.scenes import PALETTE, table_distance
+from dfast.world.parts import PALETTE
+from dfast.world.scenes import table_distance
 
 VOLUMES: dict[str, Callable[..., float]] = {
     "sphere": lambda a, b, c: 4 / 3 * pi * a * b * c,

@@ -9,7 +9,7 @@ from procedural import views
 
 from dfast.world import parse, tracer
 from dfast.world.objects import OBJECTS
-from dfast.world.scenes import PALETTE
+from dfast.world.parts import PALETTE
 
 
 @pytest.mark.parametrize("name", OBJECTS)

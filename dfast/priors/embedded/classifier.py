@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dfast.priors.embedded.dataset import Batch, Pool
 from dfast.priors.embedded.geometries import Geometries
 from dfast.scene.views import VIEW_WORDS
-from dfast.world.scenes import COLORS
+from dfast.world.parts import COLORS
 
 
 class Classifier(nn.Module):

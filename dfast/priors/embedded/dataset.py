@@ -19,7 +19,8 @@ from dfast.priors.embedded.model import camera_features, ray_map
 from dfast.scene.cameras import CameraBatch, aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
-from dfast.world.scenes import MAX_PARTS, table_distance
+from dfast.world.parts import MAX_PARTS
+from dfast.world.scenes import table_distance
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dfast.priors.embedded.model import TEXT_LENGTH
 from dfast.scene.views import VIEW_WORDS
 from dfast.world import grammar
 from dfast.world.objects import PRIMITIVES
-from dfast.world.scenes import COLORS, MAX_PARTS, PALETTE, PartTable, ProceduralScene, part_table
+from dfast.world.parts import COLORS, MAX_PARTS, PALETTE, PLAIN
+from dfast.world.scenes import PartTable, ProceduralScene, part_table
 
 SLOTS = 2
 _SLOT_TOKEN, _ARTICLE_TOKEN = -10, -20  # minus the slot; replaced when colours are drawn
@@ -48,7 +49,7 @@ class Geometries:
         self.weight = to([SHARE[k] / kinds.count(k) for k in kinds])
         self.palette = to([*PALETTE.values(), (1.0, 1.0, 1.0)])
         ids = tokenizer.convert_tokens_to_ids
-        words = (*COLORS, grammar.PLAIN)
+        words = (*COLORS, PLAIN)
         self.color_token = to([ids(c) for c in words])
         self.article_token = to([ids(grammar.article(c).split()[0]) for c in words])
         self.view_token = to([ids(w) for w in VIEW_WORDS])

@@ -28,8 +28,8 @@ from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.weights import size_of
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import VIEW_WORDS, view_index
-from dfast.world.grammar import PLAIN, parse
-from dfast.world.scenes import COLORS
+from dfast.world.grammar import parse
+from dfast.world.parts import COLORS, PLAIN
 
 WEIGHTS = Path(__file__).parent / "weights"
 
