@@ -15,7 +15,7 @@ COPIES = 4
 """Tensors of the size of the parameters in a run: themselves, their gradient, two moments."""
 RAY_BYTES = 64
 """Bytes of a ray at least: its origin, direction, colours and their gradients."""
-MOST_SAMPLES = {"cpu": 2**22, "cuda": 2**27}
+MOST_SAMPLES = {"cpu": 2**23, "cuda": 2**27}
 """Most samples of a step that is run to time it; a larger one is timed in part."""
 CONTROL_GROUPS = (
     ("memory.max", "memory.current"),
