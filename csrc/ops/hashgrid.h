@@ -109,7 +109,7 @@ template <class T>
 struct HashGridParams {
   HashGrid grid;
   std::int64_t n;          // N
-  const T* x;              // [N, 3] in [0, 1]
+  const T* x;              // [N, 3] in [0, 1], z = 0 in two dimensions
   const T* table;          // [entries, F]
   const Half* table_half;  // [entries, F], nullable: read in place of `table`; T = float only
   const T* level_weights;  // [L], nullable: all ones
@@ -157,7 +157,7 @@ template <class T>
 struct HashScatterParams {
   HashGrid grid;
   std::int64_t n;            // N
-  const T* x;                // [N, 3] in [0, 1]
+  const T* x;                // [N, 3] in [0, 1], z = 0 in two dimensions
   const T* level_weights;    // [L], nullable: all ones
   const T* d0;               // [N, L F], nullable with u given
   const T* u;                // [N, 3], nullable

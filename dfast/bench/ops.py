@@ -199,7 +199,7 @@ def field(passes: str, count: int, device: torch.device) -> Work:
         device: where it runs.
     """
     made = build_field(inputs.FIELD, inputs.generator()).to(device)
-    made.refresh_storage()
+    made.refresh_table_half()
     return _field_work(made, list(made.parameters()), passes, count, device)
 
 

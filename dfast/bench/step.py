@@ -78,7 +78,7 @@ def render_step(shading: str, size: int, device: torch.device) -> Work:
         with stage("backward"):
             gradients = torch.autograd.grad(pixels.color, parameters, gradient)
         with stage("adam"):
-            optimizer.step(gradients, rate_factor, {"table": scene.field.storage})
+            optimizer.step(gradients, rate_factor, {"table": scene.field.table_half})
         return gradients
 
     details: dict[str, object] = {"fused": scene.field.fused, "slots": max_samples}
@@ -157,7 +157,7 @@ def adam(device: torch.device) -> Work:
     optimizer, rate_factor = _optimizer(field), torch.ones(1, device=device)
     gradients = [inputs.normal(device, *p.shape) for p in optimizer.parameters.values()]
     numbers = sum(g.numel() for g in gradients)
-    run = partial(optimizer.step, gradients, rate_factor, {"table": field.storage})
+    run = partial(optimizer.step, gradients, rate_factor, {"table": field.table_half})
     return Work(run, counts.adam(numbers), {"parameters": numbers})
 
 
@@ -175,7 +175,7 @@ def occupancy_update(cells: int, device: torch.device) -> Work:
 def _field(device: torch.device) -> Field:
     """Return the field of workload E with random parameters."""
     field = build_field(FIELD, inputs.generator()).to(device)
-    field.refresh_storage()
+    field.refresh_table_half()
     return field
 
 

@@ -8,7 +8,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from dfast.cli.options import Commands, add_device, add_overrides, read_overrides
+from dfast._files import user_path
+from dfast._numbers import shown
+from dfast.cli.checks import check_device
+from dfast.cli.options import Commands, UsageError, add_device, add_overrides, read_overrides
+from dfast.config import Config
+from dfast.config.parsing import LARGEST_COUNT
 from dfast.errors import ConfigError
 
 STEPS = 100
@@ -47,13 +52,14 @@ def add_bench(commands: Commands[Any]) -> None:
 
 def bench(options: Namespace) -> int:
     """Measure this machine and print the table; 1 when a case of dfast's own failed."""
-    out = Path(options.out) if options.out else None
+    out = user_path(options.out) if options.out else None
     if out is not None and out.is_dir():
         raise ConfigError(f"--out: expected a file to write, got the folder '{out}'")
+    check_device(options.device)
     with_priors = options.prior is not None
     excluded = ("workloads", "profile") if with_priors else ("random", "steps", "set")
     if given := [name for name in excluded if getattr(options, name)]:
-        raise ConfigError(f"--{given[0]}: expected {'no' if with_priors else 'with'} --prior")
+        raise UsageError(f"--{given[0]}: expected {'no' if with_priors else 'with'} --prior")
     return _bench_priors(options, out) if with_priors else _bench_ops(options, out)
 
 
@@ -88,16 +94,19 @@ def _bench_ops(options: Namespace, out: Path | None) -> int:
 
 def _bench_priors(options: Namespace, out: Path | None) -> int:
     """Measure whole steps with diffusion models; 1 when one failed."""
+    steps = STEPS if options.steps is None else options.steps
+    if not 1 <= steps <= LARGEST_COUNT:
+        raise ConfigError(f"--steps: expected a whole number >= 1, got {shown(steps)}")
+    overrides = read_overrides(options)
+    for changes in overrides:
+        Config().replace(**changes)  # names a wrong setting at once
+
     from dfast._device import pick_device
     from dfast._native import library
     from dfast.bench import prior_steps
     from dfast.runs.arguments import resolve_config
 
     library()
-    steps = STEPS if options.steps is None else options.steps
-    if steps < 1:
-        raise ConfigError(f"--steps: expected a whole number >= 1, got {steps}")
-    overrides = read_overrides(options)
     records = prior_steps.run(
         [name.strip() for name in options.prior.split(",")],
         pick_device(options.device),

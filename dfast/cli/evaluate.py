@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import read_text, replacing, user_path
+from dfast._numbers import shown
 from dfast._version import __version__
-from dfast.cli.options import Commands, add_settings, prior_name, read_config
+from dfast.cli.checks import SEED_LIMIT, check_prompt, check_run
+from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
 from dfast.cli.train import run_name
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
 
@@ -50,11 +52,12 @@ def evaluate(options: Namespace) -> int:
     """Score finished runs, or train prompts and score them."""
     prompts = [*options.prompt, *_read_prompts(options.prompts)]
     if bool(options.paths) == bool(prompts):
-        raise ConfigError(
-            "evaluate: expected run folders, or --prompt/--prompts to train and score"
-        )
-    if options.seeds < 1:
-        raise ConfigError(f"--seeds: expected a whole number >= 1, got {options.seeds}")
+        raise UsageError("evaluate: expected run folders, or --prompt/--prompts to train and score")
+    if not 1 <= options.seeds <= SEED_LIMIT:
+        raise ConfigError(f"--seeds: expected a whole number >= 1, got {shown(options.seeds)}")
+    check_run(options)
+    for prompt in prompts:
+        check_prompt(prompt, "shapes")  # names a wrong prompt before hours of work, not after
 
     from dfast._device import pick_device
     from dfast.evaluation import scorecard
@@ -99,10 +102,7 @@ def _score_runs(paths: list[str], device: str) -> list[Score]:
 def _train_and_score(prompts: list[str], device: str, options: Namespace) -> list[Score]:
     """Train and score every prompt with every seed."""
     from dfast.priors import load_prior
-    from dfast.world.grammar import parse
 
-    for prompt in prompts:
-        parse(prompt)  # names a wrong prompt before hours of work, not after
     config = read_config(options)
     prior = load_prior(prior_name(options), device, options=config.prior)
     scores: list[Score] = []

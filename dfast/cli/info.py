@@ -5,7 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from dfast.cli.checks import check_run
 from dfast.cli.options import Commands, add_settings, read_config
+from dfast.config.describe import commented
 
 
 def add_config(commands: Commands[Any]) -> None:
@@ -22,8 +24,9 @@ def add_priors(commands: Commands[Any]) -> None:
 
 
 def config(options: Namespace) -> int:
-    """Print the settings as TOML."""
-    print(read_config(options).dumps(), end="")
+    """Print the settings as TOML, each with its meaning, unit and range as a comment."""
+    check_run(options)
+    print(commented(read_config(options)), end="")
     return 0
 
 

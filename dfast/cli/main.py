@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from dfast._version import __version__
 from dfast.cli import bench, doctor, evaluate, info, results, train
+from dfast.cli.options import UsageError
 from dfast.cli.output import READER_GONE, drop_output, flush_output
+from dfast.cli.parser import BAD_INPUT, Parser, parse
 from dfast.cli.signals import interrupted
 from dfast.errors import DfastError
 
@@ -24,17 +25,9 @@ EPILOG = """examples:
   dfast bench --quick                            how fast it is here
 """
 
-OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
-"""Exit codes. Commands return 1 when they did their work and its outcome is a failure. Others are
-`output.READER_GONE`, and 128 more than the signal for SIGTERM and SIGHUP."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print `message` in one line and exit with 2."""
-        self.exit(BAD_INPUT, f"dfast: error: {message} (see `{self.prog} --help`)\n")
+OK, INTERRUPTED = 0, 130
+"""Exit codes beside `BAD_INPUT`. Commands return 1 when they did their work and its outcome is a
+failure. Others are `output.READER_GONE`, and 128 more than the signal for SIGTERM and SIGHUP."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: by argparse, with 0 after --help and 2 for arguments that it refuses.
     """
-    options = parser().parse_args(argv)
+    options = parse(parser(), argv)
     try:
         code = int(options.run(options) or OK)
         flush_output()
@@ -58,11 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return READER_GONE
     except DfastError as error:
-        print(f"dfast: error: {' '.join(str(error).split())}", file=sys.stderr)
+        where = f" (see `{options.parser.prog} --help`)" if isinstance(error, UsageError) else ""
+        print(f"dfast: error: {' '.join(str(error).split())}{where}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:  # a path given by the user that cannot be read or written
         print(f"dfast: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except SystemExit as stop:
+        if hasattr(stop, "folder"):  # by a run, after SIGTERM or SIGHUP
+            interrupted()
+        raise
     except KeyboardInterrupt:
         interrupted()
         return INTERRUPTED
@@ -71,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; `run` of what it parses is the command's function."""
+    """Return the parser of all commands; `run` of what it parses is the command's function,
+    `parser` the command's parser."""
     top = Parser(
         prog="dfast",
         description="Text to 3D by score distillation.",
@@ -90,4 +89,6 @@ def parser() -> argparse.ArgumentParser:
     info.add_priors(commands)
     bench.add_bench(commands)
     doctor.add_doctor(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return top

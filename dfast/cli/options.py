@@ -8,6 +8,12 @@ from typing import Any
 
 from dfast.config import Config, presets
 from dfast.config.overrides import parse_override
+from dfast.errors import ConfigError
+
+
+class UsageError(ConfigError):
+    """Options that are missing or that do not go together."""
+
 
 Commands = argparse._SubParsersAction
 """The commands of the command line, to which each module of this package adds its own."""
@@ -42,7 +48,7 @@ def add_overrides(parser: ArgumentParser, help: str) -> None:
 def add_settings(parser: ArgumentParser) -> None:
     """Add the options that `read_config` reads: the prior, the device and the settings of a run."""
     parser.add_argument(
-        "--steps", type=int, help="length of the run (default: the configuration's)"
+        "--steps", type=int, help=f"length of the run (default: {_default_steps()})"
     )
     add_device(parser)
     parser.add_argument(
@@ -56,6 +62,16 @@ def add_settings(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--preset", choices=presets.NAMES, help="named settings")
     add_overrides(parser, "change one setting, such as guidance.scale=20 (may be repeated)")
+
+
+def _default_steps() -> str:
+    """Return the lengths of runs without --steps, as text."""
+    cpu, gpu = (Config.default(device).train.steps for device in ("cpu", "cuda"))
+    other, paper = Config.for_prior("sd").train.steps, Config.dreamfusion().train.steps
+    return (
+        f"{cpu} on a CPU and {gpu} on a GPU with the embedded prior, {other} with other priors, "
+        f"{paper} with --preset dreamfusion; train.steps of a --config file"
+    )
 
 
 def prior_name(options: Namespace) -> str:

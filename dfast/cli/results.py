@@ -5,12 +5,23 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from dfast._files import user_path
-from dfast.cli.options import Commands, add_device, add_finished_run
-from dfast.config.views import SHADING
+from dfast._numbers import real, shown
+from dfast.cli.checks import check_device, check_ending
+from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
+from dfast.config.views import SHADING, check_view
+from dfast.errors import ExportError
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
+
+IMAGES, FILMS = (".png", ".jpg", ".jpeg", ".webp"), (".gif", ".mp4")
+"""Endings of what `render` writes, as in `dfast.io`, which imports numpy."""
+MESHES = (".glb", ".ply", ".obj", ".stl")
+"""Endings of what `export` writes, as in `dfast.mesh`, which imports torch."""
+DEFAULTS = {"azimuth": 30.0, "elevation": 15.0, "resolution": 256, "shading": "diffuse"}
+"""What `render` shows unless options say otherwise."""
+FRAMES = 36
+"""Frames of a turntable, unless --frames says otherwise."""
 
 
 def add_render(commands: Commands[Any]) -> None:
@@ -22,15 +33,27 @@ def add_render(commands: Commands[Any]) -> None:
         "--out", required=True, metavar="FILE", help=".png or .jpg; .gif or .mp4 for a turntable"
     )
     p.add_argument(
-        "--sheet", action="store_true", help="a contact sheet of views instead of one view"
+        "--sheet",
+        action="store_true",
+        help="a contact sheet: five views in three shading modes, or in the one of --shading",
     )
     p.add_argument(
-        "--azimuth", type=float, default=30.0, help="degrees; 0 is the front (default: %(default)s)"
+        "--azimuth",
+        type=float,
+        help=f"of an image, degrees; 0 is the front (default: {DEFAULTS['azimuth']:g})",
     )
-    p.add_argument("--elevation", type=float, default=15.0, help="degrees (default: %(default)s)")
-    p.add_argument("--resolution", type=int, default=256, help="pixels (default: %(default)s)")
-    p.add_argument("--shading", choices=SHADING, default="diffuse", help="(default: %(default)s)")
-    p.add_argument("--frames", type=int, default=36, help="of a turntable (default: %(default)s)")
+    p.add_argument(
+        "--elevation",
+        type=float,
+        help=f"of an image or a film, -90 to 90 degrees (default: {DEFAULTS['elevation']:g})",
+    )
+    p.add_argument(
+        "--resolution",
+        type=int,
+        help=f"pixels a side of each view (default: {DEFAULTS['resolution']})",
+    )
+    p.add_argument("--shading", choices=SHADING, help=f"(default: {DEFAULTS['shading']})")
+    p.add_argument("--frames", type=int, help=f"of a film (default: {FRAMES})")
     add_device(p, "cpu")
 
 
@@ -41,7 +64,10 @@ def add_export(commands: Commands[Any]) -> None:
     add_finished_run(p)
     p.add_argument("out", metavar="FILE", help=".glb (for viewers), .ply, .obj or .stl")
     p.add_argument(
-        "--resolution", type=int, default=128, help="cells along a side (default: %(default)s)"
+        "--resolution",
+        type=int,
+        default=128,
+        help="cells along a side, 8 to 512 (default: %(default)s)",
     )
     p.add_argument(
         "--level", type=float, help="density of the surface (default: the rendered silhouettes')"
@@ -51,34 +77,65 @@ def add_export(commands: Commands[Any]) -> None:
 
 def render(options: Namespace) -> int:
     """Write a view, a contact sheet or a turntable of a finished run."""
-    from dfast.io.images import save_image
-    from dfast.io.video import VIDEO_FORMATS
+    ending = check_ending(options.out, (*IMAGES, *FILMS))
+    kind = "film" if ending in FILMS else "sheet" if options.sheet else "image"
+    view = _view(options, kind)
 
-    result, out = _load(options), user_path(options.out)
-    view = {
-        "elevation": options.elevation,
-        "resolution": options.resolution,
-        "shading": options.shading,
-    }
-    if out.suffix.lower() in VIDEO_FORMATS:
-        result.turntable(out, frames=options.frames, **view)
-    elif options.sheet:
-        result.contact_sheet(out, resolution=options.resolution)
+    from dfast.io.images import save_image
+    from dfast.io.video import check_frames
+
+    frames = FRAMES if options.frames is None else check_frames(options.frames)
+    result = _load(options)
+    if kind == "film":
+        result.turntable(options.out, frames=frames, **view)
+    elif kind == "sheet":
+        result.contact_sheet(options.out, **view)
     else:
-        save_image(result.render(azimuth=options.azimuth, **view), out)
-    print(out)
+        save_image(result.render(**view), options.out)
+    print(options.out)
     return 0
+
+
+def _view(options: Namespace, kind: str) -> dict[str, Any]:
+    """Return the options of a view, checked, as `Result` takes them.
+
+    Args:
+        options: the parsed command line.
+        kind: "film", "sheet" or "image".
+    """
+    unused = {
+        "film": ("azimuth", "sheet"),
+        "sheet": ("azimuth", "elevation", "frames"),
+        "image": ("frames",),
+    }[kind]
+    for name in unused:
+        if getattr(options, name) not in (None, False):
+            what = {"film": "a film turns all around", "sheet": "a contact sheet has its own views"}
+            reason = what.get(kind, "an image has one frame; write a .gif or .mp4")
+            raise UsageError(f"--{name}: expected without it, since {reason}")
+    given = {name: getattr(options, name) for name in DEFAULTS}
+    given = {name: value for name, value in given.items() if value is not None}
+    check_view(**given)
+    defaults = {name: value for name, value in DEFAULTS.items() if name not in unused}
+    if kind == "sheet":
+        del defaults["shading"]
+    return defaults | given
 
 
 def export(options: Namespace) -> int:
     """Write the mesh of a finished run."""
-    out = user_path(options.out)
-    mesh = _load(options).mesh(out, resolution=options.resolution, level=options.level)
-    print(f"{out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    check_ending(options.out, MESHES)
+    if not 8 <= options.resolution <= 512:
+        raise ExportError(f"resolution must be in 8..512, got {shown(options.resolution)}")
+    if options.level is not None and not (real(options.level) or 0.0) > 0:
+        raise ExportError(f"level must be a positive density, got {shown(options.level)}")
+    mesh = _load(options).mesh(options.out, resolution=options.resolution, level=options.level)
+    print(f"{options.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
     return 0
 
 
 def _load(options: Namespace) -> Result:
+    check_device(options.device)
     import dfast
     from dfast._device import pick_device
 

@@ -11,11 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
-from dfast.cli.options import Commands, add_settings, gives_settings, prior_name, read_config
+from dfast.cli.checks import check_prompt, check_run, check_seed
+from dfast.cli.options import (
+    Commands,
+    UsageError,
+    add_settings,
+    gives_settings,
+    prior_name,
+    read_config,
+)
 from dfast.cli.output import say
 from dfast.cli.signals import hinting, interrupted
 from dfast.config import Config
-from dfast.errors import ConfigError, PromptError, RunFolderError
+from dfast.errors import PromptError, RunFolderError
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
@@ -53,6 +61,8 @@ def train(options: Namespace) -> int:
     _check_options(options)
     out = _run_folder(options)
     config = _take_from_run(options, out) if options.resume else None
+    check_run(options, config)
+    check_prompt(options.prompt, prior_name(options))
     if gives_settings(options):
         config = read_config(options, resumed=config)
     if options.dry_run:
@@ -86,10 +96,10 @@ def run_name(prompt: str, prior: str) -> str:
         prior: name of the prior.
     """
     if prior == "shapes":
-        from dfast.world.grammar import parse
+        from dfast.world.grammar import read
 
         with suppress(PromptError):  # it is refused where the run begins
-            prompt = parse(prompt).caption
+            prompt = read(prompt).caption
     return slug(prompt)
 
 
@@ -120,11 +130,12 @@ def _stamp(out: Path) -> int | None:
 
 def _check_options(options: Namespace) -> None:
     if options.dry_run and options.download:
-        raise ConfigError("--dry-run: expected without --download, since it fetches nothing")
+        raise UsageError("--dry-run: expected without --download, since it fetches nothing")
     if options.resume and not options.out and not options.prompt:
-        raise ConfigError("--resume: expected the run folder in --out")
+        raise UsageError("--resume: expected the run folder in --out")
     if options.prompt is None and not options.resume:
-        raise ConfigError('prompt: expected what to make, such as: dfast train "a red chair"')
+        raise UsageError('prompt: expected what to make, such as: dfast train "a red chair"')
+    check_seed(options.seed)
 
 
 def _take_from_run(options: Namespace, out: Path) -> Config | None:

@@ -34,18 +34,18 @@ class GuidanceConfig:
     delta_t: float = 0.05
     """ism only: t - s, 0.001 to 1."""
     linear_until: float = 0.0
-    """Fraction of the run, from its start, in which a linear map replaces a latent model's image
-    encoder."""
+    """Fraction of the run, 0 to 1, from its start, in which a linear map replaces a latent model's
+    image encoder."""
     t_min: float = 0.4
-    """Smallest t at the start of the run."""
+    """Smallest t at the start of the run, 0 to 1."""
     t_max: float = 0.98
-    """Largest t at the start of the run, > `t_min`."""
+    """Largest t at the start of the run, > `t_min`, to 1."""
     t_min_end: float = 0.05
-    """Smallest t after `t_until`. Between, the range of t changes linearly."""
+    """Smallest t after `t_until`, 0 to 1. Between, the range of t changes linearly."""
     t_max_end: float = 0.5
-    """Largest t after `t_until`, > `t_min_end`."""
+    """Largest t after `t_until`, > `t_min_end`, to 1."""
     t_until: float = 0.8
-    """Fraction of the run over which the range of t changes."""
+    """Fraction of the run over which the range of t changes, 0 to 1."""
     weighting: Literal["sigma2", "uniform", "alpha_sigma", "sigma"] = "sigma2"
     """w(t), the factor on the gradient at noise level (alpha, sigma); sigma2 is DreamFusion's."""
     view_conditioning: Literal["camera", "words", "none"] = "camera"

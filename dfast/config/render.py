@@ -99,15 +99,15 @@ class ShadingConfig:
     """
 
     albedo: float = 0.4
-    """Odds of the albedo alone, without light."""
+    """Odds of the albedo alone, without light, >= 0."""
     diffuse: float = 0.4
-    """Odds of Lambertian shading of the albedo."""
+    """Odds of Lambertian shading of the albedo, >= 0."""
     textureless: float = 0.2
-    """Odds of Lambertian shading of a white surface."""
+    """Odds of Lambertian shading of a white surface, >= 0."""
     ambient_only: float = 0.1
-    """Fraction of the run, from its start, in which every view shows the albedo."""
+    """Fraction of the run, 0 to 1, from its start, in which every view shows the albedo."""
     ramp: float = 0.1
-    """Fraction of the run, after that, over which the other shading modes come in."""
+    """Fraction of the run, 0 to 1, after that, over which the other shading modes come in."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "shading", ("albedo", "diffuse", "textureless"), 0)

@@ -54,12 +54,12 @@ class FieldConfig:
     density_scale: float = 15.0
     """Factor on the activation, per unit length, > 0."""
     density_bias: float = -1.5
-    """Added to the logit everywhere."""
+    """Added to the logit everywhere, any number."""
     blob: Literal["linear", "gaussian", "none"] = "linear"
     """Added to the logit at distance r from the origin. linear: height (1 - r / width); gaussian:
     height exp(-r^2 / (2 width^2))."""
     blob_height: float = 5.0
-    """Value of the blob at the origin."""
+    """Value of the blob at the origin, any number."""
     blob_width: float = 0.5
     """Distance at which the linear blob is 0, or standard deviation of the gaussian one; > 0."""
     normals: Literal["analytic", "finite"] = "analytic"
@@ -127,12 +127,12 @@ class CoarseToFineConfig:
     levels_start: int = 4
     """Levels that are on from the first step, >= 1."""
     levels_until: float = 0.4
-    """Fraction of the run by which every level is on."""
+    """Fraction of the run by which every level is on, 0 to 1."""
     lowpass_std: Range = (0.05, 0.03)
     """(start, end) of the filter's standard deviation in world units, >= 0, linear over
     `lowpass_std_until`; 0 filters nothing."""
     lowpass_std_until: float = 1.0 / 3.0
-    """Fraction of the run over which `lowpass_std` changes."""
+    """Fraction of the run over which `lowpass_std` changes, 0 to 1."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "coarse_to_fine", ("levels_start",), 1)

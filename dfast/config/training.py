@@ -12,16 +12,17 @@ class RegularizerConfig:
     """Weights >= 0 of the losses beside the guidance. A loss of weight 0 is not computed."""
 
     orientation: Range = (1e-3, 1e-2)
-    """(start, end) of the weight of visible normals that face away from the camera (Ref-NeRF),
+    """(start, end) of the weight >= 0 of visible normals that face away from the camera (Ref-NeRF),
     linear over `orientation_until`."""
     orientation_until: float = 1.0 / 3.0
-    """Fraction of the run over which the weight of `orientation` changes."""
+    """Fraction of the run over which the weight of `orientation` changes, 0 to 1."""
     opacity: float = 0.015
-    """Weight of sqrt(opacity^2 + 0.01), the mean over rays (DreamFusion): fewer floaters."""
+    """Weight >= 0 of sqrt(opacity^2 + 0.01), the mean over rays (DreamFusion): fewer floaters."""
     entropy: float = 0.0
-    """Weight of the binary entropy of the opacity in bits, the mean over rays: no haze."""
+    """Weight >= 0 of the binary entropy of the opacity in bits, the mean over rays: no haze."""
     total_variation: float = 0.0
-    """Weight of the total variation of the opacity image, the mean over pixels: smooth outlines."""
+    """Weight >= 0 of the total variation of the opacity image, the mean over pixels: smooth
+    outlines."""
 
     def __post_init__(self) -> None:
         ok = all(weight >= 0 for weight in self.orientation)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dfast.ops import transforms
 from dfast.ops.hashgrid import GridSpec, hash_encode
 
 
@@ -99,7 +100,7 @@ class HashGrid(nn.Module):
         """
         if x.shape[-1:] != (self.input_dim,):
             raise ValueError(f"x must have shape [..., {self.input_dim}], got {list(x.shape)}")
-        if torch.is_autocast_enabled(x.device.type):
+        if transforms.autocast_enabled(x):
             x = x.to(self.table.dtype)
             level_weights = None if level_weights is None else level_weights.to(self.table.dtype)
         flat = hash_encode(x.reshape(-1, self.input_dim), self.table, self.spec, level_weights)

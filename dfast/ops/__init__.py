@@ -1,5 +1,10 @@
-"""dfast's native operations as PyTorch custom operators, one module for each."""
+"""dfast's native operations as PyTorch custom operators, one module for each.
 
+All of them work with autograd, torch.compile, `torch.func` transforms (first order), forward mode
+and autocast, or refuse in one line; see `dfast.ops.transforms`.
+"""
+
+from dfast.ops import hashgrid_derivatives as hashgrid_derivatives
 from dfast.ops.bitfield import pack_bits, unpack_bits
 from dfast.ops.composite import composite
 from dfast.ops.field import field

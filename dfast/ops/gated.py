@@ -87,7 +87,7 @@ def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
 
 def _same_dtype(a: Tensor, b: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return all in the wider dtype of `a` and `b` if autocast is enabled, else as they are."""
-    if not torch.is_autocast_enabled(a.device.type):
+    if not transforms.autocast_enabled(a):
         return a, b, bias
     dtype = torch.promote_types(a.dtype, b.dtype)
     return a.to(dtype), b.to(dtype), bias.to(dtype)

@@ -71,7 +71,7 @@ def group_norm(
         for name, tensor in frozen.items():
             if tensor is not None and tensor.requires_grad:
                 raise ValueError(f"{name} must not require a gradient: group_norm gives x's only")
-    if torch.is_autocast_enabled(x.device.type):
+    if transforms.autocast_enabled(x):
         weight, bias = weight.to(x.dtype), bias.to(x.dtype)
         add = None if add is None else add.to(x.dtype)
         scale_shift = None if scale_shift is None else scale_shift.to(x.dtype)

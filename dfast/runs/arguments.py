@@ -10,17 +10,19 @@ import torch
 
 from dfast._device import parse_device, pick_device
 from dfast._native import library
-from dfast._numbers import whole
+from dfast._numbers import shown, whole
 from dfast.config import Config, PriorConfig, presets
+from dfast.config.parsing import LARGEST_COUNT
 from dfast.errors import ConfigError, PromptError
 from dfast.priors import Prior, as_prior, family_of, load_prior
+from dfast.world.grammar import read
 
 
 def resolve_config(
     prior: str | Prior = "shapes",
     device: str | torch.device | None = None,
     *,
-    config: Config | None = None,
+    config: Config | Mapping[str, Any] | None = None,
     resumed: Config | None = None,
     preset: str | None = None,
     file: str | Path | None = None,
@@ -38,7 +40,8 @@ def resolve_config(
         prior: a name, or a prior.
         device: "cpu", "cuda" or "cuda:N", which need not be there; None takes a GPU if there is
             one.
-        config: a complete configuration.
+        config: a complete configuration; or nested mappings of settings, which are laid over those
+            that hold without them, and over `file`.
         resumed: the configuration of the run that is resumed.
         preset: one of `dfast.config.presets.NAMES`.
         file: a .toml or .json file with any of the settings; not beside `preset`.
@@ -51,8 +54,12 @@ def resolve_config(
         PriorError: the prior's family is needed and cannot be found.
         DeviceError: the device has no such name.
     """
+    if isinstance(config, Mapping):
+        overrides, config = [config, *overrides], None
     if config is not None and not isinstance(config, Config):
-        raise ConfigError(f"config: expected a dfast.Config or None, got {config!r}")
+        raise ConfigError(
+            f"config: expected a dfast.Config, a dict of settings or None, got {shown(config)}"
+        )
     if file is not None and preset is not None:
         raise ConfigError("config file and preset: expected one of them, got both")
     if config is None and preset is not None:
@@ -62,11 +69,13 @@ def resolve_config(
     if file is not None:
         config = Config.load(file, base=config)
     for changes in overrides:
+        if not all(isinstance(key, str) for key in changes):
+            raise ConfigError(f"config: expected settings by name, got {shown(changes)}")
         config = config.replace(**changes)
     if steps is not None:
         length = whole(steps)
-        if length is None or length < 1:
-            raise ConfigError(f"steps: expected a whole number >= 1, got {steps!r}")
+        if length is None or not 1 <= length <= LARGEST_COUNT:
+            raise ConfigError(f"steps: expected a whole number >= 1, got {shown(steps)}")
         config = config.replace(train={"steps": length})
     if not isinstance(prior, str) and isinstance(own := as_prior(prior).options, PriorConfig):
         config = config.replace(prior=own)
@@ -115,7 +124,7 @@ def resolve_arguments(
     prior: str | Prior,
     download: bool = False,
     device: str | torch.device | None,
-    config: Config | None,
+    config: Config | Mapping[str, Any] | None,
     steps: int | None,
 ) -> RunArguments:
     """Return the arguments of `dfast.train` and `dfast.estimate` after all checks.
@@ -123,7 +132,11 @@ def resolve_arguments(
     The arguments and what is raised for them are those of `dfast.train`.
     """
     if not isinstance(prompt, str) or not prompt.strip():
-        raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
+        raise PromptError(
+            f"prompt: expected a description such as 'a red chair', got {shown(prompt)}"
+        )
+    if prior == "shapes":
+        read(prompt)  # names a wrong word before the networks load
     where = pick_device(device)
     prior = prior if isinstance(prior, str) else as_prior(prior)
     settings = resolve_config(prior, where, config=config, steps=steps, download=download)

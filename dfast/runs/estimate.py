@@ -8,14 +8,18 @@ are timed as they are, with a stand-in for the model that costs nothing. A prior
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
+from dfast._device import pick_device
 from dfast.config import Config
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
-from dfast.runs.arguments import resolve_arguments
+from dfast.runs.announce import duration
+from dfast.runs.arguments import RunArguments, resolve_arguments, resolve_config
 from dfast.runs.measurements import (
     SilentPrior,
     matmul_rate,
@@ -26,6 +30,7 @@ from dfast.runs.measurements import (
 )
 from dfast.runs.memory import available_bytes
 from dfast.runs.out_of_memory import memory_suggestions
+from dfast.runs.unfetched import entry_to_fetch, unfetched
 
 EFFICIENCY = 0.5
 """Fraction of the rate of a large matrix product that the networks reach in practice."""
@@ -63,6 +68,8 @@ class Estimate:
     """Bytes free on the device now, where that is known."""
     suggestions: tuple[str, ...]
     """Settings that would lower the memory, the cheapest first."""
+    note: str = ""
+    """What else to know."""
 
     @property
     def peak(self) -> int:
@@ -78,14 +85,14 @@ class Estimate:
         rows += [("text encoders, before the rest", _size(self.reading))] if self.reading else []
         rows += [("at most together", _size(self.peak))]
         rows += [(f"{name}, a step", f"{n / 1e12:.2f} TFLOP") for name, n in self.flops.items()]
-        rows += [("a step", _duration(self.seconds_per_step))]
-        rows += [(f"{self.steps} steps", _duration(self.seconds_per_step * self.steps))]
+        rows += [("a step", duration(self.seconds_per_step))]
+        rows += [(f"{self.steps} steps", duration(self.seconds_per_step * self.steps))]
         lines = [f"estimate for {self.prior} on {self.device}; a run may differ by a third"]
         lines += [f"  {name:32}{value:>14}" for name, value in rows]
         if self.free is not None and self.peak > self.free:
             advice = "; ".join(self.suggestions)
             lines.append(f"warning: {_size(self.free)} are free on {self.device}. {advice}")
-        return "\n".join(lines)
+        return "\n".join([*lines, self.note] if self.note else lines)
 
 
 @neutral_torch_state()
@@ -94,12 +101,13 @@ def estimate(
     *,
     prior: str | Prior = "shapes",
     device: str | torch.device | None = None,
-    config: Config | None = None,
+    config: Config | Mapping[str, Any] | None = None,
     steps: int | None = None,
 ) -> Estimate:
     """Estimate the memory and the time of `dfast.train` with the same arguments.
 
-    No weights of a pretrained model are read, but its folder must be on this machine.
+    No weights of a pretrained model are read. One of the catalogue need not be on this machine:
+    the sizes of its networks are known. Folders and other models must be.
 
     Args:
         prompt: what to make.
@@ -111,9 +119,25 @@ def estimate(
     Raises:
         DfastError: what `dfast.train` raises for its arguments.
     """
-    prompt, where, config, model = resolve_arguments(
-        prompt, prior=prior, device=device, config=config, steps=steps
-    )
+    if (entry := entry_to_fetch(prior)) is not None:
+        settings = resolve_config(entry.alias, device, config=config, steps=steps)
+        with unfetched(entry, pick_device(device), settings.prior) as model:
+            arguments = resolve_arguments(
+                prompt, prior=model.prior, device=device, config=settings, steps=None
+            )
+            return replace(_estimate(arguments, model.text_bytes), note=model.note)
+    arguments = resolve_arguments(prompt, prior=prior, device=device, config=config, steps=steps)
+    return _estimate(arguments, arguments.prior.text_bytes())
+
+
+def _estimate(arguments: RunArguments, text_bytes: int) -> Estimate:
+    """Return the estimate for checked arguments.
+
+    Args:
+        arguments: those of the run.
+        text_bytes: bytes of the prior's text encoders as stored.
+    """
+    prompt, where, config, model = arguments
     parts = model.cost_parts()
     timed = time_steps(SilentPrior(model) if parts else model, prompt, config, where)
     weights, seconds = model.weight_bytes(), timed.seconds
@@ -132,7 +156,7 @@ def estimate(
         device=str(where),
         weights=weights,
         working=working,
-        reading=text_on_device(model.text_bytes(), config.prior.text_encoder, where.type, free),
+        reading=text_on_device(text_bytes, config.prior.text_encoder, where.type, free),
         state=timed.state_bytes,
         flops=flops,
         seconds_per_step=seconds,
@@ -145,14 +169,3 @@ def estimate(
 def _size(count: float) -> str:
     """Return a number of bytes as text."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    """Return a time as text."""
-    if seconds < 1.0:
-        return f"{1e3 * seconds:.3g} ms"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

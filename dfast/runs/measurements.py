@@ -16,7 +16,7 @@ from dfast.priors.loading.text_encoders import fits
 from dfast.priors.loading.weights import size_of
 from dfast.priors.pipelines.probe import call_unet, call_vae_encoder
 from dfast.runs.cost_model import Cost, cost
-from dfast.runs.memory import shortened, state_bytes
+from dfast.runs.scaled_down import scaled_down
 from dfast.training.build import build_trainer
 
 SAMPLE_BYTES = 400
@@ -28,6 +28,9 @@ MATMUL_SIZE = {"cuda": 8192, "cpu": 1024}
 """Rows and columns of the matrices whose product measures the device's speed."""
 MATMUL_REPEATS = 5
 """Products to time, of which the fastest counts."""
+GRADIENT_BYTES, STATE_BYTES = 4, 12
+"""Bytes of a number of the hash grid's table that come and go in a step, and that stay: the number
+and Adam's two moments."""
 
 
 class StepTimes(NamedTuple):
@@ -93,7 +96,7 @@ class SilentPrior(Prior):
 
 
 def time_steps(prior: Prior, prompt: str, config: Config, device: torch.device) -> StepTimes:
-    """Train for a few steps, or for steps of fewer rays where those would be too large.
+    """Train for a few steps; huge runs are timed at a smaller size, so that nothing huge is made.
 
     Args:
         prior: the prior, or a `SilentPrior` to time all but the prior.
@@ -101,12 +104,11 @@ def time_steps(prior: Prior, prompt: str, config: Config, device: torch.device) 
         config: its configuration.
         device: its device.
     """
-    small, factor = shortened(config, device)
-    trainer = build_trainer(small, prior, prompt, 0, device)
+    small = scaled_down(config, device.type)
+    config = small.config
+    trainer = build_trainer(config, prior, prompt, 0, device)
     cuda = device.type == "cuda"
     state = sum(t.nbytes for t in trainer.state_dict().values() if t.device.type == device.type)
-    if small.field != config.field:
-        state = state_bytes(config)
     allocated = torch.cuda.memory_allocated(device) if cuda else 0
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -117,7 +119,11 @@ def time_steps(prior: Prior, prompt: str, config: Config, device: torch.device) 
         samples = max(samples, int(metrics["samples"]))  # reading it waits for the step
         seconds.append(time.perf_counter() - start)
     peak = torch.cuda.max_memory_allocated(device) - allocated if cuda else samples * SAMPLE_BYTES
-    return StepTimes(min(seconds) * factor, round(peak * factor), state)
+    return StepTimes(
+        min(seconds) * small.rays,
+        int(peak * small.rays) + small.numbers * GRADIENT_BYTES,
+        state + small.numbers * STATE_BYTES,
+    )
 
 
 def network_costs(

@@ -8,22 +8,17 @@ from pathlib import Path
 import torch
 
 from dfast.config import Config
-from dfast.config.schedules import resolution
 from dfast.scene.stored import object_bytes
 
 COPIES = 4
 """Tensors of the size of the parameters in a run: themselves, their gradient, two moments."""
 RAY_BYTES = 64
 """Bytes of a ray at least: its origin, direction, colours and their gradients."""
-MOST_SAMPLES = {"cpu": 2**23, "cuda": 2**27}
-"""Most samples of a step that is run to time it; a larger one is timed in part."""
 CONTROL_GROUPS = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
 """Files with the limit of a control group and with what is used, for both versions of Linux's."""
-MOST_STATE = 2**31
-"""Most bytes of the state of a run that is begun to time its steps."""
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -55,44 +50,6 @@ def least_bytes(config: Config) -> int:
     """
     pixels = max(size for _, size in config.camera.resolution) ** 2
     return state_bytes(config) + config.camera.views * pixels * RAY_BYTES
-
-
-def shortened(config: Config, device: torch.device) -> tuple[Config, float]:
-    """Return settings whose steps can be timed here, and how many times as long a step is.
-
-    Args:
-        config: the settings of a run.
-        device: its device.
-
-    Returns:
-        `config` itself and 1 wherever its own steps can be timed.
-    """
-    free = available_bytes(device)
-    samples = most_samples(config)
-    small = config
-    while most_samples(small) > MOST_SAMPLES[device.type]:
-        views, size = small.camera.views, resolution(0.0, small.camera.resolution)
-        if views > 1:
-            small = small.replace(camera={"views": views // 2})
-        elif size > 4:
-            small = small.replace(camera={"resolution": [[0.0, max(4, size // 2)]]})
-        else:
-            break
-    limit = MOST_STATE if free is None else min(MOST_STATE, free // 2)
-    while state_bytes(small) > limit and small.field.grid.log2_entries > 4:
-        entries = small.field.grid.log2_entries - 1
-        small = small.replace(field={"grid": {"log2_entries": entries}})
-    return small, samples / most_samples(small)
-
-
-def most_samples(config: Config) -> int:
-    """Return the samples of a first step in which every ray crosses the middle of the sphere.
-
-    Args:
-        config: the settings of a run.
-    """
-    size = resolution(0.0, config.camera.resolution)
-    return config.camera.views * size**2 * (int(2.0 / config.march.step_size) + 1)
 
 
 def _system_bytes() -> int | None:

@@ -54,7 +54,8 @@ def stopped_by(number: int, folder: Path | None = None) -> Interrupted | Termina
         number: one of `STOPPING`.
         folder: the run folder.
     """
-    stopped = Interrupted() if number == signal.SIGINT else Terminated(128 + number)
+    saved = f"a checkpoint is in '{folder}'" if folder else "nothing was saved without a run folder"
+    stopped = Interrupted(saved) if number == signal.SIGINT else Terminated(128 + number)
     stopped.folder = folder
     return stopped
 

@@ -9,27 +9,28 @@ starts from the scene of the result: `run` needs of a trainer no more than `conf
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from dfast._numbers import whole
+from dfast._numbers import shown, whole
 from dfast._version import __version__
 from dfast.config import Config
 from dfast.errors import ConfigError, RunFolderError
 from dfast.io.images import encode_png, preview_image
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
+from dfast.runs.announce import opening
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
-from dfast.runs.progress import ProgressBar
+from dfast.runs.progress import progress_of
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.training.build import build_trainer
@@ -49,7 +50,7 @@ def train(
     steps: int | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
-    config: Config | None = None,
+    config: Config | Mapping[str, Any] | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
@@ -75,9 +76,10 @@ def train(
             the longer run.
         seed: of all randomness, in [0, 2**31).
         device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there.
-        config: all settings; None takes `Config.default(device)`, or `Config.for_prior` for a
-            pretrained model.
-        progress: show a bar.
+        config: all settings, or nested mappings of those to change, such as
+            {"guidance": {"scale": 20}}; what is left out is that of `Config.default(device)`, or of
+            `Config.for_prior` for a pretrained model.
+        progress: say on stderr what is made, then show a bar, or in a log a line now and then.
         callbacks: called with an `Event` after each step.
         resume: continue from the checkpoint in `out`; a finished run is only read.
 
@@ -100,7 +102,11 @@ def train(
     """
     number = whole(seed)
     if number is None or not 0 <= number < SEED_LIMIT:
-        raise ConfigError(f"seed: expected a whole number in [0, {SEED_LIMIT}), got {seed!r}")
+        raise ConfigError(f"seed: expected a whole number in [0, {SEED_LIMIT}), got {shown(seed)}")
+    if out is not None and not isinstance(out, str | Path):
+        raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
+    if not isinstance(callbacks, Iterable) or not all(map(callable, callbacks)):
+        raise ConfigError(f"callbacks: expected a list of functions, got {shown(callbacks)}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
     prompt, where, config, model = resolve_arguments(
@@ -125,7 +131,18 @@ def train(
             _state_length(folder, trainer.step)
         listeners = list(callbacks)
         if progress:
-            bar = ProgressBar(config.train.steps, trainer.step)
+            for line in opening(
+                prompt,
+                model.normal_form(prompt),
+                prior=model.name,
+                device=where,
+                config=config,
+                seed=number,
+                out=folder.path if folder else None,
+                done=trainer.step,
+            ):
+                notice(line)
+            bar = progress_of(config.train.steps, trainer.step)
             stack.callback(bar.close)
             listeners.insert(0, bar)
         stack.enter_context(explain_out_of_memory(where, config, model))

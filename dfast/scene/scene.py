@@ -146,7 +146,7 @@ class Scene(nn.Module):
 
         A copy is None where the field reads the float32 table.
         """
-        return {"field.table": self.field.storage}
+        return {"field.table": self.field.table_half}
 
     def object_state(self) -> dict[str, Tensor]:
         """Return the part of the `state_dict` that is the object: field and occupancy grid."""
@@ -184,18 +184,18 @@ class Scene(nn.Module):
                     f"{name} must have shape {list(tensor.shape)}, got {list(state[name].shape)}"
                 )
             tensor.copy_(state[name])
-        self.field.refresh_storage()
+        self.field.refresh_table_half()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Convert or move every tensor; `nn.Module.to` and its relatives call this."""
         super()._apply(fn, recurse)
-        self.field.refresh_storage()
+        self.field.refresh_table_half()
         return self
 
 
 def _refresh_half_copies(scene: Scene, _: Any) -> None:
     """Bring the half-precision copy up to date after `load_state_dict`."""
-    scene.field.refresh_storage()
+    scene.field.refresh_table_half()
 
 
 def grid_spec(config: FieldConfig) -> GridSpec:

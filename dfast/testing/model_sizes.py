@@ -27,6 +27,17 @@ PARAMETERS = {
     "if-xl": 4_304_695_110,
 }
 """Number of parameters of each full UNet."""
+CLIP_L, CLIP_H, CLIP_G, T5_XXL = 123_060_480, 340_387_840, 694_659_840, 4_762_310_656
+"""Number of parameters of the published text encoders."""
+TEXT_BYTES = {
+    "sd15": 2 * CLIP_L,
+    "sd21": 2 * CLIP_H,
+    "sdxl": 2 * (CLIP_L + CLIP_G),
+    "if-m": 2 * T5_XXL,
+    "if-l": 2 * T5_XXL,
+    "if-xl": 2 * T5_XXL,
+}
+"""Bytes of each family's text encoders in half precision."""
 
 
 @dataclass(frozen=True)

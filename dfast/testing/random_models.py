@@ -68,9 +68,9 @@ def write(
             del module
         for name, tokenizer in _tokenizers(made).items():
             tokenizer.save_pretrained(folder / name)
-        _scheduler(family, prediction).save_pretrained(folder / "scheduler")
+        scheduler_of(family, prediction).save_pretrained(folder / "scheduler")
     with replacing(folder / "model_index.json") as temporary:
-        temporary.write_text(json.dumps(_index(family, made), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(index_of(family, made), indent=2) + "\n", encoding="utf-8")
     return folder
 
 
@@ -203,7 +203,7 @@ def _t5_tokenizer() -> Any:
     )
 
 
-def _scheduler(family: str, prediction: str) -> Any:
+def scheduler_of(family: str, prediction: str) -> Any:
     """Return the scheduler that the family is published with."""
     import diffusers
 
@@ -228,7 +228,7 @@ def _scheduler(family: str, prediction: str) -> Any:
     return diffusers.PNDMScheduler(skip_prk_steps=True, set_alpha_to_one=False, **betas)
 
 
-def _index(family: str, made: Networks) -> dict[str, Any]:
+def index_of(family: str, made: Networks) -> dict[str, Any]:
     """Return the content of `model_index.json`."""
     import diffusers
 
@@ -247,7 +247,7 @@ def _index(family: str, made: Networks) -> dict[str, Any]:
     encoders, tokenizers = _numbered("text_encoder", made), _numbered("tokenizer", made)
     for kind, encoder, tokenizer in zip(made.text_kinds, encoders, tokenizers, strict=True):
         found[encoder], found[tokenizer] = (["transformers", name] for name in models[kind])
-    found["scheduler"] = ["diffusers", type(_scheduler(family, "epsilon")).__name__]
+    found["scheduler"] = ["diffusers", type(scheduler_of(family, "epsilon")).__name__]
     if family == "sdxl":
         return found | {"force_zeros_for_empty_prompt": True}
     absent: list[None] = [None, None]

@@ -52,12 +52,12 @@ def test_a_dry_run_fetches_nothing(cube: Calls, capsys: pytest.CaptureFixture[st
 
 
 def test_settings_are_changed_one_by_one(cube: Calls) -> None:
-    line = ["train", "x", "--no-export", "--preset", "dreamfusion"]
+    line = ["train", "a cube", "--no-export", "--preset", "dreamfusion"]
     changes = ["--set", "guidance.scale=20", "--set", "background.kind=solid"]
     assert main([*line, *changes]) == 0
     config = cube[0]["config"]
     assert config.guidance.scale == 20.0 and config.background.kind == "solid"
-    assert str(cube[0]["out"]) == str(Path("runs/x"))
+    assert str(cube[0]["out"]) == str(Path("runs/a-cube"))
 
 
 def test_interrupted_training_says_how_to_go_on(

@@ -94,13 +94,15 @@ def test_the_half_copy_follows_any_optimiser(optimizer: type, device: torch.devi
     field = Field(SPEC, precision="half").to(device)
     x = torch.rand(40, 3).to(device) - 0.5
     field(x)
-    assert field.storage is not None
-    address = field.storage.data_ptr()
+    assert field.table_half is not None
+    address = field.table_half.data_ptr()
     step = optimizer(field.parameters(), lr=0.1)
     field(x).albedo.square().sum().backward()
     step.step()
     field(x)
-    assert torch.equal(field.storage, field.table.half()) and field.storage.data_ptr() == address
-    before = field.storage._version
+    assert (
+        torch.equal(field.table_half, field.table.half()) and field.table_half.data_ptr() == address
+    )
+    before = field.table_half._version
     field(x)
-    assert field.storage._version == before, "the copy is made once a change"
+    assert field.table_half._version == before, "the copy is made once a change"

@@ -17,6 +17,8 @@ from dfast.config import Config, FieldConfig, GridConfig
 from dfast.errors import ConfigError
 from dfast.nn import field as field_module
 from dfast.nn.field import Field
+from dfast.nn.general_field import blob as blob_of
+from dfast.nn.general_field import blob_gradient
 from dfast.scene.scene import build_field
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -87,11 +89,11 @@ def test_blob_gradient(generator: torch.Generator) -> None:
     for blob in ("linear", "gaussian", "none"):
         field = _field(replace(SMALL, blob=blob), generator)  # type: ignore[arg-type]
         x = _points(20, generator).requires_grad_()
-        value = field.blob(x)
+        value = blob_of(field.spec, x)
         if blob != "none":
             (expected,) = torch.autograd.grad(value.sum(), x)
-            assert_close(field.blob_gradient(x), expected)
-    assert torch.isfinite(field.blob_gradient(torch.zeros(1, 3))).all()
+            assert_close(blob_gradient(field.spec, x), expected)
+    assert torch.isfinite(blob_gradient(field.spec, torch.zeros(1, 3))).all()
 
 
 def test_density_agrees_with_forward(generator: torch.Generator) -> None:
@@ -180,9 +182,9 @@ def test_weights_and_biases_are_views_of_one_parameter(generator: torch.Generato
 
 
 def test_precision_on_the_cpu(generator: torch.Generator) -> None:
-    assert build_field(SMALL).storage is None and not build_field(SMALL).reads_half
+    assert build_field(SMALL).table_half is None and not build_field(SMALL).reads_half
     half = build_field(replace(SMALL, precision="half"))
-    assert half.fused and half.storage is not None and half.storage.dtype == torch.float16
+    assert half.fused and half.table_half is not None and half.table_half.dtype == torch.float16
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         half(_points(3, generator, torch.float32))
@@ -199,7 +201,7 @@ def test_precision_on_cuda(generator: torch.Generator) -> None:
     fused = _field(fitting, generator, torch.float32).cuda()
     general = build_field(replace(fitting, precision="float")).cuda()
     general.load_state_dict(fused.state_dict())
-    assert fused.fused and not general.fused and general.storage is None
+    assert fused.fused and not general.fused and general.table_half is None
     for got, want in zip(fused(x, want_gradient=True), general(x, want_gradient=True), strict=True):
         assert _relative(got.detach(), want.detach()) <= 1e-2
     odd = build_field(SMALL).cuda()  # width 5: auto is float
@@ -217,12 +219,12 @@ def test_half_table_follows_its_master(generator: torch.Generator) -> None:
     full = _field(SMALL, generator, torch.float32)
     half = build_field(replace(SMALL, precision="half"))
     half.load_state_dict(full.state_dict())
-    half.refresh_storage()
+    half.refresh_table_half()
     x = _points(40, generator, torch.float32)
     assert_close(half(x).density, full(x).density, rtol=2e-2, atol=2e-2)
     half(x, want_gradient=True).gradient.sum().backward()
     assert half.table.grad is not None and half.table.grad.dtype == torch.float32
-    assert "storage" not in half.state_dict()
+    assert "table_half" not in half.state_dict()
 
 
 def test_empty_input_and_seeded_start(generator: torch.Generator) -> None:

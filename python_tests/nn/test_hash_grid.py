@@ -99,9 +99,10 @@ def test_gradcheck(
     def encode(x: Tensor, table: Tensor) -> Tensor:
         return functional_call(grid, {"table": table}, (x,))
 
-    assert torch.autograd.gradcheck(encode, (x, table), check_forward_ad=True)
+    atomics = {"nondet_tol": 1e-10}  # on CUDA the order of sums is that of the atomics
+    assert torch.autograd.gradcheck(encode, (x, table), check_forward_ad=True, **atomics)
     if interpolation == "smoothstep":
-        assert torch.autograd.gradgradcheck(encode, (x, table))
+        assert torch.autograd.gradgradcheck(encode, (x, table), **atomics)
 
 
 def test_torch_func(dimensions: Literal[2, 3]) -> None:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("needs_native")
 
 SPEC = GridSpec(levels=3, features=2, log2_entries=8, base_resolution=3, max_resolution=13)
 SMOOTH = GridSpec(2, 2, 8, 3, 9, "smoothstep")
+PLANAR = GridSpec(3, 2, 5, 3, 13, dimensions=2)
 Case = tuple[Callable[..., Any], Callable[..., Any], tuple[Tensor, ...]]
 
 
@@ -41,7 +42,7 @@ def samples(device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def hash_encode_case(device: torch.device, spec: GridSpec = SPEC) -> Case:
-    x = numbers(7, 3, seed=4, device=device).sigmoid()
+    x = numbers(7, spec.dimensions, seed=4, device=device).sigmoid()
     table = numbers(spec.entries, spec.features, seed=5, device=device)
     weights = numbers(spec.levels, seed=6, device=device).sigmoid()
     return (
@@ -139,6 +140,7 @@ def merge_case(device: torch.device) -> Case:
 CASES: dict[str, Callable[[torch.device], Case]] = {
     "hash_encode": hash_encode_case,
     "hash_encode_smooth": lambda device: hash_encode_case(device, SMOOTH),
+    "hash_encode_2d": lambda device: hash_encode_case(device, PLANAR),
     "hash_encode_grad": hash_encode_grad_case,
     "composite": composite_case,
     "shade": shade_case,

@@ -12,9 +12,10 @@ import torch
 from oracle import OraclePrior
 
 from dfast.config import Config, PriorConfig
-from dfast.errors import ConfigError, DeviceError, PriorError
+from dfast.errors import ConfigError, DeviceError, PriorError, PromptError
 from dfast.priors import load_prior
 from dfast.runs.arguments import default_config, resolve_arguments, resolve_config
+from dfast.runs.train import train
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -129,3 +130,35 @@ def test_arguments_use_the_resolved_configuration() -> None:
     assert found.config == Config.dreamfusion().replace(train={"steps": 3})
     none = resolve_arguments("a ball", prior=prior, device="cpu", config=None, steps=None)
     assert none.config == default_config(prior, "cpu") == Config.default("cpu")
+
+
+def test_settings_can_be_a_dict() -> None:
+    config = resolve_config("sd15", "cpu", config={"guidance": {"scale": 7}}, steps=3)
+    assert config == Config.for_prior("sd").replace(guidance={"scale": 7}, train={"steps": 3})
+    with pytest.raises(ConfigError, match="did you mean 'guidance.scale'"):
+        resolve_config(config={"scale": 7}, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"out": 5}, "out: expected a folder or None, got 5"),
+        ({"callbacks": print}, "callbacks: expected a list of functions"),
+        ({"callbacks": [3]}, "callbacks: expected a list of functions"),
+        ({"seed": 2.5}, "seed: expected a whole number"),
+        ({"seed": 10**5000}, "seed: expected a whole number"),
+        ({"steps": "5"}, "steps: expected a whole number"),
+        ({"steps": 2**40}, "steps: expected a whole number"),
+        ({"config": "a.toml"}, "config: expected a dfast.Config, a dict"),
+    ],
+)
+def test_bad_arguments_of_train_are_one_line(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as error:
+        train("a red chair", **({"device": "cpu"} | options))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+def test_words_are_checked_before_the_networks_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfast.runs.arguments.load_prior", None)
+    with pytest.raises(PromptError, match='did you mean "chair"'):
+        train("a red char", device="cpu")

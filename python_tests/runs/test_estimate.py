@@ -11,12 +11,17 @@ import tiny_models
 import torch
 
 import dfast
-from dfast.config import Config
+from dfast.config import Config, PriorConfig
 from dfast.errors import ConfigError, PriorError, PromptError
 from dfast.priors import load_prior
+from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.weights import size_of
+from dfast.priors.pipelines.open import open_folder
 from dfast.runs.estimate import Estimate, estimate
 from dfast.runs.measurements import text_on_device
+from dfast.runs.scaled_down import scaled_down
+from dfast.testing.model_sizes import FAMILIES, PARAMETERS, TEXT_BYTES, networks
+from dfast.testing.outlines import write_outline
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -146,7 +151,9 @@ def test_what_training_would_refuse_is_refused(family: str) -> None:
     ("options", "error", "message"),
     [
         ({"prompt": " "}, PromptError, "prompt: expected a description"),
-        ({"config": {}}, ConfigError, "config: expected a dfast.Config or None, got {}"),
+        ({"config": 5}, ConfigError, "config: expected a dfast.Config, a dict of settings or None"),
+        ({"config": {"scale": 5}}, ConfigError, "did you mean 'guidance.scale'"),
+        ({"config": {"train": {"steps": 2}, 3: 4}}, ConfigError, "expected settings by name"),
         ({"steps": 0}, ConfigError, "steps: expected a whole number >= 1, got 0"),
         ({"steps": 2.5}, ConfigError, "steps: expected a whole number >= 1, got 2.5"),
         ({"prior": 5}, PriorError, "prior: expected the name of one or an object"),
@@ -166,3 +173,40 @@ def test_networks_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     with pytest.raises(PriorError) as caught:
         estimate(prior=str(path), config=TINY, device="cpu")
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_huge_run_is_estimated_without_its_memory() -> None:
+    huge = TINY.replace(
+        camera={"views": 256, "resolution": [[0.0, 4096]]},
+        field={"grid": {"log2_entries": 24, "levels": 32, "features": 8, "max_resolution": 65536}},
+        march={"step_size": 1e-4},
+    )
+    small = scaled_down(huge, "cpu")
+    assert small.config.camera.views * small.config.camera.resolution[0][1] ** 2 <= 1 << 14
+    assert small.rays * small.config.camera.resolution[0][1] ** 2 >= 4096**2
+    assert small.numbers > 1 << 30 and scaled_down(TINY, "cpu") == (TINY, 1.0, 0)
+    huge = huge.replace(camera={"views": 64}, march={"step_size": 0.5}, train={"steps": 1})
+    found = estimate(prior=str(tiny_models.folder("sd15")), config=huge, device="cpu")
+    assert found.state > 12 << 30 and found.peak > found.state and found.seconds_per_step > 1
+
+
+@pytest.mark.parametrize("name", ["if-m", "DeepFloyd/IF-I-M-v1.0"])
+def test_a_model_of_the_catalogue_need_not_be_here(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("dfast.runs.unfetched.is_complete", lambda hub: False)
+    monkeypatch.setattr("dfast.testing.outlines.networks", lambda name: networks(name, "tiny"))
+    found = estimate("a corgi", prior=name, config=TINY.to_dict(), device="cpu", steps=3)
+    assert found.prior == "if-m" and found.steps == 3 and found.weights["unet"] > 0
+    assert found.reading == TEXT_BYTES["if-m"] > 9e9
+    assert "if-m is not on this machine" in str(found) and "10.3 GB" in str(found)
+    with pytest.raises(PriorError, match="no such folder"):
+        estimate(prior="some/other", device="cpu")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_outline_has_the_published_size(family: str, tmp_path: Path) -> None:
+    folder = Folder(write_outline(family, tmp_path), family)
+    prior = open_folder(folder, CPU, PriorConfig())
+    built = sum(p.numel() for p in prior._build_unet().parameters())
+    assert built == PARAMETERS[family] and prior.cost_parts().keys() <= {"unet", "vae"}

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("needs_native")
         ({"device": "cuda:99"}, DeviceError, "device: 'cuda:99' was asked for, but torch sees"),
         ({"seed": True}, ConfigError, "seed: expected a whole number in"),
         ({"steps": np.float32(3)}, ConfigError, "steps: expected a whole number >= 1"),
-        ({"config": {}}, ConfigError, "config: expected a dfast.Config or None, got {}"),
+        ({"config": 5}, ConfigError, "config: expected a dfast.Config, a dict of settings or None"),
         ({"prior": "nothing"}, PriorError, "prior: expected 'shapes', 'sd15'"),
         ({"prior": None}, PriorError, "prior: expected the name of one or an object"),
         ({"prior": object()}, PriorError, "prior: expected the name of one or an object"),

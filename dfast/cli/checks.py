@@ -1,0 +1,145 @@
+"""Checks of arguments that need neither torch nor weights, so that refusals come at once.
+
+What passes here is checked again, and in full, by what uses it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from argparse import Namespace
+from importlib.util import find_spec
+from pathlib import Path
+
+from dfast._numbers import shown
+from dfast.cli.options import UsageError, prior_name, read_overrides
+from dfast.config import Config, presets
+from dfast.config.parsing import LARGEST_COUNT
+from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
+from dfast.world.grammar import read
+
+SEED_LIMIT = 2**31
+"""Seeds are below this, as in `dfast.runs.train`."""
+
+
+def check_run(options: Namespace, resumed: Config | None = None) -> None:
+    """Raise what `dfast.train` would raise for the options of `add_settings`.
+
+    Args:
+        options: the parsed command line.
+        resumed: the configuration of the run that is resumed.
+
+    Raises:
+        ConfigError: a number or a setting that cannot be used.
+        DeviceError: there is no such device.
+    """
+    steps = options.steps
+    if steps is not None and not 1 <= steps <= LARGEST_COUNT:
+        raise ConfigError(f"steps: expected a whole number >= 1, got {shown(steps)}")
+    check_device(options.device)
+    config = _settings(options, resumed)
+    if prior_name(options) == "shapes" and config.guidance.negative:
+        raise PromptError(
+            "negative: expected '', the embedded prior knows no others, got "
+            f"{shown(config.guidance.negative)}"
+        )
+
+
+def _settings(options: Namespace, resumed: Config | None) -> Config:
+    """Return about what the options configure: a prior's family may have another base."""
+    if options.config and options.preset:
+        raise UsageError("config file and preset: expected one of them, got both")
+    if options.preset:
+        config = Config.from_dict(presets.named(options.preset, "cpu"))
+    elif resumed is not None:
+        config = resumed
+    else:
+        try:
+            config = Config.for_prior(prior_name(options))
+        except ConfigError:  # a folder or a hub id, whose files tell the family
+            config = Config.for_prior("sd")
+    if options.config:
+        config = Config.load(options.config, base=config)
+    for changes in read_overrides(options):
+        config = config.replace(**changes)
+    return config
+
+
+def check_seed(seed: int | None) -> None:
+    """Raise ConfigError for a seed that cannot be."""
+    if seed is not None and not 0 <= seed < SEED_LIMIT:
+        raise ConfigError(f"seed: expected a whole number in [0, {SEED_LIMIT}), got {shown(seed)}")
+
+
+def check_prompt(prompt: str, prior: str) -> None:
+    """Raise PromptError for a prompt that is empty, or that the embedded prior does not know.
+
+    Args:
+        prompt: what to make.
+        prior: name of the prior.
+    """
+    if not prompt.strip():
+        raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise PromptError(
+            f"prompt: expected text that UTF-8 can encode, got {ascii(prompt)[:80]}"
+        ) from None
+    if prior == "shapes":
+        read(prompt)
+
+
+def check_device(device: str | None) -> None:
+    """Raise DeviceError for a name that is no device, or a GPU where there surely is none.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N"; None is any.
+    """
+    if device is None:
+        return
+    match = re.fullmatch(r"(cpu|cuda)(?::(0|[1-9]\d{0,2}))?", device, re.ASCII)
+    if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
+        raise DeviceError(f"device: expected cpu, cuda or cuda:N, got {shown(device)}")
+    if match[1] == "cuda":
+        count = _cuda_devices()
+        if count is not None and int(match[2] or 0) >= count:
+            raise DeviceError(
+                f"device: '{device}' was asked for, but torch sees {count} CUDA devices; "
+                "use device='cpu', or see `dfast doctor`"
+            )
+
+
+def _cuda_devices() -> int | None:
+    """Return the number of GPUs that torch will see; None where that takes torch to know."""
+    try:
+        spec = find_spec("torch")
+        about = Path(str(spec and spec.origin)).with_name("version.py").read_text(encoding="utf-8")
+        if re.search(r"^cuda\b.*= None$", about, re.MULTILINE):
+            return None if re.search(r"^hip\b.*= '", about, re.MULTILINE) else 0
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    except (OSError, ValueError, UnicodeDecodeError):
+        return None
+    try:
+        ready = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    except AttributeError:
+        return None
+    return count.value if ready else None
+
+
+def check_ending(path: str, endings: tuple[str, ...]) -> str:
+    """Return the ending of a file to write, in lower case.
+
+    Args:
+        path: the file.
+        endings: those that can be written.
+
+    Raises:
+        ExportError: another ending.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in endings:
+        raise ExportError(
+            f"the file to write must end in one of {', '.join(endings)}, got {shown(path)}"
+        )
+    return ending

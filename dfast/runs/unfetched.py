@@ -1,0 +1,62 @@
+"""Estimates of models that are not on this machine: their sizes are known."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from dfast.config import PriorConfig
+from dfast.priors import Prior
+from dfast.priors.loading.catalog import CATALOG, Entry
+from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.hub import is_complete
+from dfast.priors.pipelines.open import open_folder
+from dfast.testing.model_sizes import TEXT_BYTES
+from dfast.testing.outlines import write_outline
+
+
+class Unfetched(NamedTuple):
+    """A published model without its weights."""
+
+    prior: Prior
+    """The model, whose networks can only be built on the meta device."""
+    text_bytes: int
+    """Bytes of its text encoders."""
+    note: str
+    """What to say about the estimate."""
+
+
+def entry_to_fetch(name: object) -> Entry | None:
+    """Return the entry of the catalogue for a name whose model is not on this machine.
+
+    Args:
+        name: the name of a prior, or anything else.
+    """
+    if not isinstance(name, str) or os.path.isdir(os.path.expanduser(name)):
+        return None
+    entry = CATALOG.get(name) or next((e for e in CATALOG.values() if e.hub == name), None)
+    return None if entry is None or is_complete(entry.hub) else entry
+
+
+@contextmanager
+def unfetched(entry: Entry, device: torch.device, options: PriorConfig) -> Iterator[Unfetched]:
+    """Yield a model of the catalogue in a temporary folder that has no weights.
+
+    Args:
+        entry: the model.
+        device: where it would run.
+        options: how it would be loaded and run.
+    """
+    with tempfile.TemporaryDirectory(prefix="dfast-estimate-") as place:
+        folder = Folder(write_outline(entry.alias, Path(place)), entry.alias)
+        note = (
+            f"{entry.alias} is not on this machine; the sizes are those of its published networks. "
+            f"--download fetches it ({entry.gigabytes:g} GB, {entry.terms})"
+        )
+        yield Unfetched(open_folder(folder, device, options), TEXT_BYTES[entry.alias], note)

@@ -1,0 +1,135 @@
+"""Refusals of the command line: at once, in one line, with what may have been meant."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dfast.cli import checks, results
+from dfast.cli.main import main
+from dfast.config import Config
+from dfast.config.describe import commented
+from dfast.config.suggestions import setting_names
+
+RENDER, EXPORT = ["render", "run", "--out"], ["export", "run"]
+AT_ONCE = [
+    (["train", "a red char"], 'did you mean "chair"?'),
+    (["train", "the"], "names no solid"),
+    (["train", "a red snowman"], "a snowman with a red hat"),
+    (["train", ""], "prompt: expected"),
+    (["train", "a red \udcff"], "prompt: expected text"),
+    (["train", "a cube", "--steps", "0"], "steps: expected"),
+    (["train", "a cube", "--steps", "1" * 400], "steps: expected"),
+    (["train", "a cube", "--seed", "-1"], "seed: expected"),
+    (["train", "a cube", "--seed", "99999999999"], "seed: expected"),
+    (["train", "a cube", "--device", "gpu"], "device: expected cpu, cuda or cuda:N"),
+    (["train", "a cube", "--device", "cuda:x"], "device: expected"),
+    (["train", "a cube", "--set", "scale=20"], "did you mean 'guidance.scale'?"),
+    (["train", "a cube", "--set", "größe=20"], "KEY=VALUE"),
+    (["train", "a cube", "--set", "guidance.variant=größe"], "expected one of"),
+    (["train", "a cube", "--set", "train.steps=" + "9" * 309], "expected a number between"),
+    (["train", "a cube", "--set", "train.steps=" + "9" * 5000], "expected a whole number"),
+    (["train", "a cube", "--set", "field.grid.features=2.5"], "expected one of [1, 2, 4, 8]"),
+    (["train", "a cube", "--set", "field=" + "[" * 5000], "expected a table"),
+    (["train", "a cube", "--negative", "blue"], "negative: expected"),
+    (["train", "a cube", "--config", "no.toml", "--preset", "default"], "dfast train --help"),
+    (["train", "a cube", "--sedd", "1"], "did you mean --seed? (see `dfast train --help`)"),
+    (["train", "a", "red", "cube"], "put the whole prompt in quotes"),
+    (["trian", "a cube"], "did you mean train?"),
+    (["train", "a cube", "--preset", "dreamfusio"], "did you mean dreamfusion?"),
+    (["train"], "(see `dfast train --help`)"),
+    (["train", "a\0cube"], "null characters"),
+    ([*EXPORT, "x.fbx"], ".glb, .ply, .obj, .stl"),
+    ([*EXPORT, "x.glb", "--resolution", "7"], "8..512"),
+    ([*EXPORT, "x.glb", "--level", "nan"], "level must be"),
+    ([*RENDER, "x.tiff"], ".png"),
+    ([*RENDER, "x.png", "--elevation", "1e308"], "elevation: expected -90 to 90 degrees"),
+    ([*RENDER, "x.png", "--azimuth", "nan"], "azimuth: expected"),
+    ([*RENDER, "x.png", "--resolution", "0"], "resolution: expected"),
+    ([*RENDER, "x.png", "--frames", "3"], "--frames: expected without it"),
+    ([*RENDER, "x.png", "--sheet", "--azimuth", "3"], "a contact sheet has its own views"),
+    ([*RENDER, "x.gif", "--sheet"], "--sheet: expected without it"),
+    ([*RENDER, "x.gif", "--frames", "1"], "frames must be at least 2"),
+    ([*RENDER, "x.gif", "--frames", "1" + "0" * 20], "frames must be at most"),
+    ([*RENDER, "x.png", "--shading", "shiny"], "(see `dfast render --help`)"),
+    (["evaluate"], "(see `dfast evaluate --help`)"),
+    (["evaluate", "--prompt", "a red char"], 'did you mean "chair"?'),
+    (["evaluate", "run", "--device", "gpu"], "device: expected"),
+    (["bench", "--device", "gpu"], "device: expected"),
+    (["bench", "--prior", "sd15", "--set", "scale=3"], "did you mean 'guidance.scale'?"),
+    (["config", "--device", "gpu"], "device: expected"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), AT_ONCE)
+def test_a_refusal_is_one_line_that_helps(
+    line: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of(line) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("dfast: error: ") and text.count("\n") == 1 and says in text, text
+    assert len(text) < 900
+
+
+def test_refusals_come_before_torch() -> None:
+    lines = [line for line, _ in AT_ONCE if "\0" not in str(line)]
+    code = (
+        "import sys\n"
+        "from dfast.cli.main import main\n"
+        f"for line in {lines!r}:\n"
+        "    try: code = main(line)\n"
+        "    except SystemExit as stop: code = stop.code\n"
+        "    heavy = {'torch', 'diffusers', 'transformers'} & set(sys.modules)\n"
+        "    assert code == 2 and not heavy, (line, code, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_endings_are_those_that_can_be_written() -> None:
+    from dfast.io.images import IMAGE_FORMATS
+    from dfast.io.video import VIDEO_FORMATS
+    from dfast.mesh.files import FORMATS
+    from dfast.runs.train import SEED_LIMIT
+
+    assert (results.IMAGES, results.FILMS) == (IMAGE_FORMATS, VIDEO_FORMATS)
+    assert results.MESHES == FORMATS and checks.SEED_LIMIT == SEED_LIMIT
+
+
+def test_a_sheet_takes_its_shading(tmp_path: Any, cube: Any) -> None:
+    from PIL import Image
+
+    out = tmp_path / "a.png"
+    line = ["render", "run", "--out", str(out), "--sheet", "--resolution", "8"]
+    assert main([*line, "--shading", "normal"]) == 0
+    assert Image.open(out).size == (40, 8)
+
+
+def test_help_says_how_long_runs_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "300 on a CPU and 600 on a GPU" in text and "10000 with other priors" in text
+
+
+@pytest.mark.parametrize("config", [Config(), Config.dreamfusion(), Config.for_prior("if")])
+def test_commented_settings_read_back(config: Config, tmp_path: Any) -> None:
+    (tmp_path / "c.toml").write_text(commented(config))
+    assert Config.load(tmp_path / "c.toml") == config
+    lines = commented(config).splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    settings = [i for i, line in enumerate(lines) if "=" in line and line[0] != "#"]
+    assert all(lines[i - 1].startswith("# ") for i in settings)
+    tables = [i for i, line in enumerate(lines) if line.startswith("[")]
+    assert all(lines[i - 1].startswith("# ") for i in tables)
+    assert len(settings) + len(tables) == len(setting_names(Config))
+
+
+def code_of(line: list[str]) -> int:
+    """Return the exit code of a command line."""
+    try:
+        return main(line)
+    except SystemExit as stop:
+        return int(stop.code or 0)
