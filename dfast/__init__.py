@@ -4,7 +4,8 @@
 >>> result = dfast.train("a red chair", out="runs/chair")  # doctest: +SKIP
 >>> mesh = result.mesh("chair.glb")  # doctest: +SKIP
 
-Importing dfast imports no torch: whatever takes time is imported at its first use.
+Importing dfast imports no torch: whatever takes time is imported at its first use. It chooses how
+torch's threads wait, see `dfast.host.threads`.
 """
 
 from __future__ import annotations
@@ -26,28 +27,57 @@ from dfast.errors import (
     PromptError,
     RunFolderError,
 )
+from dfast.host.threads import prepare
+
+prepare()  # before anything imports torch, which starts OpenMP
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dfast import config, nn, ops, priors, reference
-    from dfast.config import Config
+    from dfast import (
+        config,
+        errors,
+        evaluation,
+        guidance,
+        io,
+        mesh,
+        nn,
+        ops,
+        priors,
+        reference,
+        render,
+        runs,
+        scene,
+        training,
+        world,
+    )
+    from dfast.config.config import Config
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
     from dfast.runs.result import Result
     from dfast.runs.train import train
 
 _LAZY = {
-    "Config": "dfast.config",
+    "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "config": "dfast.config",
+    "errors": "dfast.errors",
     "estimate": "dfast.runs.estimate",
+    "evaluation": "dfast.evaluation",
+    "guidance": "dfast.guidance",
+    "io": "dfast.io",
+    "mesh": "dfast.mesh",
     "nn": "dfast.nn",
     "ops": "dfast.ops",
     "priors": "dfast.priors",
     "reference": "dfast.reference",
+    "render": "dfast.render",
+    "runs": "dfast.runs",
+    "scene": "dfast.scene",
     "train": "dfast.runs.train",
+    "training": "dfast.training",
+    "world": "dfast.world",
 }
 """Names imported at their first use, and the module that each is in, or is."""
 
@@ -68,13 +98,23 @@ __all__ = [
     "RunFolderError",
     "__version__",
     "config",
+    "errors",
     "estimate",
+    "evaluation",
+    "guidance",
+    "io",
     "load",
+    "mesh",
     "nn",
     "ops",
     "priors",
     "reference",
+    "render",
+    "runs",
+    "scene",
     "train",
+    "training",
+    "world",
 ]
 
 

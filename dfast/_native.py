@@ -20,6 +20,9 @@ from torch import Tensor
 
 from dfast._numbers import shown, whole
 from dfast.errors import NativeMissingError
+from dfast.host.threads import torch_loaded
+
+torch_loaded()
 
 _SUFFIX = {
     torch.float32: "_f32",
@@ -52,8 +55,13 @@ def library() -> ModuleType:
 
 
 def build_info() -> dict[str, Any]:
-    """Return how the extension was built: version, cuda (bool), cuda_archs, compiler, cpu_arch."""
-    return dict(library().build)
+    """Return how the extension was built.
+
+    Returns:
+        version, cuda (bool), cuda_archs, no_cuda (why there are no CUDA kernels), compiler and
+        cpu_arch.
+    """
+    return {"no_cuda": ""} | dict(library().build)
 
 
 def constant(name: str) -> Any:
@@ -180,8 +188,8 @@ def _find(op: str, kind: str, dtype: torch.dtype) -> Launcher:
         raise TypeError(f"dfast ops run on cpu and cuda tensors, got one on {kind}")
     if kind == "cuda" and not native.build["cuda"]:
         raise NativeMissingError(
-            "dfast was built without CUDA kernels; with nvcc on PATH run "
-            "`DFAST_CUDA=ON pip install --force-reinstall --no-deps .` in dfast's "
+            f"dfast was built without CUDA kernels ({build_info()['no_cuda']}); with nvcc on PATH "
+            "run `DFAST_CUDA=ON pip install --force-reinstall --no-deps .` in dfast's "
             "source folder, or use CPU tensors"
         )
     launchers = {

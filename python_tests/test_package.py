@@ -11,7 +11,23 @@ import pytest
 
 import dfast
 
-MODULES = ("config", "nn", "ops", "priors", "reference")
+MODULES = (
+    "config",
+    "errors",
+    "evaluation",
+    "guidance",
+    "io",
+    "mesh",
+    "nn",
+    "ops",
+    "priors",
+    "reference",
+    "render",
+    "runs",
+    "scene",
+    "training",
+    "world",
+)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -39,7 +39,9 @@ def add_train(commands: Commands[Any]) -> None:
     p = commands.add_parser("train", help="make a 3D object from a sentence")
     p.set_defaults(run=train)
     p.add_argument("prompt", nargs="?", help='what to make, such as "a red chair"')
-    p.add_argument("--out", metavar="DIR", help="run folder (default: runs/<prompt>)")
+    p.add_argument(
+        "--out", metavar="DIR", help="run folder (default: runs/<prompt>, as it was understood)"
+    )
     p.add_argument(
         "--resume", action="store_true", help="continue the run in --out from its checkpoint"
     )

@@ -49,8 +49,8 @@ class GuidanceConfig:
     weighting: Literal["sigma2", "uniform", "alpha_sigma", "sigma"] = "sigma2"
     """w(t), the factor on the gradient at noise level (alpha, sigma); sigma2 is DreamFusion's."""
     view_conditioning: Literal["camera", "words", "none"] = "camera"
-    """How the prior is told the view: by the finest conditioning that it has, by DreamFusion's four
-    view words, or not at all."""
+    """How predictions are conditioned on the view: in the finest way that the prior has, by
+    DreamFusion's four view words, or not at all."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "guidance", ("scale",), 0, 1e4)

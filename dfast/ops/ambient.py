@@ -27,13 +27,17 @@ _forked = False
 
 
 @contextmanager
-def neutral_torch_state() -> Iterator[None]:
+def neutral_torch_state(*, keep_grad: bool = False) -> Iterator[None]:
     """Compute as in a fresh process, whatever the host has set; also a decorator.
 
     Neutral are autocast, gradients and inference mode, the default device (all of the thread), the
     default dtype and the float32 precisions (of the process, so other threads see them until the
     last block ends). The host has its own state again afterwards.
+
+    Args:
+        keep_grad: leave it to the caller whether gradients are recorded.
     """
+    records = torch.is_grad_enabled()
     _after_fork()
     with ExitStack() as stack:
         for kind in ("cpu", "cuda"):
@@ -41,13 +45,21 @@ def neutral_torch_state() -> Iterator[None]:
                 stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
-        if not torch.is_grad_enabled():
-            stack.enter_context(torch.enable_grad())
-        if torch.get_default_device().type != "cpu":
+        if torch.is_grad_enabled() != (records or not keep_grad):
+            # Leaving inference mode switches recording on.
+            stack.enter_context(torch.set_grad_enabled(records or not keep_grad))
+        if not _default_device_is_cpu():
             # Entering one slows each call of torch a little, so it is done only where it matters.
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(_neutral_process())
         yield
+
+
+def _default_device_is_cpu() -> bool:
+    try:
+        return torch.get_default_device().type == "cpu"
+    except Exception:  # a device that is not there fails in ways of its own
+        return False
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
 __all__ = ["Condition", "Prior", "PromptEmbedding", "as_prior", "family_of", "load_prior"]
 
 
-@neutral_torch_state()
+@neutral_torch_state(keep_grad=True)
 def load_prior(
     name: str,
     device: str | torch.device,
@@ -78,7 +78,7 @@ def family_of(name: str, *, download: bool = False) -> str:
     if name == "shapes":
         return name
     if name in CATALOG and not os.path.isdir(name):
-        return next(kind for kind in ("sdxl", "sd", "if") if name.startswith(kind))
+        return CATALOG[name].family
     from dfast.priors.loading.families import detect_family
     from dfast.priors.loading.hub import find_folder
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfast._device import ran_out
 from dfast.errors import PriorError
 from dfast.priors.diffusion import eps_from_v
+from dfast.priors.loading.folder import first_line, shown
 from dfast.priors.loading.quiet import quiet
 
 _KEYS = (
@@ -44,27 +46,27 @@ class NoiseSchedule:
 
         self.prediction = str(config.get("prediction_type") or "epsilon")
         if self.prediction not in PREDICTIONS:
-            raise PriorError(
-                f"prior {name!r}: expected a prediction_type of {', '.join(PREDICTIONS)}, "
-                f"got {self.prediction!r}"
-            )
+            expected = f"a prediction_type of {', '.join(PREDICTIONS)}"
+            raise _error(name, f"expected {expected}, got {self.prediction!r}")
         if not any(config.get(key) is not None for key in ("beta_schedule", "trained_betas")):
-            raise PriorError(
-                f"prior {name!r}: expected a scheduler with a beta_schedule or trained_betas, got "
-                f"{config.get('_class_name')} without, whose noise is of another kind"
+            raise _error(
+                name,
+                "expected a scheduler with a beta_schedule or trained_betas, got "
+                f"{config.get('_class_name')} without, whose noise is of another kind",
             )
         known = {key: config[key] for key in _KEYS if config.get(key) is not None}
         try:
             with quiet():
                 scheduler: Any = diffusers.DDPMScheduler(**known)
-        except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise PriorError(f"prior {name!r}: cannot use its noise schedule ({reason})") from error
+        except Exception as error:  # foreign settings fail in many ways
+            if ran_out(error):
+                raise
+            reason = first_line(str(error))
+            raise _error(name, f"cannot use its noise schedule ({reason})") from error
         alphas_bar, betas = scheduler.alphas_cumprod.float(), scheduler.betas
-        if len(alphas_bar) < 2 or not bool(((betas > 0) & (betas <= 1)).all()):
-            raise PriorError(
-                f"prior {name!r}: expected a noise schedule with betas in (0, 1], got {known}"
-            )
+        sound = bool(((betas > 0) & (betas <= 1)).all())
+        if alphas_bar.ndim != 1 or len(alphas_bar) < 2 or not sound:
+            raise _error(name, f"expected a noise schedule with betas in (0, 1], got {known}")
         self.alpha, self.sigma = alphas_bar.sqrt(), (1.0 - alphas_bar).sqrt()
 
     def to(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -86,3 +88,7 @@ class NoiseSchedule:
         if self.prediction == "v_prediction":
             return eps_from_v(output, noisy, alpha, sigma)
         return (noisy - alpha.view(-1, 1, 1, 1) * output) / sigma.view(-1, 1, 1, 1)
+
+
+def _error(name: str, text: str) -> PriorError:
+    return PriorError(f"prior {shown(name, repr)}: {shown(text)}")

@@ -1,6 +1,6 @@
 """dfast's native operations in plain PyTorch: the specification, and the oracle of the tests.
 
-Every function has the name, arguments and results of its twin in ``dfast.ops`` and runs on any
+Every function has the name, arguments and results of its operator in ``dfast.ops`` and runs on any
 device in any floating dtype. These are written to be read, not to be fast; their gradients come
 from autograd.
 """

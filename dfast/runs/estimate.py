@@ -16,6 +16,7 @@ import torch
 
 from dfast._device import pick_device
 from dfast.config import Config
+from dfast.host.threads import threads_within_quota
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.announce import duration
@@ -96,6 +97,7 @@ class Estimate:
 
 
 @neutral_torch_state()
+@threads_within_quota()
 def estimate(
     prompt: str = "a red chair",
     *,

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -59,4 +59,6 @@ def unfetched(entry: Entry, device: torch.device, options: PriorConfig) -> Itera
             f"{entry.alias} is not on this machine; the sizes are those of its published networks. "
             f"--download fetches it ({entry.gigabytes:g} GB, {entry.terms})"
         )
-        yield Unfetched(open_folder(folder, device, options), TEXT_BYTES[entry.alias], note)
+        prior: Any = open_folder(folder, device, options)
+        prior.check_text = lambda prompt, negative: None  # there is no tokenizer
+        yield Unfetched(prior, TEXT_BYTES[entry.alias], note)

@@ -32,6 +32,7 @@ def write_outline(family: str, folder: Path) -> Path:
             if not part.startswith("text_encoder"):
                 build().save_config(folder / part)
                 (folder / part / f"{STEMS[part]}.safetensors").write_bytes(NO_TENSORS)
+    (folder / "tokenizer").mkdir()  # by which SDXL is told from its refiner
     scheduler_of(family, "epsilon").save_pretrained(folder / "scheduler")
     (folder / INDEX).write_text(json.dumps(index_of(family, made)), encoding="utf-8")
     return folder

@@ -8,7 +8,7 @@ import torch
 
 from dfast.config import Config
 from dfast.guidance.diffusion import DiffusionGuidance
-from dfast.priors.base import Prior
+from dfast.priors.base import Prior, as_prior
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
 from dfast.training.losses import Loss
@@ -35,12 +35,14 @@ def build_trainer(
         losses: beside the guidance, by name; None takes the regularisers of the configuration.
 
     Raises:
+        PriorError: for an object that is no prior.
         ConfigError: for a configuration that the prior cannot serve.
         PromptError: for a prompt that the prior does not take.
     """
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
-    guidance = DiffusionGuidance(config.guidance, prior, prompt, device)
+    model = as_prior(prior)
+    guidance = DiffusionGuidance(config.guidance, model, prompt, device)
     return Trainer(
         config,
         scene,
@@ -48,5 +50,5 @@ def build_trainer(
         generators,
         losses=losses,
         prompt=prompt,
-        prior_name=guidance.prior.name,
+        prior_name=model.name,
     )

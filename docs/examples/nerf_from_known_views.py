@@ -20,14 +20,14 @@ class Radiance(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.grid = HashGrid(8, log2_entries=14, base_resolution=8, max_resolution=96)
-        self.look = SphericalHarmonics(degree=2)
+        self.encode_view = SphericalHarmonics(degree=2)
         self.body = nn.Sequential(nn.Linear(self.grid.output_dim, 32), nn.ReLU(), nn.Linear(32, 16))
-        self.color = nn.Sequential(nn.Linear(15 + self.look.output_dim, 3), nn.Sigmoid())
+        self.color = nn.Sequential(nn.Linear(15 + self.encode_view.output_dim, 3), nn.Sigmoid())
 
     def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Return density [N] and colour [N, 3] at points, seen along unit directions."""
         h = self.body(self.grid((x + 1.0) / 2.0))
-        color = self.color(torch.cat([h[:, 1:], self.look(directions)], -1))
+        color = self.color(torch.cat([h[:, 1:], self.encode_view(directions)], -1))
         return nn.functional.softplus(h[:, 0]), color
 
 

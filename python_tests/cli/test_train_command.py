@@ -57,7 +57,7 @@ def test_settings_are_changed_one_by_one(cube: Calls) -> None:
     assert main([*line, *changes]) == 0
     config = cube[0]["config"]
     assert config.guidance.scale == 20.0 and config.background.kind == "solid"
-    assert str(cube[0]["out"]) == str(Path("runs/a-cube"))
+    assert str(cube[0]["out"]) == str(Path("runs/a-gray-cube"))
 
 
 def test_interrupted_training_says_how_to_go_on(

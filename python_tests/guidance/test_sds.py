@@ -1,4 +1,4 @@
-"""Score distillation where its answer is known in closed form, and regularisers.
+"""Score distillation where its answer is known in closed form.
 
 docs/math.md, "Score distillation", derives the formulas.
 """
@@ -14,8 +14,6 @@ from torch.testing import assert_close
 
 from dfast.guidance.sds import csd, ism, nfsd, perp_neg, scaled, sds, sds_loss, weight
 from dfast.priors.diffusion import add_noise, classifier_free_guidance, ddim_step, eps_from_v
-from dfast.training import regularizers
-from dfast.training.sampling import sample_timesteps
 
 F64 = torch.float64
 
@@ -235,31 +233,3 @@ def test_weights() -> None:
     assert_close(weight(alpha, sigma, "uniform"), torch.ones(2, dtype=F64))
     with pytest.raises(ValueError, match="kind: expected"):
         weight(alpha, sigma, "cubic")
-
-
-def test_timesteps_fill_their_range(generator: torch.Generator) -> None:
-    t = sample_timesteps(500, 0.02, 0.98, 1000, generator)
-    assert t.dtype == torch.int64 and 20 <= t.min() < 25 and 975 < t.max() <= 980
-    assert sample_timesteps(3, 1.0, 1.0, 10, generator).tolist() == [9, 9, 9]
-
-
-def test_opacity_regulariser() -> None:
-    """0.1 at o = 0, 1.00499 at o = 1, gradient o / sqrt(o^2 + 0.01)."""
-    for o, expected in ((0.0, 0.1), (1.0, 1.0049876)):
-        opacity = torch.tensor([o], requires_grad=True)
-        value = regularizers.opacity(opacity)
-        value.backward()
-        assert float(value.detach()) == pytest.approx(expected, rel=1e-6)
-        assert float(opacity.grad) == pytest.approx(o / math.sqrt(o * o + 0.01), rel=1e-6)
-
-
-def test_orientation_is_a_mean_over_rays() -> None:
-    assert float(regularizers.orientation(torch.tensor([0.5, 0.0]))) == pytest.approx(0.25)
-    assert float(regularizers.orientation(torch.empty(0))) == 0.0
-
-
-def test_entropy_and_total_variation() -> None:
-    assert float(regularizers.entropy(torch.tensor([0.5]))) == pytest.approx(1.0)
-    assert float(regularizers.entropy(torch.tensor([0.0, 1.0]))) < 0.02
-    steps = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
-    assert float(regularizers.total_variation(steps)) == pytest.approx(1.0)

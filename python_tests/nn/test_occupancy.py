@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from dfast.nn import Adam, Field
 from dfast.nn.occupancy import OccupancyGrid
@@ -11,7 +14,8 @@ from dfast.ops import FieldSpec, GridSpec
 from dfast.ops.bitfield import pack_bits, unpack_bits
 
 
-def ball(radius: float):
+def ball(radius: float) -> Callable[[Tensor], Tensor]:
+    """Return the density of a ball: 10 inside, 0 outside."""
     return lambda x: 10.0 * (x.norm(dim=-1) < radius).to(x)
 
 

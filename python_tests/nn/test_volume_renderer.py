@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ def rays(n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     return origins.to(device), (aims - origins.cpu()).to(device)
 
 
-def fog(density: float, color: Tensor):
+def fog(density: float, color: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return a field of one density and one colour everywhere."""
     return lambda x: (torch.full_like(x[:, :1], density), color.to(x).expand(len(x), 3))
 
 
@@ -79,13 +81,14 @@ class Radiance(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.grid, self.look = HashGrid(2, log2_entries=8, max_resolution=16), SphericalHarmonics(2)
+        self.grid = HashGrid(2, log2_entries=8, max_resolution=16)
+        self.encode_view = SphericalHarmonics(2)
         self.density = nn.Linear(self.grid.output_dim, 1)
-        self.color = nn.Linear(self.grid.output_dim + self.look.output_dim, 3)
+        self.color = nn.Linear(self.grid.output_dim + self.encode_view.output_dim, 3)
 
     def forward(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         h = self.grid((x + 1) / 2)
-        color = self.color(torch.cat([h, self.look(d).to(h)], -1))
+        color = self.color(torch.cat([h, self.encode_view(d).to(h)], -1))
         return nn.functional.softplus(self.density(h)), color.sigmoid()
 
 

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("needs_native")
 
 def make(
     counts: list[int], dtype: torch.dtype, device: torch.device, channels: int = 3, seed: int = 0
-):
-    """Random samples of rays with the given counts."""
+) -> list[torch.Tensor]:
+    """Return density, dt, colour, t and offsets of random samples of rays with these counts."""
     g = torch.Generator().manual_seed(seed)
     total = sum(counts)
     density = torch.rand(total, generator=g, dtype=dtype) * 6

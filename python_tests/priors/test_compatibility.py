@@ -186,7 +186,7 @@ LATE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "quantised encoder": (
         tensors(TEXT, lambda k, v: v.to(torch.int8) if v.ndim > 1 else v),
-        rf"{TEXT} is quantised, \S+weight: expected floating point, got I8",
+        rf"{TEXT} is quantised, \S+weight: expected floating point, got int8",
     ),
     "another shape": (
         tensors(TEXT, lambda k, v: v[:-1] if "fc1.weight" in k else v),
@@ -199,7 +199,8 @@ LATE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "heads": (
         edit("text_encoder/config.json", num_attention_heads="x"),
-        r"text_encoder is damaged \(.*num_attention_heads.* expected int, got str \(value: 'x'\)",
+        r"text_encoder/config\.json is damaged \(.*num_attention_heads.* expected int, got str "
+        r"\(value: 'x'\)",
     ),
 }
 

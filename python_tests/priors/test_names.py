@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hub_folders import snapshot
-from tiny_models import CPU, copied, edit_json, folder, predict_once
+from tiny_models import CPU, PREDICTIONS, copied, edit_json, folder, predict_once
 
+from dfast.config import Config
 from dfast.errors import ConfigError, DeviceError, PriorError
 from dfast.priors import family_of, load_prior
 from dfast.priors.loading.catalog import CATALOG, VANISHED, is_hub_id
+from dfast.priors.pipelines.open import FAMILIES
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
@@ -24,6 +27,24 @@ def test_the_catalogue_is_complete() -> None:
         assert entry.gated == alias.startswith("if-")
         assert ("accept it first at https://" in entry.terms) == entry.gated
     assert all(new in CATALOG or is_hub_id(new) for new in VANISHED.values())
+
+
+@pytest.mark.parametrize("alias", CATALOG)
+def test_the_family_of_a_short_name_needs_no_files(alias: str) -> None:
+    family = family_of(alias)
+    assert family == CATALOG[alias].family and family in FAMILIES
+    assert Config.for_prior(alias) == Config.for_prior(family)
+
+
+def test_a_short_name_need_not_begin_with_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = dataclasses.replace(CATALOG["if-m"], alias="pixels")
+    monkeypatch.setitem(CATALOG, "pixels", entry)
+    assert family_of("pixels") == "if"
+
+
+@pytest.mark.parametrize("alias", PREDICTIONS)
+def test_the_catalogue_and_a_folder_agree_on_the_family(alias: str) -> None:
+    assert family_of(str(folder(alias))) == CATALOG[alias].family
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from tiny_models import CPU, UNET, change_weights, copied, folder, predict_once
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
 from dfast.priors import load_prior
-from dfast.priors.loading.folder import Folder, select_weight_files
+from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.weight_files import select_weight_files
 from dfast.testing import random_models
 
 pytestmark = pytest.mark.usefixtures("isolated")
@@ -26,7 +27,19 @@ pytestmark = pytest.mark.usefixtures("isolated")
         (["m.safetensors", "m.fp16.safetensors"], False, ["m.safetensors"]),
         (["m.safetensors", "m.bin"], True, ["m.safetensors"]),
         (["m.fp16.safetensors"], False, ["m.fp16.safetensors"]),
-        (["m.non_ema.safetensors", "m.safetensors.aria2", "xm.safetensors"], True, []),
+        (["m.safetensors.aria2", "xm.safetensors"], True, []),
+        (["m.non_ema.safetensors", "m.safetensors.aria2"], True, ["m.non_ema.safetensors"]),
+        (["m.non_ema.safetensors", "m.bf16.safetensors"], True, []),
+        (["m.bf16.safetensors", "m.safetensors"], True, ["m.safetensors"]),
+        (["m.bf16.safetensors", "m.fp16.safetensors"], False, ["m.fp16.safetensors"]),
+        (["m.safetensors.index.json", "m.fp16.safetensors"], False, ["m.fp16.safetensors"]),
+        (
+            ["m-00001-of-00002.bf16.safetensors", "m-00002-of-00002.bf16.safetensors",
+             "m.safetensors.index.bf16.json"],
+            False,
+            ["m-00001-of-00002.bf16.safetensors", "m-00002-of-00002.bf16.safetensors",
+             "m.safetensors.index.bf16.json"],
+        ),
         (["m.bin"], True, []),
         (
             ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors",
@@ -81,3 +94,69 @@ def test_the_half_variant_is_found(family: str, tmp_path: Path) -> None:
     last = half.unet.conv_out.layer.weight
     assert {p.dtype for p in half.unet.parameters() if p is not last} >= {torch.float16}
     assert last.dtype == torch.float32
+
+
+def rename_variant(path: Path, parts: tuple[str, ...], variant: str) -> None:
+    """Give the weights of parts the name of a variant."""
+    for part in parts:
+        (file,) = (path / part).glob("*.safetensors")
+        file.rename(file.with_suffix(f".{variant}.safetensors"))
+
+
+PARTS = ("unet", "vae", "text_encoder")
+
+
+@pytest.mark.parametrize("variant", ["bf16", "non_ema", "fp32", "fp8_e4m3fn", "ema.step-500"])
+def test_the_only_variant_is_taken(variant: str, tmp_path: Path) -> None:
+    path = copied("sd15", tmp_path)
+    rename_variant(path, PARTS, variant)
+    prior: Any = load_prior(str(path), CPU)
+    assert prior.folder.weights("text_encoder").variant == variant
+    got, wanted = predict_once(prior), predict_once(load_prior(str(folder("sd15")), CPU))
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    assert not prior.folder.weights("unet").half
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_several_variants_are_listed(part: str, tmp_path: Path) -> None:
+    path = copied("sd15", tmp_path)
+    (file,) = (path / part).glob("*.safetensors")
+    for variant in ("bf16", "non_ema"):
+        shutil.copy(file, file.with_suffix(f".{variant}.safetensors"))
+    (path / part / f"{file.stem}.bin").write_bytes(b"")
+    file.unlink()
+    with pytest.raises(PriorError, match=rf"{part} has weights only as variants, bf16, non_ema"):
+        predict_once(load_prior(str(path), CPU))
+
+
+@pytest.mark.parametrize("variant", [None, "fp16", "bf16"])
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_shards_of_variants(part: str, variant: str | None, tmp_path: Path) -> None:
+    import diffusers
+    import transformers
+
+    path = copied("sd15", tmp_path)
+    kinds: dict[str, Any] = {
+        "unet": diffusers.UNet2DConditionModel, "text_encoder": transformers.CLIPTextModel
+    }  # fmt: skip
+    model = kinds[part].from_pretrained(path / part)
+    next((path / part).glob("*.safetensors")).unlink()
+    model.save_pretrained(path / part, max_shard_size="50KB", variant=variant)
+    found = Folder(path, "x").weights(part)
+    assert len(found.files) > 1 and found.variant == (variant or "")
+    got, wanted = (predict_once(load_prior(str(p), CPU)) for p in (path, folder("sd15")))
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    for index in (path / part).glob("*.index*.json"):
+        index.unlink()
+    predict_once(load_prior(str(path), CPU))  # shards are numbered, and tell what is missing
+    found.files[1].unlink()
+    with pytest.raises(PriorError, match=r"incomplete, .*-00002-of-\d+\S*\.safetensors is missing"):
+        predict_once(load_prior(str(path), CPU, options=PriorConfig()))
+
+
+def test_weights_of_another_name_are_listed(tmp_path: Path) -> None:
+    path = copied("sd15", tmp_path)
+    (path / UNET).rename(path / "unet/my_finetune.safetensors")
+    (path / "unet/diffusion_pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(PriorError, match=r"is missing \(it has my_finetune\.safetensors\)"):
+        load_prior(str(path), CPU)

@@ -99,8 +99,8 @@ def test_an_opened_prior_keeps_its_own_settings() -> None:
 
 
 def test_bad_sources_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"config: expected a dfast.Config or None, got \{\}"):
-        resolve_config(config={})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"config: expected a dfast.Config, a dict of settings"):
+        resolve_config(config=5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"missing\.toml"):
         resolve_config(device="cpu", file=tmp_path / "missing.toml")
     with pytest.raises(PriorError, match="prior: expected"):
@@ -135,7 +135,7 @@ def test_arguments_use_the_resolved_configuration() -> None:
 def test_settings_can_be_a_dict() -> None:
     config = resolve_config("sd15", "cpu", config={"guidance": {"scale": 7}}, steps=3)
     assert config == Config.for_prior("sd").replace(guidance={"scale": 7}, train={"steps": 3})
-    with pytest.raises(ConfigError, match="did you mean 'guidance.scale'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'guidance\.scale'"):
         resolve_config(config={"scale": 7}, device="cpu")
 
 

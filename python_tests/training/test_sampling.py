@@ -1,4 +1,4 @@
-"""Distributions of lights and shading modes."""
+"""Distributions of lights, shading modes and timesteps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dfast.config import (
 )
 from dfast.config.schedules import lit_probability
 from dfast.scene.cameras import orbit
-from dfast.training.sampling import sample_lighting
+from dfast.training.sampling import sample_lighting, sample_timesteps
 
 
 def test_shading_modes_follow_their_odds(generator: torch.Generator) -> None:
@@ -42,3 +42,9 @@ def test_lights_are_near_the_camera(generator: torch.Generator) -> None:
     assert distance.min() >= 2.0 - 1e-5 and distance.max() <= 2.5 + 1e-5
     cosine = (position / distance[:, None] * cameras.origin / 3.0).sum(-1)
     assert cosine.mean() > 0.97
+
+
+def test_timesteps_fill_their_range(generator: torch.Generator) -> None:
+    t = sample_timesteps(500, 0.02, 0.98, 1000, generator)
+    assert t.dtype == torch.int64 and 20 <= t.min() < 25 and 975 < t.max() <= 980
+    assert sample_timesteps(3, 1.0, 1.0, 10, generator).tolist() == [9, 9, 9]

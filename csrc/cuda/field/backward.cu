@@ -5,7 +5,7 @@
 namespace dfast::cuda {
 
 template <bool kSecondOrder>
-void field_adjoints(const Launch& launch, const FieldArgs& p, int parts, float* d_mlp);  // field_backward.cuh
+void field_adjoints(const Launch& launch, const FieldArgs& p, int parts, float* d_mlp);  // backward.cuh
 
 namespace {
 

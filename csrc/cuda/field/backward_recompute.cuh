@@ -7,24 +7,24 @@ namespace dfast::cuda {
 
 #if DFAST_TENSOR_CORES
 
-// Asks L2 for the memory that a tile of 16 samples will read, if the tile is whole.
+// Prefetches into L2 what a tile of 16 samples will read, if the tile is whole.
 template <int W, int KT, bool kSecondOrder>
 __device__ __forceinline__ void prefetch_tile(const FieldArgs& p, std::int64_t n, std::int64_t tile) {
   const std::int64_t first = 16 * tile;
   if (first + 16 > n) return;
-  const auto ask = [](const void* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); };
+  const auto prefetch = [](const void* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); };
   const int lane = threadIdx.x & 31;
   const Saved<W, KT> saved(p, tile, kSecondOrder);
-  for (int i = lane; i < saved.words; i += 32) ask(saved.first + 32 * i);
+  for (int i = lane; i < saved.words; i += 32) prefetch(saved.first + 32 * i);
   const int line = 32 * (lane & 1);  // 16 vectors are two lines at most, both of which begin before their 33rd number
   if (lane < 2) {
-    ask(p.x + 3 * first + line);
+    prefetch(p.x + 3 * first + line);
   } else if (lane < 4 && p.d_albedo) {
-    ask(p.d_albedo + 3 * first + line);
+    prefetch(p.d_albedo + 3 * first + line);
   } else if (lane < 6 && kSecondOrder) {
-    ask(p.d_gradient + 3 * first + line);
+    prefetch(p.d_gradient + 3 * first + line);
   } else if (lane == 6 && p.d_density) {
-    ask(p.d_density + first);
+    prefetch(p.d_density + first);
   }
 }
 

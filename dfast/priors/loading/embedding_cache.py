@@ -48,7 +48,7 @@ def fingerprint(folder: Folder, parts: Iterable[str]) -> str | None:
         The hash, or None if weights are missing and were never seen.
     """
     parts = list(parts)
-    where = f"{folder.path.resolve()} {parts}"
+    where = f"{os.path.realpath(folder.path)} {parts}"
     cache = cache_folder()
     note = cache and cache / f"{hashlib.sha256(where.encode()).hexdigest()}.json"
     files = [p for part in parts for p in sorted((folder.path / part).glob("*")) if p.is_file()]
@@ -88,7 +88,7 @@ def _read_note(note: Path | None) -> dict[str, str]:
 def _stamp(file: Path) -> str:
     """Return a text that changes whenever the file is written, without reading its bytes."""
     at = file.stat()
-    return f"{file.resolve()} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns} {at.st_ino}"
+    return f"{os.path.realpath(file)} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns} {at.st_ino}"
 
 
 def _hash_file(file: Path) -> str:

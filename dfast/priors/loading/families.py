@@ -35,6 +35,11 @@ def detect_family(folder: Folder) -> str:
     if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
         raise _foreign_error(folder, pipeline)
     channels = unet.get("in_channels", 4), unet.get("out_channels", 4)
+    if (kind := unet.get("encoder_hid_dim_type")) not in (None, "text_proj"):
+        raise folder.error(
+            f"unet: expected one that takes text alone, got encoder_hid_dim_type {kind!r} in its "
+            "config.json; call unload_ip_adapter() of the pipeline before saving"
+        )
     # Class labels and guidance-distilled models need inputs that no supported family has.
     foreign = ("class_embed_type", "num_class_embeds", "time_cond_proj_dim")
     added = unet.get("addition_embed_type")
@@ -52,4 +57,4 @@ def detect_family(folder: Folder) -> str:
 
 
 def _foreign_error(folder: Folder, what: str) -> PriorError:
-    return PriorError(f"prior {folder.name!r}: expected {SUPPORTED}, got a folder of {what}")
+    return folder.error(f"expected {SUPPORTED}, got a folder of {what}")

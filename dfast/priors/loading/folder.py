@@ -6,16 +6,21 @@ read, because loading one runs code.
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dfast.errors import PriorError
+from dfast.priors.loading.headers import Header, excessive, read_header, read_json
+from dfast.priors.loading.weight_files import (
+    PICKLES,
+    lost_shards,
+    select_weight_files,
+    variants_of,
+)
 
 INDEX = "model_index.json"
 STEMS = {
@@ -26,6 +31,9 @@ STEMS = {
 }
 """Parts with weights, and the stem of the names of their files."""
 
+LONGEST = 1000
+"""Characters of a message; a name in a file can have thousands."""
+
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 """Groups of files; a tokenizer needs one of them complete."""
 
@@ -35,10 +43,20 @@ class Weights:
     """The safetensors files of one part, checked against their headers."""
 
     files: tuple[Path, ...]
-    half: bool
-    """whether these are the fp16 variant"""
-    bytes: int
-    """of all tensors, as stored"""
+    variant: str
+    """in the names of the files, such as "fp16"; "" is none"""
+    headers: Mapping[Path, Header] = field(repr=False)
+    """of the files"""
+
+    @property
+    def half(self) -> bool:
+        """Return whether these are the fp16 variant."""
+        return self.variant == "fp16"
+
+    @property
+    def bytes(self) -> int:
+        """Return the bytes of all tensors, as stored."""
+        return sum(header.bytes for header in self.headers.values())
 
 
 @dataclass(frozen=True)
@@ -54,19 +72,35 @@ class Folder:
     def read(self, *parts: str) -> dict[str, Any]:
         """Return the JSON object in a file, such as `read("unet", "config.json")`."""
         path = self.path.joinpath(*parts)
+        if not os.path.lexists(path):
+            raise self.missing_error("/".join(parts))
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise self.missing_error("/".join(parts)) from error
-        except (OSError, ValueError) as error:
+            # A pipe would be waited for, and a device read without end.
+            if path.exists() and not path.is_file():
+                raise ValueError("expected a file")
+            value = read_json(path)
+        except OSError as error:
+            raise self.unreadable_error(path, error) from error
+        except ValueError as error:
             raise self.damaged_error(path, str(error)) from error
-        if not isinstance(value, dict):
-            raise self.damaged_error(path, f"expected a JSON object, got {type(value).__name__}")
+        if path.name.endswith("config.json") and (found := excessive(value)):
+            key, expected, got = found
+            raise self.damaged_error(path, f"{key}: expected {expected}, got {got!r}")
         return value
 
     def has(self, part: str) -> bool:
         """Return whether the folder has this part."""
-        return (self.path / part).is_dir()
+        return os.path.isdir(self.path / part)
+
+    def names(self, part: str) -> list[str]:
+        """Return the names of the files of a part."""
+        where = self.path / part
+        if not self.has(part):
+            raise self.missing_error(part)
+        try:
+            return [n for n in sorted(os.listdir(where)) if os.path.isfile(where / n)]
+        except OSError as error:
+            raise self.unreadable_error(where, error) from error
 
     def listed(self) -> list[str]:
         """Return the parts in its index. Parts that a pipeline does without are null there."""
@@ -75,7 +109,7 @@ class Folder:
 
     def config(self, part: str) -> dict[str, Any]:
         """Return the configuration of a part; {} if it has none."""
-        exists = (self.path / part / "config.json").is_file()
+        exists = os.path.lexists(self.path / part / "config.json")
         return self.read(part, "config.json") if exists else {}
 
     def numbers(
@@ -112,15 +146,14 @@ class Folder:
 
         transformers would invent a vocabulary that is missing.
         """
-        where = self.path / part
-        if not where.is_dir():
-            raise self.missing_error(part)
-        names = {p.name for p in where.iterdir() if p.is_file()}
+        names = set(self.names(part))
         if not any(names.issuperset(group) for group in VOCABULARIES):
             group = next((g for g in VOCABULARIES if names & set(g)), VOCABULARIES[0])
             raise self.missing_error(f"{part}/{next(n for n in group if n not in names)}")
         if "tokenizer_config.json" not in names:
             raise self.missing_error(f"{part}/tokenizer_config.json")
+        for name in names & {"tokenizer_config.json", "special_tokens_map.json"}:
+            self.read(part, name)
 
     def weights(self, part: str, *, half: bool = True) -> Weights:
         """Return the files of the weights of a part, after a check of their headers.
@@ -132,62 +165,70 @@ class Folder:
         Raises:
             PriorError: if files are missing, damaged or pickles.
         """
-        where = self.path / part
-        if not where.is_dir():
-            raise self.missing_error(part)
-        names = [p.name for p in where.iterdir() if p.is_file()]
-        chosen = select_weight_files(names, STEMS[part], half=half)
+        names, stem = self.names(part), STEMS[part]
+        chosen = select_weight_files(names, stem, half=half)
         if not chosen:
-            if any(n.endswith((".bin", ".ckpt", ".pt", ".pth")) for n in names):
-                raise PriorError(
-                    f"prior {self.name!r}: {where} has only pickled weights, which dfast never "
-                    "reads since loading them runs code; convert a folder that you trust with "
-                    "DiffusionPipeline.from_pretrained(old).save_pretrained(new)"
-                )
-            raise self.missing_error(f"{part}/{STEMS[part]}.safetensors")
-        names = [n for n in chosen if n.endswith(".safetensors")]
-        for index in (n for n in chosen if n.endswith(".json")):
-            names = self._shards(part, index)  # unrelated shards may lie in the same folder
-        files = tuple(where / n for n in sorted(names))
-        if not files:
-            raise self.missing_error(f"{part}/{STEMS[part]}.safetensors")
-        total = sum(self._check_header(file) for file in files)
-        return Weights(files, half=any(".fp16" in n for n in chosen), bytes=total)
+            raise self._no_weights_error(part, names)
+        (variant,) = variants_of(chosen, stem)
+        files = [n for n in chosen if n.endswith(".safetensors")]
+        if indices := [n for n in chosen if n.endswith(".json")]:
+            files = self._shards(part, indices[0])  # unrelated shards may lie in the same folder
+        elif lost := lost_shards(files):
+            raise self.missing_error(f"{part}/{lost[0]}")
+        headers = {path: self._header(path) for path in (self.path / part / n for n in files)}
+        return Weights(tuple(headers), variant, headers)
 
     def _shards(self, part: str, index: str) -> list[str]:
         """Return the files that an index lists, after a check that all of them exist."""
         listed = self.read(part, index).get("weight_map")
-        names = set(map(str, listed.values())) if isinstance(listed, dict) else set()
-        if not names or any(Path(name).name != name for name in names):
+        files = set(listed.values()) if isinstance(listed, dict) and _texts(listed) else set[str]()
+        if not files or any(Path(n).name != n for n in files):
             raise self.damaged_error(self.path / part / index, "it lists no files of this folder")
-        for name in sorted(names):
-            if not (self.path / part / name).is_file():
+        for name in sorted(files):
+            if not os.path.isfile(self.path / part / name):
                 raise self.missing_error(f"{part}/{name}")
-        return sorted(names)
+        return sorted(files)
 
-    def _check_header(self, file: Path) -> int:
-        """Return the bytes of tensors in a safetensors file, after a check of its length."""
+    def _header(self, file: Path) -> Header:
+        """Return the header of a safetensors file, after a check of its length."""
         try:
-            size = file.stat().st_size
-            with file.open("rb") as stream:
-                (length,) = struct.unpack("<Q", stream.read(8))
-                header = json.loads(stream.read(min(length, size)))
-            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-            total = int(max(ends, default=0))
-        except (OSError, ValueError, struct.error, AttributeError, LookupError, TypeError) as error:
-            raise self.damaged_error(file, "no safetensors header") from error
-        if size != 8 + length + total:
-            raise self.damaged_error(
-                file, f"{size} bytes where its header says {8 + length + total}"
-            )
-        return total
+            return read_header(file)
+        except OSError as error:
+            raise self.unreadable_error(file, error) from error
+        except ValueError as error:
+            raise self.damaged_error(file, str(error)) from error
 
-    def missing_error(self, missing: str) -> PriorError:
-        """Return the error for a part or file that is missing."""
+    def _no_weights_error(self, part: str, names: list[str]) -> PriorError:
+        """Return the error for a part without weights that can be chosen, by what it has."""
+        where, stem = self.path / part, STEMS[part]
+        others = [n for n in names if n.endswith(".safetensors")]
+        if variants := sorted(variants_of(names, stem)):
+            return self.error(
+                f"{where} has weights only as variants, {', '.join(variants)}; keep the files of "
+                f"one of them, or rename those to {stem}.safetensors"
+            )
+        if not others and any(n.endswith(PICKLES) for n in names):
+            return self.error(
+                f"{where} has only pickled weights, which dfast never "
+                "reads since loading them runs code; convert a folder that you trust with "
+                "DiffusionPipeline.from_pretrained(old).save_pretrained(new)"
+            )
+        found = [n for n in names if n.endswith((".safetensors", ".gguf", ".msgpack", ".onnx"))]
+        beside = f" (it has {', '.join(found[:3])})" if found else ""
+        return self.missing_error(f"{part}/{stem}.safetensors", beside)
+
+    def error(self, text: str) -> PriorError:
+        """Return an error about this folder, in one line of bounded length."""
+        return PriorError(f"prior {shown(self.name, repr)}: {shown(text)}")
+
+    def missing_error(self, missing: str, beside: str = "") -> PriorError:
+        """Return the error for a part or file that is missing; `beside` is what is there."""
         again = "fetch it again (`--download`)" if self.fetched else "copy or convert it again"
-        return PriorError(
-            f"prior {self.name!r}: incomplete, {self.path / missing} is missing; {again}"
-        )
+        return self.error(f"incomplete, {self.path / missing} is missing{beside}; {again}")
+
+    def unreadable_error(self, path: Path, error: OSError) -> PriorError:
+        """Return the error for a file or folder that the system does not let dfast read."""
+        return self.error(f"{path} cannot be read ({error.strerror or error})")
 
     def value_error(self, part: str, key: str, expected: str, got: object) -> PriorError:
         """Return the error for an invalid value in a part's configuration."""
@@ -198,52 +239,49 @@ class Folder:
         self, part: str, key: str, expected: object, got: object, *, other: str
     ) -> PriorError:
         """Return the error for a valid part that does not match another part, `other`."""
-        return PriorError(
-            f"prior {self.name!r}: {part}: expected {key} {expected} for this {other}, got {got}"
-        )
+        return self.error(f"{part}: expected {key} {expected} for this {other}, got {got}")
 
     def shape_error(self, part: str, key: str, expected: object, got: object) -> PriorError:
         """Return the error for weights whose shape is not that of their configuration."""
-        return PriorError(
-            f"prior {self.name!r}: {self.path / part} does not fit its config.json, "
-            f"{key}: expected {expected}, got {got}"
+        return self.error(
+            f"{self.path / part} does not fit its config.json, {shown(key)}: expected {expected}, "
+            f"got {got}"
+        )
+
+    def twice_error(self, part: str, name: str, first: str, second: str) -> PriorError:
+        """Return the error for two tensors in the files of a part that have the same place."""
+        return self.error(
+            f"{part}: expected one tensor {shown(name)}, got two, {shown(first)} and "
+            f"{shown(second)} in its files; remove the one that is not meant"
         )
 
     def damaged_error(self, path: Path, reason: str) -> PriorError:
         """Return the error for a file that cannot be used."""
-        first, *more = reason.strip().splitlines() or ["unreadable"]
-        reason = f"{first} {more[0].strip()}" if more and first.endswith(":") else first
         # In the hub's cache a file is a link; the damaged target must go, or it is linked again.
-        again = f"delete {path.resolve()} and fetch it again (`--download`)"
-        return PriorError(
-            f"prior {self.name!r}: {path} is damaged ({reason}); "
+        again = f"delete {os.path.realpath(path)} and fetch it again (`--download`)"
+        return self.error(
+            f"{path} is damaged ({first_line(reason)}); "
             + (again if self.fetched else "copy or convert it again")
         )
 
 
-def select_weight_files(names: Iterable[str], stem: str, *, half: bool = True) -> list[str]:
-    """Return those file names of a part that are its safetensors weights and their index.
+def _texts(values: Mapping[str, Any]) -> bool:
+    """Return whether all values are texts."""
+    return all(isinstance(v, str) for v in values.values())
+
+
+def first_line(reason: str) -> str:
+    """Return the first line of a library's message, with the next if it only introduces that."""
+    first, *more = [line for line in reason.strip().splitlines() if line.strip()] or ["unreadable"]
+    return shown(f"{first} {more[0].strip()}" if more and first.rstrip().endswith(":") else first)
+
+
+def shown(text: Any, write: Callable[[Any], str] = str) -> str:
+    """Return a text from a file or a library in one line, cut in the middle if it is long.
 
     Args:
-        names: of all files of the part.
-        stem: of the weights' names, see `STEMS`.
-        half: prefer the fp16 variant if there are both.
-
-    Returns:
-        One file, or shards and their index; [] if there are neither.
+        text: what is shown.
+        write: how it is written.
     """
-    found: dict[bool, list[str]] = {True: [], False: []}
-    pattern = re.compile(
-        re.escape(stem)
-        + r"(?P<a>\.fp16)?(-\d+-of-\d+)?(?P<b>\.fp16)?\.safetensors(\.index(?P<c>\.fp16)?\.json)?"
-    )
-    for name in sorted(names):
-        if match := pattern.fullmatch(name):
-            found[any(match.group(g) for g in "abc")].append(name)
-    for variant in (half, not half):
-        files = found[variant]
-        if single := [n for n in files if "-of-" not in n and n.endswith(".safetensors")]:
-            return single[:1]
-        if files:
-            return files
-    return []
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in write(text))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]}...{line[-LONGEST // 2 :]}"

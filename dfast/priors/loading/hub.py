@@ -10,13 +10,16 @@ import errno
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 from dfast.errors import PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
 from dfast.priors.loading.families import SUPPORTED, detect_family
-from dfast.priors.loading.folder import INDEX, STEMS, Folder, select_weight_files
+from dfast.priors.loading.folder import INDEX, STEMS, Folder, shown
+from dfast.priors.loading.foreign import LORA_FILES
+from dfast.priors.loading.weight_files import select_weight_files, variants_of
 
 PARTS = ("scheduler", "tokenizer", "tokenizer_2", *STEMS)
 
@@ -32,20 +35,20 @@ def find_folder(name: str, *, download: bool = False) -> Folder:
     Raises:
         PriorError: if there is none or it cannot be fetched; the message says what to do.
     """
-    path = os.path.expanduser(name)
+    try:
+        path = os.path.expanduser(name)
+    except ValueError:  # a user's name with a null character
+        path = name
     if os.path.isdir(path):
         return _local(Path(path), name)
-    if os.path.isfile(path):
-        raise PriorError(
-            f"prior: expected a diffusers folder, got the file {name!r}; convert it once with "
-            "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)"
-        )
+    if os.path.lexists(path):
+        raise _file_error(Path(path), name)
     entry = CATALOG.get(name)
     if entry is None and not is_hub_id(name):
         a_path = name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1
         raise PriorError(
             f"prior: expected 'shapes', {', '.join(map(repr, CATALOG))}, a folder or a hub id "
-            f"'owner/name', got {name!r}{': no such folder' if a_path else ''}"
+            f"'owner/name', got {_named(name)}{': no such folder' if a_path else ''}"
         )
     repo = entry.hub if entry else name
     entry = entry or next((e for e in CATALOG.values() if e.hub == name), None)
@@ -90,13 +93,46 @@ def is_complete(repo: str) -> bool:
 
 
 def _local(path: Path, name: str) -> Folder:
-    if not (path / INDEX).is_file():
+    real = Path(os.path.realpath(path))  # runs store it, and may be resumed from another folder
+    if not os.path.lexists(real / INDEX):
+        from dfast.priors.loading.hints import hint_for_folder
+
+        # A link of another name can point into the hub's cache, whose names tell what they are.
+        hint = hint_for_folder(real)
         raise PriorError(
-            f"prior {name!r}: expected a diffusers folder with {INDEX}, got {path.resolve()} "
-            "without one"
+            f"prior {_named(name)}: expected a diffusers folder with {INDEX}, got {shown(real)} "
+            f"without one{f'; {shown(hint)}' if hint else ''}"
         )
-    real = path.resolve()  # runs store it, and may be resumed from another working folder
+    if beside := [name for name in LORA_FILES if os.path.isfile(real / name)]:
+        warnings.warn(
+            f"prior {_named(name)}: its {beside[0]} is not applied; merge it with fuse_lora() and "
+            "save_pretrained(folder)",
+            stacklevel=2,
+        )
     return Folder(real, str(real))
+
+
+def _file_error(path: Path, name: str) -> PriorError:
+    """Return the error for a path that is no folder, by what it is."""
+    from dfast.priors.loading.hints import CONVERT, describe_file
+
+    around = path.absolute().parent
+    whole = [folder for folder in (around, around.parent) if os.path.isfile(folder / INDEX)]
+    hint = f"convert it once with {CONVERT}"
+    if not os.path.exists(path):
+        return PriorError(f"prior: expected a diffusers folder, got the broken link {_named(name)}")
+    if whole:
+        hint = f"it belongs to the pipeline {whole[0]}: name that"
+    elif what := describe_file(path) if os.path.isfile(path) else "":
+        hint = f"it is {what}"
+    return PriorError(
+        f"prior: expected a diffusers folder, got the file {_named(name)}; {shown(hint)}"
+    )
+
+
+def _named(name: str) -> str:
+    """Return the name of a prior in quotes, cut if it is long."""
+    return shown(name, repr)
 
 
 def _not_here_error(repo: str, name: str, entry: Entry | None) -> PriorError:
@@ -167,7 +203,13 @@ def select_files(files: list[str], name: str) -> list[str]:
             continue
         if not inside:
             continue
-        weights = select_weight_files([f.removeprefix(f"{part}/") for f in inside], STEMS[part])
+        names = [f.removeprefix(f"{part}/") for f in inside]
+        weights = select_weight_files(names, STEMS[part])
+        if not weights and (variants := sorted(variants_of(names, STEMS[part]))):
+            raise PriorError(
+                f"prior {name!r}: its {part} has weights only as variants, {', '.join(variants)}; "
+                "fetch one of them with `hf download` into a folder, and name that"
+            )
         if not weights:
             raise PriorError(
                 f"prior {name!r}: its {part} has no safetensors weights on the hub, and dfast "

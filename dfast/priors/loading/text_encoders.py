@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dfast._device import ran_out
 from dfast.errors import PriorError, PromptError
-from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.folder import Folder, Weights
+from dfast.priors.loading.leftovers import check_leftovers, renamed, unwrapped
+from dfast.priors.loading.loader_errors import raise_explained, raise_misconfigured
 from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.weights import check_not_quantised
 
@@ -42,39 +44,78 @@ def open_text_encoder(
     Raises:
         PriorError: if its files are missing or damaged.
     """
-    import transformers
-
-    folder.read(part, "config.json")  # transformers would invent one that is missing
     weights = folder.weights(part, half=dtype != torch.float32)
-    options: dict[str, Any] = {"dtype": dtype, "variant": "fp16" if weights.half else None}
+    options: dict[str, Any] = {"dtype": dtype}
     if setting == "8bit":
         options |= eight_bit_options(device)
     else:
         device = _choose_device(setting, device, weights.bytes)
-    check_not_quantised(folder, weights)
+    check_not_quantised(folder, part, weights)
+    config = _check_encoder(folder, part, cls, weights)
     try:
         with quiet():
-            model, info = getattr(transformers, cls).from_pretrained(
-                folder.path / part,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are reported below, by name
-                **options,
-            )
+            model, info = _load_model(folder.path / part, cls, weights, config, options)
     except Exception as error:  # damaged files fail in many ways
-        if ran_out(error):
-            raise
-        raise folder.damaged_error(folder.path / part, str(error)) from error
+        raise_explained(folder, part, error, device)
     if info["mismatched_keys"]:
         key, got, expected = sorted(info["mismatched_keys"])[0]
         raise folder.shape_error(part, key, tuple(expected), tuple(got))
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
         raise folder.damaged_error(folder.path / part, f"it lacks {missing}")
+    check_leftovers(folder, part, info["unexpected_keys"], set(model.state_dict()))
     if setting != "8bit":
         model = _compute_in_float32(model) if device.type == "cpu" else model.to(device)
     yield model.eval()
+
+
+def _check_encoder(folder: Folder, part: str, cls: str, weights: Weights) -> Any:
+    """Return the configuration of an encoder, after a comparison of its shapes with the headers.
+
+    transformers would allocate what a configuration asks for, however large.
+    """
+    import transformers
+
+    folder.read(part, "config.json")  # transformers would invent one that is missing
+    made: Any = getattr(transformers, cls)
+    try:
+        with quiet(), torch.device("meta"):
+            config = made.config_class.from_pretrained(folder.path / part, local_files_only=True)
+            expected = {k: tuple(v.shape) for k, v in made(config).state_dict().items()}
+    except Exception as error:  # a foreign configuration fails in many ways
+        raise_misconfigured(folder, part, error)
+    taken: dict[str, str] = {}
+    for header in weights.headers.values():
+        for key, info in header.tensors.items():
+            name = unwrapped(key)
+            if (first := taken.setdefault(name.removeprefix("text_model."), key)) != key:
+                raise folder.twice_error(part, name, first, key)
+            # The encoders of older and newer files have other names for the same base.
+            names = (name, f"text_model.{name}", name.removeprefix("text_model."))
+            shape = next((expected[n] for n in names if n in expected), info.shape)
+            if shape != info.shape:
+                raise folder.shape_error(part, key, shape, info.shape)
+    return config
+
+
+def _load_model(
+    path: Path, cls: str, weights: Weights, config: Any, options: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Return a model of transformers, and what was missing or left over in its files."""
+    import transformers
+
+    made: Any = getattr(transformers, cls)
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # reported by name
+    ending = f".{weights.variant}" if weights.variant else ""
+    shards = all("-of-" in p.name for p in weights.files)
+    wanted = f"model.safetensors.index{ending}.json" if shards else f"model{ending}.safetensors"
+    if (path / wanted).is_file() and not renamed(weights):
+        options |= {"variant": weights.variant or None, "use_safetensors": True}
+        return made.from_pretrained(path, local_files_only=True, **options)
+    from safetensors.torch import load_file
+
+    state = {unwrapped(k): v for file in weights.files for k, v in load_file(file).items()}
+    return made.from_pretrained(None, config=config, state_dict=state, **options)
 
 
 def _choose_device(setting: str, device: torch.device, needed: int) -> torch.device:
@@ -170,7 +211,7 @@ def load_tokenizer(folder: Folder, part: str, cls: str) -> Any:
                 folder.path / part, local_files_only=True
             )
     except Exception as error:  # damaged files fail in many ways
-        raise folder.damaged_error(folder.path / part, str(error)) from error
+        raise_explained(folder, part, error, torch.device("cpu"))
 
 
 def _missing_packages(*packages: str) -> list[str]:

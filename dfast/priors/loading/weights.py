@@ -6,7 +6,7 @@ parameters of DeepFloyd's largest model takes longer than reading the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfast._device import ran_out
 from dfast.errors import PriorError
-from dfast.priors.loading.folder import Folder, Weights
+from dfast.priors.loading.folder import Folder, Weights, shown
+from dfast.priors.loading.leftovers import assign, check_leftovers, is_unread, unwrapped
+from dfast.priors.loading.loader_errors import raise_explained, raise_misconfigured
 from dfast.priors.loading.quiet import quiet
+
+FLOATING = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
+"""Types in safetensors whose values need no scales."""
+INTEGERS = {"U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64"}
 
 
 class Float32(nn.Module):
@@ -75,7 +80,7 @@ def _build_on_meta(cls: Any, folder: Folder, part: str, dtype: torch.dtype) -> A
         with quiet(), torch.device("meta"):
             module = cls.from_config(config).to(dtype)
     except Exception as error:  # a foreign configuration fails in many ways
-        raise folder.damaged_error(folder.path / part / "config.json", str(error)) from error
+        raise_misconfigured(folder, part, error)
     return module.eval().requires_grad_(False)
 
 
@@ -102,73 +107,104 @@ def load_weights(
 
     Raises:
         PriorError: if a tensor is missing, has another shape, is quantised, or holds inf or NaN in
-            the module's type.
+            the module's type; or if the files have others that would change the module.
     """
     half = all(p.dtype != torch.float32 or "conv_out" in k for k, p in module.named_parameters())
     expected = dict(module.state_dict())
+    weights = folder.weights(part, half=half)
+    places, rest = assign(folder, part, weights, expected, rename)
+    _check_shapes(folder, part, weights, places, expected)
+    check_leftovers(folder, part, rest, expected)
+    if lost := [name for name in expected if name not in set(places.values())]:
+        raise folder.shape_error(part, lost[0], tuple(expected[lost[0]].shape), "nothing")
     state: dict[str, Tensor] = {}
-    for file in folder.weights(part, half=half).files:
-        with _opened(folder, file, device) as tensors:
-            for key in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                target = expected.get(rename(key))
-                if target is None:
-                    continue
+    for file, header in weights.headers.items():
+        with opened(folder, file, device) as tensors:
+            for key in (key for key in header.tensors if key in places):
+                target = expected[places[key]]
+                check_floating(folder, file, key, header.tensors[key].dtype)
                 read = tensors.get_tensor(key)
-                if not read.is_floating_point():
-                    kind = str(read.dtype).removeprefix("torch.")
-                    raise _quantised_error(folder, file, key, kind)
                 # Tensors in mapped memory keep the alignment of the file, which changes the last
                 # bits of products on the CPU: copy them.
                 cast = read.to(target.dtype, copy=device.type == "cpu")
                 if not bool(cast.isfinite().all()):
                     raise _not_finite_error(read, cast, folder, file, key)
-                state[rename(key)] = cast
-    for key, target in expected.items():
-        got = tuple(state[key].shape) if key in state else "nothing"
-        if got != tuple(target.shape):
-            raise folder.shape_error(part, key, tuple(target.shape), got)
+                state[places[key]] = cast
     module.load_state_dict(state, assign=True)
     return module.requires_grad_(False)
 
 
-def check_not_quantised(folder: Folder, weights: Weights) -> None:
-    """Check by the headers that all weights are floating point.
+def _check_shapes(
+    folder: Folder,
+    part: str,
+    weights: Weights,
+    places: Mapping[str, str],
+    expected: Mapping[str, Tensor],
+) -> None:
+    """Compare headers with a network before any of its weights are read or allocated."""
+    for header in weights.headers.values():
+        for key, info in header.tensors.items():
+            if (name := places.get(key)) and (shape := tuple(expected[name].shape)) != info.shape:
+                raise folder.shape_error(part, name, shape, info.shape)
+
+
+def check_floating(folder: Folder, file: Path, key: str, dtype: str) -> None:
+    """Check that a tensor has a floating point type which torch can convert.
 
     Args:
         folder: the pipeline folder.
+        file: of the tensor.
+        key: its name.
+        dtype: its type in the header.
+
+    Raises:
+        PriorError: if it has not; then the scales that it needs are unknown.
+    """
+    if dtype not in FLOATING:
+        got = INTEGERS.get(dtype, dtype)
+        raise folder.error(f"{file} is quantised, {shown(key)}: expected floating point, got {got}")
+
+
+def check_not_quantised(folder: Folder, part: str, weights: Weights) -> None:
+    """Check by the headers that all weights that are read are floating point.
+
+    Args:
+        folder: the pipeline folder.
+        part: of the folder.
         weights: the files of one part.
 
     Raises:
         PriorError: if one is not.
     """
-    for file in weights.files:
-        with _opened(folder, file, torch.device("cpu")) as tensors:
-            for key in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                kind = tensors.get_slice(key).get_dtype()
-                # Older files store the positions 0 to 76 as integers.
-                if not kind.startswith(("F", "BF")) and not key.endswith("position_ids"):
-                    raise _quantised_error(folder, file, key, kind)
+    for file, header in weights.headers.items():
+        for key, info in header.tensors.items():
+            if not is_unread(part, unwrapped(key)):
+                check_floating(folder, file, key, info.dtype)
 
 
 @contextmanager
-def _opened(folder: Folder, file: Path, device: torch.device) -> Iterator[Any]:
-    """Open a safetensors file for a block. Raises PriorError if it cannot be read."""
+def opened(folder: Folder, file: Path, device: torch.device) -> Iterator[Any]:
+    """Open a safetensors file for a block, which reads tensors and does nothing else.
+
+    Args:
+        folder: the pipeline folder.
+        file: one of its files.
+        device: where the tensors go.
+
+    Yields:
+        What `safe_open` returns.
+
+    Raises:
+        PriorError: if the file cannot be read.
+        DeviceError: if the device fails.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt", device=str(device)) as tensors:
             yield tensors
-    except (SafetensorError, OSError) as error:
-        if ran_out(error):
-            raise
-        raise folder.damaged_error(file, str(error)) from error
-
-
-def _quantised_error(folder: Folder, file: Path, key: str, got: str) -> PriorError:
-    """Return the error for quantised weights, whose scales dfast does not know."""
-    return PriorError(
-        f"prior {folder.name!r}: {file} is quantised, {key}: expected floating point, got {got}"
-    )
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise_explained(folder, file.parent.name, error, device)
 
 
 def _not_finite_error(
@@ -179,9 +215,7 @@ def _not_finite_error(
         return folder.damaged_error(file, f"{key} holds inf or NaN")
     setting = "vae_precision" if file.parent.name == "vae" else "precision"
     kind = str(cast.dtype).removeprefix("torch.")
-    return PriorError(
-        f'prior {folder.name!r}: {file}: {key} overflows {kind}; set prior.{setting} = "fp32"'
-    )
+    return folder.error(f'{file}: {key} overflows {kind}; set prior.{setting} = "fp32"')
 
 
 def unet_key(key: str) -> str:

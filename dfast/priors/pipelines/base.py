@@ -7,6 +7,7 @@ needed: `encode_prompt` loads text encoders, if a sentence is not in the cache, 
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.loading.compatibility import CLIP, check_text
 from dfast.priors.loading.embedding_cache import EmbeddingCache, EncodedSentence, fingerprint
 from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.foreign import check_names
+from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.text_encoders import eight_bit_options, load_tokenizer, tokenize
 from dfast.priors.loading.weights import build_unet, load_weights, unet_key
 from dfast.priors.noise_schedule import NoiseSchedule
@@ -75,16 +79,27 @@ class TextPrior(Prior):
             folder.read("scheduler", "scheduler_config.json"), folder.name
         )
         self.unet_config = folder.read("unet", "config.json")
-        folder.weights("unet", half=self.dtype != torch.float32)
+        check_names(folder, "unet", folder.weights("unet", half=self.dtype != torch.float32))
+        self._check_text_weights()
         check_text(folder, self.text_kind, self.text_parts, self.text_length)
         self.image_size = options.image_size or self._sample_size()
         self.unet: Any = None
         self._network: Any = None
 
+    def _check_text_weights(self) -> None:
+        """Check the names of tensors of the text encoders that are there; see `check_names`."""
+        for part in self.text_parts[::2]:
+            try:
+                weights = self.folder.weights(part, half=self.dtype != torch.float32)
+            except PriorError:  # raised again by whoever needs the encoder
+                continue
+            check_names(self.folder, part, weights)
+
     def _sample_size(self) -> int:
         """Return the cells a side of what the UNet diffused in training."""
         return int(max(self.folder.numbers("unet", "sample_size", self.default_sample_size)))
 
+    @neutral_torch_state(keep_grad=True)
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the schedule of the folder's scheduler, see `Prior.noise_schedule`."""
         alpha, sigma = self.schedule.to(self.device)
@@ -92,6 +107,7 @@ class TextPrior(Prior):
 
     # Text
 
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def encode_prompt(
         self, prompt: str, *, views: str = "camera", negative: str = ""
@@ -106,6 +122,7 @@ class TextPrior(Prior):
         tables = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         return TextCondition({k: v.to(self.device) for k, v in tables.items()}, views)
 
+    @neutral_torch_state(keep_grad=True)
     def check_text(self, prompt: str, negative: str) -> None:
         """Raise what `encode_prompt` would raise, as far as small files tell.
 
@@ -140,7 +157,15 @@ class TextPrior(Prior):
     def _tokenize(self, part: str, sentences: list[str]) -> tuple[Tensor, Tensor]:
         """Return ids and mask, [n, text_length] each, by the tokenizer of that part."""
         tokenizer = load_tokenizer(self.folder, part, self.text_kind.tokenizer)
-        return tokenize(tokenizer, sentences, self.text_length)
+        with calls_of(self.folder, part, self.device):
+            ids, mask = tokenize(tokenizer, sentences, self.text_length)
+        encoder = self.text_parts[self.text_parts.index(part) - 1]
+        known = self.folder.config(encoder).get("vocab_size", math.inf)
+        if (largest := int(ids.max())) >= known:  # a special token that is not in the vocabulary
+            raise self.folder.mismatch_error(
+                part, "tokens", f"below {known}", largest, other=encoder
+            )
+        return ids, mask
 
     def _encode_sentences(self, sentences: list[str]) -> dict[str, EncodedSentence]:
         """Return sentences from the cache; the text encoder encodes the others."""
@@ -162,7 +187,9 @@ class TextPrior(Prior):
             for part in self.text_parts:
                 if not self.folder.has(part):
                     raise self.folder.missing_error(part)
-            for sentence, row in zip(missing, self._encode_text(missing, dtype), strict=True):
+            with calls_of(self.folder, self.text_parts[0], self.device):
+                rows = self._encode_text(missing, dtype)
+            for sentence, row in zip(missing, rows, strict=True):
                 encoded[sentence] = {k: v.detach().float().cpu() for k, v in row.items()}
                 self._check_finite(sentence, encoded[sentence])
                 cache.put(sentence, encoded[sentence])
@@ -192,6 +219,7 @@ class TextPrior(Prior):
 
     # Networks
 
+    @neutral_torch_state(keep_grad=True)
     def load(self) -> None:
         """Load the UNet, once."""
         if self._network is not None:
@@ -226,10 +254,12 @@ class TextPrior(Prior):
         """Return the UNet, compiled if the options say so."""
         return self._network
 
+    @neutral_torch_state(keep_grad=True)
     def cost_parts(self) -> dict[str, nn.Module]:
         """Return the networks of a step, built on the meta device as they will be loaded."""
         return {"unet": self._build_unet()}
 
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def predict_noise(
         self,
@@ -258,7 +288,8 @@ class TextPrior(Prior):
         repeated, t = noisy.repeat(n, 1, 1, 1), t.repeat(n)
         cast = repeated.to(self.dtype, memory_format=self.layout)
         # Models with a learned variance append it to the noise.
-        output = self._denoise(cast, t, text).float()[:, :channels]
+        with calls_of(self.folder, "unet", self.device):
+            output = self._denoise(cast, t, text).float()[:, :channels]
         return self.schedule.eps(output, repeated, t).view(n, *noisy.shape)
 
     def _denoise(self, noisy: Tensor, t: Tensor, text: dict[str, Tensor]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from dfast.config import PriorConfig
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.families import detect_family
 from dfast.priors.loading.folder import Folder
 from dfast.priors.pipelines.base import TextPrior
@@ -20,6 +21,7 @@ FAMILIES: dict[str, type[TextPrior]] = {
 """By what `detect_family` returns. A new family is an entry here and a rule there."""
 
 
+@neutral_torch_state(keep_grad=True)
 def open_folder(folder: Folder, device: torch.device, options: PriorConfig) -> TextPrior:
     """Open the prior in a folder; no weights are read.
 

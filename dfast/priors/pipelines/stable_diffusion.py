@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.text_encoders import one_at_a_time, open_text_encoder
@@ -64,6 +65,7 @@ class StableDiffusion(TextPrior):
         """Return the cells a side of its latents."""
         return self.image_size // self.latents.factor
 
+    @neutral_torch_state(keep_grad=True)
     def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
         """Encode images, see `Prior.encode_images`.
 
@@ -74,15 +76,18 @@ class StableDiffusion(TextPrior):
         return self.latents.encode(images)
 
     @property
+    @neutral_torch_state(keep_grad=True)
     def linear_residual(self) -> float:
         """Return the share of the latents' spread that the affine map misses, in [0, 1]."""
         return self.latents.linear_map()[2]
 
+    @neutral_torch_state(keep_grad=True)
     def load(self) -> None:
         """Load the UNet and the VAE's encoder, once."""
         super().load()
         self.latents.load()
 
+    @neutral_torch_state(keep_grad=True)
     def cost_parts(self) -> dict[str, nn.Module]:
         """Return the networks of a step on the meta device; "vae" has no decoder."""
         return {**super().cost_parts(), "vae": self.latents.build()}

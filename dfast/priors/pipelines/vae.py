@@ -12,8 +12,10 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.checkpoint import checkpoint
 
 from dfast.config import PriorConfig
-from dfast.errors import PriorError
+from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.foreign import check_names
+from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.weights import build_vae, load_weights, vae_key
 
 
@@ -43,7 +45,7 @@ class LatentEncoder:
         """
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
         config = folder.read("vae", "config.json")
-        folder.weights("vae", half=dtype != torch.float32)
+        check_names(folder, "vae", folder.weights("vae", half=dtype != torch.float32))
         self.factor = _downscale_factor(folder, config)
         self.channels = int(folder.number("vae", "latent_channels", 4))
         scale = folder.number("vae", "scaling_factor", 0.18215)
@@ -69,6 +71,7 @@ class LatentEncoder:
         """Return the VAE on the meta device, without its decoder."""
         return build_vae(self.folder, self.dtype)
 
+    @neutral_torch_state(keep_grad=True)
     def load(self) -> None:
         """Load the weights, once."""
         if self.vae is not None:
@@ -85,6 +88,7 @@ class LatentEncoder:
             tune(vae.encoder)
         self.vae = vae
 
+    @neutral_torch_state(keep_grad=True)
     def encode(self, images: Tensor) -> Tensor:
         """Return latents [B, C, H / factor, W / factor] float32; differentiable.
 
@@ -100,7 +104,8 @@ class LatentEncoder:
             self.vae.tile_latent_min_size = latents
             self.vae.tile_sample_min_size = latents * self.factor
         pixels = images.to(self.dtype, memory_format=self.layout)
-        mean = self.vae.encode(pixels, return_dict=False)[0].mean.float()
+        with calls_of(self.folder, "vae", self.device):
+            mean = self.vae.encode(pixels, return_dict=False)[0].mean.float()
         return (mean - self._shift) * self._gain
 
     def encode_linear(self, images: Tensor, size: int) -> Tensor:
@@ -115,6 +120,7 @@ class LatentEncoder:
         small = avg_pool2d(images, factor) if factor > 1 else images
         return torch.einsum("cd,bdhw->bchw", matrix, small) + offset.view(1, -1, 1, 1)
 
+    @neutral_torch_state(keep_grad=True)
     @torch.no_grad()
     def linear_map(self) -> tuple[Tensor, Tensor, float]:
         """Return (matrix [C, 3], offset [C], residual): the affine map from colours to latents.
@@ -143,9 +149,9 @@ def _downscale_factor(folder: Folder, config: dict[str, Any]) -> int:
     kind, levels = config.get("_class_name", "AutoencoderKL"), config.get("block_out_channels")
     blocks, colors = config.get("down_block_types"), config.get("in_channels", 3)
     if kind != "AutoencoderKL":
-        raise PriorError(
-            f"prior {folder.name!r}: expected the VAE of Stable Diffusion, AutoencoderKL, "
-            f"got {kind} in {folder.path / 'vae'}"
+        raise folder.error(
+            f"expected the VAE of Stable Diffusion, AutoencoderKL, got {kind} in "
+            f"{folder.path / 'vae'}"
         )
     if not isinstance(levels, list) or not levels:
         raise folder.value_error("vae", "block_out_channels", "a list", levels)
