@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dfast._numbers import as_whole
+
 
 def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
     """Return the real spherical harmonics of all bands below `degree`.
@@ -62,6 +64,7 @@ class SphericalHarmonics(nn.Module):
             ValueError: on another degree.
         """
         super().__init__()
+        degree = as_whole("degree", degree)
         if not 1 <= degree <= 8:
             raise ValueError(f"degree must be in [1, 8], got {degree}")
         self.degree = degree

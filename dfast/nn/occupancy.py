@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dfast._numbers import as_whole
 from dfast.ops.bitfield import pack_bits, unpack_bits
 
 
@@ -60,6 +61,7 @@ class OccupancyGrid(nn.Module):
             ValueError: on a bad resolution, radius, decay or threshold.
         """
         super().__init__()
+        resolution = as_whole("resolution", resolution)
         if resolution < 4 or resolution % 4:
             raise ValueError(f"resolution must be a positive multiple of 4, got {resolution}")
         if not radius > 0:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast._numbers import as_whole
 from dfast.ops import grid_spec
 from dfast.ops.grid_spec import GridSpec
 
@@ -75,6 +76,7 @@ class FieldSpec:
         if self.grid.dimensions != 3:
             raise ValueError(f"grid must have 3 dimensions, got {self.grid.dimensions}")
         for name, low, high in (("width", 1, 256), ("layers", 1, 3)):
+            object.__setattr__(self, name, as_whole(name, getattr(self, name)))
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be in [{low}, {high}], got {getattr(self, name)}")
         for name, kinds in (("activation", Activation), ("blob", Blob)):

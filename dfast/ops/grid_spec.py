@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast._numbers import as_whole
+
+_COUNTS = ("levels", "log2_entries", "base_resolution", "max_resolution")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class GridSpec:
     dimensions: Literal[2, 3] = 3
 
     def __post_init__(self) -> None:
+        for name in ("features", "dimensions", *_COUNTS):
+            object.__setattr__(self, name, as_whole(name, getattr(self, name)))
         for name, low, high in (
             ("levels", 1, 32),
             ("log2_entries", 4, 24),
