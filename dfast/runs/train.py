@@ -30,7 +30,7 @@ from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
 from dfast.runs.notices import notice
-from dfast.runs.out_of_memory import explain_out_of_memory
+from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
@@ -122,6 +122,7 @@ def train(
         prompt = folder.prompt
         if (finished := _finished(folder, where)) is not None:
             return finished
+    check_memory(where, config, model)
     with explain_out_of_memory(where, config, model):
         trainer = build_trainer(config, model, prompt, number, where)
     with ExitStack() as stack:
