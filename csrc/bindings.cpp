@@ -259,6 +259,7 @@ PYBIND11_MODULE(_C, m) {
   build["version"] = DFAST_VERSION;
   build["cuda"] = kWithCuda;
   build["cuda_archs"] = DFAST_CUDA_ARCHS;
+  build["no_cuda"] = DFAST_NO_CUDA;  // why there are no CUDA kernels, "" if there are
   build["compiler"] = __VERSION__;
   build["cpu_arch"] = DFAST_CPU_ARCH;
   m.attr("build") = build;

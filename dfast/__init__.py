@@ -4,7 +4,8 @@
 >>> result = dfast.train("a red chair", out="runs/chair")  # doctest: +SKIP
 >>> mesh = result.mesh("chair.glb")  # doctest: +SKIP
 
-Importing dfast imports no torch: whatever takes time is imported at its first use.
+Importing dfast imports no torch: whatever takes time is imported at its first use. It chooses how
+torch's threads wait, see `dfast.host.threads`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from dfast.errors import (
     PromptError,
     RunFolderError,
 )
+from dfast.host.threads import prepare
+
+prepare()  # before anything imports torch, which starts OpenMP
 
 if TYPE_CHECKING:
     from pathlib import Path

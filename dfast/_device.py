@@ -56,8 +56,8 @@ def pick_device(device: str | torch.device | None) -> torch.device:
             )
         if not build_info()["cuda"]:
             raise NativeMissingError(
-                f"device: '{where}' was asked for, but dfast was built without CUDA kernels; "
-                "use device='cpu', or see `dfast doctor`"
+                f"device: '{where}' was asked for, but dfast was built without CUDA kernels "
+                f"({build_info().get('no_cuda')}); use device='cpu', or see `dfast doctor`"
             )
     return where
 

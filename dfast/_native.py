@@ -13,12 +13,16 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from dfast._numbers import shown, whole
 from dfast.errors import NativeMissingError
+from dfast.host.threads import torch_loaded
+
+torch_loaded()
 
 _SUFFIX = {
     torch.float32: "_f32",
@@ -51,13 +55,61 @@ def library() -> ModuleType:
 
 
 def build_info() -> dict[str, Any]:
-    """Return how the extension was built: version, cuda (bool), cuda_archs, compiler, cpu_arch."""
-    return dict(library().build)
+    """Return how the extension was built.
+
+    Returns:
+        version, cuda (bool), cuda_archs, no_cuda (why there are no CUDA kernels), compiler and
+        cpu_arch.
+    """
+    return {"no_cuda": ""} | dict(library().build)
 
 
 def constant(name: str) -> Any:
     """Return a constant of the extension, for example ``"march_max_runs"`` (see bindings.cpp)."""
     return library().constants[name]
+
+
+MOST_ROWS = 2**31 - 1
+"""Most rows of a tensor: kernels count samples and rays with 32 bits."""
+
+
+def dense(name: str, tensor: Tensor, *, count_rows: bool = True) -> Tensor:
+    """Return a tensor argument that has ordinary memory and not too many rows.
+
+    Args:
+        name: the argument's name, for the message.
+        tensor: the argument.
+        count_rows: whether 2^31 rows and more are refused.
+
+    Raises:
+        ValueError: on a sparse or quantised tensor, or one with too many rows.
+    """
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        kind = str(tensor.layout).removeprefix("torch.") if not tensor.is_quantized else "quantised"
+        raise ValueError(f"{name} must be a dense tensor, got a {kind} one")
+    # While torch.compile traces, a size may be unknown, and a comparison would cost a guard.
+    count_rows = count_rows and tensor.ndim > 0 and not torch.compiler.is_compiling()
+    if count_rows and tensor.shape[0] > MOST_ROWS:
+        raise ValueError(f"{name} must have fewer than 2**31 rows, got {list(tensor.shape)}")
+    return tensor
+
+
+def whole_number(name: str, value: Any, low: int, high: int = MOST_ROWS) -> int:
+    """Return an integer argument that is within bounds.
+
+    Args:
+        name: the argument's name, for the message.
+        value: the argument.
+        low: smallest value allowed.
+        high: largest value allowed.
+
+    Raises:
+        ValueError: on a fraction, anything else that is not an integer, or a value out of bounds.
+    """
+    number: Any = value if isinstance(value, torch.SymInt) else whole(value)
+    if number is None or not low <= number <= high:
+        raise ValueError(f"{name} must be a whole number in [{low}, {high}], got {shown(value)}")
+    return cast(int, number)
 
 
 def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: Tensor) -> Tensor:
@@ -76,7 +128,8 @@ def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: T
         ValueError: on a wrong shape, device or dtype; the message states the expected and the
             actual one.
     """
-    got = tuple(tensor.shape)
+    is_list = bool(shape) and shape[0] is None
+    got = tuple(dense(name, tensor, count_rows=is_list).shape)
     if len(got) != len(shape) or any(
         e is not None and e != g for e, g in zip(shape, got, strict=True)
     ):
@@ -135,8 +188,8 @@ def _find(op: str, kind: str, dtype: torch.dtype) -> Launcher:
         raise TypeError(f"dfast ops run on cpu and cuda tensors, got one on {kind}")
     if kind == "cuda" and not native.build["cuda"]:
         raise NativeMissingError(
-            "dfast was built without CUDA kernels; with nvcc on PATH run "
-            "`DFAST_CUDA=ON pip install --force-reinstall --no-deps .` in dfast's "
+            f"dfast was built without CUDA kernels ({build_info()['no_cuda']}); with nvcc on PATH "
+            "run `DFAST_CUDA=ON pip install --force-reinstall --no-deps .` in dfast's "
             "source folder, or use CPU tensors"
         )
     launchers = {

@@ -16,7 +16,7 @@ import pytest
 import dfast
 
 LAYERS = (
-    ("errors", "_version", "_numbers", "_files"),
+    ("errors", "_version", "_numbers", "_files", "host"),
     ("config", "io", "_native"),
     ("_device", "ops"),
     ("reference", "nn"),

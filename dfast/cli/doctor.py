@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dfast.cli.options import Commands
+from dfast.host.cpus import affinity, cpu_quota, usable_cpus
+from dfast.host.threads import COUNTING, threads_may_spin, wait_policy
 
 REQUIRED = ("numpy", "safetensors", "diffusers", "transformers", "pillow", "tqdm", "trimesh")
 """Distributions that training and export need, beside torch."""
@@ -50,7 +53,7 @@ def doctor(options: Namespace) -> int:
 
 def examine() -> list[Finding]:
     """Examine this installation; imports torch, changes nothing."""
-    return [*_packages(), *_torch(), *_native(), *_prior()]
+    return [*_packages(), *_torch(), *_threads(), *_native(), *_prior()]
 
 
 def report(findings: list[Finding]) -> str:
@@ -102,7 +105,7 @@ def _torch() -> Iterator[Finding]:
     except (ImportError, OSError) as error:
         yield Finding("missing", "torch", f"cannot be imported ({error})", "pip install torch")
         return
-    yield Finding("ok", "torch", f"{torch.__version__}, {torch.get_num_threads()} CPU threads")
+    yield Finding("ok", "torch", torch.__version__)
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             p = torch.cuda.get_device_properties(index)
@@ -112,6 +115,29 @@ def _torch() -> Iterator[Finding]:
         yield Finding("note", "cuda", "this torch is built for CPUs only; runs go on the CPU")
     else:
         yield Finding("note", "cuda", "torch sees no GPU; runs go on the CPU", "nvidia-smi")
+
+
+def _threads() -> Iterator[Finding]:
+    """Tell how many threads torch uses, of how many, and how they wait for each other."""
+    try:
+        import torch
+    except (ImportError, OSError):
+        return
+    cpus, quota, count = len(affinity()), cpu_quota(), torch.get_num_threads()
+    text = f"{count} of {cpus} CPUs"
+    if set_by := [f"{name}={os.environ[name]}" for name in COUNTING if name in os.environ]:
+        text += f", by {' '.join(set_by)}"
+    limit = "no quota" if quota is None else f"quota of {quota:.3g} CPUs"
+    if count > usable_cpus():
+        fix = f"OMP_NUM_THREADS={usable_cpus()}"
+        yield Finding("note", "threads", f"{text}, {limit}: more threads than may run at once", fix)
+    else:
+        yield Finding("ok", "threads", f"{text}, {limit}")
+    if count > 1 and threads_may_spin():
+        text = f"{wait_policy()}; slow beside other processes, passive waiting is not"
+        yield Finding("note", "waiting", text)
+    else:
+        yield Finding("ok", "waiting", wait_policy())
 
 
 def _native() -> Iterator[Finding]:
@@ -130,10 +156,11 @@ def _native() -> Iterator[Finding]:
     if info["cuda"]:
         yield Finding("ok", "kernels", f"CUDA for architectures {info['cuda_archs']}")
     elif torch.cuda.is_available():
-        text = "no CUDA kernels although there is a GPU"
+        text = f"no CUDA kernels although there is a GPU: {info['no_cuda']}"
         yield Finding("note", "kernels", text, f"DFAST_CUDA=ON {REINSTALL}")
     else:
-        yield Finding("note", "kernels", "no CUDA kernels (none needed without a GPU)")
+        text = f"no CUDA kernels (none needed without a GPU): {info['no_cuda']}"
+        yield Finding("note", "kernels", text)
 
 
 def _prior() -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dfast import _native
+
 
 def pack_bits(occupied: Tensor) -> Tensor:
     """Pack cells into a bitfield.
@@ -17,8 +19,17 @@ def pack_bits(occupied: Tensor) -> Tensor:
 
     Returns:
         uint8 [n**3 / 8].
+
+    Raises:
+        ValueError: on another shape or dtype.
     """
-    n = occupied.shape[0]
+    shape = tuple(_native.dense("occupied", occupied).shape)
+    n = shape[0] if shape else 0
+    if occupied.dtype != torch.bool or shape != (n, n, n) or n % 4:
+        raise ValueError(
+            "occupied must be bool [n, n, n] with n a multiple of 4, "
+            f"got {occupied.dtype} {list(shape)}"
+        )
     bricks = occupied.reshape(n // 4, 4, n // 4, 4, n // 4, 4).permute(0, 2, 4, 1, 3, 5)
     # Eight bytes of 0 or 1 become one byte: first pairs are joined, then nibbles, then halves.
     b = bricks.reshape(-1, 4, 2).to(torch.uint8)
@@ -36,7 +47,17 @@ def unpack_bits(occupancy_bitfield: Tensor, resolution: int) -> Tensor:
 
     Returns:
         bool [resolution, resolution, resolution], x slowest.
+
+    Raises:
+        ValueError: on another shape or dtype, or a resolution that is no multiple of 4.
     """
+    resolution = _native.whole_number("resolution", resolution, 4, 2048)
+    bits = _native.dense("occupancy_bitfield", occupancy_bitfield)
+    if resolution % 4 or bits.dtype != torch.uint8 or bits.shape != (resolution**3 // 8,):
+        raise ValueError(
+            f"occupancy_bitfield must be uint8 [resolution**3 / 8] for a resolution that is a "
+            f"multiple of 4, got {bits.dtype} {list(bits.shape)} and {resolution}"
+        )
     shifts = torch.arange(8, dtype=torch.uint8, device=occupancy_bitfield.device)
     cells = ((occupancy_bitfield[:, None] >> shifts) & 1).bool()
     n = resolution // 4

@@ -55,6 +55,7 @@ def composite(
     dt = _native.contiguous("dt", transforms.constant(dt), tuple(density.shape), density)
     t = _native.contiguous("t", transforms.constant(t), tuple(density.shape), density)
     rgb = _native.contiguous("rgb", rgb, (density.shape[0], None), density)
+    _native.dense("offsets", offsets)
     if offsets.dtype != torch.int32 or offsets.dim() != 1 or offsets.shape[0] < 1:
         raise ValueError(
             f"offsets must be int32 [R + 1], got {offsets.dtype} {list(offsets.shape)}"

@@ -75,8 +75,7 @@ class FieldSpec:
         if self.grid.dimensions != 3:
             raise ValueError(f"grid must have 3 dimensions, got {self.grid.dimensions}")
         for name, low, high in (("width", 1, 256), ("layers", 1, 3)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be in [{low}, {high}], got {getattr(self, name)}")
+            _native.whole_number(name, getattr(self, name), low, high)
         for name, kinds in (("activation", Activation), ("blob", Blob)):
             if getattr(self, name) not in get_args(kinds):
                 expected = " or ".join(repr(kind) for kind in get_args(kinds))

@@ -27,7 +27,7 @@ def geglu(x: Tensor) -> Tensor:
     Raises:
         ValueError: on an odd last size, or if x requires a gradient.
     """
-    if x.ndim < 1 or x.shape[-1] % 2:
+    if _native.dense("x", x).ndim < 1 or x.shape[-1] % 2:
         raise ValueError(f"x must have shape [..., 2 C], got {list(x.shape)}")
     if torch.is_grad_enabled() and x.requires_grad:
         raise ValueError("x must not require a gradient: geglu has none")
@@ -68,19 +68,19 @@ def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
         ValueError: on a wrong shape, dtype, device or factor, or if `bias` requires a gradient.
     """
     a, b, bias = _same_dtype(a, b, bias)
-    if a.ndim < 2:
+    if _native.dense("a", a).ndim < 2:
         raise ValueError(f"a must have shape [B, C, ...], got {list(a.shape)}")
     if torch.is_grad_enabled() and bias.requires_grad:
         raise ValueError("bias must not require a gradient: merge gives a's and b's only")
     if not math.isfinite(factor):
         raise ValueError(f"factor must be finite, got {factor}")
     bias = _native.contiguous("bias", bias, (a.shape[1],), a)
-    left = a.movedim(1, -1).contiguous()
-    if b.shape != a.shape or b.dtype != a.dtype or b.device != a.device:
+    if _native.dense("b", b).shape != a.shape or b.dtype != a.dtype or b.device != a.device:
         raise ValueError(
             f"b must be {a.dtype} {list(a.shape)} on {a.device} as a is, got {b.dtype} "
             f"{list(b.shape)} on {b.device}"
         )
+    left = a.movedim(1, -1).contiguous()
     y: Tensor = transforms.call(_merge, left, b.movedim(1, -1).contiguous(), bias, factor)
     return y.movedim(-1, 1)
 

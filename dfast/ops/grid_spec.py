@@ -54,9 +54,7 @@ class GridSpec:
             ("base_resolution", 2, 65536),
             ("max_resolution", self.base_resolution, 65536),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
+            _native.whole_number(name, getattr(self, name), low, high)
         if self.features not in (1, 2, 4, 8):
             raise ValueError(f"features must be 1, 2, 4 or 8, got {self.features}")
         if self.dimensions not in (2, 3):

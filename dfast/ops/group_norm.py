@@ -55,10 +55,11 @@ def group_norm(
         ValueError: on a wrong shape, dtype, device or value, or if a tensor other than `x`
             requires a gradient.
     """
-    if x.ndim < 2:
+    if _native.dense("x", x).ndim < 2:
         raise ValueError(f"x must have shape [B, C, ...], got {list(x.shape)}")
     batch, channels = x.shape[:2]
-    if groups < 1 or channels < 1 or channels % groups:
+    groups = _native.whole_number("groups", groups, 1)
+    if channels < 1 or channels % groups:
         raise ValueError(f"groups must divide the {channels} channels of x, got {groups}")
     if not eps >= 0:
         raise ValueError(f"eps must not be negative, got {eps}")

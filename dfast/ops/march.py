@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -37,6 +36,10 @@ class Samples(NamedTuple):
     num_samples: Tensor
     overflow: Tensor
     num_rays_hit: Tensor
+
+
+SMALLEST, LARGEST = 1e-15, 1e15
+"""Bounds of the radius, whose square and its product with other lengths are float32 numbers."""
 
 
 def _max_runs() -> int:
@@ -96,16 +99,21 @@ def march(
     Raises:
         ValueError: on a wrong shape, dtype, device or range.
     """
-    if resolution < 4 or resolution % 4:
+    resolution = _native.whole_number("resolution", resolution, 4, 2048)
+    if resolution % 4:
         raise ValueError(f"resolution must be a positive multiple of 4, got {resolution}")
-    if not (radius > 0 and math.isfinite(radius)):
-        raise ValueError(f"radius must be positive and finite, got {radius}")
-    if not (step_size >= 1e-5 * radius and math.isfinite(step_size)):
-        raise ValueError(f"step_size must be finite and at least 1e-5 * radius, got {step_size}")
-    if not (cone_angle >= 0 and math.isfinite(cone_angle)):
-        raise ValueError(f"cone_angle must be finite and not negative, got {cone_angle}")
-    if max_samples is not None and not 0 <= max_samples < 2**31:
-        raise ValueError(f"max_samples must be in [0, 2**31), got {max_samples}")
+    if max_samples is not None:
+        max_samples = _native.whole_number("max_samples", max_samples, 0)
+    # The kernels square lengths, in float32 as well.
+    if not SMALLEST <= radius <= LARGEST:
+        raise ValueError(f"radius must be positive, in [{SMALLEST:g}, {LARGEST:g}], got {radius}")
+    if not 1e-5 * radius <= step_size <= LARGEST:
+        raise ValueError(
+            f"step_size must be finite and at least 1e-5 * radius, at most {LARGEST:g}, "
+            f"got {step_size}"
+        )
+    if not 0 <= cone_angle <= LARGEST:
+        raise ValueError(f"cone_angle must be in [0, {LARGEST:g}], got {cone_angle}")
     origins, directions = transforms.widen(origins, directions)
     jitter = transforms.widen_optional(jitter)
     origins = _native.contiguous("origins", transforms.constant(origins), (None, 3), origins)
@@ -115,6 +123,7 @@ def march(
     )
     if jitter is not None:
         jitter = _native.contiguous("jitter", transforms.constant(jitter), (rays,), origins)
+    _native.dense("occupancy_bitfield", occupancy_bitfield)
     if occupancy_bitfield.dtype != torch.uint8 or occupancy_bitfield.shape != (resolution**3 // 8,):
         raise ValueError(
             f"occupancy_bitfield must be uint8 [{resolution**3 // 8}] for resolution {resolution}, "

@@ -28,8 +28,7 @@ def pixel_rays(
     Raises:
         ValueError: on a wrong shape, dtype, device or range.
     """
-    if resolution < 1:
-        raise ValueError(f"resolution must be positive, got {resolution}")
+    resolution = _native.whole_number("resolution", resolution, 1, 32768)
     origin, rotation, fov = transforms.widen(origin, rotation, fov)
     origin = _native.contiguous("origin", transforms.constant(origin), (None, 3), origin)
     views = origin.shape[0]

@@ -67,6 +67,7 @@ def shade(
     textureless = _native.contiguous(
         "textureless", transforms.constant(textureless), (views,), gradient
     )
+    _native.dense("camera_ids", camera_ids)
     if camera_ids.dtype != torch.int32 or camera_ids.shape != (samples,):
         raise ValueError(
             f"camera_ids must be int32 [{samples}], got {camera_ids.dtype} {list(camera_ids.shape)}"

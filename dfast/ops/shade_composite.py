@@ -139,6 +139,7 @@ def shade_composite(
 
 def _integers(name: str, values: Tensor, size: int, like: Tensor) -> Tensor:
     """Check an int32 argument [size] and return it contiguous."""
+    _native.dense(name, values)
     if values.dtype != torch.int32 or values.shape != (size,):
         raise ValueError(f"{name} must be int32 [{size}], got {values.dtype} {list(values.shape)}")
     if values.device != like.device:

@@ -45,6 +45,6 @@ def adam_step(
         m.copy_(b1 * m + (1 - b1) * g)
         v.copy_(b2 * v + (1 - b2) * g * g)
         corrected = (v / (1 - b2**t)).sqrt() + eps
-        p.sub_(rate * factor / (1 - b1**t) * m / corrected)
+        p.sub_((rate * factor / (1 - b1**t)).reshape(()) * m / corrected)
         if half is not None:
             half.copy_(p)

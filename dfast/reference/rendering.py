@@ -53,7 +53,7 @@ def march(
         start = start + length if cone_angle > 0 else near + k * step_size
 
     offsets = torch.zeros(len(origins) + 1, dtype=torch.int64, device=origins.device)
-    if not columns:
+    if not columns:  # no ray meets the sphere, or there is none
         empty = origins.new_empty(0)
         t, dt, ray = empty, empty, empty.to(torch.int32)
     else:
@@ -61,12 +61,15 @@ def march(
         offsets[1:] = kept.sum(1).cumsum(0)
         t, dt = all_t[kept], all_dt[kept]  # in row order, so ray after ray
         ray = kept.nonzero()[:, 0].to(torch.int32)
+    x = origins[ray] + t[:, None] * directions[ray]
     num_samples = offsets[-1:].clone()
     if max_samples is not None:
         missing = max(0, max_samples - len(t))
-        t, dt, ray = (torch.cat([v[:max_samples], v.new_zeros(missing)]) for v in (t, dt, ray))
+        t, dt, ray, x = (
+            torch.cat([v[:max_samples], v.new_zeros(missing, *v.shape[1:])])
+            for v in (t, dt, ray, x)
+        )
         offsets = offsets.clamp(max=max_samples)
-    x = origins[ray] + t[:, None] * directions[ray]
     num_rays_hit = (far > near).sum().view(1)
     overflow = num_samples > len(t)
     offsets = offsets.to(torch.int32)

@@ -16,6 +16,7 @@ import torch
 
 from dfast._device import pick_device
 from dfast.config import Config
+from dfast.host.threads import threads_within_quota
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.announce import duration
@@ -28,6 +29,7 @@ from dfast.runs.measurements import (
     text_on_device,
     time_steps,
 )
+from dfast.runs.memory import available_bytes
 from dfast.runs.out_of_memory import memory_suggestions
 from dfast.runs.unfetched import entry_to_fetch, unfetched
 
@@ -95,6 +97,7 @@ class Estimate:
 
 
 @neutral_torch_state()
+@threads_within_quota()
 def estimate(
     prompt: str = "a red chair",
     *,
@@ -149,7 +152,7 @@ def _estimate(arguments: RunArguments, text_bytes: int) -> Estimate:
         flops = {name: c.call.flops * c.calls for name, c in costs.items()}
         seconds += sum(flops.values()) / (matmul_rate(where, model.dtype) * EFFICIENCY)
         seconds += sum(c.calls for c in costs.values()) * CALL_SECONDS[where.type]
-    free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else None
+    free = available_bytes(where)
     return Estimate(
         prior=model.name,
         device=str(where),

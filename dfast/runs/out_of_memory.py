@@ -12,6 +12,7 @@ from dfast._device import ran_out
 from dfast.config import Config
 from dfast.errors import OutOfMemoryError
 from dfast.priors.base import Prior
+from dfast.runs.memory import available_bytes, least_bytes, state_bytes
 
 SMALL_IMAGE = 32
 """Pixels a side of the training images below which a lower resolution is not suggested."""
@@ -37,6 +38,30 @@ def explain_out_of_memory(device: torch.device, config: Config, prior: Prior) ->
         if not ran_out(error):
             raise
         raise OutOfMemoryError(_message(str(error), device, config, prior)) from error
+
+
+def check_memory(device: torch.device, config: Config, prior: Prior) -> None:
+    """Raise for settings that cannot fit into the memory, before anything is allocated.
+
+    Args:
+        device: the device of the run.
+        config: its configuration.
+        prior: its prior.
+
+    Raises:
+        OutOfMemoryError: field, optimiser and rays alone take more than what is free.
+    """
+    need, free = least_bytes(config), available_bytes(device)
+    if free is None or need <= free:
+        return
+    advice = memory_suggestions(config, prior, can_offload=device.type == "cuda")
+    if state_bytes(config) > free // 2:
+        entries = config.field.grid.log2_entries
+        advice.insert(0, f"lower field.grid.log2_entries, now {entries}")
+    raise OutOfMemoryError(
+        f"out of memory: the settings need at least {need / 2**30:.1f} GiB, and {device} has "
+        f"{free / 2**30:.1f} GiB free. In this order: {'; '.join(advice)}"
+    )
 
 
 def _message(reason: str, device: torch.device, config: Config, prior: Prior) -> str:

@@ -15,25 +15,25 @@ from dfast._numbers import shown
 from dfast.config import Config
 from dfast.config.views import check_view
 from dfast.errors import ConfigError
-from dfast.io.tensors import Layout, damaged, read_tensors, write_tensors
+from dfast.io.tensors import write_tensors
 from dfast.ops.ambient import neutral_torch_state
 from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
 from dfast.runs.paths import as_path
+from dfast.runs.result_file import FORMAT, read_result
 from dfast.runs.unfinished import RESULT, explain_missing
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import fixed_lighting
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene
-from dfast.scene.stored import find_fault, object_shapes
 
 if TYPE_CHECKING:
     from dfast.mesh.mesh import Mesh
 
-FORMAT = "dfast result 1"
-"""Recorded in a result's file, and required of one."""
 CHUNK = 1 << 16
-"""Rays rendered at once, which bounds the memory of an image whatever its size."""
+"""Most rays rendered at once, which bounds the memory of an image whatever its size."""
+CHUNK_SAMPLES = CHUNK * 256
+"""Most samples at once, which bounds it whatever the length of the march's steps."""
 NORMAL = "normal"
 """Beside the shading modes: the normals as colours."""
 
@@ -177,7 +177,9 @@ class Result:
             level_weights=self.scene.level_weights,
         )
         colors, opacities = [], []
-        for batch in RayBatch(origins, directions, camera_ids).split(CHUNK):
+        samples = int(2.0 / self.config.march.step_size) + 1  # of a ray through the whole sphere
+        chunk = max(1, min(CHUNK, CHUNK_SAMPLES // samples))
+        for batch in RayBatch(origins, directions, camera_ids).split(chunk):
             rays = render_rays(self.scene, batch, lighting, options)
             opacity = rays.opacity[:, None]
             colors.append(rays.color if rays.normal is None else 0.5 * (rays.normal + opacity))
@@ -275,11 +277,7 @@ class Result:
         path = as_path(path)
         path = path / RESULT if path.is_dir() else path
         explain_missing(path)
-        tensors, about = read_tensors(path, FORMAT, lambda values: _layout(path, values))
-        if (fault := find_fault(tensors)) is not None:
-            raise damaged(path, fault)
-        config = _config(path, about)
-        run = _run(path, about, config)
+        tensors, config, run = read_result(path)
         scene = Scene.from_config(config)
         scene.load_object(tensors)
         return cls(scene.to(where), config, **run)
@@ -299,34 +297,3 @@ def _color(background: Any) -> Tensor:
     if color.shape != (3,) or not bool(((color >= 0) & (color <= 1)).all()):
         raise ConfigError(f"background: expected three numbers in [0, 1], got {shown(background)}")
     return color
-
-
-def _layout(path: Path, about: dict[str, Any]) -> dict[str, Layout]:
-    """Return the layout of a result's tensors by its settings."""
-    shapes = object_shapes(_config(path, about))
-    return {name: Layout(shape, dtype) for name, (shape, dtype) in shapes.items()}
-
-
-def _config(path: Path, about: dict[str, Any]) -> Config:
-    """Return the configuration among a file's values; raise RunFolderError if it cannot be one."""
-    if not isinstance(about.get("config"), dict):
-        raise damaged(path, "no settings")
-    try:
-        return Config.from_dict(about["config"])
-    except ConfigError as error:
-        raise damaged(path, error) from error
-
-
-def _run(path: Path, about: dict[str, Any], config: Config) -> dict[str, Any]:
-    """Return prompt, seed, prior and steps among a file's values, checked."""
-    run = about.get("run")
-    if not isinstance(run, dict) or run.keys() != {"prompt", "seed", "prior", "steps"}:
-        raise damaged(path, "expected prompt, seed, prior and steps of its run")
-    for key in ("prompt", "prior"):
-        if not isinstance(run[key], str):
-            raise damaged(path, f"{key}: expected a text, got {shown(run[key])}")
-    for key, limit in (("seed", 2**63), ("steps", config.train.steps + 1)):
-        number = run[key]
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < limit:
-            raise damaged(path, f"{key}: expected 0 to {limit - 1}, got {shown(number)}")
-    return run

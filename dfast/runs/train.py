@@ -20,6 +20,7 @@ from dfast._numbers import shown, whole
 from dfast._version import __version__
 from dfast.config import Config
 from dfast.errors import ConfigError, RunFolderError
+from dfast.host.threads import threads_within_quota
 from dfast.io.images import encode_png, preview_image
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
@@ -29,10 +30,11 @@ from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
 from dfast.runs.notices import notice
-from dfast.runs.out_of_memory import explain_out_of_memory
+from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
+from dfast.runs.slow_steps import SlowSteps
 from dfast.training.build import build_trainer
 from dfast.training.trainer import Metrics, Trainer
 
@@ -41,6 +43,7 @@ SEED_LIMIT = 2**31
 
 
 @neutral_torch_state()
+@threads_within_quota()
 def train(
     prompt: str,
     *,
@@ -119,6 +122,7 @@ def train(
         prompt = folder.prompt
         if (finished := _finished(folder, where)) is not None:
             return finished
+    check_memory(where, config, model)
     with explain_out_of_memory(where, config, model):
         trainer = build_trainer(config, model, prompt, number, where)
     with ExitStack() as stack:
@@ -161,11 +165,14 @@ def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback
         Terminated: the same after SIGTERM or SIGHUP.
     """
     steps = trainer.config.train.steps
-    started = _Start(time.perf_counter(), trainer.step)
+    started, slow = _Start(time.perf_counter(), trainer.step), SlowSteps()
     with stop_on_signals() as request:
         keeper = Keeper(folder, request) if folder else None
         while trainer.step < steps and request.number is None:
+            began = time.perf_counter()
             values = trainer.train_step()
+            if trainer.device.type == "cpu":  # elsewhere the host does not wait for a step
+                slow.add(time.perf_counter() - began)
             event = _record(trainer, values, keeper, started)
             for callback in callbacks:
                 callback(event)

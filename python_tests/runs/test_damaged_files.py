@@ -18,7 +18,7 @@ from torch import Tensor
 import dfast
 from dfast.errors import RunFolderError
 from dfast.io.tensors import read_tensors, write_tensors
-from dfast.runs import folder, result
+from dfast.runs import folder, result_file
 from dfast.runs.events import Event
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -198,7 +198,7 @@ HUGE = {"levels": 32, "features": 8, "log2_entries": 24} | dict.fromkeys(
 def test_a_result_that_cannot_be_is_refused(
     change: Callable[[Tensors, About], object], message: str, run: Path
 ) -> None:
-    _rewrite(run / RESULT, result.FORMAT, change)
+    _rewrite(run / RESULT, result_file.FORMAT, change)
     with pytest.raises(RunFolderError, match=message) as error:
         dfast.load(run)
     assert RESULT in _one_line(error)

@@ -18,7 +18,7 @@ from dfast.config import Config
 from dfast.errors import RunFolderError
 from dfast.io.tensors import read_tensors, write_tensors
 from dfast.runs.events import Event
-from dfast.runs.result import FORMAT
+from dfast.runs.result_file import FORMAT
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
