@@ -24,22 +24,6 @@ def whole(value: Any) -> int | None:
         return None
 
 
-def as_whole(name: str, value: Any) -> int:
-    """Return a whole number, also one that is written as a fraction, such as 2.0, as an int.
-
-    Args:
-        name: of the argument, for the message.
-        value: anything.
-
-    Raises:
-        ValueError: it is no whole number.
-    """
-    number = int(value) if isinstance(value, float) and value.is_integer() else whole(value)
-    if number is None:
-        raise ValueError(f"{name} must be a whole number, got {shown(value)}")
-    return number
-
-
 def real(value: Any) -> float | None:
     """Return a finite number as a float, and None for anything else.
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dfast._numbers import as_whole
+from dfast._numbers import shown, whole
 
 
 def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
@@ -64,10 +64,10 @@ class SphericalHarmonics(nn.Module):
             ValueError: on another degree.
         """
         super().__init__()
-        degree = as_whole("degree", degree)
-        if not 1 <= degree <= 8:
-            raise ValueError(f"degree must be in [1, 8], got {degree}")
-        self.degree = degree
+        number = whole(degree)
+        if number is None or not 1 <= number <= 8:
+            raise ValueError(f"degree must be in [1, 8], got {shown(degree)}")
+        self.degree = number
 
     @property
     def input_dim(self) -> int:

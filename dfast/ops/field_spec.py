@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from dfast import _native
-from dfast._numbers import as_whole
 from dfast.ops import grid_spec
 from dfast.ops.grid_spec import GridSpec
 
@@ -76,7 +75,6 @@ class FieldSpec:
         if self.grid.dimensions != 3:
             raise ValueError(f"grid must have 3 dimensions, got {self.grid.dimensions}")
         for name, low, high in (("width", 1, 256), ("layers", 1, 3)):
-            object.__setattr__(self, name, as_whole(name, getattr(self, name)))
             _native.whole_number(name, getattr(self, name), low, high)
         for name, kinds in (("activation", Activation), ("blob", Blob)):
             if getattr(self, name) not in get_args(kinds):
