@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from dfast._files import user_path
 from dfast._numbers import real, shown
 from dfast.cli.checks import check_device, check_ending
 from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
@@ -92,7 +93,7 @@ def render(options: Namespace) -> int:
         result.contact_sheet(options.out, **view)
     else:
         save_image(result.render(**view), options.out)
-    print(options.out)
+    print(user_path(options.out))
     return 0
 
 
@@ -130,7 +131,7 @@ def export(options: Namespace) -> int:
     if options.level is not None and not (real(options.level) or 0.0) > 0:
         raise ExportError(f"level must be a positive density, got {shown(options.level)}")
     mesh = _load(options).mesh(options.out, resolution=options.resolution, level=options.level)
-    print(f"{options.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    print(f"{user_path(options.out)}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
     return 0
 
 

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dfast._numbers import shown, whole
+
 
 def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
     """Return the real spherical harmonics of all bands below `degree`.
@@ -62,9 +64,10 @@ class SphericalHarmonics(nn.Module):
             ValueError: on another degree.
         """
         super().__init__()
-        if not 1 <= degree <= 8:
-            raise ValueError(f"degree must be in [1, 8], got {degree}")
-        self.degree = degree
+        number = whole(degree)
+        if number is None or not 1 <= number <= 8:
+            raise ValueError(f"degree must be in [1, 8], got {shown(degree)}")
+        self.degree = number
 
     @property
     def input_dim(self) -> int:

@@ -68,7 +68,7 @@ class HashGrid(nn.Module):
             interpolation=interpolation,
             dimensions=dimensions,
         )
-        shape = (self.spec.entries, features)
+        shape = (self.spec.entries, self.spec.features)
         self.table = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.reset_parameters(generator)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dfast._numbers import shown, whole
 from dfast.ops.bitfield import pack_bits, unpack_bits
 
 
@@ -60,8 +61,12 @@ class OccupancyGrid(nn.Module):
             ValueError: on a bad resolution, radius, decay or threshold.
         """
         super().__init__()
-        if resolution < 4 or resolution % 4:
-            raise ValueError(f"resolution must be a positive multiple of 4, got {resolution}")
+        cells = whole(resolution)
+        if cells is None or cells < 4 or cells % 4:
+            raise ValueError(
+                f"resolution must be a positive multiple of 4, got {shown(resolution)}"
+            )
+        resolution = cells
         if not radius > 0:
             raise ValueError(f"radius must be positive, got {radius}")
         if not 0 < decay <= 1:

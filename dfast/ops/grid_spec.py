@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dfast import _native
+from dfast._numbers import shown, whole
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class GridSpec:
             ("max_resolution", self.base_resolution, 65536),
         ):
             _native.whole_number(name, getattr(self, name), low, high)
-        if self.features not in (1, 2, 4, 8):
-            raise ValueError(f"features must be 1, 2, 4 or 8, got {self.features}")
-        if self.dimensions not in (2, 3):
-            raise ValueError(f"dimensions must be 2 or 3, got {self.dimensions}")
+        if whole(self.features) not in (1, 2, 4, 8):
+            raise ValueError(f"features must be 1, 2, 4 or 8, got {shown(self.features)}")
+        if whole(self.dimensions) not in (2, 3):
+            raise ValueError(f"dimensions must be 2 or 3, got {shown(self.dimensions)}")
         if self.interpolation not in ("linear", "smoothstep"):
             raise ValueError(
                 f"interpolation must be 'linear' or 'smoothstep', got {self.interpolation!r}"
