@@ -157,14 +157,17 @@ def kill_runs(place: Path, kills: int, rng: random.Random) -> str:
     done = runs = 0
     while done < kills:
         run = Run(place / f"killed-{runs}", 3, export=True)
-        for _ in range(min(KILLS_A_RUN, kills - done)):
+        for _ in range(KILLS_A_RUN):
             process = run.start()
             time.sleep(rng.uniform(0, length))
             os.kill(process, signal.SIGKILL)
             code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-            moment = run.moment() if code == -signal.SIGKILL else "after the end"
-            moments[moment] = moments.get(moment, 0) + 1
             run.check_files()
+            if code != -signal.SIGKILL:  # it had ended: does not count, and the next come earlier
+                length *= 0.9
+                break
+            length *= 1.03
+            moments[run.moment()] = moments.get(run.moment(), 0) + 1
             done += 1
         run.finish()
         run.check_files()

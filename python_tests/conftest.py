@@ -8,6 +8,8 @@ import pytest
 import torch
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic tests on a GPU
+# Processes that tests start import the dfast that is tested, not a folder they happen to start in.
+os.environ["PYTHONSAFEPATH"] = "1"
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
