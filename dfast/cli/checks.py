@@ -18,9 +18,6 @@ from dfast.config.parsing import LARGEST_COUNT
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
 from dfast.world.grammar import read
 
-SEED_LIMIT = 2**31
-"""Seeds are below this, as in `dfast.runs.train`."""
-
 
 def check_run(options: Namespace, resumed: Config | None = None) -> None:
     """Raise what `dfast.train` would raise for the options of `add_settings`.
@@ -63,12 +60,6 @@ def _settings(options: Namespace, resumed: Config | None) -> Config:
     for changes in read_overrides(options):
         config = config.replace(**changes)
     return config
-
-
-def check_seed(seed: int | None) -> None:
-    """Raise ConfigError for a seed that cannot be."""
-    if seed is not None and not 0 <= seed < SEED_LIMIT:
-        raise ConfigError(f"seed: expected a whole number in [0, {SEED_LIMIT}), got {shown(seed)}")
 
 
 def check_prompt(prompt: str, prior: str) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from dfast._files import read_text, replacing, user_path
 from dfast._numbers import shown
 from dfast._version import __version__
-from dfast.cli.checks import SEED_LIMIT, check_prompt, check_run
+from dfast.cli.checks import check_prompt, check_run
 from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
 from dfast.cli.train import run_name
+from dfast.config.checks import SEED_LIMIT
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
 
 if TYPE_CHECKING:

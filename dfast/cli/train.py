@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
-from dfast.cli.checks import check_prompt, check_run, check_seed
+from dfast.cli.checks import check_prompt, check_run
 from dfast.cli.options import (
     Commands,
     UsageError,
@@ -23,6 +23,7 @@ from dfast.cli.options import (
 from dfast.cli.output import say
 from dfast.cli.signals import hinting, interrupted
 from dfast.config import Config
+from dfast.config.checks import check_seed
 from dfast.errors import PromptError, RunFolderError
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def _check_options(options: Namespace) -> None:
         raise UsageError("--resume: expected the run folder in --out")
     if options.prompt is None and not options.resume:
         raise UsageError('prompt: expected what to make, such as: dfast train "a red chair"')
-    check_seed(options.seed)
+    if options.seed is not None:
+        check_seed(options.seed)
 
 
 def _take_from_run(options: Namespace, out: Path) -> Config | None:

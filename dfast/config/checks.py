@@ -1,14 +1,31 @@
-"""Range checks that the sections share."""
+"""Range checks that the sections share, and that of the seed, which is no setting."""
 
 from __future__ import annotations
 
 import math
 
-from dfast._numbers import shown
+from dfast._numbers import shown, whole
 from dfast.errors import ConfigError
 
 Range = tuple[float, float]
 """(low, high) or (start, end)."""
+SEED_LIMIT = 2**31
+"""Seeds are below this."""
+
+
+def check_seed(seed: object) -> int:
+    """Return the seed of a run.
+
+    Args:
+        seed: a whole number in [0, SEED_LIMIT), as any type.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    number = whole(seed)
+    if number is None or not 0 <= number < SEED_LIMIT:
+        raise ConfigError(f"seed: expected a whole number in [0, {SEED_LIMIT}), got {shown(seed)}")
+    return number
 
 
 def check(section: str, key: str, value: object, ok: bool, expected: str) -> None:

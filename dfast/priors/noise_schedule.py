@@ -11,7 +11,7 @@ from torch import Tensor
 from dfast._device import ran_out
 from dfast.errors import PriorError
 from dfast.priors.diffusion import eps_from_v
-from dfast.priors.loading.folder import first_line, shown
+from dfast.priors.loading.folder import first_line, one_line
 from dfast.priors.loading.quiet import quiet
 
 _KEYS = (
@@ -91,4 +91,4 @@ class NoiseSchedule:
 
 
 def _error(name: str, text: str) -> PriorError:
-    return PriorError(f"prior {shown(name, repr)}: {shown(text)}")
+    return PriorError(f"prior {one_line(name, repr)}: {one_line(text)}")

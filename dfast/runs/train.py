@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dfast._numbers import shown, whole
+from dfast._numbers import shown
 from dfast._version import __version__
 from dfast.config import Config
+from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, RunFolderError
 from dfast.host.threads import threads_within_quota
 from dfast.io.images import encode_png, preview_image
@@ -37,9 +38,6 @@ from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.runs.slow_steps import SlowSteps
 from dfast.training.build import build_trainer
 from dfast.training.trainer import Metrics, Trainer
-
-SEED_LIMIT = 2**31
-"""Seeds are below this."""
 
 
 @neutral_torch_state()
@@ -103,9 +101,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C.
         Terminated: a SystemExit of `dfast.runs.signals`, after SIGTERM or SIGHUP.
     """
-    number = whole(seed)
-    if number is None or not 0 <= number < SEED_LIMIT:
-        raise ConfigError(f"seed: expected a whole number in [0, {SEED_LIMIT}), got {shown(seed)}")
+    number = check_seed(seed)
     if out is not None and not isinstance(out, str | Path):
         raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
     if not isinstance(callbacks, Iterable) or not all(map(callable, callbacks)):

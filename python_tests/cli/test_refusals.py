@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from dfast.cli import checks, results
+from dfast.cli import results
 from dfast.cli.main import main
 from dfast.config import Config
 from dfast.config.describe import commented
@@ -93,10 +94,14 @@ def test_endings_are_those_that_can_be_written() -> None:
     from dfast.io.images import IMAGE_FORMATS
     from dfast.io.video import VIDEO_FORMATS
     from dfast.mesh.files import FORMATS
-    from dfast.runs.train import SEED_LIMIT
 
     assert (results.IMAGES, results.FILMS) == (IMAGE_FORMATS, VIDEO_FORMATS)
-    assert results.MESHES == FORMATS and checks.SEED_LIMIT == SEED_LIMIT
+    assert results.MESHES == FORMATS
+
+
+def test_a_seed_is_refused_alike_everywhere() -> None:
+    command = importlib.import_module("dfast.cli.train")
+    assert command.check_seed is importlib.import_module("dfast.runs.train").check_seed
 
 
 def test_a_sheet_takes_its_shading(tmp_path: Any, cube: Any) -> None:

@@ -219,7 +219,7 @@ class Folder:
 
     def error(self, text: str) -> PriorError:
         """Return an error about this folder, in one line of bounded length."""
-        return PriorError(f"prior {shown(self.name, repr)}: {shown(text)}")
+        return PriorError(f"prior {one_line(self.name, repr)}: {one_line(text)}")
 
     def missing_error(self, missing: str, beside: str = "") -> PriorError:
         """Return the error for a part or file that is missing; `beside` is what is there."""
@@ -244,15 +244,15 @@ class Folder:
     def shape_error(self, part: str, key: str, expected: object, got: object) -> PriorError:
         """Return the error for weights whose shape is not that of their configuration."""
         return self.error(
-            f"{self.path / part} does not fit its config.json, {shown(key)}: expected {expected}, "
-            f"got {got}"
+            f"{self.path / part} does not fit its config.json, {one_line(key)}: expected "
+            f"{expected}, got {got}"
         )
 
     def twice_error(self, part: str, name: str, first: str, second: str) -> PriorError:
         """Return the error for two tensors in the files of a part that have the same place."""
         return self.error(
-            f"{part}: expected one tensor {shown(name)}, got two, {shown(first)} and "
-            f"{shown(second)} in its files; remove the one that is not meant"
+            f"{part}: expected one tensor {one_line(name)}, got two, {one_line(first)} and "
+            f"{one_line(second)} in its files; remove the one that is not meant"
         )
 
     def damaged_error(self, path: Path, reason: str) -> PriorError:
@@ -273,10 +273,12 @@ def _texts(values: Mapping[str, Any]) -> bool:
 def first_line(reason: str) -> str:
     """Return the first line of a library's message, with the next if it only introduces that."""
     first, *more = [line for line in reason.strip().splitlines() if line.strip()] or ["unreadable"]
-    return shown(f"{first} {more[0].strip()}" if more and first.rstrip().endswith(":") else first)
+    return one_line(
+        f"{first} {more[0].strip()}" if more and first.rstrip().endswith(":") else first
+    )
 
 
-def shown(text: Any, write: Callable[[Any], str] = str) -> str:
+def one_line(text: Any, write: Callable[[Any], str] = str) -> str:
     """Return a text from a file or a library in one line, cut in the middle if it is long.
 
     Args:

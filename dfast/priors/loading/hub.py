@@ -17,7 +17,7 @@ from typing import Any
 from dfast.errors import PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
 from dfast.priors.loading.families import SUPPORTED, detect_family
-from dfast.priors.loading.folder import INDEX, STEMS, Folder, shown
+from dfast.priors.loading.folder import INDEX, STEMS, Folder, one_line
 from dfast.priors.loading.foreign import LORA_FILES
 from dfast.priors.loading.weight_files import select_weight_files, variants_of
 
@@ -100,8 +100,8 @@ def _local(path: Path, name: str) -> Folder:
         # A link of another name can point into the hub's cache, whose names tell what they are.
         hint = hint_for_folder(real)
         raise PriorError(
-            f"prior {_named(name)}: expected a diffusers folder with {INDEX}, got {shown(real)} "
-            f"without one{f'; {shown(hint)}' if hint else ''}"
+            f"prior {_named(name)}: expected a diffusers folder with {INDEX}, got {one_line(real)} "
+            f"without one{f'; {one_line(hint)}' if hint else ''}"
         )
     if beside := [name for name in LORA_FILES if os.path.isfile(real / name)]:
         warnings.warn(
@@ -126,13 +126,13 @@ def _file_error(path: Path, name: str) -> PriorError:
     elif what := describe_file(path) if os.path.isfile(path) else "":
         hint = f"it is {what}"
     return PriorError(
-        f"prior: expected a diffusers folder, got the file {_named(name)}; {shown(hint)}"
+        f"prior: expected a diffusers folder, got the file {_named(name)}; {one_line(hint)}"
     )
 
 
 def _named(name: str) -> str:
     """Return the name of a prior in quotes, cut if it is long."""
-    return shown(name, repr)
+    return one_line(name, repr)
 
 
 def _not_here_error(repo: str, name: str, entry: Entry | None) -> PriorError:

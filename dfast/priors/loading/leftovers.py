@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 
-from dfast.priors.loading.folder import Folder, Weights, shown
+from dfast.priors.loading.folder import Folder, Weights, one_line
 
 _INPUTS = ("add_embedding", "class_embedding", "encoder_hid_proj", "position_net", "quant_conv")
 """Modules of UNets and VAEs that exist only if their configuration says so."""
@@ -138,7 +138,7 @@ def _module(name: str) -> str:
 
 def some(keys: list[str]) -> str:
     """Return up to three names, and how many more there are."""
-    first = ", ".join(shown(key)[:120] for key in sorted(keys)[:3])
+    first = ", ".join(one_line(key)[:120] for key in sorted(keys)[:3])
     return f"{first} and {len(keys) - 3} more" if len(keys) > 3 else first
 
 

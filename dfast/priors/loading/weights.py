@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dfast.errors import PriorError
-from dfast.priors.loading.folder import Folder, Weights, shown
+from dfast.priors.loading.folder import Folder, Weights, one_line
 from dfast.priors.loading.leftovers import assign, check_leftovers, is_unread, unwrapped
 from dfast.priors.loading.loader_errors import raise_explained, raise_misconfigured
 from dfast.priors.loading.quiet import quiet
@@ -162,7 +162,9 @@ def check_floating(folder: Folder, file: Path, key: str, dtype: str) -> None:
     """
     if dtype not in FLOATING:
         got = INTEGERS.get(dtype, dtype)
-        raise folder.error(f"{file} is quantised, {shown(key)}: expected floating point, got {got}")
+        raise folder.error(
+            f"{file} is quantised, {one_line(key)}: expected floating point, got {got}"
+        )
 
 
 def check_not_quantised(folder: Folder, part: str, weights: Weights) -> None:
