@@ -144,7 +144,8 @@ class FolderLock:
         refusal = RunFolderError(f"out: '{self.path.parent}' is in use by other processes")
         for _ in range(ATTEMPTS):
             try:
-                if self._try():
+                if (file := self._take(self.path)) is not None:
+                    self._file = file
                     _held.add(self)
                     return
             except OSError as error:
@@ -171,30 +172,48 @@ class FolderLock:
                 os.close(self._file)
         self._file = None
 
-    def _try(self) -> bool:
-        """Return whether the lock was taken; False when it changed hands meanwhile."""
+    def _take(self, path: Path) -> int | None:
+        """Return the open file of a lock that was taken, None when it changed hands meanwhile."""
         try:
-            file, is_new = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+            file, is_new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
         except FileExistsError:
             try:
-                file, is_new = os.open(self.path, os.O_RDWR), False
+                file, is_new = os.open(path, os.O_RDWR), False
             except FileNotFoundError:
-                return False  # released in between
-        taken = False
+                return None  # released in between
+        taken: int | None = None
         try:
             state = _flock(file, fcntl.LOCK_EX)
             if state == "taken" or not is_new:
                 self._judge(file, state)
             if state == "unknown" and not is_new:
-                self._move_away(file)
-            elif _is_open_as(self.path, file):
+                taken = self._replace(path, file)
+            elif _is_open_as(path, file):
                 os.ftruncate(file, 0)
                 os.pwrite(file, Owner.this().encode(), 0)
-                self._file, taken = file, True
+                taken = file
             return taken
         finally:
-            if not taken:
+            if taken != file:
                 os.close(file)
+
+    def _replace(self, path: Path, stale: int) -> int | None:
+        """Put a new lock in the place of a stale one, where there is no `flock`.
+
+        The new lock is made beside the old one, under a name that only one process can create,
+        and is then moved onto it. A second process that found the same stale lock is refused that
+        name before the move, and finds another file in the lock's place after it.
+        """
+        successor = path.with_name(f"{path.name}.next")
+        file = self._take(successor)  # one left by a process that died here is stale in its turn
+        if file is None:
+            return None
+        if _is_open_as(path, stale):
+            successor.replace(path)
+            return file
+        successor.unlink()
+        os.close(file)
+        return None
 
     def _judge(self, file: int, state: Literal["free", "taken", "unknown"]) -> None:
         """Raise if the owner of an open lock file runs, or may run."""
@@ -214,21 +233,6 @@ class FolderLock:
                 f"{folder} is in use by process {owner.pid} on the host '{owner.host}' since "
                 f"{since}; if that has ended, delete '{self.path}'"
             )
-
-    def _move_away(self, file: int) -> None:
-        """Remove a stale lock where there is no `flock`, unless it changed hands meanwhile."""
-        before = os.pread(file, 4096, 0)
-        aside = self.path.with_name(f"{LOCK}.{os.getpid()}")
-        try:
-            self.path.rename(aside)
-        except FileNotFoundError:
-            return
-        if (
-            aside.read_bytes()[: len(before)] != before
-        ):  # another process took it over first: give it back
-            aside.rename(self.path)
-        else:
-            aside.unlink()
 
 
 def _flock(file: int, kind: int) -> Literal["free", "taken", "unknown"]:

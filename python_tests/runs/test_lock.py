@@ -179,8 +179,20 @@ def test_one_of_many_gets_the_lock(
 ) -> None:
     if not flock:
         _without_flock(monkeypatch)
-    _write(tmp_path, pid=2**22 + 1)
-    locks, got = [FolderLock(tmp_path) for _ in range(8)], []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # the threads meet at every line
+    try:
+        for turn in range(30):
+            folder = tmp_path / str(turn)
+            folder.mkdir()
+            _write(folder, pid=2**22 + 1)
+            _one_of_many(folder)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _one_of_many(folder: Path) -> None:
+    locks, got = [FolderLock(folder) for _ in range(8)], []
 
     def take(lock: FolderLock) -> None:
         try:
@@ -196,6 +208,20 @@ def test_one_of_many_gets_the_lock(
         thread.join()
     assert len(got) == 1
     got[0].release()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_takeover_that_died_half_way_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_flock(monkeypatch)
+    _write(tmp_path, pid=2**22 + 1)
+    (tmp_path / f"{LOCK}.next").write_bytes((tmp_path / LOCK).read_bytes())
+    held = FolderLock(tmp_path)
+    held.acquire()
+    assert json.loads((tmp_path / LOCK).read_text()) == vars(Owner.this())
+    held.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
