@@ -118,6 +118,17 @@ def _cuda_devices() -> int | None:
     return count.value if ready else None
 
 
+def check_finished(path: str) -> None:
+    """Raise RunFolderError unless there is the result of a finished run.
+
+    Args:
+        path: the run folder, or the file of the result.
+    """
+    from dfast.runs.unfinished import result_file
+
+    result_file(path)
+
+
 def check_ending(path: str, endings: tuple[str, ...]) -> str:
     """Return the ending of a file to write, in lower case.
 

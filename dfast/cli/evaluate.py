@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dfast._files import read_text, replacing, user_path
 from dfast._numbers import shown
 from dfast._version import __version__
-from dfast.cli.checks import check_prompt, check_run
+from dfast.cli.checks import check_finished, check_prompt, check_run
 from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
 from dfast.cli.train import run_name
 from dfast.config.checks import SEED_LIMIT
@@ -59,6 +59,8 @@ def evaluate(options: Namespace) -> int:
     check_run(options)
     for prompt in prompts:
         check_prompt(prompt, "shapes")  # names a wrong prompt before hours of work, not after
+    for path in options.paths:
+        check_finished(path)
 
     from dfast._device import pick_device
     from dfast.evaluation import scorecard

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast._numbers import real, shown
-from dfast.cli.checks import check_device, check_ending
+from dfast.cli.checks import check_device, check_ending, check_finished
 from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
 from dfast.config.views import SHADING, check_view
 from dfast.errors import ExportError
@@ -137,6 +137,7 @@ def export(options: Namespace) -> int:
 
 def _load(options: Namespace) -> Result:
     check_device(options.device)
+    check_finished(options.path)
     import dfast
     from dfast._device import pick_device
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from dfast._files import replacing
 from dfast._numbers import shown
 from dfast.errors import RunFolderError
+from dfast.io.present import check_file
 
 HASH = "sha256"
 """Name of the hash among the values beside the tensors."""
@@ -117,7 +118,7 @@ def read_tensors(
     """
     from safetensors import SafetensorError, safe_open
 
-    _check_there(path)
+    check_file(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             about = _read_values((file.metadata() or {}).get("dfast", "{}"))
@@ -158,18 +159,6 @@ def damaged(path: Path, reason: object) -> RunFolderError:
     return RunFolderError(
         f"'{path}': damaged or cut short ({text}); delete it, or restore it from a copy"
     )
-
-
-def _check_there(path: Path) -> None:
-    """Raise RunFolderError unless `path` is a file."""
-    try:
-        there = path.is_file()
-    except OSError as error:  # such as a name that is too long
-        raise RunFolderError(
-            f"{shown(str(path))}: cannot be read ({error.strerror or error})"
-        ) from error
-    if not there:
-        raise RunFolderError(f"'{path}': no such file")
 
 
 def _read_values(text: str) -> dict[str, Any]:

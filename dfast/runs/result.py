@@ -21,7 +21,7 @@ from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
 from dfast.runs.paths import as_path
 from dfast.runs.result_file import FORMAT, read_result
-from dfast.runs.unfinished import RESULT, explain_missing
+from dfast.runs.unfinished import RESULT, result_file
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import fixed_lighting
 from dfast.scene.rays import RayBatch
@@ -274,10 +274,7 @@ class Result:
             NativeMissingError: dfast has no kernels for the device.
         """
         where = pick_device(device)
-        path = as_path(path)
-        path = path / RESULT if path.is_dir() else path
-        explain_missing(path)
-        tensors, config, run = read_result(path)
+        tensors, config, run = read_result(result_file(path))
         scene = Scene.from_config(config)
         scene.load_object(tensors)
         return cls(scene.to(where), config, **run)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from dfast._files import TEMPORARY
 from dfast.errors import RunFolderError
+from dfast.io.present import check_file
 from dfast.runs.lock import LOCK
+from dfast.runs.paths import as_path
 from dfast.runs.records import ABOUT, SETTINGS
 
 CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
@@ -24,12 +26,24 @@ def resume_command(path: Path) -> str:
     return f"dfast train --resume --out {shlex.quote(f'./{name}' if name[:1] == '-' else name)}"
 
 
-def explain_missing(path: Path) -> None:
-    """Raise RunFolderError for a result that its run has not made yet.
+def result_file(path: str | Path) -> Path:
+    """Return the file of a finished run's result.
 
     Args:
-        path: the file of a result.
+        path: the file, or the folder it is in.
+
+    Raises:
+        RunFolderError: there is none, or the run has not finished.
     """
+    path = as_path(path)
+    path = path / RESULT if path.is_dir() else path
+    _explain_missing(path)
+    check_file(path)
+    return path
+
+
+def _explain_missing(path: Path) -> None:
+    """Raise RunFolderError for a result that its run has not made yet."""
     folder = path.parent
     if path.name != RESULT or path.exists() or not folder.is_dir():
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,13 @@ class Cube:
 
 
 @pytest.fixture
-def cube(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Make `dfast.train` and `dfast.load` give the cube; return the calls to train."""
+def cube(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """Make `dfast.train` and `dfast.load` give the cube; return the calls to train.
+
+    The current folder has a finished run by the name of "run".
+    """
     calls: list[dict[str, Any]] = []
 
     def train(prompt: str, **options: object) -> Cube:
@@ -46,4 +52,7 @@ def cube(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(dfast, "train", train, raising=False)
     monkeypatch.setattr(dfast, "load", lambda path, device="cpu": Cube())
+    monkeypatch.chdir(tmp_path_factory.mktemp("cube"))
+    Path("run").mkdir()
+    Path("run/result.safetensors").touch()
     return calls

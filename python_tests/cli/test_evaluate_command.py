@@ -19,7 +19,7 @@ Calls = list[dict[str, Any]]
 def test_evaluate_runs_and_prompts(
     tmp_path: Path, cube: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", "runs/a", "--json", str(tmp_path / "a.json"), "--device", "cpu"]) == 0
+    assert main(["evaluate", "run", "--json", str(tmp_path / "a.json"), "--device", "cpu"]) == 0
     assert "a red cube" in capsys.readouterr().out
     stored = json.loads((tmp_path / "a.json").read_text())
     assert stored["summary"]["single"]["top1"] == 1.0 and stored["device"] == "cpu"

@@ -115,9 +115,9 @@ def test_the_home_folder_in_outputs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
     assert main(line) == 0
     assert [p.name for p in tmp_path.iterdir()] == ["home"]
+    assert [p.name for p in Path().iterdir()] == ["run"]
     assert str(tmp_path / "home" / "a") in capsys.readouterr().out
 
 

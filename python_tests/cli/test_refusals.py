@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import dfast
 from dfast.cli import results
 from dfast.cli.main import main
 from dfast.config import Config
 from dfast.config.describe import commented
 from dfast.config.suggestions import setting_names
+from dfast.errors import RunFolderError
+from dfast.runs.records import ABOUT
 
 RENDER, EXPORT = ["render", "run", "--out"], ["export", "run"]
 AT_ONCE = [
@@ -76,7 +80,11 @@ def test_a_refusal_is_one_line_that_helps(
 
 
 def test_refusals_come_before_torch() -> None:
-    lines = [line for line, _ in AT_ONCE if "\0" not in str(line)]
+    refuse_before_torch([line for line, _ in AT_ONCE if "\0" not in str(line)])
+
+
+def refuse_before_torch(lines: list[list[str]]) -> None:
+    """Fail unless a process that refuses the command lines loads none of the large libraries."""
     code = (
         "import sys\n"
         "from dfast.cli.main import main\n"
@@ -88,6 +96,48 @@ def test_refusals_come_before_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+WITHOUT_RESULT = {
+    "nothing": "no such file",
+    "nothing.safetensors": "no such file",
+    "empty": "no such file",
+    "begun": "begun and stopped before anything was saved",
+    "it's unfinished": "unfinished, resume with: dfast train --resume --out",
+    "it's unfinished/result.safetensors": "unfinished, resume with: dfast train --resume --out",
+    "n" * 300: "cannot be read (File name too long)",
+}
+"""Paths without a finished run, and what is said of them."""
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to a folder where the folders of `WITHOUT_RESULT` are."""
+    monkeypatch.chdir(tmp_path)
+    for name, files in {"empty": [], "begun": ["config.toml"], "it's unfinished": [ABOUT]}.items():
+        Path(name).mkdir()
+        for file in files:
+            (Path(name) / file).touch()
+
+
+@pytest.mark.parametrize(("path", "says"), WITHOUT_RESULT.items())
+def test_a_run_without_a_result_is_refused_alike_everywhere(
+    path: str, says: str, unfinished: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RunFolderError) as refused:
+        dfast.load(path)
+    assert says in str(refused.value)
+    for line in (["render", path, "--out", "a.png"], ["export", path, "a.glb"], ["evaluate", path]):
+        assert code_of(line) == 2
+        assert capsys.readouterr().err == f"dfast: error: {refused.value}\n"
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_a_run_without_a_result_is_refused_before_torch() -> None:
+    ends = [["render", "--out", "a.png"], ["render", "--out", "a.gif"], ["evaluate"]]
+    lines = [[*end, path] for path in WITHOUT_RESULT for end in ends]
+    lines += [["export", path, "a.glb"] for path in WITHOUT_RESULT]
+    refuse_before_torch([*lines, ["evaluate", "--device", "cpu", *WITHOUT_RESULT]])
 
 
 def test_endings_are_those_that_can_be_written() -> None:
