@@ -1,4 +1,4 @@
-"""Every error that dfast raises on purpose.
+"""Every error that dfast raises on purpose, and the category of its warnings.
 
 Each message is one line that names the argument, what was expected and what was given, and where it
 helps the command or setting that fixes it. The command line prints the message after ``dfast:
@@ -50,3 +50,10 @@ class NonFiniteError(DfastError):
 
 class CollapsedError(DfastError):
     """The scene became empty or fully opaque, and did so again after it was re-seeded."""
+
+
+class DfastWarning(UserWarning):
+    """Something that the user may want to change, while the work goes on.
+
+    The command line shows it after ``dfast:`` in one line.
+    """

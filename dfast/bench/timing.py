@@ -20,6 +20,7 @@ from time import perf_counter
 import torch
 
 from dfast.bench.case import Case, Work
+from dfast.errors import DfastWarning
 from dfast.training.cuda_graphs import CudaGraphCache
 
 MIB = 2.0**20
@@ -80,7 +81,7 @@ def prepare(case: Case, work: Work, device: torch.device) -> tuple[Callable[[], 
         them.
 
     Raises:
-        RuntimeWarning: if a case that should be recorded in a CUDA graph cannot be.
+        DfastWarning: if a case that should be recorded in a CUDA graph cannot be.
     """
     call = work.run
     if case.cuda_graph:
@@ -93,7 +94,7 @@ def prepare(case: Case, work: Work, device: torch.device) -> tuple[Callable[[], 
     held = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("error", DfastWarning)
         for _ in range(WARMUPS):  # the first records
             call()
     torch.cuda.synchronize(device)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dfast._version import __version__
 from dfast.cli import bench, doctor, evaluate, info, results, train
 from dfast.cli.options import UsageError
-from dfast.cli.output import READER_GONE, drop_output, flush_output
+from dfast.cli.output import READER_GONE, drop_output, flush_output, warnings_as_notices
 from dfast.cli.parser import BAD_INPUT, Parser, parse
 from dfast.cli.signals import interrupted
 from dfast.errors import DfastError
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = parse(parser(), argv)
     try:
-        code = int(options.run(options) or OK)
+        with warnings_as_notices():
+            code = int(options.run(options) or OK)
         flush_output()
         return code
     except BrokenPipeError:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from dfast.errors import DfastWarning
+from dfast.runs.notices import notice
 
 READER_GONE = 141
 """Exit code of a command whose reader has gone, as shells show it for other commands (SIGPIPE)."""
@@ -20,6 +26,24 @@ def say(text: str) -> None:
     """
     with suppress(*_TROUBLE):
         print(text, flush=True)
+
+
+@contextmanager
+def warnings_as_notices() -> Iterator[None]:
+    """Show dfast's own warnings in one line, without the file and line of code they come from."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, DfastWarning):
+            notice(" ".join(str(message).split()))
+        else:
+            others(message, category, *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = others
 
 
 def flush_output() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dfast._files import replacing
 from dfast._numbers import shown
-from dfast.errors import RunFolderError
+from dfast.errors import DfastWarning, RunFolderError
 from dfast.io.present import check_file
 
 HASH = "sha256"
@@ -141,6 +141,7 @@ def read_tensors(
         warnings.warn(
             f"'{path}' was written by an earlier version, without a hash: damage to its numbers "
             "would not be noticed",
+            DfastWarning,
             stacklevel=2,
         )
     elif recorded != _hash(tensors, about):

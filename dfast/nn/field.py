@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dfast.errors import DfastWarning
 from dfast.nn.general_field import GeneralField
 from dfast.ops import transforms
 from dfast.ops.field import field as fused_field
@@ -237,5 +238,6 @@ class Field(nn.Module):
         warnings.warn(
             f"field.precision is 'half', but the fused kernel cannot run: {obstacle}; the slower "
             "general path is used",
+            DfastWarning,
             stacklevel=3,
         )

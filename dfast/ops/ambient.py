@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from dfast.errors import DfastWarning
+
 _lock = threading.Lock()
 _restore: list[Callable[[], object]] = []
 """What gives the process its own settings back when the last block ends."""
@@ -157,9 +159,9 @@ def _after_fork() -> None:
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
         warnings.warn(
-            "dfast: this process was forked after torch was loaded, and torch's threads do not "
+            "this process was forked after torch was loaded, and torch's threads do not "
             "survive a fork; computing with one thread. The start method 'spawn' keeps them all",
-            RuntimeWarning,
+            DfastWarning,
             stacklevel=4,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dfast._numbers import shown
 from dfast.config import Config
-from dfast.errors import RunFolderError
+from dfast.errors import DfastWarning, RunFolderError
 
 ABOUT, SETTINGS = "run.json", "config.toml"
 IDENTITY = {"prompt": str, "seed": int, "prior": str}
@@ -80,6 +80,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if bad:
         warnings.warn(
             f"'{path}': {len(bad)} damaged lines were skipped, the first is line {bad[0]}",
+            DfastWarning,
             stacklevel=2,
         )
     return [values for values in read if values is not None]

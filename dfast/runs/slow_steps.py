@@ -7,6 +7,7 @@ import statistics
 import warnings
 from collections import deque
 
+from dfast.errors import DfastWarning
 from dfast.host.cpus import usable_cpus
 from dfast.host.threads import threads_may_spin, wait_policy
 
@@ -41,7 +42,7 @@ class SlowSteps:
         first, last = statistics.median(self._first), statistics.median_low(self._last)
         if len(self._last) == LAST and last > FACTOR * first:
             self._warned = True
-            warnings.warn(_advice(first, last), RuntimeWarning, stacklevel=3)
+            warnings.warn(_advice(first, last), DfastWarning, stacklevel=3)
 
 
 def _advice(first: float, last: float) -> str:

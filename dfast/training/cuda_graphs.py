@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from dfast.errors import DfastWarning
+
 Output = TypeVar("Output")
 
 _FAILED_GRAPHS: list[torch.cuda.CUDAGraph] = []
@@ -188,7 +190,7 @@ class CudaGraphCache:
         warnings.warn(
             f"the step cannot be captured in a CUDA graph and runs without one ({reason}); "
             "set train.cuda_graphs = false to avoid the attempt",
-            RuntimeWarning,
+            DfastWarning,
             stacklevel=2,
         )
 

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from dfast.errors import PriorError
+from dfast.errors import DfastWarning, PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
 from dfast.priors.loading.families import SUPPORTED, detect_family
 from dfast.priors.loading.folder import INDEX, STEMS, Folder, one_line
@@ -107,6 +107,7 @@ def _local(path: Path, name: str) -> Folder:
         warnings.warn(
             f"prior {_named(name)}: its {beside[0]} is not applied; merge it with fuse_lora() and "
             "save_pretrained(folder)",
+            DfastWarning,
             stacklevel=2,
         )
     return Folder(real, str(real))

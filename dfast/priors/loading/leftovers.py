@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 
+from dfast.errors import DfastWarning
 from dfast.priors.loading.folder import Folder, Weights, one_line
 
 _INPUTS = ("add_embedding", "class_embedding", "encoder_hid_proj", "position_net", "quant_conv")
@@ -127,6 +128,7 @@ def check_leftovers(
         warnings.warn(
             f"prior {folder.name!r}: {part} has tensors that dfast does not know and leaves out: "
             f"{some(rest)}",
+            DfastWarning,
             stacklevel=2,
         )
 
