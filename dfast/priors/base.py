@@ -46,6 +46,8 @@ class Prior(ABC):
             state on the host: on CUDA they are recorded once and replayed without running Python.
         is_latent: whether the model diffuses latents, not the image itself.
         dtype: arithmetic of the network, for estimates of its speed.
+        image_flops: operations of `predict_noise` for one image under one condition, to say how
+            long a run takes before it begins; 0 where they are not known.
     """
 
     name: str = ""
@@ -56,6 +58,7 @@ class Prior(ABC):
     cuda_graph_safe: bool = False
     is_latent: bool = False
     dtype: torch.dtype = torch.float32
+    image_flops: float = 0.0
 
     def __init_subclass__(cls) -> None:
         """Name the prior after its class if it has no name."""
@@ -175,7 +178,7 @@ class Prior(ABC):
 _REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
 _OPTIONAL = (
     "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
-    "load", "normal_form", "check_text", "cost_parts", "weight_bytes", "text_bytes",
+    "image_flops", "load", "normal_form", "check_text", "cost_parts", "weight_bytes", "text_bytes",
 )  # fmt: skip
 
 

@@ -11,8 +11,7 @@ from dfast.config import Config
 
 
 def opening(
-    prompt: str,
-    understood: str,
+    subject: str,
     *,
     prior: str,
     device: torch.device,
@@ -20,24 +19,27 @@ def opening(
     seed: int,
     out: Path | None,
     done: int,
+    seconds: float | None,
 ) -> list[str]:
-    """Return lines that say what a run makes, with what, where, and what comes when.
+    """Return lines that say what a run makes, with what, where, how long, and what comes when.
 
     Args:
-        prompt: what to make.
-        understood: the same as the prior reads it.
+        subject: what it makes, see `understood`.
         prior: name of the prior.
         device: where it runs.
         config: all settings.
         seed: of all randomness.
         out: the run folder, None without one.
         done: steps done before, in a run that is resumed.
+        seconds: about how long the rest takes, None where that is not known.
     """
     plan = config.train
-    read = "" if understood == prompt else f' (understood from "{prompt}")'
     where = str(device) + (f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else "")
     verb = f"going on from step {done} with" if done else "making"
-    first = f'{verb} "{understood}"{read}: prior {prior}, {where}, {plan.steps} steps, seed {seed}'
+    steps = f"{plan.steps} steps"
+    if seconds is not None:
+        steps += f" ({roughly(seconds)}{' left' if done else ''})"
+    first = f"{verb} {subject}: prior {prior}, {where}, {steps}, seed {seed}"
     if out is None:
         return [first]
     parts = [f"into {shlex.quote(str(out))}"]
@@ -46,6 +48,31 @@ def opening(
     if plan.checkpoint_every:
         parts.append(f"a checkpoint every {plan.checkpoint_every}")
     return [first, ", ".join(parts) + "; Ctrl-C saves and stops"]
+
+
+def understood(prompt: str, normal_form: str) -> str:
+    """Return what a run makes, in quotes, as its prior reads it.
+
+    Args:
+        prompt: what to make.
+        normal_form: of the prompt, see `Prior.normal_form`.
+    """
+    return f'"{normal_form}"' + ("" if normal_form == prompt else f' (understood from "{prompt}")')
+
+
+def roughly(seconds: float) -> str:
+    """Return a time that is known to a third or so as text, such as "about 4 min".
+
+    Args:
+        seconds: the time.
+    """
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 90:
+        return f"about {10 * round(seconds / 10)} s"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {round(seconds / 3600)} h"
 
 
 def duration(seconds: float) -> str:

@@ -25,10 +25,11 @@ from dfast.host.threads import threads_within_quota
 from dfast.io.images import encode_png, preview_image
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
-from dfast.runs.announce import opening
+from dfast.runs.announce import opening, understood
 from dfast.runs.arguments import resolve_arguments
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
+from dfast.runs.forecast import seconds_left
 from dfast.runs.keeping import Keeper
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
@@ -130,15 +131,16 @@ def train(
             _state_length(folder, trainer.step)
         listeners = list(callbacks)
         if progress:
+            before = folder.metrics() if folder and trainer.step else []
             for line in opening(
-                prompt,
-                model.normal_form(prompt),
+                understood(prompt, model.normal_form(prompt)),
                 prior=model.name,
                 device=where,
                 config=config,
                 seed=number,
                 out=folder.path if folder else None,
                 done=trainer.step,
+                seconds=seconds_left(config, model, where, done=trainer.step, metrics=before),
             ):
                 notice(line)
             bar = progress_of(config.train.steps, trainer.step)

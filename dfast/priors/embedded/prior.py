@@ -54,6 +54,7 @@ class ShapesPrior(Prior):
     name = "shapes"
     image_size = IMAGE_SIZE
     cuda_graph_safe = True
+    image_flops = 3.6e9
     conditions: tuple[Condition, ...] = ("text", "null")
 
     @neutral_torch_state(keep_grad=True)
