@@ -10,7 +10,6 @@ are missing. Constants and sizes that both languages need are read from the exte
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
@@ -32,13 +31,24 @@ _SUFFIX = {
 }
 
 
-@cache
+_library: list[ModuleType] = []
+"""The module ``dfast._C`` once it is loaded. torch.compile warns of `functools.cache`, and
+traces through it, where it meets the import."""
+
+
 def library() -> ModuleType:
     """Return the module ``dfast._C``.
 
     Raises:
         NativeMissingError: if it cannot be used here, with the command that builds it.
     """
+    if not _library:
+        _library.append(_load())
+    return _library[0]
+
+
+def _load() -> ModuleType:
+    """Import the extension, or say why it cannot be used."""
     try:
         native = import_module("dfast._C")
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -406,6 +407,20 @@ def test_compile(name: str) -> None:
     close(compiled(*leaves), owned(op(*inputs))[0] * 2)
     compiled(*leaves).sum().backward()
     assert all(leaf.grad is not None for leaf in leaves)
+
+
+@pytest.mark.filterwarnings("error:Dynamo")
+@pytest.mark.parametrize("name", ["field", *CASES])
+def test_compile_says_nothing_and_keeps_one_graph(name: str) -> None:
+    if name == "field":
+        op, inputs = (
+            partial(ops.field, spec=FIELD, want_gradient=True),
+            field_inputs(torch.device("cpu")),
+        )
+    else:
+        op, _, inputs = CASES[name](torch.device("cpu"))
+    expected = op(*inputs)  # the first call imports the extension, which cannot be traced
+    close(torch.compile(op, backend="aot_eager", fullgraph=True)(*inputs), expected)
 
 
 def test_composed_function_is_never_silently_zero_when_compiled() -> None:
