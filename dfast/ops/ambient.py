@@ -33,8 +33,8 @@ def neutral_torch_state(*, keep_grad: bool = False) -> Iterator[None]:
     """Compute as in a fresh process, whatever the host has set; also a decorator.
 
     Neutral are autocast, gradients and inference mode, the default device (all of the thread), the
-    default dtype and the float32 precisions (of the process, so other threads see them until the
-    last block ends). The host has its own state again afterwards.
+    default dtype, the float32 precisions and cudnn's choice by timing (of the process, so other
+    threads see them until the last block ends). The host has its own state again afterwards.
 
     Args:
         keep_grad: leave it to the caller whether gradients are recorded.
@@ -93,8 +93,14 @@ class _Setting(NamedTuple):
     """Its value in a fresh process."""
 
 
-def _precision(path: str, name: str, neutral: Any) -> _Setting:
-    """Return a setting of `torch.backends`, where this version of torch has it."""
+def _backend(path: str, name: str, neutral: Any) -> _Setting:
+    """Return a setting of `torch.backends`, where this version of torch has it.
+
+    Args:
+        path: of its owner, such as "cuda.matmul"; "" is `torch.backends` itself.
+        name: of the setting.
+        neutral: its value in a fresh process.
+    """
 
     def owner() -> Any:
         return attrgetter(path)(torch.backends) if path else torch.backends
@@ -108,27 +114,37 @@ def _precisions() -> list[_Setting]:
     """Return the precisions of float32 products.
 
     torch has two interfaces for them since 2.9, and refuses to answer through the old one after a
-    host has used the new one. The new one answers in both cases.
+    host has used the new one. The new one answers in both cases. What has no precision of its own
+    answers with that of what it belongs to, so the general ones come first.
     """
     if not hasattr(torch.backends, "fp32_precision"):
         return [
             _Setting(
                 torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"
             ),
-            _precision("cudnn", "allow_tf32", True),
+            _backend("cudnn", "allow_tf32", True),
         ]
-    plain = ("", "cuda.matmul", "mkldnn.matmul", "mkldnn.conv")
+    plain = ("cuda.matmul", "mkldnn.matmul", "mkldnn.conv")
     return [
-        *(_precision(path, "fp32_precision", "none") for path in plain),
-        _precision("cudnn.conv", "fp32_precision", "tf32"),
+        _backend("", "fp32_precision", "none"),
+        _backend("cudnn", "fp32_precision", "none"),  # all of CUDA
+        _Setting(
+            lambda: torch.backends.mkldnn.fp32_precision,
+            # Assigning to it would set the precision of everything.
+            lambda value: torch.backends.mkldnn.set_flags(_fp32_precision=value),
+            "none",
+        ),
+        *(_backend(path, "fp32_precision", "none") for path in plain),
+        _backend("cudnn.conv", "fp32_precision", "tf32"),
     ]
 
 
 _SETTINGS = (
     _Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     *_precisions(),
-    _precision("cuda.matmul", "allow_fp16_reduced_precision_reduction", True),
-    _precision("cuda.matmul", "allow_bf16_reduced_precision_reduction", True),
+    _backend("cuda.matmul", "allow_fp16_reduced_precision_reduction", True),
+    _backend("cuda.matmul", "allow_bf16_reduced_precision_reduction", True),
+    _backend("cudnn", "benchmark", False),
 )
 
 
