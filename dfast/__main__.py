@@ -14,7 +14,9 @@ def main() -> int:
 
         end_on_signals()
         from dfast.cli import main as run
+        from dfast.cli.output import escape_unprintable
 
+        escape_unprintable()
         return run()
     except KeyboardInterrupt:  # before or beside the handlers
         print("dfast: interrupted", file=sys.stderr)

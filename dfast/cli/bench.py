@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dfast._files import user_path
-from dfast._numbers import shown
 from dfast.cli.checks import check_device
 from dfast.cli.options import Commands, UsageError, add_device, add_overrides, read_overrides
 from dfast.config import Config
-from dfast.config.parsing import LARGEST_COUNT
+from dfast.config.checks import check_steps
 from dfast.errors import ConfigError
 
 STEPS = 100
@@ -95,8 +94,7 @@ def _bench_ops(options: Namespace, out: Path | None) -> int:
 def _bench_priors(options: Namespace, out: Path | None) -> int:
     """Measure whole steps with diffusion models; 1 when one failed."""
     steps = STEPS if options.steps is None else options.steps
-    if not 1 <= steps <= LARGEST_COUNT:
-        raise ConfigError(f"--steps: expected a whole number >= 1, got {shown(steps)}")
+    check_steps(steps, "--steps")
     overrides = read_overrides(options)
     for changes in overrides:
         Config().replace(**changes)  # names a wrong setting at once

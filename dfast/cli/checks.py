@@ -14,7 +14,7 @@ from pathlib import Path
 from dfast._numbers import shown
 from dfast.cli.options import UsageError, prior_name, read_overrides
 from dfast.config import Config, presets
-from dfast.config.parsing import LARGEST_COUNT
+from dfast.config.checks import check_steps
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
 from dfast.world.grammar import read
 
@@ -30,9 +30,8 @@ def check_run(options: Namespace, resumed: Config | None = None) -> None:
         ConfigError: a number or a setting that cannot be used.
         DeviceError: there is no such device.
     """
-    steps = options.steps
-    if steps is not None and not 1 <= steps <= LARGEST_COUNT:
-        raise ConfigError(f"steps: expected a whole number >= 1, got {shown(steps)}")
+    if options.steps is not None:
+        check_steps(options.steps)
     check_device(options.device)
     config = _settings(options, resumed)
     if prior_name(options) == "shapes" and config.guidance.negative:

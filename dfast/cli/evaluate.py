@@ -55,7 +55,7 @@ def evaluate(options: Namespace) -> int:
     if bool(options.paths) == bool(prompts):
         raise UsageError("evaluate: expected run folders, or --prompt/--prompts to train and score")
     if not 1 <= options.seeds <= SEED_LIMIT:
-        raise ConfigError(f"--seeds: expected a whole number >= 1, got {shown(options.seeds)}")
+        raise ConfigError(f"--seeds: expected 1 to {SEED_LIMIT}, got {shown(options.seeds)}")
     check_run(options)
     for prompt in prompts:
         check_prompt(prompt, "shapes")  # names a wrong prompt before hours of work, not after

@@ -28,6 +28,12 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
+def escape_unprintable() -> None:
+    """Let stdout show names of files that its encoding cannot, with escapes as stderr does."""
+    with suppress(*_TROUBLE):
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
 @contextmanager
 def warnings_as_notices() -> Iterator[None]:
     """Show dfast's own warnings in one line, without the file and line of code they come from."""

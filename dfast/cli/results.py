@@ -83,8 +83,10 @@ def render(options: Namespace) -> int:
     view = _view(options, kind)
 
     from dfast.io.images import save_image
-    from dfast.io.video import check_frames
+    from dfast.io.video import check_frames, require_av
 
+    if ending == ".mp4":
+        require_av()
     frames = FRAMES if options.frames is None else check_frames(options.frames)
     result = _load(options)
     if kind == "film":

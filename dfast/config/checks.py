@@ -1,10 +1,11 @@
-"""Range checks that the sections share, and that of the seed, which is no setting."""
+"""Range checks that the sections share, and those of arguments beside the settings."""
 
 from __future__ import annotations
 
 import math
 
 from dfast._numbers import shown, whole
+from dfast.config.parsing import LARGEST_COUNT
 from dfast.errors import ConfigError
 
 Range = tuple[float, float]
@@ -25,6 +26,23 @@ def check_seed(seed: object) -> int:
     number = whole(seed)
     if number is None or not 0 <= number < SEED_LIMIT:
         raise ConfigError(f"seed: expected a whole number in [0, {SEED_LIMIT}), got {shown(seed)}")
+    return number
+
+
+def check_steps(steps: object, name: str = "steps") -> int:
+    """Return the length of a run.
+
+    Args:
+        steps: a whole number in [1, LARGEST_COUNT], as any type.
+        name: of the argument, for the message.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    number = whole(steps)
+    if number is None or not 1 <= number <= LARGEST_COUNT:
+        wanted = ">= 1" if number is None or number < 1 else f"<= {LARGEST_COUNT}"
+        raise ConfigError(f"{name}: expected a whole number {wanted}, got {shown(steps)}")
     return number
 
 

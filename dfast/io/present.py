@@ -1,4 +1,4 @@
-"""Refuse files that are not there, without torch."""
+"""Look at files before they are read, without torch."""
 
 from __future__ import annotations
 
@@ -21,4 +21,18 @@ def check_file(path: Path) -> None:
             f"{shown(str(path))}: cannot be read ({error.strerror or error})"
         ) from error
     if not there:
-        raise RunFolderError(f"'{path}': no such file")
+        what = "expected a file of dfast" if path.exists() else "no such file"
+        raise RunFolderError(f"'{path}': {what}")
+
+
+def begins_as_tensors(path: Path) -> bool:
+    """Return whether a file begins as safetensors do: the length of a header, then the header.
+
+    Args:
+        path: the file.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError:  # whoever reads it says why it cannot be read
+        return True

@@ -47,8 +47,7 @@ def turntable(
 
     Raises:
         ExportError: if the path has another ending or cannot be written, if the number of frames
-            or their rate cannot
-            be, or if the format is mp4 and PyAV is not installed.
+            or their rate cannot be, or if the format is mp4 and PyAV is not installed.
         ConfigError: if there is no such view or shading mode.
     """
     path = check_video_path(path)
@@ -60,7 +59,9 @@ def turntable(
             f"{count} frames of {size} pixels a side"
         )
     if path.suffix.lower() == ".mp4":
-        _require_av()
+        require_av()
+        if size is not None and size < 2:
+            raise ExportError(f"resolution of an .mp4 must be at least 2, got {size}")
     images = [
         result.render(
             azimuth=360.0 * k / count, elevation=elevation, resolution=resolution, shading=shading
@@ -128,8 +129,8 @@ def _write_gif(images: list[Image], path: Path, fps: float) -> None:
     indexed[0].save(path, save_all=True, append_images=indexed[1:], duration=gif_delay(fps), loop=0)
 
 
-def _require_av() -> None:
-    """Raise ExportError if PyAV is not installed."""
+def require_av() -> None:
+    """Raise ExportError if PyAV, which writes .mp4, is not installed."""
     try:
         import av  # noqa: F401
     except ImportError:

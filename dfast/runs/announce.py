@@ -43,9 +43,9 @@ def opening(
     if out is None:
         return [first]
     parts = [f"into {shlex.quote(str(out))}"]
-    if plan.preview_every:
+    if 0 < plan.preview_every <= plan.steps:
         parts.append(f"a preview every {plan.preview_every} steps in its folder previews")
-    if plan.checkpoint_every:
+    if 0 < plan.checkpoint_every <= plan.steps:
         parts.append(f"a checkpoint every {plan.checkpoint_every}")
     return [first, ", ".join(parts) + "; Ctrl-C saves and stops"]
 

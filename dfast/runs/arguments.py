@@ -10,9 +10,9 @@ import torch
 
 from dfast._device import parse_device, pick_device
 from dfast._native import library
-from dfast._numbers import shown, whole
+from dfast._numbers import shown
 from dfast.config import Config, PriorConfig, presets
-from dfast.config.parsing import LARGEST_COUNT
+from dfast.config.checks import check_steps
 from dfast.errors import ConfigError, PromptError
 from dfast.priors import Prior, as_prior, family_of, load_prior
 from dfast.world.grammar import read
@@ -73,10 +73,7 @@ def resolve_config(
             raise ConfigError(f"config: expected settings by name, got {shown(changes)}")
         config = config.replace(**changes)
     if steps is not None:
-        length = whole(steps)
-        if length is None or not 1 <= length <= LARGEST_COUNT:
-            raise ConfigError(f"steps: expected a whole number >= 1, got {shown(steps)}")
-        config = config.replace(train={"steps": length})
+        config = config.replace(train={"steps": check_steps(steps)})
     if not isinstance(prior, str) and isinstance(own := as_prior(prior).options, PriorConfig):
         config = config.replace(prior=own)
     return config

@@ -21,7 +21,7 @@ from dfast.render.options import RenderOptions
 from dfast.render.volume import render_rays
 from dfast.runs.paths import as_path
 from dfast.runs.result_file import FORMAT, read_result
-from dfast.runs.unfinished import RESULT, result_file
+from dfast.runs.unfinished import RESULT, SUFFIX, result_file
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import fixed_lighting
 from dfast.scene.rays import RayBatch
@@ -250,7 +250,7 @@ class Result:
             RunFolderError: it cannot be written.
         """
         path = as_path(path)
-        path = path if path.suffix == ".safetensors" else path / RESULT
+        path = path if path.suffix == SUFFIX else path / RESULT
         run = {"prompt": self.prompt, "seed": self.seed, "prior": self.prior, "steps": self.steps}
         write_tensors(
             path,

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from dfast._files import TEMPORARY
 from dfast.errors import RunFolderError
-from dfast.io.present import check_file
+from dfast.io.present import begins_as_tensors, check_file
 from dfast.runs.lock import LOCK
 from dfast.runs.paths import as_path
 from dfast.runs.records import ABOUT, SETTINGS
 
 CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
 PREVIEWS = "previews"
+SUFFIX = ".safetensors"
+"""Ending of the files that hold tensors."""
 
 
 def resume_command(path: Path) -> str:
@@ -33,12 +35,14 @@ def result_file(path: str | Path) -> Path:
         path: the file, or the folder it is in.
 
     Raises:
-        RunFolderError: there is none, or the run has not finished.
+        RunFolderError: there is none, the run has not finished, or it is a file of another kind.
     """
     path = as_path(path)
     path = path / RESULT if path.is_dir() else path
     _explain_missing(path)
     check_file(path)
+    if path.suffix != SUFFIX and not begins_as_tensors(path):
+        raise RunFolderError(f"'{path}': expected a run folder, or a {SUFFIX} file of dfast")
     return path
 
 

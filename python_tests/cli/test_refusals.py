@@ -27,7 +27,7 @@ AT_ONCE = [
     (["train", ""], "prompt: expected"),
     (["train", "a red \udcff"], "prompt: expected text"),
     (["train", "a cube", "--steps", "0"], "steps: expected"),
-    (["train", "a cube", "--steps", "1" * 400], "steps: expected"),
+    (["train", "a cube", "--steps", "1" * 400], "steps: expected a whole number <= 2147483647"),
     (["train", "a cube", "--seed", "-1"], "seed: expected"),
     (["train", "a cube", "--seed", "99999999999"], "seed: expected"),
     (["train", "a cube", "--device", "gpu"], "device: expected cpu, cuda or cuda:N"),
@@ -61,6 +61,7 @@ AT_ONCE = [
     ([*RENDER, "x.gif", "--frames", "1" + "0" * 20], "frames must be at most"),
     ([*RENDER, "x.png", "--shading", "shiny"], "(see `dfast render --help`)"),
     (["evaluate"], "(see `dfast evaluate --help`)"),
+    (["evaluate", "--prompt", "a cube", "--seeds", "9" * 20], "--seeds: expected 1 to 2147483648"),
     (["evaluate", "--prompt", "a red char"], 'did you mean "chair"?'),
     (["evaluate", "run", "--device", "gpu"], "device: expected"),
     (["bench", "--device", "gpu"], "device: expected"),
@@ -102,6 +103,9 @@ WITHOUT_RESULT = {
     "nothing": "no such file",
     "nothing.safetensors": "no such file",
     "empty": "no such file",
+    "mesh.glb": "expected a run folder, or a .safetensors file of dfast",
+    "text": "expected a run folder, or a .safetensors file of dfast",
+    "/dev/null": "expected a file of dfast",
     "begun": "begun and stopped before anything was saved",
     "it's unfinished": "unfinished, resume with: dfast train --resume --out",
     "it's unfinished/result.safetensors": "unfinished, resume with: dfast train --resume --out",
@@ -118,6 +122,8 @@ def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(name).mkdir()
         for file in files:
             (Path(name) / file).touch()
+    Path("mesh.glb").write_bytes(b"glTF" + bytes(8))
+    Path("text").write_text("{}")
 
 
 @pytest.mark.parametrize(("path", "says"), WITHOUT_RESULT.items())
@@ -130,6 +136,17 @@ def test_a_run_without_a_result_is_refused_alike_everywhere(
     for line in (["render", path, "--out", "a.png"], ["export", path, "a.glb"], ["evaluate", path]):
         assert code_of(line) == 2
         assert capsys.readouterr().err == f"dfast: error: {refused.value}\n"
+
+
+def test_an_mp4_that_cannot_be_written_is_refused_before_torch() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['av'] = None\n"
+        "from dfast.cli.main import main\n"
+        "assert main(['render', 'run', '--out', 'a.mp4']) == 2 and 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "mp4 videos need PyAV" in done.stderr, done.stderr[-2000:]
 
 
 @pytest.mark.usefixtures("unfinished")

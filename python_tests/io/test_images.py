@@ -83,6 +83,13 @@ def test_rates_that_cannot_be_are_refused(fps: Any, tmp_path: Path) -> None:
             turntable(Constant(), tmp_path / name, fps=fps)
 
 
+def test_an_mp4_of_one_pixel_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    with pytest.raises(ExportError, match=r"resolution of an \.mp4 must be at least 2, got 1"):
+        turntable(Constant(), tmp_path / "a.mp4", frames=2, resolution=1)
+    assert turntable(Constant(), tmp_path / "a.mp4", frames=2, resolution=2).exists()
+
+
 @pytest.mark.parametrize("fps", [0.1, 12.5, 29.97, 60, 1000])
 def test_mp4_takes_any_rate(fps: float, tmp_path: Path) -> None:
     av = pytest.importorskip("av")

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from tiny_runs import train_tiny
+from tiny_runs import TINY, train_tiny
 
 from dfast.runs.announce import duration
 from dfast.runs.events import Event
@@ -60,6 +60,15 @@ def test_a_run_says_what_it_makes(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert first.endswith(" threads), 4 steps, seed 0")
     assert f"into '{tmp_path / 'a run'}', a preview every 2 steps" in second
     assert "Ctrl-C saves and stops" in second and "step 4 of 4" in rest[-1]
+
+
+def test_what_a_short_run_never_does_is_not_promised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rarely = TINY.replace(train={"preview_every": 5, "checkpoint_every": 4})
+    train_tiny("a ball", out=tmp_path / "run", progress=True, config=rarely)
+    second = capsys.readouterr().err.splitlines()[1]
+    assert "preview" not in second and "a checkpoint every 4" in second
 
 
 @pytest.mark.parametrize(
