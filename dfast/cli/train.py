@@ -95,6 +95,8 @@ def _train_and_export(
     out = getattr(result, "folder", None) or out
     say(f"{out}/{RESULT}")
     if not options.no_export:
+        if view is not None:
+            view.announce(result, "writing")
         with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
             _export(result, out, keep=before is not None and before == _stamp(out))
     if view is not None:

@@ -37,13 +37,14 @@ class Curves:
             empty = np.zeros(0)
             self._plot = gui.add_uplot(
                 (empty, empty),
-                ({"label": "step"}, _series(next(iter(CURVES)))),
+                _series(self._choice.value),
                 scales={"x": {"time": False}},
                 legend={"show": True},
                 height=190,
+                visible=False,  # a plot that was drawn without points never gets its scale right
             )
-        self._changed = False
-        self._choice.on_update(lambda _: self.show(force=True))
+        self._changed, self._drawn = False, self._choice.value
+        self._choice.on_update(lambda _: self.show())
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Remember the numbers of a step; nothing is sent.
@@ -64,23 +65,23 @@ class Curves:
             self.add(int(line["step"]), line)
         self.show()
 
-    def show(self, *, force: bool = False) -> None:
-        """Send the chosen curve to the page, if it has changed.
-
-        Args:
-            force: send it in any case.
-        """
-        if not (self._changed or force):
-            return
-        self._changed = False
+    def show(self) -> None:
+        """Send the chosen curve to the page, if it has changed."""
         name = self._choice.value
-        self._plot.series = ({"label": "step"}, _series(name))
-        self._plot.data = thinned(self._values[CURVES[name]])
+        if not self._changed and name == self._drawn:
+            return
+        if name != self._drawn:  # else it would be made anew, and forget what was enlarged
+            self._plot.series = _series(name)
+        self._changed, self._drawn = False, name
+        steps, values = thinned(self._values[CURVES[name]])
+        self._plot.data = steps, values
+        self._plot.visible = len(steps) > 1
 
 
 def _series(name: str) -> Any:
-    """Return how a curve is drawn."""
-    return {"label": name, "stroke": COLOR, "width": 2, "points": {"show": False}}
+    """Return how the steps and a curve over them are drawn."""
+    line = {"label": name, "stroke": COLOR, "width": 2, "points": {"show": False}}
+    return ({"label": "step"}, line)
 
 
 def thinned(points: list[tuple[int, float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -120,6 +120,18 @@ class View:
         if self._event is not None:
             self._event.stop()
 
+    def announce(self, result: Result, state: State) -> None:
+        """Say on the page how far a run is that no step follows in.
+
+        Args:
+            result: the object.
+            state: "writing" while nothing can be drawn; else "stopped" or "finished".
+        """
+        self._page.paused = False
+        self._page.describe(result.prompt, _about(result), state)
+        self._page.progress(result.steps, result.config.train.steps, "")
+        self._page.curves.show()
+
     def show(self, result: Result, history: Iterable[Mapping[str, float]] = ()) -> None:
         """Show an object until Ctrl-C or `close`.
 
@@ -131,11 +143,8 @@ class View:
         Raises:
             Terminated: a SystemExit of `dfast.runs.signals`, after SIGTERM or SIGHUP.
         """
-        steps = result.config.train.steps
-        self._page.paused = False
-        state: State = "finished" if result.steps >= steps else "stopped"
-        self._page.describe(result.prompt, _about(result), state)
-        self._page.progress(result.steps, steps, "")
+        done = result.steps >= result.config.train.steps
+        self.announce(result, "finished" if done else "stopped")
         self._page.curves.extend(history)
         with stop_on_signals() as request:
             while not (request.asked or self._closed):

@@ -21,12 +21,13 @@ from dfast.viewer.address import HOST, PORT, check_address, url
 from dfast.viewer.curves import Curves
 from dfast.viewer.pictures import MODES, Pose
 
-State = Literal["waiting", "training", "paused", "stopping", "stopped", "finished"]
+State = Literal["waiting", "training", "paused", "stopping", "writing", "stopped", "finished"]
 WORDS: dict[State, str] = {
     "waiting": "preparing: the prior reads the prompt",
     "training": "training",
     "paused": "paused",
     "stopping": "stopping: the step is finished and saved",
+    "writing": "done; its files are being written",
     "stopped": "stopped before the end",
     "finished": "finished",
 }
@@ -147,13 +148,13 @@ class Page:
         """
         paused = state == "paused"
         self._set(self._head, "content", _heading(title, about, WORDS[state]))
-        self._set(self._bar, "animated", state in ("waiting", "stopping"))
+        self._set(self._bar, "animated", state in ("waiting", "stopping", "writing"))
         self._set(self._pause, "label", "Go on" if paused else "Pause")
         self._set(self._pause, "icon", "player-play" if paused else "player-pause")
         for button in (self._pause, self._stop):
-            self._set(button, "visible", state not in ("stopped", "finished"))
+            self._set(button, "visible", state not in ("writing", "stopped", "finished"))
             self._set(button, "disabled", state in ("waiting", "stopping"))
-        self._set(self._export, "disabled", state == "waiting")
+        self._set(self._export, "disabled", state in ("waiting", "writing"))
 
     def progress(self, step: int, steps: int, text: str) -> None:
         """Show how many steps are done.

@@ -36,6 +36,8 @@ class Drawn:
     pose: Pose
     mode: str
     step: int
+    size: tuple[int, int]
+    """Pixels, width and height."""
     quick: bool
     """Whether it is small because the camera was moving."""
     time: float
@@ -74,20 +76,22 @@ class Painter:
         here = {client.client_id for client, _ in visitors}
         self._drawn = {key: drawn for key, drawn in self._drawn.items() if key in here}
         for client, pose in visitors:
-            quick = self._due(client.client_id, pose, result.steps, refresh)
+            quick = self._due(client.client_id, pose, result.steps, training, refresh)
             if quick is not None:
                 self._draw(client, pose, result, quick=quick, training=training)
             if (last := self._drawn.get(client.client_id)) is None or last.quick:
                 waits.append(SETTLED)
         return min(waits, default=None)
 
-    def _due(self, key: int, pose: Pose, step: int, refresh: bool) -> bool | None:
+    def _due(self, key: int, pose: Pose, step: int, training: bool, refresh: bool) -> bool | None:
         """Return whether a picture is due: True for a quick one, False for a large one."""
         last = self._drawn.get(key)
         if last is None or (last.pose, last.mode) != (pose, self._page.mode):
             return True
         if last.quick:
             return False if time.perf_counter() - last.time >= SETTLED else None
+        if not training and last.size != self._size(pose, last.mode, quick=False, training=False):
+            return False  # it was made in a hurry, between two steps
         return False if refresh and last.step != step else None
 
     def _draw(
@@ -106,7 +110,7 @@ class Painter:
         self._seconds[mode] = 0.5 * (self._seconds.get(mode, seconds) + seconds)
         now = time.perf_counter()
         small = quick and size != self._size(pose, mode, quick=False, training=training)
-        self._drawn[client.client_id] = Drawn(pose, mode, result.steps, small, now)
+        self._drawn[client.client_id] = Drawn(pose, mode, result.steps, size, small, now)
 
     def _still(self) -> bool:
         """Return whether no visitor has done anything since the picture was begun."""
