@@ -59,6 +59,12 @@ class Curves:
                 values.append((step, float(number)))
                 self._changed = True
 
+    def clear(self) -> None:
+        """Forget all numbers."""
+        self._changed = any(self._values.values())
+        for values in self._values.values():
+            values.clear()
+
     def extend(self, lines: Iterable[Mapping[str, float]]) -> None:
         """Remember numbers of several steps, each with its "step", and show them."""
         for line in lines:

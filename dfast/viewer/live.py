@@ -20,8 +20,9 @@ from dfast.runs.events import Event
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.viewer.address import HOST, PORT
+from dfast.viewer.controls import State
 from dfast.viewer.pace import Pace
-from dfast.viewer.page import Page, State
+from dfast.viewer.page import Page
 from dfast.viewer.painter import Painter
 
 IDLE = 0.25
@@ -56,9 +57,10 @@ class View:
         Raises:
             ConfigError: the package viser is missing, or the page cannot be served there.
         """
-        self._stopped = self._closed = False
+        self._closed = False
         self._event: Event | None = None
         self._page = Page(host, port, on_stop=self._stop)
+        self._controls = self._page.controls
         self._pace = Pace()
         self._painter = Painter(self._page)
         self._clock = _Clock()
@@ -70,12 +72,15 @@ class View:
         Args:
             event: of a run.
         """
+        if self._closed:
+            return
+        if self._event is not None and self._event.request is not event.request:  # another run
+            self._controls.restart()
+            self._clock = _Clock()
         self._event = event
         self._clock.step()
-        self._page.curves.add(event.step, event.metrics)
-        if self._stopped:
-            event.stop()
-        if self._page.watched or self._page.paused:
+        self._controls.curves.add(event.step, event.metrics)
+        if self._page.watched or self._controls.paused:
             self._serve(event)
         self._clock.go_on()
 
@@ -87,21 +92,23 @@ class View:
             _finish_step(result)
         with self._pace.spending() if due else nullcontext():
             if due or event.stopping:
-                self._tell(result, event)
+                self._tell(result, event, "training")
             self._painter.paint(result, training=True, refresh=due)
-        if self._page.paused:
+        if self._controls.paused:
             self._clock.pause()
-            self._tell(result, event)
-            while self._page.paused and not event.stopping and not self._closed:
+            self._tell(result, event, "paused")
+            while self._controls.paused and not event.stopping and not self._closed:
                 self._show(result)
-            self._tell(result, event)
+            self._tell(result, event, "training")
 
-    def _tell(self, result: Result, event: Event) -> None:
+    def _tell(self, result: Result, event: Event, state: State) -> None:
         """Send numbers and curves."""
-        state: State = "paused" if self._page.paused else "training"
-        self._page.describe(result.prompt, _about(result), "stopping" if event.stopping else state)
-        self._page.progress(event.step, event.steps, self._clock.left(event.steps - event.step))
-        self._page.curves.show()
+        if self._closed:
+            return
+        state = "stopping" if event.stopping else state
+        self._controls.describe(result.prompt, _about(result), state)
+        self._controls.progress(event.step, event.steps, self._clock.left(event.steps - event.step))
+        self._controls.curves.show()
 
     def _show(self, result: Result) -> None:
         """Wait for a visitor, then draw and export; return at least every `IDLE` seconds."""
@@ -111,12 +118,11 @@ class View:
 
     def _export(self, result: Result) -> None:
         """Send the mesh to the visitors who asked for it."""
-        while self._page.exports:
-            send_mesh(self._page.exports.popleft(), result)
+        while self._controls.exports:
+            send_mesh(self._controls.exports.popleft(), result)
 
     def _stop(self) -> None:
         """Stop the run; called in a thread of the page."""
-        self._stopped = True
         if self._event is not None:
             self._event.stop()
 
@@ -127,10 +133,10 @@ class View:
             result: the object.
             state: "writing" while nothing can be drawn; else "stopped" or "finished".
         """
-        self._page.paused = False
-        self._page.describe(result.prompt, _about(result), state)
-        self._page.progress(result.steps, result.config.train.steps, "")
-        self._page.curves.show()
+        self._controls.paused = False
+        self._controls.describe(result.prompt, _about(result), state)
+        self._controls.progress(result.steps, result.config.train.steps, "")
+        self._controls.curves.show()
 
     def show(self, result: Result, history: Iterable[Mapping[str, float]] = ()) -> None:
         """Show an object until Ctrl-C or `close`.
@@ -145,7 +151,7 @@ class View:
         """
         done = result.steps >= result.config.train.steps
         self.announce(result, "finished" if done else "stopped")
-        self._page.curves.extend(history)
+        self._controls.curves.extend(history)
         with stop_on_signals() as request:
             while not (request.asked or self._closed):
                 self._show(result)

@@ -25,8 +25,6 @@ MOST_PIXELS = 1 << 20
 """Of a picture; a larger window shows it enlarged."""
 LEAST_HEIGHT = 64
 """Pixels of a picture, however slow the machine is."""
-QUALITY = 90
-"""Of the JPEG that is sent."""
 
 
 @dataclass
@@ -86,7 +84,7 @@ class Painter:
     def _due(self, key: int, pose: Pose, step: int, training: bool, refresh: bool) -> bool | None:
         """Return whether a picture is due: True for a quick one, False for a large one."""
         last = self._drawn.get(key)
-        if last is None or (last.pose, last.mode) != (pose, self._page.mode):
+        if last is None or (last.pose, last.mode) != (pose, self._page.controls.mode):
             return True
         if last.quick:
             return False if time.perf_counter() - last.time >= SETTLED else None
@@ -98,15 +96,14 @@ class Painter:
         self, client: Any, pose: Pose, result: Result, *, quick: bool, training: bool
     ) -> None:
         """Draw a picture, send it, and remember how long it took."""
-        mode = self._page.mode
+        mode = self._page.controls.mode
         size = self._size(pose, mode, quick=quick, training=training)
         began = time.perf_counter()
         image = draw(result, pose, size, mode, _always if quick or training else self._still)
         if image is None:
             return
         seconds = (time.perf_counter() - began) / (size[0] * size[1])
-        client.scene.set_background_image(image, format="jpeg", jpeg_quality=QUALITY)
-        client.flush()
+        self._page.send(client, image)
         self._seconds[mode] = 0.5 * (self._seconds.get(mode, seconds) + seconds)
         now = time.perf_counter()
         small = quick and size != self._size(pose, mode, quick=False, training=training)
