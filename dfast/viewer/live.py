@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import torch
 
-from dfast.errors import DfastError
 from dfast.runs.announce import duration
 from dfast.runs.events import Event
 from dfast.runs.result import Result
@@ -234,7 +233,7 @@ def send_mesh(client: Any, result: Result) -> None:
             path = Path(folder) / name
             result.mesh(path)
             data = path.read_bytes()
-    except (DfastError, OSError) as error:
+    except Exception as error:  # whatever it is, a click ends no run
         note.title, note.color, note.loading = "No mesh", "red", False
         note.body = " ".join(str(error).split())
         return

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from dfast._device import ran_out
+from dfast.runs.notices import notice
 from dfast.runs.result import Result
 from dfast.viewer.page import Page
 from dfast.viewer.pictures import Pose, draw
@@ -54,6 +56,7 @@ class Painter:
         self._drawn: dict[int, Drawn] = {}
         self._seconds: dict[str, float] = {}
         """Of a pixel, by mode."""
+        self._trouble = False
 
     def paint(
         self, result: Result, *, training: bool = False, refresh: bool = True
@@ -99,15 +102,27 @@ class Painter:
         mode = self._page.controls.mode
         size = self._size(pose, mode, quick=quick, training=training)
         began = time.perf_counter()
-        image = draw(result, pose, size, mode, _always if quick or training else self._still)
-        if image is None:
-            return
-        seconds = (time.perf_counter() - began) / (size[0] * size[1])
-        self._page.send(client, image)
-        self._seconds[mode] = 0.5 * (self._seconds.get(mode, seconds) + seconds)
+        try:
+            image = draw(result, pose, size, mode, _always if quick or training else self._still)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            self._say_once("no memory is left for a picture of the page; the run goes on")
+        else:
+            if image is None:
+                return
+            seconds = (time.perf_counter() - began) / (size[0] * size[1])
+            self._page.send(client, image)
+            self._seconds[mode] = 0.5 * (self._seconds.get(mode, seconds) + seconds)
         now = time.perf_counter()
         small = quick and size != self._size(pose, mode, quick=False, training=training)
         self._drawn[client.client_id] = Drawn(pose, mode, result.steps, size, small, now)
+
+    def _say_once(self, text: str) -> None:
+        """Print a line, the first time."""
+        if not self._trouble:
+            self._trouble = True
+            notice(text)
 
     def _still(self) -> bool:
         """Return whether no visitor has done anything since the picture was begun."""

@@ -108,6 +108,25 @@ def test_a_large_picture_is_given_up_when_a_visitor_does_something(
     assert stage.paint() == [(1, (800, 600))]
 
 
+def test_a_picture_without_memory_ends_no_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Stage(monkeypatch, 1e-5)
+    draw = painter.draw
+
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(painter, "draw", fail)
+    for angle in range(3):
+        stage.look(1, float(angle))
+        assert stage.paint(training=True) == []
+    assert capsys.readouterr().err.count("no memory is left for a picture") == 1
+    monkeypatch.setattr(painter, "draw", draw)
+    stage.look(1, 9.0)
+    assert len(stage.paint(training=True)) == 1
+
+
 def test_visitors_have_cameras_of_their_own_and_come_and_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
