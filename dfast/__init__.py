@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         runs,
         scene,
         training,
+        viewer,
         world,
     )
     from dfast.config.config import Config
@@ -57,11 +58,13 @@ if TYPE_CHECKING:
     from dfast.runs.events import Event
     from dfast.runs.result import Result
     from dfast.runs.train import train
+    from dfast.viewer.live import View
 
 _LAZY = {
     "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
+    "View": "dfast.viewer.live",
     "config": "dfast.config",
     "errors": "dfast.errors",
     "estimate": "dfast.runs.estimate",
@@ -78,6 +81,7 @@ _LAZY = {
     "scene": "dfast.scene",
     "train": "dfast.runs.train",
     "training": "dfast.training",
+    "viewer": "dfast.viewer",
     "world": "dfast.world",
 }
 """Names imported at their first use, and the module that each is in, or is."""
@@ -98,6 +102,7 @@ __all__ = [
     "PromptError",
     "Result",
     "RunFolderError",
+    "View",
     "__version__",
     "config",
     "errors",
@@ -116,6 +121,7 @@ __all__ = [
     "scene",
     "train",
     "training",
+    "viewer",
     "world",
 ]
 

@@ -228,6 +228,8 @@ class RandomCommands:
                 ["trian"],
                 ["doctor"],
                 ["render", "--help"],
+                ["view", "no"],
+                ["view", "no", "--port", "65536"],
                 ["-x"],
             ]
         )

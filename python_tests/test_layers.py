@@ -26,6 +26,7 @@ LAYERS = (
     ("guidance", "testing", "evaluation"),
     ("training",),
     ("runs",),
+    ("viewer",),
     ("bench", "__init__"),
     ("cli",),
     ("__main__",),

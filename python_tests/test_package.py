@@ -26,6 +26,7 @@ MODULES = (
     "runs",
     "scene",
     "training",
+    "viewer",
     "world",
 )
 

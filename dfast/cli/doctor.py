@@ -17,7 +17,10 @@ from dfast.host.threads import COUNTING, threads_may_spin, wait_policy
 
 REQUIRED = ("numpy", "safetensors", "diffusers", "transformers", "pillow", "tqdm", "trimesh")
 """Distributions that training and export need, beside torch."""
-OPTIONAL = {"av": ("mp4 turntables (gif works without)", "pip install av")}
+OPTIONAL = {
+    "av": ("mp4 turntables (gif works without)", "pip install av"),
+    "viser": ("`dfast view` and `dfast train --view`", 'pip install "dfast[view]"'),
+}
 """Distributions that add something: what, and the command that installs them."""
 REINSTALL = "pip install --force-reinstall --no-deps .  (in dfast's source folder)"
 """The command that builds the extension and installs the embedded prior again."""

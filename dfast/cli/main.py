@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from dfast._version import __version__
-from dfast.cli import bench, doctor, evaluate, info, results, train
+from dfast.cli import bench, doctor, evaluate, info, results, train, view
 from dfast.cli.options import UsageError
 from dfast.cli.output import READER_GONE, drop_output, flush_output, warnings_as_notices
 from dfast.cli.parser import BAD_INPUT, Parser, parse
@@ -19,6 +19,7 @@ EPILOG = """examples:
   dfast train --resume --out runs/chair          go on after an interruption
   dfast render runs/chair --out chair.png        an image from any side
   dfast export runs/chair chair.glb              the mesh again, finer or as .ply/.obj/.stl
+  dfast view runs/chair                          turn it in a browser (train --view: live)
   dfast priors                                   the diffusion models it can use
   dfast evaluate runs/chair                      how good is it
   dfast doctor                                   what is installed, what is missing
@@ -85,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_train(commands)
     results.add_render(commands)
     results.add_export(commands)
+    view.add_view(commands)
     evaluate.add_evaluate(commands)
     info.add_config(commands)
     info.add_priors(commands)

@@ -22,12 +22,14 @@ from dfast.cli.options import (
 )
 from dfast.cli.output import say
 from dfast.cli.signals import hinting, interrupted
+from dfast.cli.view import add_address, check_view_options, page, show
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import PromptError, RunFolderError
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
+    from dfast.viewer.live import View
 
 RESULT = "result.safetensors"
 """As in `dfast.runs.folder`, which imports torch."""
@@ -57,6 +59,10 @@ def add_train(commands: Commands[Any]) -> None:
     )
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--no-export", action="store_true", help="do not write the mesh and the images")
+    p.add_argument(
+        "--view", action="store_true", help="show it in a browser while it trains, until Ctrl-C"
+    )
+    add_address(p)
 
 
 def train(options: Namespace) -> int:
@@ -70,10 +76,18 @@ def train(options: Namespace) -> int:
         config = read_config(options, resumed=config)
     if options.dry_run:
         return _print_estimate(options, config)
+    with page(options) as view:
+        return _train_and_export(options, out, config, view)
+
+
+def _train_and_export(
+    options: Namespace, out: Path, config: Config | None, view: View | None
+) -> int:
+    """Do what the command does after its arguments were checked; return its exit code."""
     before = _stamp(out)
     try:
         with hinting(_how_to_resume(out, options)):
-            result = _train(options, out, config)
+            result = _train(options, out, config, view)
     except (KeyboardInterrupt, SystemExit) as stopped:
         folder = getattr(stopped, "folder", None) or out  # another one if `out` was lost
         interrupted(_how_to_resume(folder, options))
@@ -81,8 +95,12 @@ def train(options: Namespace) -> int:
     out = getattr(result, "folder", None) or out
     say(f"{out}/{RESULT}")
     if not options.no_export:
+        if view is not None:
+            view.announce(result, "writing")
         with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
             _export(result, out, keep=before is not None and before == _stamp(out))
+    if view is not None:
+        show(view, result, out)
     return 0
 
 
@@ -132,6 +150,7 @@ def _stamp(out: Path) -> int | None:
 
 
 def _check_options(options: Namespace) -> None:
+    check_view_options(options)
     if options.dry_run and options.download:
         raise UsageError("--dry-run: expected without --download, since it fetches nothing")
     if options.resume and not options.out and not options.prompt:
@@ -178,7 +197,7 @@ def _print_estimate(options: Namespace, config: Config | None) -> int:
     return 0
 
 
-def _train(options: Namespace, out: Path, config: Config | None) -> Result:
+def _train(options: Namespace, out: Path, config: Config | None, view: View | None) -> Result:
     import dfast
 
     return dfast.train(
@@ -191,6 +210,7 @@ def _train(options: Namespace, out: Path, config: Config | None) -> Result:
         device=options.device,
         config=config,
         progress=not options.quiet,
+        callbacks=() if view is None else (view,),
         resume=options.resume,
     )
 

@@ -1,10 +1,16 @@
-"""What a run reports to its callbacks."""
+"""What a run reports to its callbacks, and what they can ask of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfast.runs.signals import StopRequest
+
+if TYPE_CHECKING:
+    from dfast.runs.result import Result
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,38 @@ class Event:
     """Numbers of this step, on every `train.log_every`-th step and the last; else empty."""
     preview: Path | None = None
     """A preview image that was just written."""
+    request: StopRequest = field(default_factory=StopRequest, repr=False, compare=False)
+    """What asks the run to stop."""
+    snapshot: Callable[[], Result] | None = field(default=None, repr=False, compare=False)
+    """Makes `result`; None in an event that belongs to no run."""
+
+    def stop(self) -> None:
+        """Ask the run to stop after this step; any thread may, at any time.
+
+        The run saves its checkpoint, and `dfast.train` returns what is done so far.
+        """
+        self.request.flag.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run stops after this step, whoever asked for it.
+
+        A callback that waits for something must look at it, or signals cannot end the run.
+        """
+        return self.request.asked
+
+    def result(self) -> Result:
+        """Return the object as it is now.
+
+        It shares the tensors of the run, which the next step changes: look at it before the
+        callback returns, in the callback's thread.
+
+        Raises:
+            ValueError: the event was made by hand and belongs to no run.
+        """
+        if self.snapshot is None:
+            raise ValueError("this event belongs to no run")
+        return self.snapshot()
 
 
 Callback = Callable[[Event], None]

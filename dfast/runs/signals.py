@@ -61,16 +61,28 @@ def stopped_by(number: int, folder: Path | None = None) -> Interrupted | Termina
 
 
 class StopRequest:
-    """Whether a signal asked a run to stop, see `stop_on_signals`.
+    """Whether a run is asked to stop, by a signal (`stop_on_signals`) or by the program.
 
     Attributes:
         number: of the first signal, None before.
+        flag: is set by a callback or by another thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, flag: threading.Event | None = None) -> None:
+        """Make a request that asks for nothing yet.
+
+        Args:
+            flag: lets the program ask; None makes one.
+        """
+        self.flag = threading.Event() if flag is None else flag
         self.number: int | None = None
         self._urgent = False
         self._writing = 0
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything asks the run to stop."""
+        return self.number is not None or self.flag.is_set()
 
     def ask(self, number: int) -> None:
         """Take a signal; a second Ctrl-C raises at once, but lets a file be finished.
@@ -105,13 +117,16 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
+def stop_on_signals(flag: threading.Event | None = None) -> Iterator[StopRequest]:
     """Let signals ask for the end of a run, so that no step ends halfway.
 
+    Args:
+        flag: lets the program ask as well.
+
     Yields:
-        The request. Outside the main thread, where signals cannot be handled, it stays empty.
+        The request. Outside the main thread, where signals cannot be handled, none reaches it.
     """
-    request = StopRequest()
+    request = StopRequest(flag)
     previous: dict[int, Handler] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ starts from the scene of the result: `run` needs of a trainer no more than `conf
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -35,8 +36,9 @@ from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
 from dfast.runs.result import Result
-from dfast.runs.signals import stop_on_signals, stopped_by
+from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
 from dfast.runs.slow_steps import SlowSteps
+from dfast.runs.unfinished import resume_command
 from dfast.training.build import build_trainer
 from dfast.training.trainer import Metrics, Trainer
 
@@ -56,6 +58,7 @@ def train(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
+    stop: threading.Event | None = None,
 ) -> Result:
     """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
 
@@ -84,9 +87,11 @@ def train(
         progress: say on stderr what is made, then show a bar, or in a log a line now and then.
         callbacks: called with an `Event` after each step.
         resume: continue from the checkpoint in `out`; a finished run is only read.
+        stop: set it in any thread, and the run finishes its step, saves a checkpoint and returns;
+            a callback can call `Event.stop` instead.
 
     Returns:
-        The finished object.
+        The finished object, or that of a stopped run, whose `steps` are those done.
 
     Raises:
         ConfigError: an argument or a setting that cannot be used.
@@ -107,6 +112,8 @@ def train(
         raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
     if not isinstance(callbacks, Iterable) or not all(map(callable, callbacks)):
         raise ConfigError(f"callbacks: expected a list of functions, got {shown(callbacks)}")
+    if stop is not None and not isinstance(stop, threading.Event):
+        raise ConfigError(f"stop: expected a threading.Event or None, got {shown(stop)}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
     prompt, where, config, model = resolve_arguments(
@@ -147,16 +154,22 @@ def train(
             stack.callback(bar.close)
             listeners.insert(0, bar)
         stack.enter_context(explain_out_of_memory(where, config, model))
-        return run(trainer, folder, listeners)
+        return run(trainer, folder, listeners, stop)
 
 
-def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback] = ()) -> Result:
-    """Step a trainer to the end of its configuration.
+def run(
+    trainer: Trainer,
+    folder: RunFolder | None,
+    callbacks: Sequence[Callback] = (),
+    stop: threading.Event | None = None,
+) -> Result:
+    """Step a trainer to the end of its configuration, or until it is stopped.
 
     Args:
         trainer: a trainer at any step.
         folder: gets metrics, previews, checkpoints and the result.
         callbacks: called after each step.
+        stop: ends the run after the step in which it is set.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint is saved.
@@ -164,19 +177,22 @@ def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback
     """
     steps = trainer.config.train.steps
     started, slow = _Start(time.perf_counter(), trainer.step), SlowSteps()
-    with stop_on_signals() as request:
+    with stop_on_signals(stop) as request:
         keeper = Keeper(folder, request) if folder else None
-        while trainer.step < steps and request.number is None:
+        while trainer.step < steps and not request.asked:
             began = time.perf_counter()
             values = trainer.train_step()
             if trainer.device.type == "cpu":  # elsewhere the host does not wait for a step
                 slow.add(time.perf_counter() - began)
-            event = _record(trainer, values, keeper, started)
+            event = _record(trainer, values, keeper, started, request)
             for callback in callbacks:
                 callback(event)
-        if request.number is not None and trainer.step < steps:
-            raise _stop(trainer, keeper, request.number)
-        trainer.finish()
+        if trainer.step < steps:
+            _save(trainer, keeper)
+            if request.number is not None:
+                raise stopped_by(request.number, keeper.folder.path if keeper else None)
+            _tell_stopped(trainer, keeper)
+        trainer.finish()  # changes the occupancy grid, so only after the checkpoint
         result = result_of(trainer)
         if keeper:
             keeper.result(result)
@@ -185,11 +201,16 @@ def run(trainer: Trainer, folder: RunFolder | None, callbacks: Sequence[Callback
     return result
 
 
-def _stop(trainer: Trainer, keeper: Keeper | None, number: int) -> BaseException:
-    """Save a checkpoint if there is a folder; return what ends the run."""
+def _save(trainer: Trainer, keeper: Keeper | None) -> None:
+    """Save a checkpoint if there is a folder."""
     if keeper:
         keeper.checkpoint(trainer.state_dict(), trainer.step, last=True)
-    return stopped_by(number, keeper.folder.path if keeper else None)
+
+
+def _tell_stopped(trainer: Trainer, keeper: Keeper | None) -> None:
+    """Say where a run was stopped by the program, and how it goes on."""
+    hint = f"; resume with: {resume_command(keeper.folder.path)}" if keeper else ""
+    notice(f"stopped after step {trainer.step} of {trainer.config.train.steps}{hint}")
 
 
 def _finished(folder: RunFolder, device: torch.device) -> Result | None:
@@ -243,7 +264,13 @@ class _Start(NamedTuple):
     """Steps done until then."""
 
 
-def _record(trainer: Trainer, values: Metrics, keeper: Keeper | None, started: _Start) -> Event:
+def _record(
+    trainer: Trainer,
+    values: Metrics,
+    keeper: Keeper | None,
+    started: _Start,
+    request: StopRequest,
+) -> Event:
     """Write what is due after a step into the run folder, and return the step's event."""
     plan, step = trainer.config.train, trainer.step
     last = step == plan.steps
@@ -260,7 +287,7 @@ def _record(trainer: Trainer, values: Metrics, keeper: Keeper | None, started: _
             preview = keeper.preview(step, encode_png(preview_image(result_of(trainer))))
         if last or _due(step, plan.checkpoint_every):
             keeper.checkpoint(trainer.state_dict(), step)
-    return Event(step, plan.steps, metrics, preview)
+    return Event(step, plan.steps, metrics, preview, request, lambda: result_of(trainer))
 
 
 def _read(values: Metrics) -> dict[str, float]:

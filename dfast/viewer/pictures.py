@@ -1,0 +1,165 @@
+"""Draw what a page shows: an object from a browser's camera, in one of several modes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dfast.ops.ambient import neutral_torch_state
+from dfast.render.options import Normals, RenderOptions
+from dfast.render.outputs import RayRender
+from dfast.render.volume import RADIUS, render_rays
+from dfast.runs.result import Result
+from dfast.scene.cameras import CameraBatch
+from dfast.scene.lighting import fixed_lighting
+from dfast.scene.rays import RayBatch
+
+CHUNK = 1 << 14
+"""Rays drawn between two looks at whether the picture is still wanted."""
+CHUNK_SAMPLES = CHUNK * 256
+"""Most samples of a chunk, which bounds its memory whatever the length of the march's steps."""
+BACKDROP = (0.87, 0.875, 0.88)
+"""Display RGB behind the object: white and black things stand out from it."""
+
+
+class Mode(NamedTuple):
+    """One way to show an object."""
+
+    shading: str
+    """Shading mode of the renderer."""
+    normals: Normals
+    """What normals are computed for."""
+
+
+MODES = {
+    "colour": Mode("diffuse", "shading"),
+    "albedo": Mode("albedo", "none"),
+    "textureless": Mode("textureless", "shading"),
+    "normals": Mode("albedo", "image"),
+    "depth": Mode("albedo", "none"),
+    "opacity": Mode("albedo", "none"),
+}
+"""What a page can show, by the name that it gives it."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where a browser's camera is and how large its image."""
+
+    position: tuple[float, ...]
+    """World coordinates."""
+    wxyz: tuple[float, ...]
+    """Unit quaternion, camera to world; the camera's axes are right, down, forward."""
+    fov: float
+    """Radians, vertical."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+
+    def camera(self, device: torch.device) -> CameraBatch:
+        """Return the same camera as a batch of one, with the axes right, up, backward."""
+        origin = torch.tensor([self.position], dtype=torch.float32)
+        rotation = _rotation(self.wxyz) * torch.tensor([1.0, -1.0, -1.0])
+        zero, fov = torch.zeros(1), torch.tensor([np.degrees(self.fov)], dtype=torch.float32)
+        distance = origin.norm(dim=-1)
+        return CameraBatch(origin, rotation[None], fov, zero, zero, distance).to(device)
+
+    def directions(self, camera: CameraBatch, width: int, height: int) -> Tensor:
+        """Return unit vectors through the pixel centres of an image of this camera.
+
+        Args:
+            camera: the camera, on the device of the result.
+            width: pixels.
+            height: pixels.
+
+        Returns:
+            [height * width, 3], row 0 at the top.
+        """
+        device = camera.origin.device
+        slope = float(np.tan(0.5 * self.fov))
+        down = ((torch.arange(height, device=device) + 0.5) * (2.0 / height) - 1.0) * slope
+        right = ((torch.arange(width, device=device) + 0.5) * (2.0 / width) - 1.0) * slope
+        y, x = torch.meshgrid(-down, right * (self.width / self.height), indexing="ij")
+        local = torch.stack([x, y, torch.full_like(x, -1.0)], -1).view(-1, 3)
+        return normalize(local @ camera.rotation[0].T, dim=-1)
+
+
+def _rotation(wxyz: tuple[float, ...]) -> Tensor:
+    """Return the rotation matrix [3, 3] of a unit quaternion."""
+    w, x, y, z = wxyz
+    return torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ],
+        dtype=torch.float32,
+    )
+
+
+@neutral_torch_state()
+@torch.no_grad()
+def draw(
+    result: Result,
+    pose: Pose,
+    size: tuple[int, int],
+    mode: str,
+    wanted: Callable[[], bool] = lambda: True,
+) -> NDArray[np.uint8] | None:
+    """Draw an object as a browser's camera sees it; nothing random is drawn.
+
+    Args:
+        result: the object.
+        pose: the camera.
+        size: width and height of the picture in pixels.
+        mode: one of `MODES`.
+        wanted: asked between chunks of rays; False ends the work.
+
+    Returns:
+        [height, width, 3] display RGB in [0, 255], None where it was not wanted any more.
+    """
+    width, height = size
+    camera = pose.camera(result.device)
+    directions = pose.directions(camera, width, height)
+    shading, normals = MODES[mode]
+    lighting = fixed_lighting(shading, camera)
+    march = result.config.march
+    options = RenderOptions(march, normals, level_weights=result.scene.level_weights)
+    camera_ids = torch.zeros(len(directions), device=result.device, dtype=torch.int32)
+    rays = RayBatch(camera.origin.expand_as(directions), directions, camera_ids)
+    samples = int(2.0 * RADIUS / march.step_size) + 1  # of a ray through the whole sphere
+    parts = []
+    for batch in rays.split(max(1, min(CHUNK, CHUNK_SAMPLES // samples))):
+        if not wanted():
+            return None
+        rendered = render_rays(result.scene, batch, lighting, options)
+        parts.append(_pixels(rendered, mode, camera.distance))
+    pixels = torch.cat(parts).clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
+    return pixels.view(height, width, 3).cpu().numpy()
+
+
+def _pixels(rays: RayRender, mode: str, distance: Tensor) -> Tensor:
+    """Return display RGB [R, 3] of rendered rays.
+
+    Args:
+        rays: R rays.
+        mode: one of `MODES`.
+        distance: [1] of the camera from the origin.
+    """
+    opacity = rays.opacity[:, None]
+    if mode == "opacity":
+        return opacity.expand(-1, 3)
+    if mode == "depth":  # white at the near side of the bounding sphere, black at the far side
+        depth = rays.depth[:, None] / opacity.clamp(min=1e-6)
+        nearness = (distance + RADIUS - depth) / (2.0 * RADIUS)
+        return (opacity * nearness).expand(-1, 3)
+    color = rays.color if rays.normal is None else 0.5 * (rays.normal + opacity)
+    return color + (1.0 - opacity) * color.new_tensor(BACKDROP)

@@ -1,0 +1,101 @@
+"""Pictures from a browser's camera: the same as those of `Result.render`, in every mode."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import TINY, train_tiny
+
+from dfast.runs.result import Result
+from dfast.scene.cameras import spherical
+from dfast.viewer.pictures import BACKDROP, MODES, Pose, draw
+
+pytestmark = pytest.mark.usefixtures("needs_native")
+
+
+@pytest.fixture(scope="module")
+def ball() -> Result:
+    return train_tiny(config=TINY.replace(train={"steps": 60, "preview_every": 0}))
+
+
+def pose(azimuth: float, elevation: float, width: int = 40, height: int = 40) -> Pose:
+    """Return the camera of `Result.render` as a browser would describe it."""
+    camera = spherical(torch.tensor([azimuth]), elevation, 3.0, 40.0)
+    matrix = (camera.rotation[0] * torch.tensor([1.0, -1.0, -1.0])).double().numpy()
+    return Pose(
+        tuple(camera.origin[0].tolist()), quaternion(matrix), math.radians(40.0), width, height
+    )
+
+
+def quaternion(m: np.ndarray) -> tuple[float, ...]:
+    """Return the unit quaternion of a rotation, by the eigenvector of Bar-Itzhack's matrix."""
+    k = np.array(
+        [
+            [m[0, 0] + m[1, 1] + m[2, 2], 0, 0, 0],
+            [m[2, 1] - m[1, 2], m[0, 0] - m[1, 1] - m[2, 2], 0, 0],
+            [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], 0],
+            [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1]],
+        ]
+    )
+    return tuple(np.linalg.eigh(k / 3.0, UPLO="L")[1][:, -1].tolist())
+
+
+@pytest.mark.parametrize(("mode", "shading"), [("colour", "diffuse"), ("albedo", "albedo")])
+@pytest.mark.parametrize(("azimuth", "elevation"), [(0.0, 0.0), (130.0, 35.0), (250.0, -60.0)])
+def test_a_browser_sees_what_result_render_shows(
+    ball: Result, mode: str, shading: str, azimuth: float, elevation: float
+) -> None:
+    ours = draw(ball, pose(azimuth, elevation), (40, 40), mode)
+    expected = ball.render(
+        azimuth=azimuth,
+        elevation=elevation,
+        distance=3.0,
+        resolution=40,
+        shading=shading,
+        background=BACKDROP,
+    )
+    assert ours is not None
+    assert np.abs(ours.astype(int) - expected).max() <= 3  # rounding of the quaternion
+
+
+def test_a_wide_window_shows_more_at_its_sides(ball: Result) -> None:
+    square = draw(ball, pose(30.0, 20.0), (40, 40), "colour")
+    wide = draw(ball, pose(30.0, 20.0, 80, 40), (80, 40), "colour")
+    assert square is not None and wide is not None and wide.shape == (40, 80, 3)
+    assert np.abs(wide[:, 20:60].astype(int) - square).max() <= 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_shows_the_object_before_its_background(ball: Result, mode: str) -> None:
+    image = draw(ball, pose(30.0, 20.0), (32, 32), mode)
+    assert image is not None and image.dtype == np.uint8
+    corner, middle = image[0, 0].astype(int), image[16, 16].astype(int)
+    dark = mode in ("depth", "opacity")
+    expected = [0, 0, 0] if dark else [round(255 * value) for value in BACKDROP]
+    assert np.abs(corner - expected).max() <= 8
+    assert np.abs(corner - middle).max() > 12
+
+
+def test_near_things_are_bright_in_the_depth(ball: Result) -> None:
+    image = draw(ball, pose(0.0, 0.0), (32, 32), "depth")
+    opacity = draw(ball, pose(0.0, 0.0), (32, 32), "opacity")
+    assert image is not None and opacity is not None
+    assert image[16, 16, 0] > 127  # its front half faces the camera
+    assert opacity[16, 16, 0] > image[16, 16, 0]
+
+
+def test_a_picture_that_is_not_wanted_any_more_is_given_up(ball: Result) -> None:
+    looks = iter([True, False])
+    assert draw(ball, pose(0.0, 0.0, 300, 300), (300, 300), "albedo", lambda: next(looks)) is None
+
+
+def test_drawing_uses_no_random_numbers_and_no_graph(ball: Result) -> None:
+    state = torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in ball.scene.state_dict().items()}
+    with torch.enable_grad():
+        draw(ball, pose(10.0, 20.0), (16, 16), "normals")
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(before[k], v) for k, v in ball.scene.state_dict().items())
