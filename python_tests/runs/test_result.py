@@ -154,7 +154,7 @@ def test_the_ending_is_checked_before_the_mesh_is_computed(
     tiny: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dfast.mesh.extract.density_grid", None)
-    monkeypatch.setattr(Result, "_render_rays", None)
+    monkeypatch.setattr("dfast.runs.result.picture", None)
     with pytest.raises(ExportError):
         tiny.mesh("a.fbx")
     with pytest.raises(ExportError):
