@@ -19,8 +19,8 @@ IMAGES, FILMS = (".png", ".jpg", ".jpeg", ".webp"), (".gif", ".mp4")
 """Endings of what `render` writes, as in `dfast.io`, which imports numpy."""
 MESHES = (".glb", ".ply", ".obj", ".stl")
 """Endings of what `export` writes, as in `dfast.mesh`, which imports torch."""
-DEFAULTS = {"azimuth": 30.0, "elevation": 15.0, "resolution": 256, "shading": "diffuse"}
-"""What `render` shows unless options say otherwise."""
+DEFAULTS = {"azimuth": 30.0, "elevation": 15.0, "resolution": 256, "shading": "studio"}
+"""What `render` shows unless options say otherwise; a film has a resolution of its own."""
 FRAMES = 36
 """Frames of a turntable, unless --frames says otherwise."""
 
@@ -51,7 +51,7 @@ def add_render(commands: Commands[Any]) -> None:
     p.add_argument(
         "--resolution",
         type=int,
-        help=f"pixels a side of each view (default: {DEFAULTS['resolution']})",
+        help=f"pixels a side of each view (default: {DEFAULTS['resolution']}, of a film 320)",
     )
     p.add_argument("--shading", choices=SHADING, help=f"(default: {DEFAULTS['shading']})")
     p.add_argument("--frames", type=int, help=f"of a film (default: {FRAMES})")
@@ -120,6 +120,8 @@ def _view(options: Namespace, kind: str) -> dict[str, Any]:
     defaults = {name: value for name, value in DEFAULTS.items() if name not in unused}
     if kind == "sheet":
         del defaults["shading"]
+    elif kind == "film":
+        del defaults["resolution"]
     return defaults | given
 
 

@@ -12,8 +12,8 @@ SHADING = ("studio", "clay", "albedo", "diffuse", "textureless", "normal", "dept
 albedo, diffuse, textureless: as the diffusion model sees it; normal: the normals as colours; depth:
 white is near; opacity: white is opaque."""
 BACKGROUNDS = {
-    "studio": (0.79, 0.80, 0.81),
-    "clay": (0.79, 0.80, 0.81),
+    "studio": (0.77, 0.78, 0.79),
+    "clay": (0.77, 0.78, 0.79),
     "depth": (0.0, 0.0, 0.0),
     "opacity": (0.0, 0.0, 0.0),
 }
