@@ -22,7 +22,7 @@ LAYERS = (
     ("reference", "nn"),
     ("scene",),
     ("render", "mesh", "world"),
-    ("priors",),
+    ("priors", "pages"),
     ("guidance", "testing", "evaluation"),
     ("training",),
     ("runs",),

@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_train(commands)
     results.add_render(commands)
     results.add_export(commands)
+    results.add_report(commands)
     evaluate.add_evaluate(commands)
     info.add_config(commands)
     info.add_priors(commands)

@@ -216,6 +216,25 @@ class Result:
 
         return contact_sheet(self, path, **options)
 
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write one HTML file with pictures, curves, settings, versions and the object to turn.
+
+        Args:
+            path: an .html file, by default report.html in the run folder.
+
+        Raises:
+            ExportError: it cannot be written, or there is neither a path nor a run folder.
+        """
+        from dfast.runs.report import write_report
+
+        return write_report(self, path)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a picture, and the object to turn with the pointer."""
+        from dfast.runs.report import notebook_view
+
+        return notebook_view(self)
+
     def save(self, path: str | Path) -> Path:
         """Write the object as one safetensors file, atomically.
 
@@ -253,13 +272,15 @@ class Result:
             NativeMissingError: dfast has no kernels for the device.
         """
         where = pick_device(device)
-        path = as_path(path)
-        path = path / RESULT if path.is_dir() else path
+        given = as_path(path)
+        path = given / RESULT if given.is_dir() else given
         explain_missing(path)
         tensors, config, run = read_result(path)
         scene = Scene.from_config(config)
         scene.load_object(tensors)
-        return cls(scene.to(where), config, **run)
+        result = cls(scene.to(where), config, **run)
+        result.folder = given if given.is_dir() else None
+        return result
 
     def __repr__(self) -> str:
         return (

@@ -51,7 +51,8 @@ def test_parts_of_the_package_are_found_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "render", "export", "evaluate", "config", "priors", "bench", "doctor"]
+    "command",
+    ["train", "render", "export", "report", "evaluate", "config", "priors", "bench", "doctor"],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

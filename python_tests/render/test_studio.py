@@ -1,4 +1,4 @@
-"""Studio light on balls of one colour: what is white, what is black, and what outlines look like."""
+"""Studio light on balls of one colour: what is white, what is black, how outlines look."""
 
 from __future__ import annotations
 
