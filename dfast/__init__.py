@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dfast import (
+        callbacks,
         config,
         errors,
         evaluation,
@@ -61,6 +62,7 @@ _LAZY = {
     "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
+    "callbacks": "dfast.callbacks",
     "config": "dfast.config",
     "errors": "dfast.errors",
     "estimate": "dfast.runs.estimate",
@@ -97,6 +99,7 @@ __all__ = [
     "Result",
     "RunFolderError",
     "__version__",
+    "callbacks",
     "config",
     "errors",
     "estimate",

@@ -26,6 +26,7 @@ LAYERS = (
     ("guidance", "testing", "evaluation"),
     ("training",),
     ("runs",),
+    ("callbacks",),
     ("bench", "__init__"),
     ("cli",),
     ("__main__",),
