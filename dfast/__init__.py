@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dfast import (
+        callbacks,
         config,
         errors,
         evaluation,
@@ -65,6 +66,7 @@ _LAZY = {
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "View": "dfast.viewer.live",
+    "callbacks": "dfast.callbacks",
     "config": "dfast.config",
     "errors": "dfast.errors",
     "estimate": "dfast.runs.estimate",
@@ -104,6 +106,7 @@ __all__ = [
     "RunFolderError",
     "View",
     "__version__",
+    "callbacks",
     "config",
     "errors",
     "estimate",
