@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dfast._numbers import real, shown, whole
+from dfast._numbers import real, shown
+from dfast.config.meshes import in_range
 from dfast.errors import ExportError
-from dfast.mesh.components import drop_small_components
+from dfast.mesh.arrays import Floats, Indices
+from dfast.mesh.components import Floaters, drop_floaters
+from dfast.mesh.decimate import decimate
 from dfast.mesh.density_grid import DensityField, density_grid, device_of, query, silhouette_level
 from dfast.mesh.mesh import Mesh
 from dfast.mesh.surface_nets import closed_surface
 from dfast.ops.ambient import neutral_torch_state
+
+CUT = 0.97
+"""Radius from which on a face counts as one on the bounding sphere."""
 
 
 @neutral_torch_state()
@@ -21,6 +27,7 @@ def extract_mesh(
     resolution: int = 128,
     level: float | None = None,
     keep: float = 0.03,
+    faces: int | None = None,
 ) -> Mesh:
     """Extract the surface of a field as a closed mesh with the field's albedo at its vertices.
 
@@ -30,7 +37,8 @@ def extract_mesh(
         level: density at the surface; by default the one whose silhouettes match the rendered
             ones best.
         keep: components with less than this fraction of the largest one's area are dropped, as are
-            closed cavities, which cannot be seen.
+            haze and closed cavities, which cannot be seen.
+        faces: budget to which the mesh is decimated; None keeps every face.
 
     Returns:
         The mesh, in world axes.
@@ -38,9 +46,8 @@ def extract_mesh(
     Raises:
         ExportError: if an argument is out of range, or if there is no surface at that level.
     """
-    cells = whole(resolution)
-    if cells is None or not 8 <= cells <= 512:
-        raise ExportError(f"resolution must be in 8..512, got {shown(resolution)}")
+    cells = in_range("resolution", resolution)
+    budget = None if faces is None else in_range("faces", faces)
     if level is not None:
         given, level = level, real(level)
         if level is None or not level > 0:
@@ -59,13 +66,40 @@ def extract_mesh(
             f"no surface to export: the largest density is {top:.3g} and the level is {level:.3g}; "
             "the run came out empty, so train it again with another seed or more steps"
         )
-    vertices, faces = closed_surface(density.numpy(), level)
-    if not len(faces):  # the level is the largest density but for a rounding error
+    vertices, triangles = closed_surface(density.numpy(), level)
+    if not len(triangles):  # the level is the largest density but for a rounding error
         raise ExportError(
             f"level must be below the largest density, {top:.9g}, got {level:.9g}: it leaves no "
             "surface"
         )
-    vertices, faces = drop_small_components(vertices, faces, least)
+    vertices, triangles, floaters = drop_floaters(
+        vertices, triangles, density.numpy(), level, least
+    )
+    if budget is not None:
+        vertices, triangles = decimate(vertices, triangles, budget)
     points = torch.from_numpy(vertices)
     colors = query(density_field.albedo, points, device_of(density_field)).clamp(0, 1).numpy()
-    return Mesh(vertices, faces, colors.astype(np.float32), level)
+    notes = _notes(vertices, triangles, floaters, budget)
+    return Mesh(vertices, triangles, colors.astype(np.float32), level, notes=notes)
+
+
+def _notes(
+    vertices: Floats, faces: Indices, floaters: Floaters, budget: int | None
+) -> tuple[str, ...]:
+    """Return a line for each thing about a mesh that its user should know."""
+    notes = []
+    if floaters.pieces:
+        notes.append(
+            f"removed {floaters.pieces} pieces that float beside the object, "
+            f"{floaters.area:.1%} of the surface"
+        )
+    radius = np.linalg.norm(vertices[faces].mean(1), axis=1)
+    cut = float((radius > CUT).mean())
+    if cut > 0.01:
+        notes.append(
+            f"{cut:.0%} of the faces lie on the bounding sphere: the object fills it, or is cut "
+            "off there"
+        )
+    if budget is not None and len(faces) > 1.01 * budget:
+        notes.append(f"kept {len(faces)} faces: with {budget} the mesh would have holes")
+    return tuple(notes)

@@ -1,4 +1,4 @@
-"""Write meshes, given as arrays, to files: GLB, PLY, OBJ and STL."""
+"""Write meshes, given as arrays, to files of every format."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfast._files import user_path
-from dfast._numbers import shown
-from dfast.errors import ExportError
+from dfast.config.meshes import FORMATS, format_of
 from dfast.io.exporting import exporting
 from dfast.mesh.arrays import Floats, Indices
 from dfast.mesh.gltf import glb_bytes
+from dfast.mesh.obj import write_obj
+from dfast.mesh.placing import Placed, place
+from dfast.mesh.threemf import threemf_bytes
+from dfast.mesh.usd import write_usdz
 
 if TYPE_CHECKING:
     import trimesh
 
-FORMATS = (".glb", ".ply", ".obj", ".stl")
+__all__ = ["FORMATS", "check_mesh_path", "to_trimesh", "write_mesh"]
 
 
-def write_mesh(
-    path: str | Path, vertices: Floats, faces: Indices, colors: Floats, normals: Floats
-) -> Path:
+def write_mesh(path: str | Path, mesh: Placed, size: float | None = None) -> Path:
     """Write a mesh file, atomically.
 
     Args:
-        path: ends in one of `FORMATS`. A .glb file is turned to the axes of glTF (y up, front +z),
-            the others keep the world axes.
-        vertices: [V, 3] in world axes.
-        faces: [F, 3] indices, counterclockwise as seen from outside.
-        colors: [V, 3] display RGB (sRGB) in [0, 1].
-        normals: [V, 3] unit normals in world axes; only .glb files store them.
+        path: ends in one of `FORMATS`, which says its axes and its unit.
+        mesh: in world axes and units.
+        size: largest extent in metres; None is the format's.
 
     Returns:
         The path.
@@ -40,12 +38,20 @@ def write_mesh(
         ExportError: if the path has another ending or cannot be written.
     """
     path = check_mesh_path(path)
-    suffix = path.suffix.lower()
+    placed = place(mesh, format_of(path), size)
+    ending = path.suffix.lower()
+    if ending == ".obj":
+        write_obj(path, placed)
+        return path
     with exporting(path) as temporary:
-        if suffix == ".glb":
-            temporary.write_bytes(glb_bytes(vertices, normals, colors, faces))
+        if ending == ".glb":
+            temporary.write_bytes(glb_bytes(placed))
+        elif ending == ".3mf":
+            temporary.write_bytes(threemf_bytes(placed))
+        elif ending == ".usdz":
+            write_usdz(temporary, placed)
         else:
-            to_trimesh(vertices, faces, colors).export(temporary)
+            to_trimesh(placed.vertices, placed.faces, placed.colors).export(temporary)
     return path
 
 
@@ -58,8 +64,7 @@ def check_mesh_path(path: str | Path) -> Path:
     Raises:
         ExportError: if it has another ending, or is no path.
     """
-    if not isinstance(path, str | Path) or Path(path).suffix.lower() not in FORMATS:
-        raise ExportError(f"path must end in one of {', '.join(FORMATS)}, got {shown(path)}")
+    format_of(path)
     return user_path(path)
 
 

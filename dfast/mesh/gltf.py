@@ -1,124 +1,162 @@
 """Encode a mesh as a binary glTF 2.0 file (GLB).
 
-A GLB file is a header, a JSON chunk and a binary chunk. The binary chunk holds the arrays one after
-the other; the JSON chunk says with an accessor and a buffer view for each where it lies and what
-its elements are. Source: Khronos Group, "glTF 2.0 Specification".
+A GLB file is a header, a JSON chunk and a binary chunk. The binary chunk holds arrays and images
+one after the other; the JSON chunk says with a buffer view for each where it lies, and with an
+accessor what the elements of an array are. Source: Khronos Group, "glTF 2.0 Specification".
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfast.mesh.arrays import Floats, Indices
+from dfast.mesh.arrays import Floats
+from dfast.mesh.placing import Placed
+from dfast.mesh.pngs import png_bytes
+from dfast.mesh.texture import Texture
 
-# Constants of OpenGL that glTF 2.0 uses for component types, buffer targets and primitive modes.
-UNSIGNED_SHORT, UNSIGNED_INT, FLOAT = 5123, 5125, 5126
+# Constants of OpenGL that glTF 2.0 uses: component types, buffer targets, modes, filters, wrapping.
+UNSIGNED_INT, FLOAT = 5125, 5126
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 TRIANGLES = 4
-
-TO_GLTF_AXES = [1, 2, 0]
-"""Columns of world coordinates in the order of glTF: its (x, y, z) are the world's (y, z, x)."""
+LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
 
 
-@dataclass(frozen=True)
-class _Accessor:
-    """An array of the binary chunk, with what glTF states about it."""
+@dataclass
+class _Binary:
+    """The binary chunk as it grows, with what the JSON chunk says about it."""
 
-    array: NDArray[Any]  # a multiple of four bytes long
-    component: int
-    """Type of one number."""
-    element: str
-    """Shape of one element: "SCALAR", "VEC3" or "VEC4"."""
-    target: int
-    """Use of the buffer: vertex attributes or indices."""
-    extra: dict[str, Any]
-    """Further properties."""
+    data: list[bytes] = field(default_factory=list)
+    views: list[dict[str, Any]] = field(default_factory=list)
+    accessors: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Bytes so far."""
+        return sum(map(len, self.data))
+
+    def add(self, data: bytes, **properties: Any) -> int:
+        """Append bytes, and zeros up to a multiple of four; return the number of their view."""
+        view = {"buffer": 0, "byteOffset": self.length, "byteLength": len(data), **properties}
+        self.data.append(data + b"\0" * (-len(data) % 4))
+        self.views.append(view)
+        return len(self.views) - 1
+
+    def attribute(self, array: Floats, *, bounds: bool = False) -> int:
+        """Append an array [N, C] of floats, one row a vertex; return the number of its accessor."""
+        array = np.ascontiguousarray(array, np.float32)
+        accessor = {"componentType": FLOAT, "count": len(array), "type": f"VEC{array.shape[1]}"}
+        if bounds:
+            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
+        return self._accessor(array, ARRAY_BUFFER, accessor)
+
+    def indices(self, faces: NDArray[Any]) -> int:
+        """Append the corners of faces [F, 3]; return the number of their accessor."""
+        array = faces.astype(np.uint32).ravel()
+        accessor = {"componentType": UNSIGNED_INT, "count": len(array), "type": "SCALAR"}
+        return self._accessor(array, ELEMENT_ARRAY_BUFFER, accessor)
+
+    def _accessor(self, array: NDArray[Any], target: int, accessor: dict[str, Any]) -> int:
+        view = self.add(array.tobytes(), target=target)
+        self.accessors.append({"bufferView": view, **accessor})
+        return len(self.accessors) - 1
 
 
-def glb_bytes(vertices: Floats, normals: Floats, colors: Floats, faces: Indices) -> bytes:
-    """Return a binary glTF 2.0 file: y up, front +z, rough material, linear vertex colours.
+def glb_bytes(mesh: Placed) -> bytes:
+    """Return a binary glTF 2.0 file.
+
+    A textured mesh has a rough PBR material with base colour and normal map, and tangents, so that
+    every reader has those for which the map was baked. A mesh without has linear colours at its
+    vertices and no material: many readers show the colours of vertices in its place only.
 
     Args:
-        vertices: [V, 3] in world axes.
-        normals: [V, 3] unit normals in world axes.
-        colors: [V, 3] display RGB (sRGB) in [0, 1].
-        faces: [F, 3] indices, counterclockwise as seen from outside.
+        mesh: in the axes and unit of glTF.
 
     Returns:
         The content of a .glb file.
     """
-    accessors = _accessors(vertices, normals, colors, faces)
-    binary = b"".join(a.array.tobytes() for a in accessors)
-    text = json.dumps(_scene(accessors), separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)  # chunks are multiples of four bytes long
-    chunks = _chunk(b"JSON", text) + _chunk(b"BIN\0", binary)
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+    binary = _Binary()
+    texture = mesh.texture
+    scene: dict[str, Any]
+    if texture is None:
+        attributes = {
+            "POSITION": binary.attribute(mesh.vertices, bounds=True),
+            "NORMAL": binary.attribute(mesh.normals),
+            "COLOR_0": binary.attribute(linear(mesh.colors)),
+        }
+        primitive = {"attributes": attributes, "indices": binary.indices(mesh.faces)}
+        scene = {}
+    else:
+        atlas = texture.atlas
+        attributes = {
+            "POSITION": binary.attribute(mesh.vertices[atlas.source], bounds=True),
+            "NORMAL": binary.attribute(mesh.normals[atlas.source]),
+            "TANGENT": binary.attribute(texture.tangents),
+            "TEXCOORD_0": binary.attribute(atlas.uv),
+        }
+        primitive = {"attributes": attributes, "indices": binary.indices(atlas.faces)}
+        primitive["material"] = 0
+        scene = _material(binary, texture)
+    return _file(binary, {**primitive, "mode": TRIANGLES}, scene)
 
 
-def _accessors(
-    vertices: Floats, normals: Floats, colors: Floats, faces: Indices
-) -> list[_Accessor]:
-    """Return the arrays of the file: positions, normals, colours, indices."""
-    position = np.ascontiguousarray(vertices[:, TO_GLTF_AXES], np.float32)
-    normal = np.ascontiguousarray(normals[:, TO_GLTF_AXES])
-    bounds = {"min": position.min(0).tolist(), "max": position.max(0).tolist()}
-    index = faces.astype(np.uint32).ravel()
-    return [
-        _Accessor(position, FLOAT, "VEC3", ARRAY_BUFFER, bounds),
-        _Accessor(normal, FLOAT, "VEC3", ARRAY_BUFFER, {}),
-        _Accessor(_rgba(colors), UNSIGNED_SHORT, "VEC4", ARRAY_BUFFER, {"normalized": True}),
-        _Accessor(index, UNSIGNED_INT, "SCALAR", ELEMENT_ARRAY_BUFFER, {}),
+def linear(colors: Floats) -> Floats:
+    """Return linear colours of sRGB ones, both in [0, 1]."""
+    colors = np.clip(colors, 0, 1)
+    return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4).astype(
+        np.float32
+    )
+
+
+def _material(binary: _Binary, texture: Texture) -> dict[str, Any]:
+    """Append the images; return what the JSON chunk says about them and their material."""
+    images = [
+        {"bufferView": binary.add(png_bytes(image)), "mimeType": "image/png", "name": name}
+        for name, image in (("color", texture.color), ("normal", texture.normal))
     ]
-
-
-def _rgba(colors: Floats) -> NDArray[np.uint16]:
-    """Return sRGB colours [V, 3] as linear, opaque ones of 16 bits, [V, 4]."""
-    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-    rgba = np.full((len(colors), 4), 65535, np.uint16)
-    rgba[:, :3] = np.rint(np.clip(linear, 0, 1) * 65535)
-    return rgba
-
-
-def _scene(accessors: list[_Accessor]) -> dict[str, Any]:
-    """Return the JSON chunk: one scene of one node with one mesh of one primitive."""
-    views, offset = [], 0
-    for a in accessors:
-        size = a.array.nbytes
-        views.append({"buffer": 0, "byteOffset": offset, "byteLength": size, "target": a.target})
-        offset += size
-    primitive = {
-        "attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2},
-        "indices": 3,
-        "material": 0,
-        "mode": TRIANGLES,
+    sampler = {
+        "magFilter": LINEAR,
+        "minFilter": LINEAR_MIPMAP_LINEAR,
+        "wrapS": CLAMP_TO_EDGE,
+        "wrapT": CLAMP_TO_EDGE,
     }
-    rough = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    rough = {
+        "baseColorTexture": {"index": 0},
+        "metallicFactor": 0.0,
+        "roughnessFactor": 1.0,
+    }
     return {
+        "materials": [
+            {"name": "surface", "pbrMetallicRoughness": rough, "normalTexture": {"index": 1}}
+        ],
+        "textures": [{"sampler": 0, "source": 0}, {"sampler": 0, "source": 1}],
+        "images": images,
+        "samplers": [sampler],
+    }
+
+
+def _file(binary: _Binary, primitive: dict[str, Any], scene: dict[str, Any]) -> bytes:
+    """Return the file of one scene of one node with one mesh of one primitive."""
+    description = {
         "asset": {"version": "2.0", "generator": "dfast"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "object"}],
-        "meshes": [{"primitives": [primitive]}],
-        "materials": [{"name": "matt", "pbrMetallicRoughness": rough}],
-        "accessors": [
-            {
-                "bufferView": index,
-                "componentType": a.component,
-                "count": len(a.array),
-                "type": a.element,
-                **a.extra,
-            }
-            for index, a in enumerate(accessors)
-        ],
-        "bufferViews": views,
-        "buffers": [{"byteLength": offset}],
+        "meshes": [{"name": "object", "primitives": [primitive]}],
+        **scene,
+        "accessors": binary.accessors,
+        "bufferViews": binary.views,
+        "buffers": [{"byteLength": binary.length}],
     }
+    text = json.dumps(description, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)  # chunks are multiples of four bytes long
+    chunks = _chunk(b"JSON", text) + _chunk(b"BIN\0", b"".join(binary.data))
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A coloured triangle mesh."""
+"""A triangle mesh with colours, and textures if it has any."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from dfast.mesh import files
 from dfast.mesh.arrays import Floats, Indices
+from dfast.mesh.placing import Placed
+from dfast.mesh.texture import Texture
 
 if TYPE_CHECKING:
     import trimesh
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mesh:
-    """A triangle mesh in world axes (z up, front +x, right-handed)."""
+    """A closed triangle mesh in world axes (z up, front +x, right-handed)."""
 
     vertices: Floats
     """[V, 3]."""
@@ -27,36 +29,46 @@ class Mesh:
     """[V, 3] display RGB (sRGB) in [0, 1]."""
     level: float
     """The density whose level set this is."""
+    texture: Texture | None = None
+    """Textures, if they were asked for."""
+    notes: tuple[str, ...] = ()
+    """What whoever uses the mesh should know, a line each: what was removed, for example."""
 
     def normals(self) -> Floats:
         """Return the area-weighted unit normals at the vertices, outward, [V, 3]."""
-        corner = self.vertices[self.faces]  # [F, 3, 3]
-        face = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-        total = np.stack(
-            [
-                np.bincount(self.faces.ravel(), np.repeat(face[:, a], 3), len(self.vertices))
-                for a in range(3)
-            ],
-            1,
-        )
-        length = np.linalg.norm(total, axis=1, keepdims=True)
-        return (total / np.maximum(length, 1e-20)).astype(np.float32)
+        return vertex_normals(self.vertices, self.faces)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the mesh to a file, atomically.
+    def save(self, path: str | Path, size: float | None = None) -> Path:
+        """Write the mesh to a file, atomically; docs/meshes.md has the formats.
 
         Args:
-            path: ends in .glb (turned to the axes of glTF: y up, front +z), or in .ply, .obj or
-                .stl (world axes; these need trimesh).
+            path: ends in .glb, .usdz, .obj, .ply, .stl or .3mf, which sets axes and unit.
+            size: largest extent in metres; by default a world unit is a metre, and objects for
+                printers (.stl, .3mf) are 0.1 metres large.
 
         Returns:
             The path.
 
         Raises:
-            ExportError: if the path has another ending.
+            ExportError: if the path has another ending, or cannot be written.
         """
-        return files.write_mesh(path, self.vertices, self.faces, self.colors, self.normals())
+        mesh = Placed(self.vertices, self.faces, self.normals(), self.colors, self.texture)
+        return files.write_mesh(path, mesh, size)
 
     def to_trimesh(self) -> trimesh.Trimesh:
-        """Return the same mesh as a `trimesh.Trimesh`, in world axes."""
+        """Return the same mesh as a `trimesh.Trimesh`, in world axes, coloured at its vertices."""
         return files.to_trimesh(self.vertices, self.faces, self.colors)
+
+
+def vertex_normals(vertices: Floats, faces: Indices) -> Floats:
+    """Return the area-weighted unit normals [V, 3] at the vertices [V, 3] of faces [F, 3]."""
+    corner = vertices[faces].astype(float)  # [F, 3, 3]
+    face = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    total = np.stack(
+        [np.bincount(faces.ravel(), np.repeat(face[:, a], 3), len(vertices)) for a in range(3)],
+        1,
+    )
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    flat = length[:, 0] < 1e-20  # faces that fold back onto each other
+    total[flat], length[flat] = (0, 0, 1), 1
+    return (total / length).astype(np.float32)

@@ -166,24 +166,18 @@ class Result:
         return pixels.opacity.view(len(cameras), resolution, resolution)
 
     def mesh(self, path: str | Path | None = None, **options: Any) -> Mesh:
-        """Return the surface with vertex colours.
+        """Return the surface as a mesh; docs/meshes.md has the formats.
 
         Args:
-            path: a mesh file to write as well.
-            **options: of `dfast.mesh.extract.extract_mesh`.
+            path: a mesh file to write as well; .glb, .usdz and .obj files are textured.
+            **options: of `dfast.mesh.export.export_mesh`, such as faces=10_000.
 
         Raises:
             ExportError: there is no surface, or the path has an unknown ending.
         """
-        from dfast.mesh.extract import extract_mesh
-        from dfast.mesh.files import check_mesh_path
+        from dfast.mesh.export import export_mesh
 
-        if path is not None:
-            check_mesh_path(path)
-        mesh = extract_mesh(self, **options)
-        if path is not None:
-            mesh.save(path)
-        return mesh
+        return export_mesh(self, path, **options)
 
     def turntable(self, path: str | Path, **options: Any) -> Path:
         """Write a film of one turn around the object.
