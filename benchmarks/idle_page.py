@@ -1,8 +1,10 @@
-"""What an idle page costs a run: the same steps with nobody watching and with a page in Chromium.
+"""What an idle page costs a run: the same steps with nobody watching and with a page shown.
 
-Both runs make the same bytes, so every step is compared with itself. Processor time of the training
-process counts all of its threads, the page's server included, and hardly depends on what else the
-machine does; the browser is a process of its own. Usage:
+Both runs make the same bytes, so every step is compared with itself. The page is shown by a process
+that speaks viser's protocol and draws nothing, since what a browser takes is its own affair. On a
+busy machine two runs differ by more than the page costs; the shares are measured within one run:
+what the page's callback takes of the clock and of the processor, and what other threads of the
+process take, among them the page's server. Usage:
 
     python benchmarks/idle_page.py [--steps 60] [--repeat 3] [--device cpu] [--json FILE]
 """
@@ -13,33 +15,32 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
-import threading
+import subprocess
+import sys
 import time
 from typing import Any
 
 import dfast
 from dfast.runs.events import Event
 
-FLAGS = ["--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+BROWSER = """
+import sys, msgspec, viser
+from websockets.sync.client import connect
+camera = {
+    "type": "ViewerCameraMessage", "wxyz": [0.5, 0.5, -0.5, -0.5], "position": [3.2, 0.0, 0.0],
+    "fov": 0.7, "near": 0.01, "far": 1000.0, "image_height": 800, "image_width": 1280,
+    "look_at": [0.0, 0.0, 0.0], "up_direction": [0.0, 0.0, 1.0],
+}
+protocol = f"viser-v{viser.__version__}"
+with connect(sys.argv[1], subprotocols=[protocol], max_size=None) as page:
+    page.send(msgspec.msgpack.encode(camera))
+    for message in page:
+        pass
+"""
+"""A visitor in front of the object, 1280 x 800 pixels."""
 FIRST = 5
 """Steps that do not count: the page loads and gets its first pictures."""
-
-
-def browse(url: str, shown: threading.Event, leave: threading.Event) -> None:
-    """Show a page until told to leave."""
-    from playwright.sync_api import sync_playwright
-
-    command = shutil.which("chromium") or shutil.which("chromium-headless-shell")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=command, args=FLAGS)
-        tab = browser.new_page(viewport={"width": 1280, "height": 800})
-        tab.goto(url)
-        tab.get_by_text("dfast", exact=True).wait_for()
-        shown.set()
-        leave.wait()
-        browser.close()
 
 
 class Watch:
@@ -47,37 +48,37 @@ class Watch:
 
     Args:
         view: the page.
-        shown: is set when a browser shows it.
+        watched: whether a visitor comes, for whom the first step waits.
     """
 
-    def __init__(self, view: dfast.View, shown: threading.Event | None) -> None:
-        self.view, self.shown = view, shown
-        self.step = self.processor = self.wall = self.page = 0.0
+    def __init__(self, view: dfast.View, *, watched: bool) -> None:
+        self.view, self.watched = view, watched
+        self.processor = self.thread = self.wall = self.page = self.page_processor = 0.0
 
     def __call__(self, event: Event) -> None:
-        if event.step == 1 and self.shown is not None:
-            self.shown.wait(120)
-            while not self.view._page.watched:
-                time.sleep(0.1)
+        while self.watched and not self.view._page.watched:
+            time.sleep(0.1)
         if event.step == FIRST:
             self.processor, self.wall = time.process_time(), time.perf_counter()
-        began = time.perf_counter()
+            self.thread = time.thread_time()
+        began, began_processor = time.perf_counter(), time.thread_time()
         self.view(event)
         if event.step > FIRST:
             self.page += time.perf_counter() - began
+            self.page_processor += time.thread_time() - began_processor
         if event.step == event.steps:
             self.processor = time.process_time() - self.processor
+            self.thread = time.thread_time() - self.thread
             self.wall = time.perf_counter() - self.wall
 
 
 def measure(steps: int, device: str, *, watched: bool) -> dict[str, float]:
-    """Return seconds a step of processor and of clock, and the share of the page's callback."""
-    shown, leave = threading.Event(), threading.Event()
+    """Return seconds a step of processor and of clock, and the shares of the page."""
     with dfast.View(port=0) as view:
-        watch = Watch(view, shown if watched else None)
-        browser = threading.Thread(target=browse, args=(view.url, shown, leave))
+        watch = Watch(view, watched=watched)
         if watched:
-            browser.start()
+            address = view.url.replace("http", "ws")
+            visitor = subprocess.Popen([sys.executable, "-c", BROWSER, address])
         config = {"train": {"preview_every": 0, "checkpoint_every": 0}}
         dfast.train(
             "a red chair",
@@ -87,14 +88,17 @@ def measure(steps: int, device: str, *, watched: bool) -> dict[str, float]:
             callbacks=[watch],
             progress=False,
         )
-        leave.set()
         if watched:
-            browser.join()
+            assert visitor.poll() is None, "the visitor left"
+            visitor.kill()
+            visitor.wait()
     count = steps - FIRST
     return {
         "processor_s": watch.processor / count,
         "wall_s": watch.wall / count,
         "page_share": watch.page / watch.wall,
+        "page_processor_share": watch.page_processor / watch.processor,
+        "other_threads_share": (watch.processor - watch.thread) / watch.processor,
     }
 
 
@@ -124,8 +128,9 @@ def main() -> None:
         "runs": rows,
         "more_processor_time": statistics.median(ratios["processor_s"]),
         "more_wall_time": statistics.median(ratios["wall_s"]),
-        "page_share": statistics.median(row["page_share"] for row in rows["idle page"]),
     }
+    for key in ("page_share", "page_processor_share", "other_threads_share"):
+        summary[key] = statistics.median(row[key] for row in rows["idle page"])
     print(json.dumps({k: v for k, v in summary.items() if k != "runs"}, indent=2))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

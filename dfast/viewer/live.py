@@ -7,7 +7,6 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -87,17 +86,19 @@ class View:
         """Do for the visitors what they wait for, then wait while the run is paused."""
         result = event.result()
         self._export(result)
-        if due := self._pace.due():
+        self._painter.paint(result, training=True)  # what a visitor waits for
+        if self._pace.due():
             _finish_step(result)
-        with self._pace.spending() if due else nullcontext():
-            if due or event.stopping:
+            with self._pace.spending():
                 self._tell(result, event, "training")
-            self._painter.paint(result, training=True, refresh=due)
+                self._painter.paint(result, training=True, refresh=True)
         if self._controls.paused:
             self._clock.pause()
             self._tell(result, event, "paused")
             while self._controls.paused and not event.stopping and not self._closed:
                 self._show(result)
+            self._tell(result, event, "training")
+        elif event.stopping:
             self._tell(result, event, "training")
 
     def _tell(self, result: Result, event: Event, state: State) -> None:
@@ -112,7 +113,7 @@ class View:
     def _show(self, result: Result) -> None:
         """Wait for a visitor, then draw and export; return at least every `IDLE` seconds."""
         self._export(result)
-        wait = self._painter.paint(result)
+        wait = self._painter.paint(result, refresh=True)
         self._page.wake.wait(IDLE if wait is None else min(wait, IDLE))
 
     def _export(self, result: Result) -> None:

@@ -65,6 +65,8 @@ def test_a_moving_camera_gets_small_pictures_and_a_still_one_a_large(
     assert stage.painter.paint(stage.result) == painter.SETTLED  # type: ignore[arg-type]
     assert stage.paint() == []  # it may be moving still
     stage.now += painter.SETTLED
+    ((_, middle),) = stage.paint()  # what can be had soon, then the whole
+    assert sizes[-1] < middle < (800, 600)
     assert stage.paint() == [(1, (800, 600))]
     assert stage.paint() == [] and stage.painter.paint(stage.result) is None  # type: ignore[arg-type]
 
@@ -102,6 +104,7 @@ def test_a_large_picture_is_given_up_when_a_visitor_does_something(
     stage.look(1, 0.0)
     stage.paint()
     stage.now += painter.SETTLED
+    assert len(stage.paint()) == 1
     stage.interrupted = True
     assert stage.paint() == []
     stage.interrupted = False
