@@ -222,7 +222,11 @@ def _scores(folder: Path | None) -> list[tuple[str, object]]:
         return []
     try:
         first: dict[str, Any] = json.loads(data)["scores"][0]
-        return [(name, _number(value)) for name, value in first.items() if _is_plain(value)]
+        return [
+            (name, _number(value))
+            for name, value in first.items()
+            if name not in ("prompt", "seed") and _is_plain(value)
+        ]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []
 
