@@ -1,6 +1,6 @@
 // Draws a GLB file (glTF 2.0) that is in the page, and turns it with the pointer. It reads what the exports of
-// dfast hold: triangles with colours or a texture, a normal map. It has no dependency and loads nothing.
-"use strict";
+// dfast hold: triangles with colours or a texture, a normal map. It has no dependency and loads nothing. It is a module,
+// so that several in one document do not share names.
 
 const VERTEX = `#version 300 es
 in vec3 position, normal;
@@ -24,14 +24,14 @@ uniform vec3 eye, key, fill, factor;
 uniform float bumps;
 out vec4 pixel;
 float dome(vec3 d) { return mix(GROUND_LIGHT, SKY_LIGHT, 0.5 + 0.5 * d.y); }
-vec3 bumped(vec3 n) {
-  if (bumps == 0.0) return n;
-  vec3 t = dFdx(vPosition) * dFdy(vUv).y - dFdy(vPosition) * dFdx(vUv).y;
-  t = t - n * dot(n, t);
-  if (dot(t, t) < 1e-20) return n;
-  t = normalize(t) * sign(dFdx(vUv).x * dFdy(vUv).y - dFdx(vUv).y * dFdy(vUv).x);
-  vec3 b = cross(n, t), m = texture(normalMap, vUv).xyz * 2.0 - 1.0;
-  return normalize(m.x * t + m.y * b + m.z * n);
+vec3 bumped(vec3 n) {  // tangents along u and against v, as glTF has them
+  vec3 px = dFdx(vPosition), py = dFdy(vPosition);
+  vec2 ux = dFdx(vUv), uy = dFdy(vUv);
+  float side = sign(ux.x * uy.y - ux.y * uy.x);
+  if (bumps * side == 0.0) return n;
+  vec3 t = side * (px * uy.y - py * ux.y), b = side * (px * uy.x - py * ux.x);
+  vec3 m = texture(normalMap, vUv).xyz * 2.0 - 1.0;
+  return normalize(m.x * normalize(t - n * dot(n, t)) + m.y * normalize(b - n * dot(n, b)) + m.z * n);
 }
 void main() {
   vec3 v = normalize(eye - vPosition), n = bumped(normalize(vNormal));

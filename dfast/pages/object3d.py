@@ -34,7 +34,7 @@ def object_page(glb: bytes, title: str = "object") -> str:
         f'<canvas></canvas><p id="trouble"></p><p id="help">{HELP}</p>'
         f'<script type="application/json" id="light">{json.dumps(_light())}</script>'
         f'<script type="text/plain" id="glb">{base64.b64encode(glb).decode()}</script>'
-        f"<script>{_program()}</script></body></html>\n"
+        f'<script type="module">{_program()}</script></body></html>\n'
     )
 
 

@@ -51,8 +51,8 @@ class Reported(Renders, Protocol):
     config: Config
     folder: Path | None
 
-    def mesh(self, path: str | Path | None = None, **options: Any) -> object:
-        """Write the surface to a mesh file."""
+    def mesh(self, path: str | Path | None = None, **options: Any) -> Any:
+        """Return the surface as a `dfast.mesh.mesh.Mesh`."""
 
 
 def write_report(result: Reported, path: str | Path | None = None) -> Path:
@@ -149,7 +149,7 @@ def object_glb(result: Reported, resolution: int = COARSE) -> bytes | None:
     """
     with tempfile.TemporaryDirectory() as place, suppress(ExportError):
         path = Path(place) / OBJECT
-        result.mesh(path, resolution=resolution)
+        result.mesh(resolution=resolution).save(path)
         return path.read_bytes()
     return None
 
@@ -222,7 +222,11 @@ def _scores(folder: Path | None) -> list[tuple[str, object]]:
         return []
     try:
         first: dict[str, Any] = json.loads(data)["scores"][0]
-        return [(name, _number(value)) for name, value in first.items() if _is_plain(value)]
+        return [
+            (name, _number(value))
+            for name, value in first.items()
+            if name not in ("prompt", "seed") and _is_plain(value)
+        ]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from html_pages import Page
 from numpy.typing import NDArray
 from PIL import Image
@@ -16,6 +18,8 @@ from PIL import Image
 from dfast.config.views import BACKGROUNDS
 from dfast.mesh.mesh import Mesh
 from dfast.pages.object3d import object_frame, object_page
+from dfast.render.studio import encode, light_pixels
+from dfast.scene.cameras import orbit
 
 BACKGROUND = np.array(BACKGROUNDS["studio"]) * 255
 
@@ -34,17 +38,25 @@ def ball(color: tuple[float, float, float], path: Path) -> bytes:
     return path.read_bytes()
 
 
-def textured(path: Path) -> bytes:
-    """Return a GLB file, by trimesh, of a plate whose texture is green on the left, blue right."""
+def plate(path: Path, picture: NDArray[np.uint8], tilt: tuple[float, float] = (0.0, 0.0)) -> bytes:
+    """Return a GLB file, by trimesh, of an upright plate with a texture and a normal map.
+
+    Args:
+        path: the file.
+        picture: the texture, [H, W, 3].
+        tilt: of the normals, to the right and up.
+    """
     trimesh = pytest.importorskip("trimesh")
-    picture = np.zeros((8, 8, 3), np.uint8)
-    picture[:, :4, 1] = picture[:, 4:, 2] = 255
+    normal = np.array([*tilt, np.sqrt(1 - tilt[0] ** 2 - tilt[1] ** 2)])
+    bumps = np.tile(np.rint((normal * 0.5 + 0.5) * 255).astype(np.uint8), (8, 8, 1))
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], float)
     mesh = trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]], process=False)
     mesh.visual = trimesh.visual.TextureVisuals(
         uv=corners[:, :2] * 0.5 + 0.5,
         material=trimesh.visual.material.PBRMaterial(
-            baseColorTexture=Image.fromarray(picture), metallicFactor=0.0
+            baseColorTexture=Image.fromarray(picture),
+            normalTexture=Image.fromarray(bumps),
+            metallicFactor=0.0,
         ),
     )
     assert len(mesh.vertex_normals) == 4  # they are written once they are known
@@ -84,7 +96,9 @@ def test_a_browser_draws_colours_upright_on_the_backdrop(tab: Any, tmp_path: Pat
 
 
 def test_a_browser_draws_textures_and_turns(tab: Any, tmp_path: Path) -> None:
-    page = object_frame(textured(tmp_path / "a.glb"))
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[:, :4, 1] = picture[:, 4:, 2] = 255  # green on the left, blue on the right
+    page = object_frame(plate(tmp_path / "a.glb", picture))
     image = draw(tab, f"<body style='margin: 0'><div style='height: 400px'>{page}</div></body>")
     left, right = image[200, 150], image[200, 250]
     assert left.argmax() == 1 and right.argmax() == 2
@@ -99,6 +113,22 @@ def test_a_browser_draws_textures_and_turns(tab: Any, tmp_path: Path) -> None:
     tab.wait_for_timeout(200)
     again = np.array(Image.open(io.BytesIO(tab.screenshot())).convert("RGB")).astype(int)
     assert np.abs(again - image).mean() < 0.5
+
+
+@pytest.mark.parametrize("tilt", [(0, 0), (-0.5, 0), (0.5, 0), (0, 0.6), (0, -0.6), (0.6, -0.5)])
+def test_a_browser_lights_as_the_studio_does(
+    tab: Any, tmp_path: Path, tilt: tuple[float, float]
+) -> None:
+    """The light and the normal map, compared with `dfast.render.studio` in the middle pixel."""
+    picture = np.tile(np.array([40, 128, 220], np.uint8), (8, 8, 1))
+    shown = draw(tab, object_page(plate(tmp_path / "a.glb", picture, tilt)))[200, 200]
+    right, up = tilt
+    normal = torch.tensor([[math.sqrt(1 - right**2 - up**2), right, up]])  # glTF's z, x, y
+    camera = orbit(1, elevation=20.0, azimuth=30.0)
+    towards = camera.origin / camera.origin.norm()
+    albedo = torch.tensor(picture[:1, 0]) / 255
+    expected = 255 * encode(light_pixels(albedo, normal, -towards, camera))[0].numpy()
+    assert np.abs(shown - expected).max() < 3.0
 
 
 def test_a_file_that_is_none_says_so(tab: Any) -> None:
