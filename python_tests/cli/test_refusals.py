@@ -93,10 +93,8 @@ def test_refusals_come_before_torch() -> None:
 def test_endings_are_those_that_can_be_written() -> None:
     from dfast.io.images import IMAGE_FORMATS
     from dfast.io.video import VIDEO_FORMATS
-    from dfast.mesh.files import FORMATS
 
     assert (results.IMAGES, results.FILMS) == (IMAGE_FORMATS, VIDEO_FORMATS)
-    assert results.MESHES == FORMATS
 
 
 def test_a_seed_is_refused_alike_everywhere() -> None:
