@@ -1,6 +1,5 @@
 """What a density field shows at points of its surface: colour, exact place and normal.
 
-
 A field has no surface but a density that rises within a few hundredths of a world unit. So each
 point gets a short ray along its normal, from outside to inside, which is composited as the renderer
 composites its rays.

@@ -43,7 +43,7 @@ AT_ONCE = [
     (["train", "a cube", "--preset", "dreamfusio"], "did you mean dreamfusion?"),
     (["train"], "(see `dfast train --help`)"),
     (["train", "a\0cube"], "null characters"),
-    ([*EXPORT, "x.fbx"], ".glb, .ply, .obj, .stl"),
+    ([*EXPORT, "x.fbx"], ".glb, .usdz, .obj, .ply, .stl, .3mf"),
     ([*EXPORT, "x.glb", "--resolution", "7"], "8..512"),
     ([*EXPORT, "x.glb", "--level", "nan"], "level must be"),
     ([*RENDER, "x.tiff"], ".png"),
