@@ -15,11 +15,15 @@ from dfast.cli.options import Commands
 from dfast.host.cpus import affinity, cpu_quota, usable_cpus
 from dfast.host.threads import COUNTING, threads_may_spin, wait_policy
 
-REQUIRED = ("numpy", "safetensors", "diffusers", "transformers", "pillow", "tqdm", "trimesh")
+REQUIRED = (
+    *("numpy", "safetensors", "diffusers", "transformers", "pillow", "tqdm", "trimesh"),
+    *("xatlas", "fast-simplification"),
+)
 """Distributions that training and export need, beside torch."""
 OPTIONAL = {
     "av": ("mp4 turntables (gif works without)", "pip install av"),
     "viser": ("`dfast view` and `dfast train --view`", 'pip install "dfast[view]"'),
+    "usd-core": (".usdz meshes", 'pip install "dfast[usd]"'),
 }
 """Distributions that add something: what, and the command that installs them."""
 REINSTALL = "pip install --force-reinstall --no-deps .  (in dfast's source folder)"

@@ -18,7 +18,7 @@ EPILOG = """examples:
   dfast train "a red chair" --out runs/chair     make an object (GLB, images, checkpoint)
   dfast train --resume --out runs/chair          go on after an interruption
   dfast render runs/chair --out chair.png        an image from any side
-  dfast export runs/chair chair.glb              the mesh again, finer or as .ply/.obj/.stl
+  dfast export runs/chair chair.usdz             the mesh in another format, size or detail
   dfast view runs/chair                          turn it in a browser (train --view: live)
   dfast priors                                   the diffusion models it can use
   dfast evaluate runs/chair                      how good is it

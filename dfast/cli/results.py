@@ -6,19 +6,25 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
-from dfast._numbers import real, shown
 from dfast.cli.checks import check_device, check_ending, check_finished
 from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
+from dfast.cli.output import say
+from dfast.config.meshes import (
+    FORMATS,
+    PLAIN_FACES,
+    TEXELS,
+    TEXTURED_FACES,
+    check_level,
+    check_mesh,
+    in_range,
+)
 from dfast.config.views import SHADING, check_view
-from dfast.errors import ExportError
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
 
 IMAGES, FILMS = (".png", ".jpg", ".jpeg", ".webp"), (".gif", ".mp4")
 """Endings of what `render` writes, as in `dfast.io`, which imports numpy."""
-MESHES = (".glb", ".ply", ".obj", ".stl")
-"""Endings of what `export` writes, as in `dfast.mesh`, which imports torch."""
 PAGES = (".html", ".htm")
 """Endings of what `report` writes, as in `dfast.runs.report`, which imports torch."""
 DEFAULTS = {"azimuth": 30.0, "elevation": 15.0, "resolution": 256, "shading": "studio"}
@@ -65,12 +71,37 @@ def add_export(commands: Commands[Any]) -> None:
     p = commands.add_parser("export", help="a mesh of a finished run")
     p.set_defaults(run=export)
     add_finished_run(p)
-    p.add_argument("out", metavar="FILE", help=".glb (for viewers), .ply, .obj or .stl")
+    p.add_argument(
+        "out",
+        metavar="FILE",
+        help=".glb, .obj or .usdz (textured), .ply (coloured), .3mf or .stl (for printers)",
+    )
+    p.add_argument(
+        "--faces",
+        type=int,
+        metavar="N",
+        help="most triangles (default: "
+        f"{TEXTURED_FACES} for a textured file, {PLAIN_FACES} for another)",
+    )
+    colors = p.add_mutually_exclusive_group()
+    colors.add_argument(
+        "--texture", type=int, metavar="N", help=f"texels along a side (default: {TEXELS})"
+    )
+    colors.add_argument(
+        "--vertex-colors", action="store_true", help="colours at the vertices, not textures"
+    )
+    p.add_argument(
+        "--size",
+        type=float,
+        metavar="METRES",
+        help="largest extent (default: a world unit is a metre, so about 1.5; 0.1 for printers)",
+    )
     p.add_argument(
         "--resolution",
         type=int,
         default=128,
-        help="cells along a side, 8 to 512 (default: %(default)s)",
+        help="cells along a side of the grid that is searched for the surface, 8 to 512 "
+        "(default: %(default)s)",
     )
     p.add_argument(
         "--level", type=float, help="density of the surface (default: the rendered silhouettes')"
@@ -145,12 +176,17 @@ def _view(options: Namespace, kind: str) -> dict[str, Any]:
 
 def export(options: Namespace) -> int:
     """Write the mesh of a finished run."""
-    check_ending(options.out, MESHES)
-    if not 8 <= options.resolution <= 512:
-        raise ExportError(f"resolution must be in 8..512, got {shown(options.resolution)}")
-    if options.level is not None and not (real(options.level) or 0.0) > 0:
-        raise ExportError(f"level must be a positive density, got {shown(options.level)}")
-    mesh = _load(options).mesh(options.out, resolution=options.resolution, level=options.level)
+    check_ending(options.out, tuple(FORMATS))
+    names = ("faces", "texture", "vertex_colors", "size")
+    given = {name: getattr(options, name) for name in names}
+    check_mesh(options.out, **given)
+    in_range("resolution", options.resolution)
+    check_level(options.level)
+    mesh = _load(options).mesh(
+        options.out, resolution=options.resolution, level=options.level, **given
+    )
+    for note in mesh.notes:
+        say(f"{user_path(options.out)}: {note}")
     print(f"{user_path(options.out)}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
     return 0
 

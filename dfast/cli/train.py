@@ -231,5 +231,7 @@ def _export(result: Result, out: Path, *, keep: bool) -> None:
     }
     for name, write in writers.items():
         if not (keep and (out / name).exists()):
-            write(out / name)
+            written = write(out / name)
+            for note in getattr(written, "notes", ()):  # of a mesh
+                say(f"{out}/{name}: {note}")
         say(f"{out}/{name}")

@@ -116,6 +116,21 @@ def check_mesh(
     return MeshOptions(budget, texels, extent)
 
 
+def check_level(level: object) -> float | None:
+    """Return a density, or None for None.
+
+    Args:
+        level: density at the surface.
+
+    Raises:
+        ExportError: it is no positive number.
+    """
+    number = None if level is None else real(level)
+    if level is not None and not (number is not None and number > 0):
+        raise ExportError(f"level must be a positive density, got {shown(level)}")
+    return number
+
+
 def in_range(name: str, value: object) -> int:
     """Return a whole number of `RANGES`.
 

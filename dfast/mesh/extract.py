@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from dfast._numbers import real, shown
-from dfast.config.meshes import in_range
+from dfast.config.meshes import check_level, in_range
 from dfast.errors import ExportError
 from dfast.mesh.arrays import Floats, Indices
 from dfast.mesh.components import Floaters, drop_floaters
 from dfast.mesh.decimate import decimate
-from dfast.mesh.density_grid import DensityField, density_grid, device_of, query, silhouette_level
+from dfast.mesh.density_grid import DensityField, density_grid, device_of, query
+from dfast.mesh.level import rendered_level
 from dfast.mesh.mesh import Mesh
 from dfast.mesh.surface_nets import closed_surface
 from dfast.ops.ambient import neutral_torch_state
@@ -48,10 +49,7 @@ def extract_mesh(
     """
     cells = in_range("resolution", resolution)
     budget = None if faces is None else in_range("faces", faces)
-    if level is not None:
-        given, level = level, real(level)
-        if level is None or not level > 0:
-            raise ExportError(f"level must be a positive density, got {shown(given)}")
+    level = check_level(level)
     least = real(keep)
     if least is None or not 0 <= least <= 1:
         raise ExportError(f"keep must be a fraction of an area, 0 to 1, got {shown(keep)}")
@@ -60,7 +58,7 @@ def extract_mesh(
     if level is not None and 0 < top <= level:
         raise ExportError(f"level must be below the largest density, {top:.3g}, got {level:.3g}")
     if level is None:
-        level = silhouette_level(density)
+        level = rendered_level(density_field, density)
     if not 0 < level < top:
         raise ExportError(
             f"no surface to export: the largest density is {top:.3g} and the level is {level:.3g}; "

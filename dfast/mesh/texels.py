@@ -16,7 +16,7 @@ CANDIDATES = 1 << 21
 
 
 def texel_points(corners: Floats, size: int) -> tuple[Indices, Indices, Floats]:
-    """Find the nearest point of the charts for the texels that they cover or border on.
+    """Find a point of the charts for each texel that they cover or border on.
 
     Args:
         corners: [F, 3, 2] texture coordinates of the corners of faces, from the top left.

@@ -8,20 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from dfast.mesh.appearance import look_at, normals_at
 from dfast.mesh.arrays import Floats
-from dfast.mesh.density_grid import DensityField, device_of, query
-from dfast.mesh.snap import snap
+from dfast.mesh.density_grid import DensityField
 from dfast.mesh.tangents import tangents
 from dfast.mesh.texels import fill_gaps, texel_points
 from dfast.mesh.unwrap import Atlas, unwrap
 
 Image = NDArray[np.uint8]
 
-REACH = 0.03
-"""Farthest, in world units, that the field's surface is looked for from the mesh's."""
-STENCIL = 0.01
-"""Half the width of the differences behind the normals, in world units."""
 STEEPEST = 0.2
 """Smallest cosine between a normal of the map and that of the mesh."""
 
@@ -50,7 +47,8 @@ def bake_texture(
 ) -> Texture:
     """Unwrap a mesh and bake the field's albedo and normals into textures.
 
-    Every texel is a point of the mesh, moved along its normal onto the field's level set.
+    Every texel is a point of the mesh: it gets the colour that the field shows there, and the
+    normal at the nearest point of the level set.
 
     Args:
         density_field: the field.
@@ -69,10 +67,9 @@ def bake_texture(
         """Return values of the atlas's vertices [W, C] interpolated at the texels, [N, C]."""
         return torch.from_numpy(np.einsum("nk,nkc->nc", weight, values[corner]))
 
-    smooth = torch.nn.functional.normalize(between(normals[atlas.source]), dim=1)
-    points = snap(density_field, between(vertices[atlas.source]), smooth, level, REACH, halvings=3)
-    albedo = query(density_field.albedo, points, device_of(density_field)).clamp(0, 1)
-    fine = _normals(density_field, points, level)
+    smooth = normalize(between(normals[atlas.source]), dim=1)
+    albedo, points = look_at(density_field, between(vertices[atlas.source]), smooth, level)
+    fine = normals_at(density_field, points, level)
     shade = _in_tangent_space(fine, smooth, between(frames))
     color, normal = np.zeros((2, size * size, 3), np.float32)
     color[texel], normal[texel] = albedo.numpy(), shade.numpy() / 2 + 0.5
@@ -82,39 +79,19 @@ def bake_texture(
     return Texture(atlas, frames, *(np.rint(image * 255).astype(np.uint8) for image in images))
 
 
-def _normals(density_field: DensityField, points: Tensor, level: float) -> Tensor:
-    """Return the directions [N, 3] in which the density falls, from central differences.
-
-    The density is compressed to density / (density + level), so that the differences are about the
-    level set and not about peaks beside it.
-    """
-    sides = []
-    for axis in range(3):
-        step = torch.zeros(3)
-        step[axis] = STENCIL
-        plus, minus = (
-            query(density_field.density, points + s * step, device_of(density_field))
-            for s in (1, -1)
-        )
-        sides.append(minus / (minus + level) - plus / (plus + level))
-    return torch.stack(sides, 1)
-
-
 def _in_tangent_space(fine: Tensor, smooth: Tensor, frame: Tensor) -> Tensor:
     """Return normals in the axes that readers make of tangents: t, w (n x t), n.
 
     Args:
-        fine: [N, 3] directions of the field; zeros stand for the mesh's own normal.
+        fine: [N, 3] unit normals of the field; zeros stand for the mesh's own normal.
         smooth: [N, 3] unit normals n of the mesh.
         frame: [N, 4] tangents t, which need not be units, and signs w.
     """
-    unit = torch.nn.functional.normalize
-    lost = fine.norm(dim=1, keepdim=True) < 1e-6
-    fine = torch.where(lost, smooth, unit(fine, dim=1))
+    fine = torch.where(fine.any(1, keepdim=True), fine, smooth)
     tangent = frame[:, :3]
-    tangent = unit(tangent - (tangent * smooth).sum(1, keepdim=True) * smooth, dim=1)
+    tangent = normalize(tangent - (tangent * smooth).sum(1, keepdim=True) * smooth, dim=1)
     bitangent = torch.linalg.cross(smooth, tangent) * torch.sign(frame[:, 3:])
     local = torch.stack([(fine * axis).sum(1) for axis in (tangent, bitangent, smooth)], 1)
     # A normal that turns away from the mesh's would be black in every light.
     local[:, 2] = local[:, 2].clamp(min=STEEPEST)
-    return unit(local, dim=1)
+    return normalize(local, dim=1)

@@ -140,7 +140,7 @@ def _material(stage: Any, shape: Any) -> None:
         ("normal", "normal", types.Normal3f, "raw"),
     ):
         texture = _shader(stage, name, "UsdUVTexture")
-        texture.CreateInput("file", types.Asset).Set(f"{name}.png")
+        texture.CreateInput("file", types.Asset).Set(f"./{name}.png")
         texture.CreateInput("st", types.Float2).ConnectToSource(where)
         texture.CreateInput("sourceColorSpace", types.Token).Set(space)
         for wrap in ("wrapS", "wrapT"):

@@ -28,6 +28,7 @@ def test_a_sentence_becomes_an_object(tmp_path: Path, capsys: pytest.CaptureFixt
     import trimesh
 
     mesh = trimesh.load_mesh(out / "object.glb")
+    mesh.merge_vertices(merge_tex=True, merge_norm=True)  # they are doubled at the atlas's seams
     assert mesh.is_watertight and mesh.extents.max() < 2.0
     assert getattr(Image.open(out / "turntable.gif"), "n_frames") > 10  # noqa: B009
     assert np.asarray(Image.open(out / "contact_sheet.png")).std() > 5

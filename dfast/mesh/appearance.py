@@ -1,0 +1,103 @@
+"""What a density field shows at points of its surface: colour, exact place and normal.
+
+A field has no surface but a density that rises within a few hundredths of a world unit. So each
+point gets a short ray along its normal, from outside to inside, which is composited as the renderer
+composites its rays.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dfast.mesh.density_grid import RADIUS, DensityField, device_of, query
+
+OFFSETS = torch.linspace(0.04, -0.12, 9)
+"""Samples of a ray: distances along the outward normal, in world units."""
+FAINT = 0.01
+"""Weight below which a sample's albedo is not asked for."""
+STENCIL = 0.01
+"""Half the width of the differences behind the normals, in world units."""
+
+
+def look_at(
+    density_field: DensityField, points: Tensor, normals: Tensor, level: float
+) -> tuple[Tensor, Tensor]:
+    """Return the albedo that surface points show, and the points moved onto the level set.
+
+    Args:
+        density_field: the field.
+        points: [N, 3] near the surface.
+        normals: [N, 3] unit vectors, outward.
+        level: density at the surface.
+
+    Returns:
+        The composited albedo [N, 3], and the points of the rays, [N, 3], where the density first
+        reaches the level near the given points; those that find none stay.
+    """
+    density = torch.stack(
+        [_density(density_field, points + offset * normals) for offset in OFFSETS.tolist()]
+    )
+    albedo = torch.zeros_like(points)
+    weights = _weights(density)
+    for offset, weight in zip(OFFSETS.tolist(), weights, strict=True):
+        seen = (weight > FAINT).nonzero()[:, 0]
+        where = points[seen] + offset * normals[seen]
+        found = query(density_field.albedo, where, device_of(density_field)).clamp(0, 1)
+        albedo[seen] += weight[seen, None] * found
+    total = (weights * (weights > FAINT)).sum(0)
+    return albedo / total[:, None], points + _crossing(density, level)[:, None] * normals
+
+
+def _density(density_field: DensityField, points: Tensor) -> Tensor:
+    """Return the density [N], zero outside the bounding sphere, as in renders."""
+    density = query(density_field.density, points, device_of(density_field))
+    return density * (points.square().sum(-1) <= RADIUS**2)
+
+
+def _weights(density: Tensor) -> Tensor:
+    """Return the shares [K, N] of samples in the colour of their rays; the last takes the rest."""
+    step = float(OFFSETS[0] - OFFSETS[1])
+    transmittance = torch.exp(-step * density).cumprod(0)
+    before = torch.cat([torch.ones_like(density[:1]), transmittance[:-1]])
+    weights = before - transmittance
+    weights[-1] += transmittance[-1]
+    return weights
+
+
+def _crossing(density: Tensor, level: float) -> Tensor:
+    """Return the offset [N] at which the density rises through the level, the nearest to 0."""
+    value = density / (density + level) - 0.5  # zero at the level; it saturates in steep densities
+    enters = (value[:-1] < 0) & (value[1:] >= 0)  # [K - 1, N]
+    middle = (OFFSETS[:-1] + OFFSETS[1:]).abs()[:, None]
+    nearest = torch.where(enters, middle, torch.inf).argmin(0, keepdim=True)
+    low, high = value.gather(0, nearest)[0], value.gather(0, nearest + 1)[0]
+    outside, inside = OFFSETS[nearest[0]], OFFSETS[nearest[0] + 1]
+    share = low / (low - high).clamp(max=-1e-12)
+    return torch.where(enters.any(0), outside + share * (inside - outside), 0.0)
+
+
+def normals_at(density_field: DensityField, points: Tensor, level: float) -> Tensor:
+    """Return the unit directions [N, 3] in which the density falls, from central differences.
+
+    The density is compressed to density / (density + level), so that the differences are about the
+    level set and not about peaks beside it.
+
+    Args:
+        density_field: the field.
+        points: [N, 3] on the level set.
+        level: density at the surface.
+
+    Returns:
+        [N, 3], zeros where the density is even.
+    """
+    sides = []
+    for axis in range(3):
+        step = torch.zeros(3)
+        step[axis] = STENCIL
+        plus = _density(density_field, points + step)
+        minus = _density(density_field, points - step)
+        sides.append(minus / (minus + level) - plus / (plus + level))
+    falls = torch.stack(sides, 1)
+    return torch.where(falls.norm(dim=1, keepdim=True) > 1e-6, normalize(falls, dim=1), 0.0)

@@ -1,0 +1,75 @@
+"""Choose the level set that looks like the renders."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfast.mesh.density_grid import DensityField, sample, silhouette_level
+from dfast.scene.cameras import CameraBatch, aimed
+
+ELEVATIONS = (0.0, 30.0, -20.0, 55.0, 10.0, 40.0, -5.0, 20.0)
+"""Of the views, whose azimuths are spread evenly, in degrees."""
+DISTANCE, FOV = 3.0, 40.0
+"""Of the cameras, as in `Result.render`."""
+PIXELS = 96
+"""A side of each view."""
+STEPS = 160
+"""Samples of a ray in the bounding sphere."""
+CANDIDATES = 64
+"""Levels that are tried."""
+OPAQUE = 0.5
+"""Opacity from which on a pixel belongs to the silhouette."""
+
+
+def rendered_level(density_field: DensityField, density: Tensor) -> float:
+    """Return the density whose level set has the silhouettes that the field's renders have.
+
+    A surface at level l covers the pixels whose rays meet a density above l. The level returned has
+    the largest IoU of that cover with the pixels that are opaque in the renders, over all views
+    together. Renders differ from sums over a density grid: they leave out cells that the occupancy
+    grid calls empty.
+
+    Args:
+        density_field: a result. A field that has no method `opacity` is projected along parallel
+            rays instead, see `silhouette_level`.
+        density: its density grid [n, n, n].
+
+    Returns:
+        The level, or 0.0 where there is nothing to see.
+    """
+    render: Any = getattr(density_field, "opacity", None)
+    if render is None:
+        return silhouette_level(density)
+    cameras = _cameras()
+    opacity = render(cameras, PIXELS).float().cpu().reshape(-1)
+    most, top = float(opacity.max()), float(density.max())
+    if most < 0.05 or not top > 0:
+        return 0.0
+    solid = opacity > OPAQUE * min(1.0, most)
+    peak = _peaks(density, cameras)
+    lowest = max(top * 1e-3, 0.02 * min(1.0, top))
+    levels = torch.logspace(math.log10(lowest), math.log10(top * 0.95), CANDIDATES)
+    cover = peak > levels[:, None]
+    iou = (cover & solid).sum(1) / (cover | solid).sum(1)
+    return float(levels[iou.argmax()])
+
+
+def _cameras() -> CameraBatch:
+    """Return cameras all around the object."""
+    elevation = torch.tensor(ELEVATIONS)
+    azimuth = (torch.arange(len(elevation)) + 0.5) * (360.0 / len(elevation))
+    fill = torch.ones_like(elevation)
+    return aimed(azimuth, elevation, DISTANCE * fill, FOV * fill)
+
+
+def _peaks(density: Tensor, cameras: CameraBatch) -> Tensor:
+    """Return the largest density along the ray of every pixel, [B * PIXELS^2]."""
+    origins, directions = cameras.rays(PIXELS)
+    peak = torch.zeros(len(origins))
+    for t in torch.linspace(DISTANCE - 1, DISTANCE + 1, STEPS).tolist():
+        peak = torch.maximum(peak, sample(density, origins + t * directions))
+    return peak
