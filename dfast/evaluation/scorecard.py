@@ -165,7 +165,7 @@ def _surface_cells(s: SurfaceScore | None) -> tuple[str, ...]:
     """Return the cells of a mesh: degrees, percent, percent of the radius, fraction, percent."""
     if s is None:
         return ("-",) * 5
-    steep, far = f"{100 * s.steep:.1f}%", f"{100 * s.far:.1f}%"
+    steep, far = ("-" if v is None else f"{100 * v:.1f}%" for v in (s.steep, s.far))
     return _cell(s.normals, 1), steep, _cell(s.chamfer), _cell(s.f_score), far
 
 

@@ -38,12 +38,13 @@ POSE_STEPS = torch.tensor([2.0, 0.02, 0.02, 0.02, 0.02])
 class SurfaceScore:
     """How a mesh differs from the true surface."""
 
-    normals: float
-    """Mean angle between the mesh's and the true normals away from edges, degrees."""
-    steep: float
+    normals: float | None
+    """Mean angle between the mesh's and the true normals away from edges, degrees; None where no
+    area is near the true surface."""
+    steep: float | None
     """Share of that area whose angle exceeds `STEEP`."""
-    edges: float
-    """Mean angle at edges, degrees; nan for an object without any."""
+    edges: float | None
+    """Mean angle at edges, degrees; None for an object without any."""
     chamfer: float
     """Mean of the mean distances from mesh to truth and from truth to mesh, percent of the
     radius."""
@@ -84,15 +85,15 @@ def surface_score(mesh: Mesh, truth: GroundTruth, pose: Tensor, centroid: Tensor
         normals=_mean(smooth),
         steep=_mean((smooth > STEEP).float()),
         edges=_mean(angles[near & edge]),
-        chamfer=50.0 * (_mean(distance) + _mean(back)),
+        chamfer=50.0 * float(distance.mean() + back.mean()),
         f_score=2 * precision * recall / max(precision + recall, 1e-9),
-        far=_mean((~near).float()),
+        far=float((~near).float().mean()),
     )
 
 
-def _mean(values: Tensor) -> float:
-    """Return the mean, nan of none."""
-    return float(values.double().mean())
+def _mean(values: Tensor) -> float | None:
+    """Return the mean, None of none."""
+    return float(values.mean()) if len(values) else None
 
 
 def _sample(mesh: Mesh, count: int = SAMPLES) -> _Samples:
