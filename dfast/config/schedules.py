@@ -22,6 +22,11 @@ def ramp(progress: float, start: float, end: float, until: float) -> float:
     return start + (end - start) * amount
 
 
+def late(progress: float, start: float) -> float:
+    """Return 0 up to a fraction `start` of the run, then a number that rises linearly to 1."""
+    return 0.0 if progress <= start else (progress - start) / (1.0 - start)
+
+
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     """Return the factor on the peak learning rates.
 

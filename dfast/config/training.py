@@ -16,6 +16,17 @@ class RegularizerConfig:
     linear over `orientation_until`."""
     orientation_until: float = 1.0 / 3.0
     """Fraction of the run over which the weight of `orientation` changes, 0 to 1."""
+    normal_variation: float = 0.0
+    """Weight >= 0, at the end of the run, of differences between the normals of neighbouring
+    pixels: no lumps on the surface."""
+    normal_variation_from: float = 0.4
+    """Fraction of the run, 0 to 1, from which the weight of `normal_variation` rises linearly from
+    0."""
+    darkness: Range = (0.0, 0.0)
+    """(start, end) of the weight >= 0 of a preference for bright albedo, linear over
+    `darkness_until`: a prior cannot tell dark from shaded."""
+    darkness_until: float = 0.5
+    """Fraction of the run over which the weight of `darkness` changes, 0 to 1."""
     opacity: float = 0.015
     """Weight >= 0 of sqrt(opacity^2 + 0.01), the mean over rays (DreamFusion): fewer floaters."""
     entropy: float = 0.0
@@ -25,10 +36,20 @@ class RegularizerConfig:
     outlines."""
 
     def __post_init__(self) -> None:
-        ok = all(weight >= 0 for weight in self.orientation)
-        check("regularizer", "orientation", self.orientation, ok, "two numbers >= 0")
-        check_numbers(self, "regularizer", ("orientation_until",), 0, 1)
-        check_numbers(self, "regularizer", ("opacity", "entropy", "total_variation"), 0)
+        for name in ("orientation", "darkness"):
+            weights = getattr(self, name)
+            ok = all(weight >= 0 for weight in weights)
+            check("regularizer", name, weights, ok, "two numbers >= 0")
+        check_numbers(
+            self,
+            "regularizer",
+            ("orientation_until", "normal_variation_from", "darkness_until"),
+            0,
+            1,
+        )
+        check_numbers(
+            self, "regularizer", ("normal_variation", "opacity", "entropy", "total_variation"), 0
+        )
 
 
 @dataclass(frozen=True)

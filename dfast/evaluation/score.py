@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dfast.errors import ExportError
 from dfast.evaluation.alignment import SCALE, YAW, align, refine
 from dfast.evaluation.colors import part_scores, visible_colors
 from dfast.evaluation.faults import faults, flatness
 from dfast.evaluation.retrieval import retrieve
 from dfast.evaluation.scorecard import PartScore, Score
 from dfast.evaluation.solids import Prediction
+from dfast.evaluation.surface import SurfaceScore, surface_score
 from dfast.evaluation.truths import GRID, GroundTruth, catalogue, ground_truth
 from dfast.mesh.density_grid import DensityField, density_grid
+from dfast.mesh.extract import extract_mesh
 from dfast.ops.ambient import neutral_torch_state
 
 FRONT_TOLERANCE = 30.0
@@ -91,9 +94,21 @@ def score(
         hazy=found.hazy,
         collapsed=found.empty or found.opaque or flat or best < 0.1,
         haze=found.haze,
+        surface=_surface(result, truth, pose, prediction.centroid),
         seconds=seconds,
         parts=parts,
     )
+
+
+def _surface(
+    result: DensityField, truth: GroundTruth, pose: Tensor, centroid: Tensor
+) -> SurfaceScore | None:
+    """Score the mesh that `dfast export` would write; None where it would refuse."""
+    try:
+        mesh = extract_mesh(result)
+    except ExportError:
+        return None
+    return surface_score(mesh, truth, pose, centroid)
 
 
 def _best_pose(

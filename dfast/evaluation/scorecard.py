@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dfast.evaluation.surface import SurfaceScore
+
 KINDS = ("single", "stack", "pair", "composed")
 
 
@@ -55,6 +57,8 @@ class Score:
     """Whether the result is empty, opaque, flat or nowhere near the truth."""
     haze: float
     """Mean opacity beside the object."""
+    surface: SurfaceScore | None = None
+    """Of the exported mesh; None where nothing could be exported."""
     seconds: float | None = None
     """Time of training, where it is known."""
     parts: tuple[PartScore, ...] = field(default=())
@@ -97,6 +101,11 @@ def table(scores: Sequence[Score]) -> str:
         "albedo",
         "colors",
         "front",
+        "normals",
+        "steep",
+        "chamfer",
+        "F",
+        "far",
         "s",
         "faults",
     )
@@ -110,6 +119,7 @@ def table(scores: Sequence[Score]) -> str:
             _cell(s.albedo),
             _cell(s.colors),
             "-" if s.front is None else "yes" if s.front else "no",
+            *_surface_cells(s.surface),
             _cell(s.seconds, 0),
             " ".join(s.faults),
         )
@@ -141,10 +151,22 @@ def _means(scores: Sequence[Score]) -> Means:
         "albedo": mean(s.albedo for s in scores),
         "colors": mean(s.colors for s in scores),
         "front": mean(s.front for s in scores),
+        **{
+            name: mean(getattr(s.surface, name) for s in scores if s.surface is not None)
+            for name in ("normals", "steep", "edges", "chamfer", "f_score", "far")
+        },
         "collapsed": sum(s.collapsed for s in scores),
         "hazy": sum(s.hazy for s in scores),
         "seconds": mean(s.seconds for s in scores),
     }
+
+
+def _surface_cells(s: SurfaceScore | None) -> tuple[str, ...]:
+    """Return the cells of a mesh: degrees, percent, percent of the radius, fraction, percent."""
+    if s is None:
+        return ("-",) * 5
+    steep, far = ("-" if v is None else f"{100 * v:.1f}%" for v in (s.steep, s.far))
+    return _cell(s.normals, 1), steep, _cell(s.chamfer), _cell(s.f_score), far
 
 
 def _cell(value: float | int | None, digits: int = 2) -> str:

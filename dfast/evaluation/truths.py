@@ -8,7 +8,6 @@ from functools import cache, cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dfast.evaluation.alignment import align, pattern_search
 from dfast.evaluation.solids import Prediction, SolidPoints
@@ -108,22 +107,15 @@ def visible_surface(scene: ProceduralScene, count: int = SURFACE_POINTS) -> Surf
     generator = torch.Generator().manual_seed(0)
     points = points[torch.randperm(len(points), generator=generator)[: 2 * count]]
     for _ in range(4):
-        normals = _sdf_normals(scene, points)
+        normals = scene.normals(points)
         points = points - scene.sdf(points)[0][:, None] * normals
-    normals = _sdf_normals(scene, points)
+    normals = scene.normals(points)
     # A face where two parts touch is inside the object: a step outward does not leave it.
     visible = (scene.sdf(points)[0].abs() < 0.01) & (scene.sdf(points + 0.04 * normals)[0] > 0.015)
     points, normals = points[visible][:count], normals[visible][:count]
     part = scene.sdf(points)[1]
     shares = torch.bincount(part, minlength=len(scene.parts)).float() / max(1, len(part))
     return Surface(points, normals, part, scene.colors[part], shares)
-
-
-def _sdf_normals(scene: ProceduralScene, x: Tensor, h: float = 0.005) -> Tensor:
-    """Return the unit gradient [N, 3] of the signed distance by central differences."""
-    steps = h * torch.eye(3)
-    difference = [scene.sdf(x + steps[a])[0] - scene.sdf(x - steps[a])[0] for a in range(3)]
-    return F.normalize(torch.stack(difference, -1), dim=-1)
 
 
 def ellipsoid_iou(solid: SolidPoints, count: int = 4096) -> float:

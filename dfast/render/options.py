@@ -10,6 +10,8 @@ from torch import Tensor
 from dfast.config import MarchConfig
 
 Normals = Literal["none", "shading", "image"]
+NORMALS: tuple[Normals, ...] = ("none", "shading", "image")
+"""From the least to the most."""
 
 
 @dataclass(frozen=True)

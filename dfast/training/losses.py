@@ -16,7 +16,8 @@ from functools import partial
 from torch import Tensor
 
 from dfast.config import RegularizerConfig
-from dfast.config.schedules import ramp
+from dfast.config.schedules import late, ramp
+from dfast.render.options import Normals
 from dfast.render.outputs import Rendering
 from dfast.training import regularizers
 from dfast.training.step_inputs import StepInputs
@@ -32,8 +33,9 @@ class Loss:
     weight: float | Callable[[float], float]
     """A constant, or a function of the fraction of the run. A loss whose weight is 0 now is
     computed all the same, so that every step launches the same work."""
-    needs_normals: bool = False
-    """Whether `RayRender.orientation` is read, which is 0 without normals."""
+    normals: Normals = "none"
+    """What the value reads: "shading" for `RayRender.orientation`, which is 0 without normals,
+    "image" for `Rendering.normal`, which is None otherwise."""
 
     def weight_at(self, progress: float) -> float:
         """Return the weight at a fraction of the run, in [0, 1]."""
@@ -52,7 +54,21 @@ def regularizer_losses(config: RegularizerConfig) -> dict[str, Loss]:
         losses["orientation"] = Loss(
             lambda rendering, _: regularizers.orientation(rendering.rays.orientation),
             partial(ramp, start=start, end=end, until=config.orientation_until),
-            needs_normals=True,
+            normals="shading",
+        )
+    if config.normal_variation > 0:
+        losses["normal_variation"] = Loss(
+            _normal_variation,
+            lambda progress: config.normal_variation * late(progress, config.normal_variation_from),
+            normals="image",
+        )
+    if max(config.darkness) > 0:
+        start, end = config.darkness
+        losses["darkness"] = Loss(
+            lambda rendering, inputs: regularizers.darkness(
+                rendering.image, rendering.opacity, (inputs.lighting.diffuse == 0).float()
+            ),
+            partial(ramp, start=start, end=end, until=config.darkness_until),
         )
     on_opacity: Mapping[str, tuple[Callable[[Tensor], Tensor], float]] = {
         "opacity": (regularizers.opacity, config.opacity),
@@ -63,6 +79,11 @@ def regularizer_losses(config: RegularizerConfig) -> dict[str, Loss]:
         if weight > 0:
             losses[name] = Loss(partial(_of_opacity, function), weight)
     return losses
+
+
+def _normal_variation(rendering: Rendering, inputs: StepInputs) -> Tensor:
+    assert rendering.normal is not None
+    return regularizers.normal_variation(rendering.normal, rendering.opacity, rendering.depth)
 
 
 def _of_opacity(

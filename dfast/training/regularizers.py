@@ -5,6 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+EDGE = 0.3
+"""Length of the difference of two unit normals beyond which it counts as an edge: 17 degrees."""
+RAW = 0
+DEPTH_STEP = 0.1
+"""Difference in depth beyond which neighbouring pixels show different surfaces, world units."""
+
 
 def orientation(facing_away: Tensor) -> Tensor:
     """Return the mean over rays of the penalty on visible normals that face away from the camera.
@@ -17,6 +23,51 @@ def orientation(facing_away: Tensor) -> Tensor:
             Differentiable.
     """
     return facing_away.sum() / max(len(facing_away), 1)
+
+
+def normal_variation(normal: Tensor, opacity: Tensor, depth: Tensor) -> Tensor:
+    """Return how much the normals of neighbouring pixels differ: lumps cost, edges hardly do.
+
+    The difference d of two neighbours costs d^2 / (d^2 + c^2), which stops growing beyond c (Geman
+    and McClure 1985), weighted by the smaller of their opacities; a pair across a step in depth
+    costs nothing. The mean is over all pixels.
+
+    Args:
+        normal: [B, 3, H, W] sum of w n, H, W >= 2. Differentiable.
+        opacity: [B, 1, H, W] in [0, 1]; a constant here.
+        depth: [B, 1, H, W] sum of w t; a constant here.
+    """
+    opacity = opacity.detach()
+    normal = (
+        normal / normal.detach().square().sum(1, keepdim=True).add(1e-2).sqrt()
+        if RAW == 2
+        else (normal if RAW else torch.nn.functional.normalize(normal, dim=1, eps=0.1))
+    )
+    distance = depth.detach() / opacity.clamp(min=1e-3)
+    cost = normal.new_zeros(())
+    for axis in (2, 3):
+        count = normal.shape[axis] - 1
+        d2 = normal.diff(dim=axis).square().sum(1, keepdim=True)
+        both = torch.minimum(opacity.narrow(axis, 0, count), opacity.narrow(axis, 1, count))
+        both = both * (distance.diff(dim=axis).abs() < DEPTH_STEP)
+        cost = cost + (both * d2 / (d2 + EDGE**2)).mean()
+    return cost
+
+
+def darkness(image: Tensor, opacity: Tensor, unlit: Tensor) -> Tensor:
+    """Return minus the brightness of what images show without light, summed over the channels.
+
+    An image prior takes a dark surface for a shaded one, so that it hardly objects to an albedo
+    that is too dark, while it does object to one that no light can explain. Of the albedos that the
+    prior accepts, the brightest is the right one.
+
+    Args:
+        image: [B, 3, H, W] in [0, 1]. Differentiable.
+        opacity: [B, 1, H, W] in [0, 1]; a constant here.
+        unlit: [B] 1 for images of the albedo alone, else 0.
+    """
+    shown = image * opacity.detach() * unlit.view(-1, 1, 1, 1)
+    return -shown.sum(1).mean()
 
 
 def opacity(opacity: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from dfast.errors import RunFolderError
 from dfast.guidance.base import Guidance
 from dfast.guidance.sds import sds_loss
 from dfast.ops.adam import NORM, SKIPPED
-from dfast.render.options import RenderOptions
+from dfast.render.options import NORMALS, Normals, RenderOptions
 from dfast.render.outputs import Rendering
 from dfast.render.volume import render
 from dfast.scene.scene import Scene
@@ -92,7 +92,8 @@ class Trainer:
         alpha, sigma = guidance.noise_schedule
         self._schedule = alpha.cpu(), sigma.cpu()
         self._staging = StagingBuffer(self.device)
-        self._needs_normals = any(loss.needs_normals for loss in self.losses.values())
+        wanted = {loss.normals for loss in self.losses.values()}
+        self._normals: Normals = max(wanted | {"none"}, key=NORMALS.index)
         self._graph_key: tuple[object, ...] = ()
 
     @property
@@ -149,10 +150,10 @@ class Trainer:
             resolution: pixels a side.
             max_samples: samples to reserve memory for; None counts them.
         """
-        with_normals = inputs.lighting.lit or self._needs_normals
+        lit: Normals = "shading" if inputs.lighting.lit else "none"
         options = RenderOptions(
             self.config.march,
-            normals="shading" if with_normals else "none",
+            normals=max(self._normals, lit, key=NORMALS.index),
             level_weights=inputs.level_weights,
             max_samples=max_samples,
         )
@@ -175,7 +176,7 @@ class Trainer:
         if key != self._graph_key:  # sizes that were outgrown, and past phases, do not come back
             self.graphs.drop(lambda other: other[:1] == ("step",))
             self._graph_key = key
-        with_normals = inputs.lighting.lit or self._needs_normals
+        with_normals = inputs.lighting.lit or self._normals != "none"
         return self.graphs.run(
             (*key, with_normals),
             lambda: self._device_step(inputs, size, max_samples, approximate),

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dfast.world.parts import KINDS, PALETTE, Part
 
@@ -96,6 +97,17 @@ class ProceduralScene:
             part = torch.where(d < best, k, part)
             best = torch.minimum(d, best)
         return best, part
+
+    def normals(self, x: Tensor, h: float = 0.005) -> Tensor:
+        """Return the outward unit normals [N, 3] of the level sets of the distance.
+
+        Args:
+            x: world points [N, 3].
+            h: half the step of the central differences, world units.
+        """
+        steps = h * torch.eye(3, device=x.device)
+        difference = [self.sdf(x + steps[a])[0] - self.sdf(x - steps[a])[0] for a in range(3)]
+        return F.normalize(torch.stack(difference, -1), dim=-1)
 
     def occupancy(self, x: Tensor) -> Tensor:
         """Return whether world points x [N, 3] are inside the object, bool [N]."""

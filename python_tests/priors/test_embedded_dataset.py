@@ -63,12 +63,13 @@ def test_training_never_draws_held_out_colors() -> None:
 def test_tokenizer_knows_every_caption_and_is_the_shipped_one() -> None:
     tokenizer = build_tokenizer()
     prior = ShapesPrior(torch.device("cpu"))
-    assert prior.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert prior.tokenizer.vocabulary == tokenizer.get_vocab()
     assert set(grammar.VOCABULARY) | {PAD, UNKNOWN} == set(tokenizer.get_vocab())
     for caption in CAPTIONS:
         for text in (f"{caption} overhead view", plain(caption)):
             ids = tokenizer(text).input_ids
             assert len(ids) <= TEXT_LENGTH and tokenizer.unk_token_id not in ids, text
+            assert prior.tokenizer([text])[0].tolist() == ids + [0] * (TEXT_LENGTH - len(ids))
 
 
 def test_textureless_captions_are_those_of_training() -> None:

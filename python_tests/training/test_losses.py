@@ -35,12 +35,18 @@ def _trainer(losses: dict[str, Loss] | None, **changes: Any) -> Trainer:
 
 def test_regularizers_of_weight_0_are_left_out() -> None:
     everything = RegularizerConfig(
-        orientation=(0.0, 0.1), opacity=0.2, entropy=0.3, total_variation=0.4
+        orientation=(0.0, 0.1),
+        normal_variation=0.5,
+        darkness=(0.7, 0.6),
+        opacity=0.2,
+        entropy=0.3,
+        total_variation=0.4,
     )
     table = regularizer_losses(everything)
-    assert list(table) == ["orientation", "opacity", "entropy", "total_variation"]
-    assert [loss.weight_at(1.0) for loss in table.values()] == [0.1, 0.2, 0.3, 0.4]
-    assert [loss.needs_normals for loss in table.values()] == [True, False, False, False]
+    on_opacity = ["opacity", "entropy", "total_variation"]
+    assert list(table) == ["orientation", "normal_variation", "darkness", *on_opacity]
+    assert [loss.weight_at(1.0) for loss in table.values()] == [0.1, 0.5, 0.6, 0.2, 0.3, 0.4]
+    assert [loss.normals for loss in table.values()] == ["shading", "image", *4 * ["none"]]
     nothing = RegularizerConfig(orientation=(0.0, 0.0), opacity=0.0)
     assert regularizer_losses(nothing) == {}
 
@@ -49,6 +55,24 @@ def test_the_weight_of_orientation_is_a_ramp() -> None:
     config = RegularizerConfig(orientation=(0.1, 0.3), orientation_until=0.5)
     loss = regularizer_losses(config)["orientation"]
     assert [loss.weight_at(p) for p in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.1, 0.2, 0.3, 0.3])
+
+
+def test_the_weight_of_normal_variation_rises_late() -> None:
+    config = RegularizerConfig(normal_variation=0.2, normal_variation_from=0.5)
+    loss = regularizer_losses(config)["normal_variation"]
+    found = [loss.weight_at(p) for p in (0.0, 0.5, 0.75, 1.0)]
+    assert found == pytest.approx([0.0, 0.0, 0.1, 0.2])
+
+
+@pytest.mark.usefixtures("needs_native")
+def test_the_losses_on_normals_and_darkness_train_a_run() -> None:
+    weights = {"normal_variation": 0.5, "normal_variation_from": 0.0, "darkness": [0.5, 0.5]}
+    plain, other = _trainer(None), _trainer(None, regularizer=weights)
+    for _ in range(2):
+        plain.train_step()
+        metrics = other.train_step()
+    assert float(metrics["skipped"]) == 0.0
+    assert not torch.equal(plain.scene.field.table, other.scene.field.table)
 
 
 @pytest.mark.usefixtures("needs_native")
@@ -95,8 +119,8 @@ def test_a_loss_that_needs_normals_gets_them() -> None:
         return regularizers.orientation(rendering.rays.orientation)
 
     unlit = {"albedo": 1.0, "diffuse": 0.0, "textureless": 0.0}
-    for needs_normals in (False, True):
-        _trainer({"x": Loss(value, 1.0, needs_normals)}, shading=unlit).train_step()
+    for normals in ("none", "shading"):
+        _trainer({"x": Loss(value, 1.0, normals)}, shading=unlit).train_step()
     assert found[0] == 0.0 and found[1] > 0.0
 
 

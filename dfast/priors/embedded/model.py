@@ -1,7 +1,8 @@
-"""The networks of the embedded prior: a small UNet, a small text encoder, a tokenizer of words.
+"""The embedded prior as it is trained: a small UNet, a small text encoder, a tokenizer of words.
 
-They are classes of diffusers and transformers, saved as a pipeline folder (unet, text_encoder,
-tokenizer, scheduler) that loads with those libraries alone.
+Here they are classes of diffusers and transformers, saved as a pipeline folder (unet, text_encoder,
+tokenizer, scheduler) that loads with those libraries alone. A run reads the same folder into the
+plain modules of `dfast.priors.embedded.unet` and `text`, which import in no time.
 """
 
 from __future__ import annotations
