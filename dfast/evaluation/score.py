@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dfast.config.meshes import TEXTURED_FACES
 from dfast.errors import ExportError
 from dfast.evaluation.alignment import SCALE, YAW, align, refine
 from dfast.evaluation.colors import part_scores, visible_colors
@@ -105,7 +106,7 @@ def _surface(
 ) -> SurfaceScore | None:
     """Score the mesh that `dfast export` would write; None where it would refuse."""
     try:
-        mesh = extract_mesh(result)
+        mesh = extract_mesh(result, faces=TEXTURED_FACES)
     except ExportError:
         return None
     return surface_score(mesh, truth, pose, centroid)
