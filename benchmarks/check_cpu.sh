@@ -36,6 +36,7 @@ build() { # part, flags
   # -O1 instead of -O3: with the checks, the vectorised templates take half an hour to compile otherwise.
   read -ra options <<< "-std=c++17 -O1 -g1 -fno-omit-frame-pointer -fPIC -ffp-contract=fast -fno-math-errno"
   options+=(-fvisibility=hidden -Icsrc "${includes[@]}" '-DDFAST_VERSION="sanitized"' "-DDFAST_CPU_ARCH=\"$arch\"")
+  options+=('-DDFAST_NO_CUDA="built by check_cpu.sh"')
   if [ -n "$arch" ]; then options+=("-march=$arch"); fi
   for file in csrc/bindings.cpp csrc/cpu/*.cpp csrc/cpu/*/*.cpp; do
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
@@ -46,6 +47,9 @@ build() { # part, flags
     "$cxx" "${options[@]}" $checks -c "$file" -o "$folder/$(basename "$file").o" >> "$folder/build.log" 2>&1 &
   done
   wait
+  for file in csrc/bindings.cpp csrc/cpu/*.cpp csrc/cpu/*/*.cpp; do
+    [ -s "$folder/$(basename "$file").o" ] || return
+  done
   # shellcheck disable=SC2086
   "$cxx" "${options[@]}" $2 -shared "$folder"/*.o -o "$site/dfast/_C$suffix" >> "$folder/build.log" 2>&1
 }

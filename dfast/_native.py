@@ -104,6 +104,22 @@ def dense(name: str, tensor: Tensor, *, count_rows: bool = True) -> Tensor:
     return tensor
 
 
+def vectors(name: str, tensor: Tensor, size: int) -> Tensor:
+    """Return a tensor argument of vectors [..., size].
+
+    Args:
+        name: the argument's name, for the message.
+        tensor: the argument.
+        size: components of a vector.
+
+    Raises:
+        ValueError: on a sparse or quantised tensor, or another shape.
+    """
+    if dense(name, tensor, count_rows=False).shape[-1:] != (size,):
+        raise ValueError(f"{name} must have shape [..., {size}], got {list(tensor.shape)}")
+    return tensor
+
+
 def whole_number(name: str, value: Any, low: int, high: int = MOST_ROWS) -> int:
     """Return an integer argument that is within bounds.
 

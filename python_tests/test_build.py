@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -183,3 +184,14 @@ def test_the_torch_of_the_environment(
         (tmp_path / "start.py").write_text(python)
         monkeypatch.setattr(setup.sys, "executable", str(script(wrapped, body)))
     assert setup.cpu_torch() == expected
+
+
+@pytest.mark.skipif(not (ROOT / "CMakeLists.txt").is_file(), reason="needs dfast's sources")
+def test_the_sanitizers_build_defines_what_cmake_does() -> None:
+    cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    script = (ROOT / "benchmarks" / "check_cpu.sh").read_text(encoding="utf-8")
+    names = re.findall(
+        r"DFAST_\w+(?==)", cmake.partition("target_compile_definitions(_C PRIVATE")[2]
+    )
+    assert "DFAST_NO_CUDA" in names[:3]
+    assert [name for name in names[:3] if f"-D{name}=" not in script] == []

@@ -12,19 +12,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dfast._numbers import shown
-from dfast.cli.options import UsageError, prior_name, read_overrides
+from dfast.cli.options import prior_name, read_file, read_overrides
 from dfast.config import Config, presets
 from dfast.config.checks import check_steps
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
 from dfast.world.grammar import read
 
 
-def check_run(options: Namespace, resumed: Config | None = None) -> None:
+def check_run(options: Namespace, resumed: Config | None = None, *, runs_here: bool = True) -> None:
     """Raise what `dfast.train` would raise for the options of `add_settings`.
 
     Args:
         options: the parsed command line.
         resumed: the configuration of the run that is resumed.
+        runs_here: whether the device has to be there.
 
     Raises:
         ConfigError: a number or a setting that cannot be used.
@@ -32,7 +33,7 @@ def check_run(options: Namespace, resumed: Config | None = None) -> None:
     """
     if options.steps is not None:
         check_steps(options.steps)
-    check_device(options.device)
+    check_device(options.device, is_here=runs_here)
     config = _settings(options, resumed)
     if prior_name(options) == "shapes" and config.guidance.negative:
         raise PromptError(
@@ -43,8 +44,7 @@ def check_run(options: Namespace, resumed: Config | None = None) -> None:
 
 def _settings(options: Namespace, resumed: Config | None) -> Config:
     """Return about what the options configure: a prior's family may have another base."""
-    if options.config and options.preset:
-        raise UsageError("config file and preset: expected one of them, got both")
+    changes = [read_file(options), *read_overrides(options)]
     if options.preset:
         config = Config.from_dict(presets.named(options.preset, "cpu"))
     elif resumed is not None:
@@ -54,10 +54,8 @@ def _settings(options: Namespace, resumed: Config | None) -> Config:
             config = Config.for_prior(prior_name(options))
         except ConfigError:  # a folder or a hub id, whose files tell the family
             config = Config.for_prior("sd")
-    if options.config:
-        config = Config.load(options.config, base=config)
-    for changes in read_overrides(options):
-        config = config.replace(**changes)
+    for tables in changes:
+        config = config.replace(**tables)
     return config
 
 
@@ -80,18 +78,19 @@ def check_prompt(prompt: str, prior: str) -> None:
         read(prompt)
 
 
-def check_device(device: str | None) -> None:
+def check_device(device: str | None, *, is_here: bool = True) -> None:
     """Raise DeviceError for a name that is no device, or a GPU where there surely is none.
 
     Args:
         device: "cpu", "cuda" or "cuda:N"; None is any.
+        is_here: whether it has to be there.
     """
     if device is None:
         return
     match = re.fullmatch(r"(cpu|cuda)(?::(0|[1-9]\d{0,2}))?", device, re.ASCII)
     if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
         raise DeviceError(f"device: expected cpu, cuda or cuda:N, got {shown(device)}")
-    if match[1] == "cuda":
+    if is_here and match[1] == "cuda":
         count = _cuda_devices()
         if count is not None and int(match[2] or 0) >= count:
             raise DeviceError(

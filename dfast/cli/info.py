@@ -25,7 +25,7 @@ def add_priors(commands: Commands[Any]) -> None:
 
 def config(options: Namespace) -> int:
     """Print the settings as TOML, each with its meaning, unit and range as a comment."""
-    check_run(options)
+    check_run(options, runs_here=False)
     print(commented(read_config(options)), end="")
     return 0
 

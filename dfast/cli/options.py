@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from dfast.config import Config, presets
+from dfast.config.files import read_values
 from dfast.config.overrides import parse_override
 from dfast.errors import ConfigError
 
@@ -95,6 +96,20 @@ def read_overrides(options: Namespace) -> list[dict[str, Any]]:
     return overrides if negative is None else [*overrides, {"guidance": {"negative": negative}}]
 
 
+def read_file(options: Namespace) -> dict[str, Any]:
+    """Return the settings in the file of --config, which may be a pipe: it is read once.
+
+    Raises:
+        UsageError: there is --preset as well.
+        ConfigError: it cannot be read.
+    """
+    if options.config and options.preset:
+        raise UsageError("config file and preset: expected one of them, got both")
+    if not hasattr(options, "file_values"):
+        options.file_values = read_values(options.config) if options.config else {}
+    return dict(options.file_values)
+
+
 def read_config(options: Namespace, *, resumed: Config | None = None) -> Config:
     """Return the configuration that the options of `add_settings` describe.
 
@@ -114,8 +129,7 @@ def read_config(options: Namespace, *, resumed: Config | None = None) -> Config:
         options.device,
         resumed=resumed,
         preset=options.preset,
-        file=options.config,
-        overrides=read_overrides(options),
+        overrides=[read_file(options), *read_overrides(options)],
         steps=options.steps,
         download=getattr(options, "download", False),
     )

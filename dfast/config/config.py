@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dfast._files import read_text, replacing, user_path
+from dfast._files import replacing
 from dfast._numbers import shown
 from dfast.config import presets
+from dfast.config.files import read_values
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.parsing import as_table, from_table, overlay, to_toml
 from dfast.config.renamed import current_names
@@ -133,18 +133,8 @@ class Config:
         Raises:
             ConfigError: the file cannot be read, or holds settings that cannot be.
         """
-        path = user_path(path)
-        is_json = path.suffix == ".json"
-        try:
-            text = read_text(path)
-            values = json.loads(text) if is_json else tomllib.loads(text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"config file '{path}': cannot be read ({error})") from error
-        except (ValueError, RecursionError) as error:  # damage, huge numbers, deep nesting
-            kind = "JSON" if is_json else "TOML"
-            raise ConfigError(f"config file '{path}': not valid {kind} ({error})") from error
-        values = current_names(values)
-        if base is not None and isinstance(values, Mapping):
+        values = current_names(read_values(path))
+        if base is not None:
             values = overlay(base.to_dict(), values)
         return cls.from_dict(values)
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dfast._native import vectors
 from dfast._numbers import shown, whole
 
 
@@ -81,7 +82,7 @@ class SphericalHarmonics(nn.Module):
 
     def forward(self, directions: Tensor) -> Tensor:
         """Encode unit vectors [..., 3] as [..., output_dim]; 16-bit ones are cast to float32."""
-        if directions.dtype in (torch.float16, torch.bfloat16):
+        if vectors("directions", directions, 3).dtype in (torch.float16, torch.bfloat16):
             directions = directions.float()
         return spherical_harmonics(directions, self.degree)
 

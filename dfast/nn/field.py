@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dfast._native import vectors
 from dfast.errors import DfastWarning
 from dfast.nn.general_field import GeneralField
 from dfast.ops import transforms
@@ -186,7 +187,7 @@ class Field(nn.Module):
                     want_gradient=want_gradient,
                     count=count,
                 )
-        if x.dim() != 2:
+        if vectors("x", x, 3).dim() != 2:
             flat = self(
                 x.reshape(-1, 3),
                 level_weights=level_weights,

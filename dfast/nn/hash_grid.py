@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dfast._native import vectors
 from dfast.ops import transforms
 from dfast.ops.hashgrid import GridSpec, hash_encode
 
@@ -98,8 +99,7 @@ class HashGrid(nn.Module):
         Returns:
             [..., output_dim], levels outside, features inside, in the dtype of `table`.
         """
-        if x.shape[-1:] != (self.input_dim,):
-            raise ValueError(f"x must have shape [..., {self.input_dim}], got {list(x.shape)}")
+        vectors("x", x, self.input_dim)
         if transforms.autocast_enabled(x):
             x = x.to(self.table.dtype)
             level_weights = None if level_weights is None else level_weights.to(self.table.dtype)

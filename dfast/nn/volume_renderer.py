@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfast._native import vectors
 from dfast.nn.occupancy import OccupancyGrid
 from dfast.ops.composite import composite
 from dfast.ops.march import Samples, march
@@ -104,6 +105,7 @@ class VolumeRenderer(nn.Module):
         Returns:
             colours, opacities and depths, see `RayColors`.
         """
+        vectors("origins", origins, 3), vectors("directions", directions, 3)
         shape = torch.broadcast_shapes(origins.shape, directions.shape)
         origins = origins.expand(shape).reshape(-1, 3)
         directions = F.normalize(directions, dim=-1).expand(shape).reshape(-1, 3)

@@ -104,16 +104,7 @@ def march(
         raise ValueError(f"resolution must be a positive multiple of 4, got {resolution}")
     if max_samples is not None:
         max_samples = _native.whole_number("max_samples", max_samples, 0)
-    # The kernels square lengths, in float32 as well.
-    if not SMALLEST <= radius <= LARGEST:
-        raise ValueError(f"radius must be positive, in [{SMALLEST:g}, {LARGEST:g}], got {radius}")
-    if not 1e-5 * radius <= step_size <= LARGEST:
-        raise ValueError(
-            f"step_size must be finite and at least 1e-5 * radius, at most {LARGEST:g}, "
-            f"got {step_size}"
-        )
-    if not 0 <= cone_angle <= LARGEST:
-        raise ValueError(f"cone_angle must be in [0, {LARGEST:g}], got {cone_angle}")
+    check_lengths(radius, step_size, cone_angle)
     origins, directions = transforms.widen(origins, directions)
     jitter = transforms.widen_optional(jitter)
     origins = _native.contiguous("origins", transforms.constant(origins), (None, 3), origins)
@@ -147,6 +138,22 @@ def march(
             max_samples,
         )
     )
+
+
+def check_lengths(radius: float, step_size: float, cone_angle: float) -> None:
+    """Raise ValueError for lengths of a march that end in no samples, or in no end of them.
+
+    The kernels square lengths, in float32 as well.
+    """
+    if not SMALLEST <= radius <= LARGEST:
+        raise ValueError(f"radius must be positive, in [{SMALLEST:g}, {LARGEST:g}], got {radius}")
+    if not 1e-5 * radius <= step_size <= LARGEST:
+        raise ValueError(
+            f"step_size must be finite and at least 1e-5 * radius, at most {LARGEST:g}, "
+            f"got {step_size}"
+        )
+    if not 0 <= cone_angle <= LARGEST:
+        raise ValueError(f"cone_angle must be in [0, {LARGEST:g}], got {cone_angle}")
 
 
 @torch.library.custom_op(

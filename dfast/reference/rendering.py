@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dfast.ops.bitfield import unpack_bits
-from dfast.ops.march import Samples
+from dfast.ops.march import Samples, check_lengths
 from dfast.ops.shade_composite import RaySums
 
 
@@ -26,6 +26,7 @@ def march(
 
     It tests the cell of every interval's sample.
     """
+    check_lengths(radius, step_size, cone_angle)
     if jitter is None:
         jitter = torch.full_like(origins[:, 0], 0.5)
     along = (origins * directions).sum(-1)

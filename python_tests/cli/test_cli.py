@@ -170,6 +170,11 @@ def test_config_prints_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert dfast.Config.load(tmp_path / "c.toml").train.steps == 12
 
 
+def test_settings_of_a_gpu_are_printed_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--device", "cuda:7"]) == 0
+    assert f"steps = {dfast.Config.default('cuda').train.steps}\n" in capsys.readouterr().out
+
+
 def test_unwritable_output_is_one_line(
     tmp_path: Path, cube: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:

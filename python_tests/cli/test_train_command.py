@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,20 @@ def test_a_file_leaves_the_rest_to_the_prior(
     assert cube[1]["config"] == own  # an empty one is one, too
     assert main(["config", "--prior", "sd15", "--config", str(path)]) == 0
     assert "steps = 10000" in capsys.readouterr().out
+
+
+def test_settings_come_through_a_pipe(cube: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "config"):
+        reader, writer = os.pipe()
+        os.write(writer, b"[train]\nsteps = 7\n[guidance]\nscale = 3.0\n")
+        os.close(writer)
+        source = ["--config", f"/dev/fd/{reader}"]
+        line = {"train": ["train", "a red cube", "--no-export"], "config": ["config"]}[command]
+        assert main([*line, *source, "--device", "cpu", "--set", "guidance.scale=4"]) == 0
+        os.close(reader)
+    assert cube[0]["config"].train.steps == 7 and cube[0]["config"].guidance.scale == 4.0
+    said = capsys.readouterr().out
+    assert "steps = 7\n" in said and "\nscale = 4.0\n" in said
 
 
 def test_a_dry_run_fetches_nothing(cube: Calls, capsys: pytest.CaptureFixture[str]) -> None:

@@ -208,6 +208,9 @@ def test_marching_at_its_bounds_agrees_with_the_reference(dtype: torch.dtype) ->
 def test_lengths_that_cannot_be_squared_are_refused(changes: dict[str, float]) -> None:
     ((name, value),) = changes.items()
     _refused(_march, {}, name, value)
+    arguments = {"resolution": 16, "radius": 1.0, "step_size": 0.5} | changes
+    with pytest.raises(ValueError, match=f"^{name} must"):
+        reference.march(-2 * DIRECTIONS, DIRECTIONS, BITS, **arguments)  # it would not end
 
 
 @pytest.mark.parametrize("max_samples", [None, 0, 5])

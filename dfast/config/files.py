@@ -1,0 +1,38 @@
+"""Read files of settings."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from dfast._files import read_text, user_path
+from dfast._numbers import shown
+from dfast.errors import ConfigError
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """Return the nested tables of settings in a file, not checked.
+
+    Args:
+        path: a .json file, or TOML under any other name.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path = user_path(path)
+    is_json = path.suffix == ".json"
+    try:
+        text = read_text(path)
+        values = json.loads(text) if is_json else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file '{path}': cannot be read ({error})") from error
+    except (ValueError, RecursionError) as error:  # damage, huge numbers, deep nesting
+        kind = "JSON" if is_json else "TOML"
+        raise ConfigError(f"config file '{path}': not valid {kind} ({error})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"config file '{path}': expected a table of settings, got {shown(values)}"
+        )
+    return values
