@@ -177,7 +177,7 @@ class RandomCommands:
             "--sheet": None,
             "--azimuth": self.value,
             "--elevation": self.value,
-            "--shading": lambda: self._usual("diffuse", "normal", "shiny"),
+            "--shading": lambda: self._usual("studio", "depth", "diffuse", "shiny"),
             "--frames": lambda: self._usual("2", "3", "1", "1" + "0" * 20),
         }
         size = ["--resolution", self._usual("8", "1", "0", "-4")]
@@ -228,6 +228,8 @@ class RandomCommands:
                 ["trian"],
                 ["doctor"],
                 ["render", "--help"],
+                ["report", "no"],
+                ["report", "new", "--out", "a.png"],
                 ["-x"],
             ]
         )

@@ -43,7 +43,8 @@ void main() {
   float share = REFLECTANCE + (RIM - REFLECTANCE) * pow(1.0 - cosine, 5.0);
   float around = dome(mirrored) / SKY_LIGHT + LAMP * pow(max(dot(mirrored, key), 0.0), LAMP_WIDTH);
   vec3 albedo = vColor * factor * texture(albedoMap, vUv).rgb;
-  vec3 light = clamp((DUST + (1.0 - DUST) * albedo) * irradiance + share * around, 0.0, 1.0);
+  float dark = 1.0 - max(albedo.r, max(albedo.g, albedo.b));
+  vec3 light = clamp((albedo + DUST * dark * dark) * irradiance + share * around, 0.0, 1.0);
   pixel = vec4(mix(12.92 * light, 1.055 * pow(max(light, 0.0031308), vec3(1.0 / 2.4)) - 0.055,
       step(0.0031308, light)), 1.0);
 }`;
