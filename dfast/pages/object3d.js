@@ -1,6 +1,6 @@
 // Draws a GLB file (glTF 2.0) that is in the page, and turns it with the pointer. It reads what the exports of
-// dfast hold: triangles with colours or a texture, a normal map. It has no dependency and loads nothing. It is a module,
-// so that several in one document do not share names.
+// dfast hold: triangles with colours or a texture, a normal map. It has no dependency and loads nothing. It is a
+// module, so that several in one document do not share names.
 
 const VERTEX = `#version 300 es
 in vec3 position, normal;
@@ -194,7 +194,8 @@ function turnWithPointer(canvas, pose, redraw) {
     pointers.set(e.pointerId, [e.clientX, e.clientY]);
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (e) => pointers.delete(e.pointerId));
-  canvas.addEventListener("wheel", (e) => { e.preventDefault(); zoom(Math.exp(e.deltaY * 0.001)); }, { passive: false });
+  const scroll = (e) => { e.preventDefault(); zoom(Math.exp(e.deltaY * 0.001)); };
+  canvas.addEventListener("wheel", scroll, { passive: false });
   canvas.addEventListener("dblclick", () => { Object.assign(pose, first); redraw(); });
 }
 
