@@ -19,6 +19,7 @@ EPILOG = """examples:
   dfast train --resume --out runs/chair          go on after an interruption
   dfast render runs/chair --out chair.png        an image from any side
   dfast export runs/chair chair.glb              the mesh again, finer or as .ply/.obj/.stl
+  dfast report runs/chair                        one page about it, to look at or to send
   dfast priors                                   the diffusion models it can use
   dfast evaluate runs/chair                      how good is it
   dfast doctor                                   what is installed, what is missing
