@@ -17,15 +17,16 @@ from dfast.scene.cameras import CameraBatch
 
 KEY, FILL = (-0.50, 0.50, 0.71), (0.75, -0.40, 0.53)
 """Unit directions to the lights in a camera's axes: right, up, backward."""
-KEY_LIGHT, FILL_LIGHT = 0.74, 0.18
+KEY_LIGHT, FILL_LIGHT = 0.76, 0.17
 """Irradiance of a surface that faces the light, in parts of what makes white white."""
 SOFTNESS = 0.25
 """How far the key reaches past the edge of its shadow: 0 for a point, 1 for all around."""
 SKY_LIGHT, GROUND_LIGHT = 0.36, 0.20
 """Irradiance by the dome of surfaces that face straight up and straight down (world z)."""
-DUST = 0.018
-"""Least share of the light that any surface scatters, so that black has a lit and a dark side."""
-REFLECTANCE, RIM = 0.012, 0.06
+DUST = 0.022
+"""Share of the light that black scatters, so that it has a lit and a dark side; other colours
+scatter less beside their own, so that they stay pure."""
+REFLECTANCE, RIM = 0.01, 0.05
 """Share of the surroundings that is reflected straight ahead, and at grazing angles."""
 LAMP, LAMP_WIDTH = 3.0, 4
 """Brightness of the key's reflection, and the power of the cosine by which it fades."""
@@ -67,7 +68,8 @@ def light_pixels(
     share = REFLECTANCE + (RIM - REFLECTANCE) * (1.0 - cosine).pow(5)
     lamp = LAMP * _dot(mirrored, to_key).clamp(min=0.0).pow(LAMP_WIDTH)
     surroundings = _dome(mirrored) / SKY_LIGHT + lamp
-    scattered = DUST + (1.0 - DUST) * decode(albedo)
+    own = decode(albedo)
+    scattered = own + DUST * (1.0 - own.amax(-1, keepdim=True)).square()
     return (scattered * irradiance + share * surroundings).clamp(0.0, 1.0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,31 @@ def test_what_a_short_run_never_does_is_not_promised(
     train_tiny("a ball", out=tmp_path / "run", progress=True, config=rarely)
     second = capsys.readouterr().err.splitlines()[1]
     assert "preview" not in second and "a checkpoint every 4" in second
+
+
+NOTEBOOK = """
+import sys, types
+import IPython
+kernel = types.SimpleNamespace(config={"IPKernelApp": {}})
+IPython.get_ipython = lambda: kernel
+if sys.argv[1] == "plain":
+    for name in ("ipywidgets", "IPython.html.widgets"):
+        sys.modules[name] = None
+elif sys.argv[1] == "shell":
+    kernel.config.clear()
+from dfast.runs.progress import progress_of
+print(type(progress_of(4)).__name__)
+"""
+
+
+@pytest.mark.parametrize("where", ["plain", "shell"])
+def test_a_notebook_without_widgets_and_a_shell_get_lines(where: str) -> None:
+    """test_notebook.py has a notebook with widgets."""
+    pytest.importorskip("IPython")
+    line = [sys.executable, "-W", "error::UserWarning", "-c", NOTEBOOK, where]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "LogLines"
 
 
 @pytest.mark.parametrize(
