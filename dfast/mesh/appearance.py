@@ -7,11 +7,13 @@ composites its rays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dfast.mesh.density_grid import RADIUS, DensityField, device_of, query
+from dfast.mesh.density_grid import RADIUS, DensityField
 
 OFFSETS = torch.linspace(0.04, -0.12, 9)
 """Samples of a ray: distances along the outward normal, in world units."""
@@ -28,7 +30,7 @@ def look_at(
 
     Args:
         density_field: the field.
-        points: [N, 3] near the surface.
+        points: [N, 3] near the surface, on the field's device.
         normals: [N, 3] unit vectors, outward.
         level: density at the surface.
 
@@ -44,16 +46,21 @@ def look_at(
     for offset, weight in zip(OFFSETS.tolist(), weights, strict=True):
         seen = (weight > FAINT).nonzero()[:, 0]
         where = points[seen] + offset * normals[seen]
-        found = query(density_field.albedo, where, device_of(density_field)).clamp(0, 1)
-        albedo[seen] += weight[seen, None] * found
+        albedo[seen] += weight[seen, None] * _ask(density_field.albedo, where).clamp(0, 1)
     total = (weights * (weights > FAINT)).sum(0)
     return albedo / total[:, None], points + _crossing(density, level)[:, None] * normals
 
 
 def _density(density_field: DensityField, points: Tensor) -> Tensor:
     """Return the density [N], zero outside the bounding sphere, as in renders."""
-    density = query(density_field.density, points, device_of(density_field))
-    return density * (points.square().sum(-1) <= RADIUS**2)
+    return _ask(density_field.density, points) * (points.square().sum(-1) <= RADIUS**2)
+
+
+def _ask(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """Evaluate a function of points [N, 3] in chunks of bounded size."""
+    with torch.no_grad():
+        parts = [function(part).to(points) for part in points.split(1 << 17)]
+    return torch.cat(parts)
 
 
 def _weights(density: Tensor) -> Tensor:
@@ -70,10 +77,11 @@ def _crossing(density: Tensor, level: float) -> Tensor:
     """Return the offset [N] at which the density rises through the level, the nearest to 0."""
     value = density / (density + level) - 0.5  # zero at the level; it saturates in steep densities
     enters = (value[:-1] < 0) & (value[1:] >= 0)  # [K - 1, N]
-    middle = (OFFSETS[:-1] + OFFSETS[1:]).abs()[:, None]
+    offsets = OFFSETS.to(density)
+    middle = (offsets[:-1] + offsets[1:]).abs()[:, None]
     nearest = torch.where(enters, middle, torch.inf).argmin(0, keepdim=True)
     low, high = value.gather(0, nearest)[0], value.gather(0, nearest + 1)[0]
-    outside, inside = OFFSETS[nearest[0]], OFFSETS[nearest[0] + 1]
+    outside, inside = offsets[nearest[0]], offsets[nearest[0] + 1]
     share = low / (low - high).clamp(max=-1e-12)
     return torch.where(enters.any(0), outside + share * (inside - outside), 0.0)
 
@@ -86,7 +94,7 @@ def normals_at(density_field: DensityField, points: Tensor, level: float) -> Ten
 
     Args:
         density_field: the field.
-        points: [N, 3] on the level set.
+        points: [N, 3] on the level set, on the field's device.
         level: density at the surface.
 
     Returns:
@@ -94,7 +102,7 @@ def normals_at(density_field: DensityField, points: Tensor, level: float) -> Ten
     """
     sides = []
     for axis in range(3):
-        step = torch.zeros(3)
+        step = torch.zeros_like(points[0])
         step[axis] = STENCIL
         plus = _density(density_field, points + step)
         minus = _density(density_field, points - step)

@@ -45,14 +45,14 @@ def rendered_level(density_field: DensityField, density: Tensor) -> float:
     if render is None:
         return silhouette_level(density)
     cameras = _cameras()
-    opacity = render(cameras, PIXELS).float().cpu().reshape(-1)
+    opacity = render(cameras, PIXELS).float().reshape(-1)
     most, top = float(opacity.max()), float(density.max())
     if most < 0.05 or not top > 0:
         return 0.0
     solid = opacity > OPAQUE * min(1.0, most)
-    peak = _peaks(density, cameras)
+    peak = _peaks(density.to(opacity), cameras.to(opacity.device))
     lowest = max(top * 1e-3, 0.02 * min(1.0, top))
-    levels = torch.logspace(math.log10(lowest), math.log10(top * 0.95), CANDIDATES)
+    levels = torch.logspace(math.log10(lowest), math.log10(top * 0.95), CANDIDATES).to(peak)
     cover = peak > levels[:, None]
     iou = (cover & solid).sum(1) / (cover | solid).sum(1)
     return float(levels[iou.argmax()])
@@ -69,7 +69,7 @@ def _cameras() -> CameraBatch:
 def _peaks(density: Tensor, cameras: CameraBatch) -> Tensor:
     """Return the largest density along the ray of every pixel, [B * PIXELS^2]."""
     origins, directions = cameras.rays(PIXELS)
-    peak = torch.zeros(len(origins))
+    peak = torch.zeros_like(origins[:, 0])
     for t in torch.linspace(DISTANCE - 1, DISTANCE + 1, STEPS).tolist():
         peak = torch.maximum(peak, sample(density, origins + t * directions))
     return peak

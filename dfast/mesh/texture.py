@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from dfast.mesh.appearance import look_at, normals_at
 from dfast.mesh.arrays import Floats
-from dfast.mesh.density_grid import DensityField
+from dfast.mesh.density_grid import DensityField, device_of
 from dfast.mesh.tangents import tangents
 from dfast.mesh.texels import fill_gaps, texel_points
 from dfast.mesh.unwrap import Atlas, unwrap
@@ -59,24 +59,29 @@ def bake_texture(
         size: texels a side.
     """
     atlas, frames = tangents(vertices, normals, unwrap(vertices, faces, size))
+    device = device_of(density_field)
     healthy = np.delete(np.arange(len(atlas.faces)), atlas.thin)
-    texel, face, weight = texel_points(atlas.uv[atlas.faces[healthy]], size)
-    corner = atlas.faces[healthy[face]]  # [N, 3]
+    corners = torch.from_numpy(atlas.faces[healthy]).to(device)  # [F, 3]
+    uv = torch.from_numpy(atlas.uv).to(device)
+    texel, face, weight = texel_points(uv[corners], size)
 
     def between(values: Floats) -> Tensor:
         """Return values of the atlas's vertices [W, C] interpolated at the texels, [N, C]."""
-        return torch.from_numpy(np.einsum("nk,nkc->nc", weight, values[corner]))
+        ends = torch.from_numpy(values).to(device)[corners[face]]
+        return (weight[..., None] * ends).sum(1)
 
     smooth = normalize(between(normals[atlas.source]), dim=1)
     albedo, points = look_at(density_field, between(vertices[atlas.source]), smooth, level)
     fine = normals_at(density_field, points, level)
     shade = _in_tangent_space(fine, smooth, between(frames))
-    color, normal = np.zeros((2, size * size, 3), np.float32)
-    color[texel], normal[texel] = albedo.numpy(), shade.numpy() / 2 + 0.5
-    known = np.zeros((size, size), bool)
-    known.ravel()[texel] = True
-    images = [fill_gaps(image.reshape(size, size, 3), known) for image in (color, normal)]
-    return Texture(atlas, frames, *(np.rint(image * 255).astype(np.uint8) for image in images))
+    images = torch.zeros(6, size * size, device=device)
+    images[:, texel] = torch.cat([albedo, shade / 2 + 0.5], 1).T
+    known = torch.zeros(size * size, dtype=torch.bool, device=device)
+    known[texel] = True
+    filled = fill_gaps(images.view(6, size, size), known.view(size, size))
+    bytes_ = (filled.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    color, normal = (np.ascontiguousarray(bytes_[..., part]) for part in (np.s_[:3], np.s_[3:]))
+    return Texture(atlas, frames, color, normal)
 
 
 def _in_tangent_space(fine: Tensor, smooth: Tensor, frame: Tensor) -> Tensor:

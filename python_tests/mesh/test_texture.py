@@ -23,6 +23,12 @@ SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
 HALVES = np.array([[0, 1, 2], [0, 2, 3]])
 
 
+def texels_of(atlas: Atlas, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `texel_points` finds for an atlas, as arrays."""
+    found = texel_points(torch.from_numpy(atlas.uv[atlas.faces]), size)
+    return found[0].numpy(), found[1].numpy(), found[2].numpy()
+
+
 @pytest.fixture(scope="module")
 def chair() -> Mesh:
     """A chair of more faces than xatlas is given at once, with a texture."""
@@ -39,7 +45,7 @@ def test_every_face_has_its_own_place_in_the_atlas(chair: Mesh) -> None:
     area = 0.5 * np.abs(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0])
     assert (area > 0).all()
     assert area.sum() / 256**2 > 0.4  # of the texture is used
-    texel, _, weight = texel_points(atlas.uv[atlas.faces], 256)
+    texel, _, weight = texels_of(atlas, 256)
     inside = (weight > 1e-6).all(1).sum()
     assert len(np.unique(texel)) == len(texel)
     assert abs(inside - area.sum()) / area.sum() < 0.1  # no two faces lie on one another
@@ -59,7 +65,7 @@ def test_faces_without_area_get_corners_of_their_own() -> None:
 
 def test_texels_know_their_points() -> None:
     uv = np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]], np.float32)
-    texel, face, weight = texel_points(uv[HALVES], 8)
+    texel, face, weight = (t.numpy() for t in texel_points(torch.from_numpy(uv[HALVES]), 8))
     point = (weight[..., None] * uv[HALVES[face]]).sum(1)
     centre = (np.stack([texel % 8, texel // 8], 1) + 0.5) / 8
     covered = (np.abs(centre - 0.5) < 0.25).all(1)
@@ -72,15 +78,16 @@ def test_texels_know_their_points() -> None:
 
 
 def test_gaps_take_the_mean_of_what_is_near() -> None:
-    image = np.zeros((8, 8, 1), np.float32)
-    known = np.zeros((8, 8), bool)
-    image[0, 0], known[0, 0] = 1.0, True
-    image[7, 7], known[7, 7] = 3.0, True
-    filled = fill_gaps(image, known)
-    assert filled[0, 0, 0] == filled[1, 1, 0] == filled[3, 3, 0] == 1.0
-    assert filled[7, 7, 0] == filled[4, 4, 0] == 3.0
-    assert filled[0, 7, 0] == 2.0  # no known texel in its quarter
-    assert fill_gaps(np.zeros((3, 5, 2), np.float32), np.zeros((3, 5), bool)).shape == (3, 5, 2)
+    image = torch.zeros(1, 8, 8)
+    known = torch.zeros(8, 8, dtype=torch.bool)
+    image[0, 0, 0], known[0, 0] = 1.0, True
+    image[0, 7, 7], known[7, 7] = 3.0, True
+    filled = fill_gaps(image, known)[0]
+    assert filled[0, 0] == filled[1, 1] == filled[3, 3] == 1.0
+    assert filled[7, 7] == filled[4, 4] == 3.0
+    assert filled[0, 7] == 2.0  # no known texel in its quarter
+    odd = fill_gaps(torch.ones(2, 3, 5), torch.eye(3, 5, dtype=torch.bool))
+    assert odd.shape == (2, 3, 5) and (odd == 1).all()
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -144,7 +151,7 @@ def test_the_normal_map_makes_a_coarse_ball_round() -> None:
     mesh = export_mesh(Ball(0.5), faces=400, texture=128)
     assert mesh.texture is not None
     texture, atlas = mesh.texture, mesh.texture.atlas
-    texel, face, weight = texel_points(atlas.uv[atlas.faces], 128)
+    texel, face, weight = texels_of(atlas, 128)
     inside = (weight > 0.01).all(1)
     texel, face, weight = texel[inside], face[inside], weight[inside]
     corner = atlas.faces[face]
