@@ -29,7 +29,7 @@ without collisions; many textureless views; equal normals of neighbouring pixels
 albedo, early. docs/experiments.md has the figures.
 """
 
-CUDA: Table = overlay(CPU, {"train": {"steps": 1200}, "camera": {"views": 8}})
+CUDA: Table = overlay(CPU, {"train": {"steps": 800}, "camera": {"views": 8}})
 """dfast's own settings on a GPU."""
 
 PAPER_UNIT = 1.0 / 1.4
