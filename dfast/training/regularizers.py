@@ -7,7 +7,6 @@ from torch import Tensor
 
 EDGE = 0.3
 """Length of the difference of two unit normals beyond which it counts as an edge: 17 degrees."""
-RAW = 0
 DEPTH_STEP = 0.1
 """Difference in depth beyond which neighbouring pixels show different surfaces, world units."""
 
@@ -38,11 +37,6 @@ def normal_variation(normal: Tensor, opacity: Tensor, depth: Tensor) -> Tensor:
         depth: [B, 1, H, W] sum of w t; a constant here.
     """
     opacity = opacity.detach()
-    normal = (
-        normal / normal.detach().square().sum(1, keepdim=True).add(1e-2).sqrt()
-        if RAW == 2
-        else (normal if RAW else torch.nn.functional.normalize(normal, dim=1, eps=0.1))
-    )
     distance = depth.detach() / opacity.clamp(min=1e-3)
     cost = normal.new_zeros(())
     for axis in (2, 3):
