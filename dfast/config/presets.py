@@ -26,7 +26,8 @@ CPU: Table = {
 
 What keeps surfaces smooth and colours right: a low guidance scale, whose noise is small; a table
 without collisions; many textureless views; equal normals of neighbouring pixels, late; and bright
-albedo, early. docs/experiments.md has the figures.
+albedo, early. docs/experiments.md has the figures. These are not the defaults of the classes, which
+stand for what a run of an older version has no setting for.
 """
 
 CUDA: Table = overlay(CPU, {"train": {"steps": 800}, "camera": {"views": 8}})
