@@ -1,11 +1,16 @@
 """Draw dfast beside the packages it is compared with, from the files that `dfast bench` wrote.
 
     python benchmarks/draw.py FILE.json [MORE.json ...] [--out benchmarks/results/comparison.png]
+    python benchmarks/draw.py --runs LABEL RUN [RUN ...] [--runs LABEL RUN ...] --out gallery.png
 
 Bars are logarithmic, shorter is faster. For a whole step (E) a bar is the wall time. For the other
 workloads it is the time in a CUDA graph, else the device's time, else the wall time. All variants
 of a workload in all files are drawn. The "source" of records that have one is named below the
 chart.
+
+With `--runs` it draws finished runs instead, each below its picture named by its prompt and by the
+label of its group, such as "2 CPU cores"; runs of one prompt stand beside each other. An --out that
+ends in .gif turns them all.
 """
 
 from __future__ import annotations
@@ -15,7 +20,10 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,6 +45,8 @@ WORKLOADS = {
 OURS, PLAIN, PEER = (31, 119, 180), (170, 170, 170), (230, 150, 80)
 WIDTH, LEFT, RIGHT, BAR, GAP = 1200, 330, 330, 17, 16  # pixels
 SKIPPED = ("torch reference", "dfast eager")
+COLUMNS = 4
+"""Runs beside each other in a gallery."""
 
 
 def milliseconds(record: dict) -> float | None:
@@ -121,12 +131,73 @@ def draw_chart(records: Sequence[dict]) -> Image.Image:
     return image
 
 
+class Gallery:
+    """Finished runs beside each other, as one picture that `dfast.io.video.turntable` can turn.
+
+    Args:
+        groups: a label for each list of run folders.
+    """
+
+    def __init__(self, groups: Sequence[tuple[str, Sequence[str]]]) -> None:
+        import dfast
+
+        runs = [(dfast.load(path), label) for label, paths in groups for path in paths]
+        order = list(dict.fromkeys(result.prompt for result, _ in runs))
+        self.runs = sorted(runs, key=lambda run: order.index(run[0].prompt))
+        self.columns = min(len(runs), COLUMNS)
+
+    def render(self, *, resolution: int, **view: Any) -> NDArray[np.uint8]:
+        """Return all runs from one side, [H, W, 3]; arguments as of `Result.render`."""
+        font, high = ImageFont.load_default(max(resolution // 19, 8)), resolution + resolution // 5
+        rows = -(-len(self.runs) // self.columns)
+        image = Image.new("RGB", (self.columns * resolution, rows * high), "white")
+        canvas = ImageDraw.Draw(image)
+        for n, (result, label) in enumerate(self.runs):
+            x, y = n % self.columns * resolution, n // self.columns * high
+            picture = result.render(resolution=resolution, **view)
+            image.paste(Image.fromarray(picture), (x, y))
+            middle, below = x + resolution // 2, y + resolution + resolution // 40
+            canvas.text((middle, below), result.prompt, "black", font, anchor="ma")
+            lower = below + resolution // 13
+            canvas.text((middle, lower), label, (110, 110, 110), font, anchor="ma")
+        return np.asarray(image)
+
+
+def draw_runs(groups: Sequence[Sequence[str]], out: Path, resolution: int) -> None:
+    """Draw finished runs as an image, or as a film that turns them.
+
+    Args:
+        groups: lists of a label and run folders.
+        out: an image file, or a .gif.
+        resolution: pixels a side of each run.
+    """
+    from dfast.io.images import save_image
+    from dfast.io.video import turntable
+
+    gallery = Gallery([(label, paths) for label, *paths in groups])
+    if out.suffix == ".gif":
+        turntable(gallery, out, resolution=resolution)
+    else:
+        view = {"azimuth": 30.0, "elevation": 20.0, "shading": "studio"}
+        save_image(gallery.render(resolution=resolution, **view), out)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Read records, draw them, write the image."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    options.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    options.add_argument("--runs", nargs="+", action="append", metavar=("LABEL", "RUN"))
+    options.add_argument("--resolution", type=int, default=256, help="pixels a side of each run")
     options.add_argument("--out", type=Path, default=RESULTS / "comparison.png")
     chosen = options.parse_args(argv)
+    if bool(chosen.files) == bool(chosen.runs):
+        options.error("expected files of `dfast bench`, or --runs")
+    if chosen.runs:
+        if not all(len(group) > 1 for group in chosen.runs):
+            options.error("--runs: expected a label, and run folders after it")
+        draw_runs(chosen.runs, chosen.out, chosen.resolution)
+        print(chosen.out)
+        return
     records = [r for path in chosen.files for r in json.loads(path.read_text(encoding="utf-8"))]
     draw_chart(records).save(chosen.out)
     print(chosen.out)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dfast import (
+        callbacks,
         config,
         errors,
         evaluation,
@@ -64,6 +65,7 @@ _LAZY = {
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "View": "dfast.viewer.live",
+    "callbacks": "dfast.callbacks",
     "config": "dfast.config",
     "errors": "dfast.errors",
     "estimate": "dfast.runs.estimate",
@@ -102,6 +104,7 @@ __all__ = [
     "RunFolderError",
     "View",
     "__version__",
+    "callbacks",
     "config",
     "errors",
     "estimate",

@@ -12,6 +12,7 @@ import pytest
 import dfast
 
 MODULES = (
+    "callbacks",
     "config",
     "errors",
     "evaluation",

@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     results.add_render(commands)
     results.add_export(commands)
     view.add_view(commands)
+    results.add_report(commands)
     evaluate.add_evaluate(commands)
     info.add_config(commands)
     info.add_priors(commands)

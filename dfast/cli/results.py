@@ -1,4 +1,4 @@
-"""`dfast render` and `dfast export`: images and meshes of finished runs."""
+"""`dfast render`, `dfast export` and `dfast report`: images, meshes, pages of finished runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ IMAGES, FILMS = (".png", ".jpg", ".jpeg", ".webp"), (".gif", ".mp4")
 """Endings of what `render` writes, as in `dfast.io`, which imports numpy."""
 MESHES = (".glb", ".ply", ".obj", ".stl")
 """Endings of what `export` writes, as in `dfast.mesh`, which imports torch."""
-DEFAULTS = {"azimuth": 30.0, "elevation": 15.0, "resolution": 256, "shading": "diffuse"}
-"""What `render` shows unless options say otherwise."""
+PAGES = (".html", ".htm")
+"""Endings of what `report` writes, as in `dfast.runs.report`, which imports torch."""
+DEFAULTS = {"azimuth": 30.0, "elevation": 15.0, "resolution": 256, "shading": "studio"}
+"""What `render` shows unless options say otherwise; a film has a resolution of its own."""
 FRAMES = 36
 """Frames of a turntable, unless --frames says otherwise."""
 
@@ -51,7 +53,7 @@ def add_render(commands: Commands[Any]) -> None:
     p.add_argument(
         "--resolution",
         type=int,
-        help=f"pixels a side of each view (default: {DEFAULTS['resolution']})",
+        help=f"pixels a side of each view (default: {DEFAULTS['resolution']}, of a film 320)",
     )
     p.add_argument("--shading", choices=SHADING, help=f"(default: {DEFAULTS['shading']})")
     p.add_argument("--frames", type=int, help=f"of a film (default: {FRAMES})")
@@ -72,6 +74,20 @@ def add_export(commands: Commands[Any]) -> None:
     )
     p.add_argument(
         "--level", type=float, help="density of the surface (default: the rendered silhouettes')"
+    )
+    add_device(p, "cpu")
+
+
+def add_report(commands: Commands[Any]) -> None:
+    """Add the command `report` and its options."""
+    p = commands.add_parser("report", help="one HTML page about a finished run")
+    p.set_defaults(run=report)
+    add_finished_run(p)
+    p.add_argument(
+        "--out",
+        metavar="FILE",
+        help=".html (default: report.html in RUN); it shows scores if RUN/scores.json is there: "
+        "dfast evaluate RUN --json RUN/scores.json",
     )
     add_device(p, "cpu")
 
@@ -120,6 +136,8 @@ def _view(options: Namespace, kind: str) -> dict[str, Any]:
     defaults = {name: value for name, value in DEFAULTS.items() if name not in unused}
     if kind == "sheet":
         del defaults["shading"]
+    elif kind == "film":
+        del defaults["resolution"]
     return defaults | given
 
 
@@ -132,6 +150,14 @@ def export(options: Namespace) -> int:
         raise ExportError(f"level must be a positive density, got {shown(options.level)}")
     mesh = _load(options).mesh(options.out, resolution=options.resolution, level=options.level)
     print(f"{user_path(options.out)}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    return 0
+
+
+def report(options: Namespace) -> int:
+    """Write the report of a finished run."""
+    if options.out is not None:
+        check_ending(options.out, PAGES)
+    print(_load(options).report(options.out))
     return 0
 
 

@@ -227,6 +227,7 @@ def _export(result: Result, out: Path, *, keep: bool) -> None:
         "object.glb": result.mesh,
         "contact_sheet.png": result.contact_sheet,
         "turntable.gif": result.turntable,
+        "report.html": result.report,  # last: it shows the others
     }
     for name, write in writers.items():
         if not (keep and (out / name).exists()):

@@ -7,8 +7,18 @@ from typing import NamedTuple
 from dfast._numbers import real, shown, whole
 from dfast.errors import ConfigError
 
-SHADING = ("albedo", "diffuse", "textureless", "normal")
-"""The shading modes, and the normals as colours."""
+SHADING = ("studio", "clay", "albedo", "diffuse", "textureless", "normal", "depth", "opacity")
+"""How a picture is shaded. studio: in a light for people; clay: its shape alone in that light;
+albedo, diffuse, textureless: as the diffusion model sees it; normal: the normals as colours; depth:
+white is near; opacity: white is opaque."""
+BACKGROUNDS = {
+    "studio": (0.77, 0.78, 0.79),
+    "clay": (0.77, 0.78, 0.79),
+    "depth": (0.0, 0.0, 0.0),
+    "opacity": (0.0, 0.0, 0.0),
+}
+"""Display RGB behind the object by shading mode; others show the configured background. That of the
+studio is darker than white in its shade and lighter than black in the light."""
 MAX_RESOLUTION = 8192
 """Most pixels a side of an image."""
 RANGES = {
@@ -44,7 +54,7 @@ def check_view(
     distance: object = 3.0,
     fov: object = 40.0,
     resolution: object = 256,
-    shading: object = "diffuse",
+    shading: object = "studio",
 ) -> View:
     """Return the view that the arguments describe.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,11 +19,20 @@ Image = NDArray[np.uint8]
 """Display RGB in [0, 255], [H, W, 3]."""
 
 IMAGE_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
-SHEET_VIEWS = ((0.0, 10.0), (90.0, 10.0), (180.0, 10.0), (45.0, 35.0), (0.0, 85.0))
-"""(azimuth, elevation) in degrees of a contact sheet's columns: front, side, back, three-quarter,
-top."""
-SHEET_ROWS = ("diffuse", "textureless", "normal")
-"""Shading modes of a contact sheet's rows."""
+SHEET_VIEWS = {
+    (0.0, 10.0): "front",
+    (90.0, 10.0): "side",
+    (180.0, 10.0): "back",
+    (45.0, 35.0): "three-quarter",
+    (0.0, 85.0): "top",
+}
+"""(azimuth, elevation) in degrees of a contact sheet's columns, and their names."""
+SHEET_ROWS = ("studio", "clay", "normal")
+"""Shading of a contact sheet's rows."""
+SHEET_CELL = 256
+"""Pixels a side of one view of a contact sheet."""
+SMALLEST_NAMED = 96
+"""Pixels a side of the smallest view that has room for its name."""
 MAX_CELL = 2048
 """Most pixels a side of one view of a contact sheet."""
 PREVIEW_AZIMUTHS = (0.0, 120.0, 240.0)
@@ -38,7 +47,7 @@ class Renders(Protocol):
         """Return a function that renders one view.
 
         Its keyword arguments are azimuth and elevation (degrees), resolution (pixels a side) and
-        shading (a shading mode, or "normal").
+        shading (one of `dfast.config.views.SHADING`).
         """
 
 
@@ -46,13 +55,14 @@ def contact_sheet(
     result: Renders,
     path: str | Path | None = None,
     *,
-    resolution: int = 128,
-    views: Sequence[tuple[float, float]] = SHEET_VIEWS,
+    resolution: int = SHEET_CELL,
+    views: Iterable[tuple[float, float]] = tuple(SHEET_VIEWS),
     shading: str | Sequence[str] = SHEET_ROWS,
 ) -> Image:
     """Render several views (columns) in several shading modes (rows) in one image.
 
-    By default they are five views as shaded colour, shape alone and normals.
+    By default they are five views as shaded colour, shape alone and normals. Each cell is named by
+    its view and its shading, unless it is too small for that.
 
     Args:
         result: what to render.
@@ -80,13 +90,7 @@ def contact_sheet(
         check_image_path(path)
     sheet = np.concatenate(
         [
-            np.concatenate(
-                [
-                    result.render(azimuth=az, elevation=el, resolution=size, shading=mode)
-                    for az, el in columns
-                ],
-                axis=1,
-            )
+            np.concatenate([_cell(result, view, size, mode) for view in columns], axis=1)
             for mode in rows
         ],
         axis=0,
@@ -96,7 +100,36 @@ def contact_sheet(
     return sheet
 
 
-def _pairs(views: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _cell(result: Renders, view: tuple[float, float], size: int, mode: str) -> Image:
+    """Return one view of a contact sheet, with its name."""
+    azimuth, elevation = view
+    image = result.render(azimuth=azimuth, elevation=elevation, resolution=size, shading=mode)
+    if size < SMALLEST_NAMED:
+        return image
+    where = SHEET_VIEWS.get(view) or f"{azimuth:g}\N{DEGREE SIGN} {elevation:g}\N{DEGREE SIGN}"
+    return named(image, f"{where}, {mode}")
+
+
+def named(image: Image, name: str) -> Image:
+    """Return an image with a name in its upper left corner, dark on light or light on dark.
+
+    Args:
+        image: [H, W, 3].
+        name: a few words.
+    """
+    from PIL import Image as Pillow
+    from PIL import ImageDraw, ImageFont
+
+    height = max(11, image.shape[0] // 20)
+    corner = image[: 2 * height, : image.shape[1] // 2]
+    shade = 70 if corner.mean() > 110 else 200
+    picture = Pillow.fromarray(image)
+    font = ImageFont.load_default(height)
+    ImageDraw.Draw(picture).text((height // 2, height // 3), name, (shade,) * 3, font)
+    return np.asarray(picture)
+
+
+def _pairs(views: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the views of a contact sheet; raise ExportError for what is no list of pairs."""
     try:
         return [(azimuth, elevation) for azimuth, elevation in views]
@@ -104,7 +137,7 @@ def _pairs(views: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         raise ExportError(f"views must be pairs (azimuth, elevation), got {shown(views)}") from None
 
 
-def preview_image(result: Renders, *, resolution: int = 128) -> Image:
+def preview_image(result: Renders, *, resolution: int = 192) -> Image:
     """Render three views side by side, a third of a turn apart.
 
     Args:

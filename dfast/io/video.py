@@ -25,9 +25,9 @@ def turntable(
     path: str | Path,
     *,
     frames: int = 36,
-    resolution: int = 144,
+    resolution: int = 320,
     elevation: float = 15.0,
-    shading: str = "diffuse",
+    shading: str = "studio",
     fps: float = 16,
 ) -> Path:
     """Write a video of one turn around the object: .gif (Pillow) or .mp4 (the `video` extra).
@@ -38,7 +38,7 @@ def turntable(
         frames: number of views in the turn, 2 to `MAX_FRAMES`.
         resolution: pixels a side.
         elevation: of the camera, in degrees.
-        shading: a shading mode, or "normal".
+        shading: one of `dfast.config.views.SHADING`.
         fps: frames per second, 0.1 to 1000; a .gif shows each frame for a whole number of
             hundredths of a second, two at the least, so that 50 is the most it can say.
 

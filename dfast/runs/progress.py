@@ -1,9 +1,10 @@
-"""How a run shows that it proceeds: a bar in a terminal, a line now and then in a log."""
+"""How a run shows that it proceeds: a bar in a terminal or a notebook, some lines in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -20,16 +21,29 @@ PAUSE = 2.0
 
 
 def progress_of(total: int, done: int = 0) -> ProgressBar | LogLines:
-    """Return what shows the progress of a run on stderr.
+    """Return what shows the progress of a run: on stderr, or in a notebook.
 
     Args:
         total: steps of the whole run.
         done: steps already done, in a run that is resumed.
     """
+    if (widget := notebook_bar()) is not None:
+        return ProgressBar(total, done, bar=widget)
     terminal = False
     with suppress(OSError, ValueError, AttributeError):
         terminal = sys.stderr.isatty()
     return ProgressBar(total, done) if terminal else LogLines(total, done)
+
+
+def notebook_bar() -> Any:
+    """Return tqdm's bar for notebooks, None outside of one and without ipywidgets."""
+    if "IPython" not in sys.modules:  # as in every notebook
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm's, that ipywidgets is missing
+        from tqdm.auto import tqdm
+        from tqdm.notebook import tqdm as widget
+    return tqdm if issubclass(tqdm, widget) else None
 
 
 class LogLines:
@@ -85,15 +99,18 @@ class ProgressBar:
         total: steps of the whole run.
         done: steps already done, in a run that is resumed.
         file: where to write, by default stderr.
+        bar: a class like tqdm's, by default its bar for terminals.
     """
 
-    def __init__(self, total: int, done: int = 0, *, file: TextIO | None = None) -> None:
+    def __init__(
+        self, total: int, done: int = 0, *, file: TextIO | None = None, bar: Any = None
+    ) -> None:
         from tqdm import tqdm
 
         self._bar: Any = None
         file = sys.stderr if file is None else file
         with suppress(OSError, ValueError, AttributeError):
-            self._bar = file and tqdm(
+            self._bar = file and (bar or tqdm)(
                 total=total,
                 initial=done,
                 file=file,

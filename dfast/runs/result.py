@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,29 +13,19 @@ from torch import Tensor
 from dfast._device import pick_device
 from dfast._numbers import shown
 from dfast.config import Config
-from dfast.config.views import check_view
+from dfast.config.views import BACKGROUNDS, check_view
 from dfast.errors import ConfigError
 from dfast.io.tensors import write_tensors
 from dfast.ops.ambient import neutral_torch_state
-from dfast.render.options import RenderOptions
-from dfast.render.volume import render_rays
+from dfast.render.picture import picture, see
 from dfast.runs.paths import as_path
 from dfast.runs.result_file import FORMAT, read_result
 from dfast.runs.unfinished import RESULT, explain_missing
 from dfast.scene.cameras import CameraBatch, spherical
-from dfast.scene.lighting import fixed_lighting
-from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene
 
 if TYPE_CHECKING:
     from dfast.mesh.mesh import Mesh
-
-CHUNK = 1 << 16
-"""Most rays rendered at once, which bounds the memory of an image whatever its size."""
-CHUNK_SAMPLES = CHUNK * 256
-"""Most samples at once, which bounds it whatever the length of the march's steps."""
-NORMAL = "normal"
-"""Beside the shading modes: the normals as colours."""
 
 
 class Result:
@@ -110,7 +100,7 @@ class Result:
         distance: float = 3.0,
         fov: float = 40.0,
         resolution: int = 256,
-        shading: str = "diffuse",
+        shading: str = "studio",
         background: tuple[float, float, float] | None = None,
     ) -> NDArray[np.uint8]:
         """Render an image from one side.
@@ -122,8 +112,11 @@ class Result:
                 may be inside the object.
             fov: degrees of the whole image, 0.1 to 179.
             resolution: pixels a side, 1 to `dfast.config.views.MAX_RESOLUTION`.
-            shading: "albedo", "diffuse", "textureless" or "normal".
-            background: RGB in [0, 1], by default the configuration's.
+            shading: one of `dfast.config.views.SHADING`: "studio" and "clay" are for people,
+                "albedo", "diffuse" and "textureless" are what the diffusion model sees, "normal",
+                "depth" and "opacity" are quantities.
+            background: RGB in [0, 1], by default `dfast.config.views.BACKGROUNDS`, else the
+                configuration's.
 
         Returns:
             [resolution, resolution, 3] display RGB in [0, 255].
@@ -139,13 +132,18 @@ class Result:
             resolution=resolution,
             shading=shading,
         )
-        behind = _color(self.config.background.color if background is None else background)
+        usual = BACKGROUNDS.get(view.shading, self.config.background.color)
+        behind = _color(usual if background is None else background)
         where = view.elevation, view.distance, view.fov
-        cameras = spherical(torch.tensor([view.azimuth]), *where).to(self.device)
-        color, opacity = self._render_rays(cameras, view.resolution, view.shading)
-        image = color + (1.0 - opacity) * behind.to(color)
-        pixels = image.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
-        return pixels.view(view.resolution, view.resolution, 3).cpu().numpy()
+        image = picture(
+            self.scene,
+            spherical(torch.tensor([view.azimuth]), *where).to(self.device),
+            self.config.march,
+            resolution=view.resolution,
+            shading=view.shading,
+            background=behind,
+        )
+        return image[0].mul(255.0).round().to(torch.uint8).cpu().numpy()
 
     @neutral_torch_state()
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:
@@ -158,33 +156,14 @@ class Result:
         Returns:
             [B, H, W] in [0, 1].
         """
-        _, opacity = self._render_rays(cameras.to(self.device), resolution, "albedo")
-        return opacity.view(len(cameras), resolution, resolution)
-
-    @torch.no_grad()
-    def _render_rays(
-        self, cameras: CameraBatch, resolution: int, shading: str
-    ) -> tuple[Tensor, Tensor]:
-        """Return the premultiplied colour [R, 3] and the opacity [R, 1] of all rays."""
-        origins, directions = cameras.rays(resolution)
-        lighting = fixed_lighting("albedo" if shading == NORMAL else shading, cameras)
-        camera_ids = torch.arange(len(cameras), device=self.device, dtype=torch.int32)
-        camera_ids = camera_ids.repeat_interleave(resolution * resolution)
-        unlit: Literal["image", "none"] = "image" if shading == NORMAL else "none"
-        options = RenderOptions(
+        pixels = see(
+            self.scene,
+            cameras.to(self.device),
             self.config.march,
-            normals="shading" if lighting.lit else unlit,
-            level_weights=self.scene.level_weights,
+            resolution=resolution,
+            shading="opacity",
         )
-        colors, opacities = [], []
-        samples = int(2.0 / self.config.march.step_size) + 1  # of a ray through the whole sphere
-        chunk = max(1, min(CHUNK, CHUNK_SAMPLES // samples))
-        for batch in RayBatch(origins, directions, camera_ids).split(chunk):
-            rays = render_rays(self.scene, batch, lighting, options)
-            opacity = rays.opacity[:, None]
-            colors.append(rays.color if rays.normal is None else 0.5 * (rays.normal + opacity))
-            opacities.append(opacity)
-        return torch.cat(colors), torch.cat(opacities)
+        return pixels.opacity.view(len(cameras), resolution, resolution)
 
     def mesh(self, path: str | Path | None = None, **options: Any) -> Mesh:
         """Return the surface with vertex colours.
@@ -237,6 +216,25 @@ class Result:
 
         return contact_sheet(self, path, **options)
 
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write one HTML file with pictures, curves, settings, versions and the object to turn.
+
+        Args:
+            path: an .html file, by default report.html in the run folder.
+
+        Raises:
+            ExportError: it cannot be written, or there is neither a path nor a run folder.
+        """
+        from dfast.runs.report import write_report
+
+        return write_report(self, path)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a picture, and the object to turn with the pointer."""
+        from dfast.runs.report import notebook_view
+
+        return notebook_view(self)
+
     def save(self, path: str | Path) -> Path:
         """Write the object as one safetensors file, atomically.
 
@@ -274,13 +272,15 @@ class Result:
             NativeMissingError: dfast has no kernels for the device.
         """
         where = pick_device(device)
-        path = as_path(path)
-        path = path / RESULT if path.is_dir() else path
+        given = as_path(path)
+        path = given / RESULT if given.is_dir() else given
         explain_missing(path)
         tensors, config, run = read_result(path)
         scene = Scene.from_config(config)
         scene.load_object(tensors)
-        return cls(scene.to(where), config, **run)
+        result = cls(scene.to(where), config, **run)
+        result.folder = given if given.is_dir() else None
+        return result
 
     def __repr__(self) -> str:
         return (

@@ -41,6 +41,9 @@ from dfast.runs.unfinished import resume_command
 from dfast.training.build import build_trainer
 from dfast.training.trainer import Metrics, Trainer
 
+FIRST_PREVIEW = 8
+"""Step of the first preview, where previews are farther apart: seconds after the start on a CPU."""
+
 
 @neutral_torch_state()
 @threads_within_quota()
@@ -281,7 +284,7 @@ def _record(
     if keeper:
         if metrics:
             keeper.log({"step": step} | metrics)
-        if _due(step, plan.preview_every):
+        if _due(step, plan.preview_every) or step == min(FIRST_PREVIEW, plan.preview_every):
             preview = keeper.preview(step, encode_png(preview_image(result_of(trainer))))
         if last or _due(step, plan.checkpoint_every):
             keeper.checkpoint(trainer.state_dict(), step)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from tiny_runs import train_tiny
 
 from dfast.bench import counts, inputs, report
 from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE
 from dfast.ops.grid_spec import GridSpec
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def test_counts() -> None:
@@ -78,14 +83,42 @@ def test_table() -> None:
     assert "E-y-64, dfast: failed: RuntimeError: no" in text
 
 
-def test_the_comparison_is_drawn(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2] / "benchmarks"
-    if not root.exists():
+@pytest.fixture
+def draw() -> Any:
+    """The script benchmarks/draw.py as a module."""
+    if not BENCHMARKS.exists():
         pytest.skip("benchmarks/ is not beside the tests")
-    spec = importlib.util.spec_from_file_location("draw", root / "draw.py")
+    spec = importlib.util.spec_from_file_location("draw", BENCHMARKS / "draw.py")
     assert spec is not None and spec.loader is not None
-    draw = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.usefixtures("needs_native")
+def test_runs_are_drawn_beside_each_other_by_prompt(draw: Any, tmp_path: Path) -> None:
+    for name, prompt in (("a", "a ball"), ("b", "a cube"), ("c", "a ball")):
+        train_tiny(prompt, out=tmp_path / name, steps=1)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    lines = ["--runs", "one CPU", a, b, "--runs", "a GPU", c, "--resolution", "40"]
+    draw.main([*lines, "--out", str(tmp_path / "runs.png")])
+    draw.main([*lines, "--out", str(tmp_path / "runs.gif")])
+    with Image.open(tmp_path / "runs.png") as image:
+        assert image.size == (120, 48)
+        names = np.asarray(image)[40:]
+    assert all((names[:, i : i + 40] < 128).any() for i in (0, 40, 80))
+    gallery = draw.Gallery([("one CPU", [a, b]), ("a GPU", [c])])
+    labels = [(result.prompt, label) for result, label in gallery.runs]
+    assert labels == [("a ball", "one CPU"), ("a ball", "a GPU"), ("a cube", "one CPU")]
+    with Image.open(tmp_path / "runs.gif") as film:
+        assert film.n_frames == 36 and film.size == (120, 48)
+    with pytest.raises(SystemExit):
+        draw.main(["--runs", "a label alone"])
+    with pytest.raises(SystemExit):
+        draw.main([])
+
+
+def test_the_comparison_is_drawn(draw: Any, tmp_path: Path) -> None:
     about = {"gpu": "X", "torch": "2", "date": "2026-01-01", "commit": "abc"}
     mine = tmp_path / "mine.json"
     mine.write_text(
@@ -102,7 +135,7 @@ def test_the_comparison_is_drawn(tmp_path: Path) -> None:
             ]
         )
     )
-    others = root / "results" / "peers-nvidia-h200.json"
+    others = BENCHMARKS / "results" / "peers-nvidia-h200.json"
     records = json.loads(mine.read_text()) + json.loads(others.read_text())
     groups = dict(draw.rows(records))
     assert groups["E-lambertian-64"][:2] == [("dfast", 0.4), ("nerfacc + tcnn", 7.834)]

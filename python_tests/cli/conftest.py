@@ -18,6 +18,7 @@ class Cube:
     """A stand-in for a finished run: a red cube."""
 
     prompt, seed, device = "a red cube", 0, torch.device("cpu")
+    prior, steps, config, folder = "shapes", 3, dfast.Config(), None
 
     def density(self, x: Tensor) -> Tensor:
         return 60 * torch.sigmoid((0.5 - x.abs().amax(-1)) / 0.01)
@@ -31,6 +32,7 @@ class Cube:
     mesh = dfast.Result.mesh
     turntable = dfast.Result.turntable
     contact_sheet = dfast.Result.contact_sheet
+    report = dfast.Result.report
 
 
 @pytest.fixture

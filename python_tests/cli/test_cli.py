@@ -52,7 +52,18 @@ def test_parts_of_the_package_are_found_when_asked_for() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "render", "export", "view", "evaluate", "config", "priors", "bench", "doctor"],
+    [
+        "train",
+        "render",
+        "export",
+        "view",
+        "report",
+        "evaluate",
+        "config",
+        "priors",
+        "bench",
+        "doctor",
+    ],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -134,10 +145,10 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 def test_render_offers_every_shading_mode() -> None:
     from dfast.config.views import SHADING
-    from dfast.runs.result import NORMAL
     from dfast.scene.lighting import SHADING_MODES
 
-    assert sorted(SHADING) == sorted([*SHADING_MODES, NORMAL])
+    others = {"studio", "clay", "normal", "depth", "opacity"}
+    assert sorted(SHADING) == sorted({*SHADING_MODES, *others})
 
 
 def test_render_and_export(tmp_path: Path, cube: Calls, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,7 +94,8 @@ def test_files_are_made_without_a_reader(
     monkeypatch.setattr(sys, "stdout", Gone())
     out = tmp_path / "run"
     main(["train", "a red cube", "--out", str(out)])
-    assert {p.name for p in out.iterdir()} == {"object.glb", "contact_sheet.png", "turntable.gif"}
+    names = {"object.glb", "contact_sheet.png", "turntable.gif", "report.html"}
+    assert {p.name for p in out.iterdir()} == names
 
 
 @pytest.mark.parametrize(

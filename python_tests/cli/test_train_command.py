@@ -19,7 +19,8 @@ Calls = list[dict[str, Any]]
 def test_train_writes_everything_into_the_run_folder(tmp_path: Path, cube: Calls) -> None:
     out = tmp_path / "run"
     assert main(["train", "a red cube", "--out", str(out), "--steps", "3", "--quiet"]) == 0
-    assert {p.name for p in out.iterdir()} == {"object.glb", "contact_sheet.png", "turntable.gif"}
+    names = {"object.glb", "contact_sheet.png", "turntable.gif", "report.html"}
+    assert {p.name for p in out.iterdir()} == names
     assert cube[0]["steps"] == 3 and cube[0]["seed"] == 0 and cube[0]["progress"] is False
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dfast.errors import ExportError
-from dfast.io.images import contact_sheet, encode_png, preview_image, save_image
+from dfast.io.images import contact_sheet, encode_png, named, preview_image, save_image
 from dfast.io.video import turntable
 
 
@@ -120,6 +120,26 @@ def test_other_bad_arguments_are_one_line(
 def test_a_contact_sheet_of_chosen_views_and_shading() -> None:
     sheet = contact_sheet(Constant(), resolution=4, views=[(7, 0), (9, 0)], shading="normal")
     assert sheet.shape == (4, 8, 3) and sheet[0, ::4, 0].tolist() == [7, 9]
+
+
+def test_cells_of_a_contact_sheet_are_named_where_there_is_room() -> None:
+    def plain(image: np.ndarray) -> bool:
+        return bool((image == image[-1, -1]).all())
+
+    sheet = contact_sheet(Constant())
+    assert sheet.shape == (3 * 256, 5 * 256, 3)
+    cells = [c for row in np.split(sheet, 3) for c in np.split(row, 5, axis=1)]
+    assert not any(plain(cell) for cell in cells)
+    names = [cell[:32].tobytes() for cell in cells]
+    assert len(set(names)) == 15  # by view and by row
+    assert all(plain(cell[32:]) for cell in cells)
+    assert plain(contact_sheet(Constant(), views=[(7, 0)], shading="clay", resolution=64))
+
+
+@pytest.mark.parametrize("shade", [0, 60, 200, 255])
+def test_a_name_can_be_read_on_any_ground(shade: int) -> None:
+    image = named(np.full((96, 96, 3), shade, np.uint8), "top")
+    assert np.abs(image.astype(int) - shade).max() > 80
 
 
 def test_pictures_need_no_torch() -> None:

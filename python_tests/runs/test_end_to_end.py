@@ -23,10 +23,8 @@ def test_a_sentence_becomes_an_object(tmp_path: Path, capsys: pytest.CaptureFixt
     out = tmp_path / "chair"
     assert main(["train", "a red chair", "--out", str(out), *SHORT]) == 0
     said = capsys.readouterr().out.split()
-    assert said == [
-        str(out / name)
-        for name in ("result.safetensors", "object.glb", "contact_sheet.png", "turntable.gif")
-    ]
+    names = ("object.glb", "contact_sheet.png", "turntable.gif", "report.html")
+    assert said == [str(out / name) for name in ("result.safetensors", *names)]
     import trimesh
 
     mesh = trimesh.load_mesh(out / "object.glb")

@@ -86,7 +86,7 @@ def test_cells_of_a_mesh_are_bounded(resolution: Any) -> None:
 
 
 def test_small_steps_of_a_result_do_not_take_all_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dfast.runs import result as module
+    from dfast.render import picture as module
 
     whole = train_tiny(config=TINY.replace(march={"step_size": 0.02}))
     before = whole.render(resolution=24)

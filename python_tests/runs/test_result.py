@@ -11,6 +11,7 @@ import torch
 from tiny_runs import train_tiny
 
 import dfast
+from dfast.config.views import SHADING
 from dfast.errors import ConfigError, DeviceError, ExportError, RunFolderError
 from dfast.mesh.density_grid import density_grid
 from dfast.runs.result import Result
@@ -36,10 +37,13 @@ def test_result_round_trips(tmp_path: Path) -> None:
 
 def test_result_renders_every_shading_mode() -> None:
     result = train_tiny()
-    for shading in ("albedo", "diffuse", "textureless", "normal"):
+    images = set()
+    for shading in SHADING:
         image = result.render(resolution=20, shading=shading, background=(0.0, 0.0, 0.0))
         assert image.shape == (20, 20, 3) and image.dtype == np.uint8
         assert image[10, 10].max() > 0 and image[0, 0].max() == 0
+        images.add(image.tobytes())
+    assert len(images) == len(SHADING)
     with pytest.raises(ConfigError, match="shading: expected one of"):
         result.render(shading="shiny")
     for size in (0, 8.5, True):
@@ -154,7 +158,7 @@ def test_the_ending_is_checked_before_the_mesh_is_computed(
     tiny: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dfast.mesh.extract.density_grid", None)
-    monkeypatch.setattr(Result, "_render_rays", None)
+    monkeypatch.setattr("dfast.runs.result.picture", None)
     with pytest.raises(ExportError):
         tiny.mesh("a.fbx")
     with pytest.raises(ExportError):

@@ -149,3 +149,11 @@ def test_a_named_model_brings_its_own_settings() -> None:
         assert default_config(opened, "cuda") == Config.for_prior(name)
     with pytest.raises(PriorError, match="no such folder, and not in the hub's cache"):
         default_config("someone/something", "cpu")
+
+
+@pytest.mark.parametrize(("every", "steps"), [(20, [8]), (0, []), (6, [6])])
+def test_the_first_preview_comes_early(every: int, steps: list[int], tmp_path: Path) -> None:
+    config = TINY.replace(train={"steps": 9, "preview_every": every})
+    seen: list[Event] = []
+    train_tiny(out=tmp_path / "run", config=config, callbacks=[seen.append])
+    assert [event.step for event in seen if event.preview] == steps

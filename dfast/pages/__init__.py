@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: pictures, curves and objects that turn, without a network."""

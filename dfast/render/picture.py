@@ -1,0 +1,138 @@
+"""Pictures of a finished scene: what each pixel sees, shaded in one of several ways.
+
+The shading modes of `dfast.scene.lighting` light every sample as training does and are composited
+in display space. The others shade a pixel once, from what its ray has seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfast.config import MarchConfig
+from dfast.render import studio
+from dfast.render.options import Normals, RenderOptions
+from dfast.render.volume import RADIUS, render_rays
+from dfast.scene.cameras import CameraBatch
+from dfast.scene.lighting import SHADING_MODES, fixed_lighting
+from dfast.scene.rays import RayBatch
+from dfast.scene.scene import Scene
+
+CHUNK = 1 << 16
+"""Most rays rendered at once, which bounds the memory of an image whatever its size."""
+CHUNK_SAMPLES = CHUNK * 256
+"""Most samples at once, which bounds it whatever the length of the march's steps."""
+CLAY = 0.75
+"""Albedo of the mode "clay", display RGB."""
+FAINT = 1e-4
+"""Opacity below which a pixel has no colour of its own."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What the R pixels of some cameras see; nothing is differentiable."""
+
+    color: Tensor
+    """[R, 3] premultiplied by the opacity"""
+    opacity: Tensor
+    """[R, 1] in [0, 1]"""
+    depth: Tensor
+    """[R, 1] premultiplied distance from the camera"""
+    normal: Tensor | None
+    """[R, 3] premultiplied mean of the normals, world coordinates; None where it is not needed"""
+
+
+@torch.no_grad()
+def picture(
+    scene: Scene,
+    cameras: CameraBatch,
+    march: MarchConfig,
+    *,
+    resolution: int,
+    shading: str,
+    background: Tensor,
+) -> Tensor:
+    """Render B pictures of a finished scene.
+
+    Args:
+        scene: what is rendered, at its final level weights.
+        cameras: B cameras on the scene's device.
+        march: where the samples are.
+        resolution: pixels a side, H = W.
+        shading: one of `dfast.config.views.SHADING`.
+        background: [3] display RGB in [0, 1].
+
+    Returns:
+        [B, H, W, 3] display RGB in [0, 1].
+    """
+    pixels = see(scene, cameras, march, resolution=resolution, shading=shading)
+    behind = background.to(pixels.color)
+    if shading in ("studio", "clay"):
+        image = _lit(pixels, cameras, resolution, behind, clay=shading == "clay")
+    else:
+        image = _values(pixels, cameras, shading) + (1.0 - pixels.opacity) * behind
+    return image.clamp(0.0, 1.0).view(len(cameras), resolution, resolution, 3)
+
+
+@torch.no_grad()
+def see(
+    scene: Scene, cameras: CameraBatch, march: MarchConfig, *, resolution: int, shading: str
+) -> Pixels:
+    """Return what pixels see, with all that a shading mode needs; arguments as of `picture`."""
+    origins, directions = cameras.rays(resolution)
+    lighting = fixed_lighting(shading if shading in SHADING_MODES else "albedo", cameras)
+    normals: Normals = "shading" if lighting.lit else "none"
+    if shading in ("studio", "clay", "normal"):
+        normals = "image"
+    options = RenderOptions(march, normals=normals, level_weights=scene.level_weights)
+    camera_ids = torch.arange(len(cameras), device=origins.device, dtype=torch.int32)
+    camera_ids = camera_ids.repeat_interleave(resolution * resolution)
+    samples = int(2.0 * RADIUS / march.step_size) + 1  # of a ray through the whole sphere
+    chunk = max(1, min(CHUNK, CHUNK_SAMPLES // samples))
+    parts = [
+        render_rays(scene, batch, lighting, options)
+        for batch in RayBatch(origins, directions, camera_ids).split(chunk)
+    ]
+    normal = [p.normal for p in parts if p.normal is not None]
+    return Pixels(
+        torch.cat([p.color for p in parts]),
+        torch.cat([p.opacity for p in parts])[:, None],
+        torch.cat([p.depth for p in parts])[:, None],
+        torch.cat(normal) if normal else None,
+    )
+
+
+def _lit(
+    pixels: Pixels, cameras: CameraBatch, resolution: int, behind: Tensor, *, clay: bool
+) -> Tensor:
+    """Return pixels [R, 3] in studio light, composited in linear light."""
+    assert pixels.normal is not None
+    opacity = pixels.opacity.clamp(min=FAINT)
+    albedo = (pixels.color / opacity).clamp(0.0, 1.0)
+    _, directions = cameras.rays(resolution)
+    light = studio.light_pixels(
+        torch.full_like(albedo, CLAY) if clay else albedo,
+        pixels.normal / opacity,
+        directions,
+        cameras,
+    )
+    light = torch.lerp(studio.decode(behind).expand_as(light), light, pixels.opacity)
+    return studio.encode(light)
+
+
+def _values(pixels: Pixels, cameras: CameraBatch, shading: str) -> Tensor:
+    """Return display colours [R, 3], premultiplied, of every mode but the studio's."""
+    if shading == "normal":
+        assert pixels.normal is not None
+        return 0.5 * (pixels.normal + pixels.opacity)
+    if shading == "opacity":
+        return pixels.opacity.expand(-1, 3)
+    if shading == "depth":
+        # White is where the bounding sphere is nearest, black where it is farthest.
+        near = (cameras.distance - RADIUS).clamp(min=0.0)
+        near = near.repeat_interleave(len(pixels.depth) // len(cameras))[:, None]
+        span = 2.0 * RADIUS
+        return (pixels.opacity - (pixels.depth - near * pixels.opacity) / span).expand(-1, 3)
+    return pixels.color
