@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny_runs import TINY, train_tiny
 
+from dfast.config.views import BACKGROUNDS
 from dfast.runs.events import Event
 from dfast.runs.result import Result
-from dfast.viewer.pictures import BACKDROP
 
 pytestmark = [pytest.mark.usefixtures("needs_native"), pytest.mark.slow]
 PATIENCE = 60.0
@@ -167,7 +167,7 @@ def test_every_mode_shows_something_else(tab: Any, run: Run) -> None:
         choose(tab, "Show", mode)
         until(lambda: differ(before, picture(tab)), mode)  # noqa: B023  # called at once
         before = at_rest(tab)
-        corner = np.array([0, 0, 0] if mode in ("depth", "opacity") else BACKDROP) * 255
+        corner = np.array(BACKGROUNDS.get(mode, BACKGROUNDS["studio"])) * 255
         until(lambda: np.abs(picture(tab)[-1, 0] - corner).max() < 12, mode)  # noqa: B023
 
 
