@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfast.config.views import BACKGROUNDS
 from dfast.runs.notices import notice
 from dfast.viewer.address import HOST, PORT, check_address, url
 from dfast.viewer.controls import Controls
@@ -55,9 +56,12 @@ class Page:
         atexit.register(self.close)  # before viser's own, which prints
         self.url = url(host, self._server.get_port())
         self._place_camera()
+        empty = np.full((2, 2, 3), np.array(BACKGROUNDS["studio"]) * 255, np.uint8)
+        self._server.scene.set_background_image(empty)  # until there is something to see
         gui = self._server.gui
         gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(45, 105, 175))
         gui.set_panel_label("dfast")
+        gui.main_panel.dock_right()  # beside the picture, not over it
         self.controls = Controls(gui, self.wake, on_stop)
         self._server.on_client_connect(self._welcome)
         self._server.on_client_disconnect(self._nudge)

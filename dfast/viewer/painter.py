@@ -116,7 +116,9 @@ class Painter:
                 return
             seconds = (time.perf_counter() - began) / (size[0] * size[1])
             self._page.send(client, image)
-            self._seconds[mode] = 0.5 * (self._seconds.get(mode, seconds) + seconds)
+            # The first picture is slower than others, and an estimate comes down at once.
+            mean = 0.5 * (self._seconds.get(mode, seconds) + seconds)
+            self._seconds[mode] = min(seconds, mean)
         if size == self._size(pose, mode, "whole"):
             level = "whole"
         now = time.perf_counter()
