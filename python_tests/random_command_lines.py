@@ -177,7 +177,7 @@ class RandomCommands:
             "--sheet": None,
             "--azimuth": self.value,
             "--elevation": self.value,
-            "--shading": lambda: self._usual("diffuse", "normal", "shiny"),
+            "--shading": lambda: self._usual("studio", "depth", "diffuse", "shiny"),
             "--frames": lambda: self._usual("2", "3", "1", "1" + "0" * 20),
         }
         size = ["--resolution", self._usual("8", "1", "0", "-4")]
@@ -230,6 +230,8 @@ class RandomCommands:
                 ["render", "--help"],
                 ["view", "no"],
                 ["view", "no", "--port", "65536"],
+                ["report", "no"],
+                ["report", "new", "--out", "a.png"],
                 ["-x"],
             ]
         )

@@ -20,6 +20,7 @@ EPILOG = """examples:
   dfast render runs/chair --out chair.png        an image from any side
   dfast export runs/chair chair.glb              the mesh again, finer or as .ply/.obj/.stl
   dfast view runs/chair                          turn it in a browser (train --view: live)
+  dfast report runs/chair                        one page about it, to look at or to send
   dfast priors                                   the diffusion models it can use
   dfast evaluate runs/chair                      how good is it
   dfast doctor                                   what is installed, what is missing

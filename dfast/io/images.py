@@ -106,8 +106,9 @@ def _cell(result: Renders, view: tuple[float, float], size: int, mode: str) -> I
     image = result.render(azimuth=azimuth, elevation=elevation, resolution=size, shading=mode)
     if size < SMALLEST_NAMED:
         return image
-    where = SHEET_VIEWS.get(view) or f"{azimuth:g}\N{DEGREE SIGN} {elevation:g}\N{DEGREE SIGN}"
-    return named(image, f"{where}, {mode}")
+    place = float(azimuth), float(elevation)
+    angles = " ".join(f"{angle:g}\N{DEGREE SIGN}" for angle in place)
+    return named(image, f"{SHEET_VIEWS.get(place, angles)}, {mode}")
 
 
 def named(image: Image, name: str) -> Image:

@@ -1,6 +1,6 @@
 // Draws a GLB file (glTF 2.0) that is in the page, and turns it with the pointer. It reads what the exports of
-// dfast hold: triangles with colours or a texture, a normal map. It has no dependency and loads nothing. It is a module,
-// so that several in one document do not share names.
+// dfast hold: triangles with colours or a texture, a normal map. It has no dependency and loads nothing. It is a
+// module, so that several in one document do not share names.
 
 const VERTEX = `#version 300 es
 in vec3 position, normal;
@@ -43,7 +43,8 @@ void main() {
   float share = REFLECTANCE + (RIM - REFLECTANCE) * pow(1.0 - cosine, 5.0);
   float around = dome(mirrored) / SKY_LIGHT + LAMP * pow(max(dot(mirrored, key), 0.0), LAMP_WIDTH);
   vec3 albedo = vColor * factor * texture(albedoMap, vUv).rgb;
-  vec3 light = clamp((DUST + (1.0 - DUST) * albedo) * irradiance + share * around, 0.0, 1.0);
+  float dark = 1.0 - max(albedo.r, max(albedo.g, albedo.b));
+  vec3 light = clamp((albedo + DUST * dark * dark) * irradiance + share * around, 0.0, 1.0);
   pixel = vec4(mix(12.92 * light, 1.055 * pow(max(light, 0.0031308), vec3(1.0 / 2.4)) - 0.055,
       step(0.0031308, light)), 1.0);
 }`;
@@ -193,7 +194,8 @@ function turnWithPointer(canvas, pose, redraw) {
     pointers.set(e.pointerId, [e.clientX, e.clientY]);
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (e) => pointers.delete(e.pointerId));
-  canvas.addEventListener("wheel", (e) => { e.preventDefault(); zoom(Math.exp(e.deltaY * 0.001)); }, { passive: false });
+  const scroll = (e) => { e.preventDefault(); zoom(Math.exp(e.deltaY * 0.001)); };
+  canvas.addEventListener("wheel", scroll, { passive: false });
   canvas.addEventListener("dblclick", () => { Object.assign(pose, first); redraw(); });
 }
 

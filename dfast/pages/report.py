@@ -69,7 +69,12 @@ def report_page(facts: Facts) -> str:
         f'<div class="turning">{object_frame(facts.glb, facts.prompt)}</div>' if facts.glb else ""
     )
     steps = "".join(_figure(p, says=True) for p in facts.previews)
-    tables = (("Run", facts.run), ("Time", facts.times), ("Versions", facts.versions))
+    tables = (
+        ("Scores", facts.scores),
+        ("Run", facts.run),
+        ("Time", facts.times),
+        ("Versions", facts.versions),
+    )
     told = "".join(f"<div>{section(title, table(rows))}</div>" for title, rows in tables if rows)
     settings = f"<pre>{escape(facts.settings)}</pre>" if facts.settings else ""
     return page(
@@ -79,7 +84,6 @@ def report_page(facts: Facts) -> str:
         + section(
             "The object", f'<div class="row">{turning}{shown}</div>' if turning + shown else ""
         )
-        + section("Scores", table(facts.scores) if facts.scores else "")
         + section("Curves", charts(facts.metrics, CURVES, "step"))
         + section("During training", f'<div class="row">{steps}</div>' if steps else "")
         + f'<div class="row">{told}</div>'

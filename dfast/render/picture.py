@@ -27,7 +27,7 @@ CHUNK_SAMPLES = CHUNK * 256
 CLAY = 0.75
 """Albedo of the mode "clay", display RGB."""
 FAINT = 1e-4
-"""Opacity below which a pixel has no colour of its own."""
+"""Opacity up to which a pixel shows the background alone."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +146,19 @@ def _lit(
 ) -> Tensor:
     """Return pixels [R, 3] in studio light, composited in linear light."""
     assert pixels.normal is not None
-    opacity = pixels.opacity.clamp(min=FAINT)
-    albedo = (pixels.color / opacity).clamp(0.0, 1.0)
+    seen = (pixels.opacity[:, 0] > FAINT).nonzero()[:, 0]  # most of a picture is background
+    color, opacity = pixels.color[seen], pixels.opacity[seen]
+    albedo = torch.full_like(color, CLAY) if clay else (color / opacity).clamp(0.0, 1.0)
     light = studio.light_pixels(
-        torch.full_like(albedo, CLAY) if clay else albedo,
-        pixels.normal / opacity,
-        directions,
+        albedo,
+        pixels.normal[seen] / opacity,
+        directions[seen],
         cameras,
+        seen // (len(pixels.opacity) // len(cameras)),
     )
-    light = torch.lerp(studio.decode(behind).expand_as(light), light, pixels.opacity)
-    return studio.encode(light)
+    image = behind.expand(len(pixels.opacity), 3).clone()
+    image[seen] = studio.encode(torch.lerp(studio.decode(behind).expand_as(light), light, opacity))
+    return image
 
 
 def _values(pixels: Pixels, cameras: CameraBatch, shading: str) -> Tensor:

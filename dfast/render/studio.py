@@ -17,22 +17,27 @@ from dfast.scene.cameras import CameraBatch
 
 KEY, FILL = (-0.50, 0.50, 0.71), (0.75, -0.40, 0.53)
 """Unit directions to the lights in a camera's axes: right, up, backward."""
-KEY_LIGHT, FILL_LIGHT = 0.74, 0.18
+KEY_LIGHT, FILL_LIGHT = 0.76, 0.17
 """Irradiance of a surface that faces the light, in parts of what makes white white."""
 SOFTNESS = 0.25
 """How far the key reaches past the edge of its shadow: 0 for a point, 1 for all around."""
 SKY_LIGHT, GROUND_LIGHT = 0.36, 0.20
 """Irradiance by the dome of surfaces that face straight up and straight down (world z)."""
-DUST = 0.018
-"""Least share of the light that any surface scatters, so that black has a lit and a dark side."""
-REFLECTANCE, RIM = 0.012, 0.06
+DUST = 0.022
+"""Share of the light that black scatters, so that it has a lit and a dark side; other colours
+scatter less beside their own, so that they stay pure."""
+REFLECTANCE, RIM = 0.01, 0.05
 """Share of the surroundings that is reflected straight ahead, and at grazing angles."""
 LAMP, LAMP_WIDTH = 3.0, 4
 """Brightness of the key's reflection, and the power of the cosine by which it fades."""
 
 
 def light_pixels(
-    albedo: Tensor, normal: Tensor, directions: Tensor, cameras: CameraBatch
+    albedo: Tensor,
+    normal: Tensor,
+    directions: Tensor,
+    cameras: CameraBatch,
+    camera_ids: Tensor | None = None,
 ) -> Tensor:
     """Return the colour that leaves each pixel's surface towards the camera.
 
@@ -40,13 +45,19 @@ def light_pixels(
         albedo: [R, 3] display RGB in [0, 1].
         normal: [R, 3] mean normals in world coordinates, of length 1 where a surface is sharp.
         directions: [R, 3] unit vectors from the camera.
-        cameras: B cameras, of which each has R / B neighbouring pixels.
+        cameras: B cameras.
+        camera_ids: int64 [R] in [0, B), the pixel's camera; None gives each R / B neighbouring
+            pixels.
 
     Returns:
         [R, 3] linear RGB in [0, 1].
     """
     n, view = _facing(normal, -directions), -directions
-    key, fill = (_dot(n, _in_world(light, cameras, len(n))) for light in (KEY, FILL))
+    if camera_ids is None:
+        ids = torch.arange(len(cameras), device=n.device)
+        camera_ids = ids.repeat_interleave(len(n) // len(cameras))
+    to_key, to_fill = (_in_world(light, cameras)[camera_ids] for light in (KEY, FILL))
+    key, fill = _dot(n, to_key), _dot(n, to_fill)
     irradiance = (
         KEY_LIGHT * ((key + SOFTNESS) / (1.0 + SOFTNESS)).clamp(min=0.0)
         + FILL_LIGHT * fill.clamp(min=0.0)
@@ -55,9 +66,10 @@ def light_pixels(
     cosine = _dot(n, view)
     mirrored = 2.0 * cosine * n - view
     share = REFLECTANCE + (RIM - REFLECTANCE) * (1.0 - cosine).pow(5)
-    lamp = LAMP * _dot(mirrored, _in_world(KEY, cameras, len(n))).clamp(min=0.0).pow(LAMP_WIDTH)
+    lamp = LAMP * _dot(mirrored, to_key).clamp(min=0.0).pow(LAMP_WIDTH)
     surroundings = _dome(mirrored) / SKY_LIGHT + lamp
-    scattered = DUST + (1.0 - DUST) * decode(albedo)
+    own = decode(albedo)
+    scattered = own + DUST * (1.0 - own.amax(-1, keepdim=True)).square()
     return (scattered * irradiance + share * surroundings).clamp(0.0, 1.0)
 
 
@@ -82,10 +94,9 @@ def _dome(direction: Tensor) -> Tensor:
     )
 
 
-def _in_world(light: tuple[float, float, float], cameras: CameraBatch, pixels: int) -> Tensor:
-    """Return a direction in the cameras' axes as one in the world for each pixel, [R, 3]."""
-    towards = cameras.rotation @ cameras.rotation.new_tensor(light)
-    return normalize(towards, dim=-1).repeat_interleave(pixels // len(cameras), 0)
+def _in_world(light: tuple[float, float, float], cameras: CameraBatch) -> Tensor:
+    """Return a direction in the cameras' axes as unit vectors in the world, [B, 3]."""
+    return normalize(cameras.rotation @ cameras.rotation.new_tensor(light), dim=-1)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

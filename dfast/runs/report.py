@@ -74,7 +74,7 @@ def write_report(result: Reported, path: str | Path | None = None) -> Path:
     target = check_report_path(path, result)
     text = report_page(gather(result))
     with exporting(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "replace"))  # a prompt may hold surrogates
     return target
 
 
@@ -147,7 +147,7 @@ def object_glb(result: Reported, resolution: int = COARSE) -> bytes | None:
         result: the object.
         resolution: cells a side of the grid that the mesh is made from.
     """
-    with tempfile.TemporaryDirectory() as place, suppress(ExportError):
+    with suppress(ExportError, OSError), tempfile.TemporaryDirectory() as place:
         path = Path(place) / OBJECT
         result.mesh(resolution=resolution).save(path)
         return path.read_bytes()
@@ -222,7 +222,11 @@ def _scores(folder: Path | None) -> list[tuple[str, object]]:
         return []
     try:
         first: dict[str, Any] = json.loads(data)["scores"][0]
-        return [(name, _number(value)) for name, value in first.items() if _is_plain(value)]
+        return [
+            (name, _number(value))
+            for name, value in first.items()
+            if name not in ("prompt", "seed") and _is_plain(value)
+        ]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []
 

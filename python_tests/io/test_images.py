@@ -134,6 +134,7 @@ def test_cells_of_a_contact_sheet_are_named_where_there_is_room() -> None:
     assert len(set(names)) == 15  # by view and by row
     assert all(plain(cell[32:]) for cell in cells)
     assert plain(contact_sheet(Constant(), views=[(7, 0)], shading="clay", resolution=64))
+    assert not plain(contact_sheet(Constant(), views=[(np.array(7.5), np.float32(-3))]))
 
 
 @pytest.mark.parametrize("shade", [0, 60, 200, 255])

@@ -19,6 +19,7 @@ from dfast.render.studio import decode, encode, light_pixels
 from dfast.scene.background import Background
 from dfast.scene.cameras import orbit
 from dfast.scene.scene import Scene, build_field
+from dfast.scene.tree import map_tensors
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -144,3 +145,13 @@ def test_a_background_keeps_its_display_value() -> None:
         background=torch.tensor(color),
     )[:, 0, 0]
     assert_close(corner, torch.tensor(color).expand(2, 3))
+
+
+@pytest.mark.parametrize("shading", ["studio", "clay", "normal", "depth"])
+def test_several_cameras_are_as_many_pictures(shading: str) -> None:
+    scene, cameras, march = ball(0.5), orbit(3), MarchConfig()
+    options = {"resolution": 24, "shading": shading, "background": torch.zeros(3)}
+    together = picture(scene, cameras, march, **options)
+    for i in range(3):
+        alone = picture(scene, map_tensors(lambda t, i=i: t[i : i + 1], cameras), march, **options)
+        assert_close(together[i], alone[0], atol=1e-5, rtol=0)

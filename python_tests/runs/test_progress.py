@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,31 @@ def test_a_run_says_what_it_makes(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert first.endswith(" threads), 4 steps, seed 0")
     assert f"into '{tmp_path / 'a run'}', a preview every 2 steps" in second
     assert "Ctrl-C saves and stops" in second and "step 4 of 4" in rest[-1]
+
+
+NOTEBOOK = """
+import sys, types
+import IPython
+kernel = types.SimpleNamespace(config={"IPKernelApp": {}})
+IPython.get_ipython = lambda: kernel
+if sys.argv[1] == "plain":
+    for name in ("ipywidgets", "IPython.html.widgets"):
+        sys.modules[name] = None
+elif sys.argv[1] == "shell":
+    kernel.config.clear()
+from dfast.runs.progress import progress_of
+print(type(progress_of(4)).__name__)
+"""
+
+
+@pytest.mark.parametrize("where", ["plain", "shell"])
+def test_a_notebook_without_widgets_and_a_shell_get_lines(where: str) -> None:
+    """test_notebook.py has a notebook with widgets."""
+    pytest.importorskip("IPython")
+    line = [sys.executable, "-W", "error::UserWarning", "-c", NOTEBOOK, where]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "LogLines"
 
 
 @pytest.mark.parametrize(
