@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from dfast._files import user_path
 from dfast.cli.checks import check_device
 from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
-from dfast.cli.output import say
 from dfast.viewer.address import HOST, PORT, check_address
 
 if TYPE_CHECKING:
@@ -101,7 +100,6 @@ def show(viewer: Viewer, result: Result, folder: Path, *, with_history: bool = F
     from dfast.runs.records import read_metrics
     from dfast.runs.unfinished import METRICS
 
-    say(f"shown at {viewer.url} until Ctrl-C")
     viewer.show(result, read_metrics(folder / METRICS) if with_history else ())
 
 

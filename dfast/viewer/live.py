@@ -15,6 +15,7 @@ import torch
 
 from dfast.runs.announce import duration
 from dfast.runs.events import Event
+from dfast.runs.notices import notice
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.viewer.address import HOST, PORT
@@ -153,6 +154,7 @@ class Viewer:
         self.announce(result, "finished" if done else "stopped")
         self._controls.curves.extend(history)
         with stop_on_signals() as request:
+            notice("the page stays until Ctrl-C")
             while not (request.asked or self._closed):
                 self._show(result)
         if request.number not in (None, signal.SIGINT):

@@ -6,6 +6,7 @@ import atexit
 import io
 import math
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
@@ -53,6 +54,8 @@ class Page:
         self.wake, self._open = threading.Event(), True
         with redirect_stdout(io.StringIO()):  # viser prints a box, whatever `verbose` says
             self._server: Any = viser.ViserServer(host, port, label="dfast", verbose=False)
+        # A visitor may leave while a picture is drawn; nobody has to do anything about it.
+        warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
         atexit.register(self.close)  # before viser's own, which prints
         self.url = url(host, self._server.get_port())
         self._place_camera()
