@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +91,16 @@ def test_near_things_are_bright_in_the_depth(ball: Result) -> None:
 def test_a_picture_that_is_not_wanted_any_more_is_given_up(ball: Result) -> None:
     looks = iter([True, False])
     assert draw(ball, pose(0.0, 0.0, 300, 300), (300, 300), "albedo", lambda: next(looks)) is None
+
+
+def test_pictures_are_the_same_on_every_device(
+    ball: Result, device: torch.device, tmp_path: Path
+) -> None:
+    there = Result.load(ball.save(tmp_path), device)
+    for mode in MODES:
+        ours, expected = (draw(r, pose(30.0, 20.0), (32, 32), mode) for r in (there, ball))
+        assert ours is not None and expected is not None
+        assert np.abs(ours.astype(int) - expected).mean() <= 1.0  # half the table on a GPU
 
 
 def test_drawing_uses_no_random_numbers_and_no_graph(ball: Result) -> None:
