@@ -47,22 +47,22 @@ class Watch:
     """Measures the steps of a run, and what its page does between them.
 
     Args:
-        view: the page.
+        viewer: the page.
         watched: whether a visitor comes, for whom the first step waits.
     """
 
-    def __init__(self, view: dfast.View, *, watched: bool) -> None:
-        self.view, self.watched = view, watched
+    def __init__(self, viewer: dfast.Viewer, *, watched: bool) -> None:
+        self.viewer, self.watched = viewer, watched
         self.processor = self.thread = self.wall = self.page = self.page_processor = 0.0
 
     def __call__(self, event: Event) -> None:
-        while self.watched and not self.view._page.watched:
+        while self.watched and not self.viewer._page.watched:
             time.sleep(0.1)
         if event.step == FIRST:
             self.processor, self.wall = time.process_time(), time.perf_counter()
             self.thread = time.thread_time()
         began, began_processor = time.perf_counter(), time.thread_time()
-        self.view(event)
+        self.viewer(event)
         if event.step > FIRST:
             self.page += time.perf_counter() - began
             self.page_processor += time.thread_time() - began_processor
@@ -74,10 +74,10 @@ class Watch:
 
 def measure(steps: int, device: str, *, watched: bool) -> dict[str, float]:
     """Return seconds a step of processor and of clock, and the shares of the page."""
-    with dfast.View(port=0) as view:
-        watch = Watch(view, watched=watched)
+    with dfast.Viewer(port=0) as viewer:
+        watch = Watch(viewer, watched=watched)
         if watched:
-            address = view.url.replace("http", "ws")
+            address = viewer.url.replace("http", "ws")
             visitor = subprocess.Popen([sys.executable, "-c", BROWSER, address])
         config = {"train": {"preview_every": 0, "checkpoint_every": 0}}
         dfast.train(

@@ -59,13 +59,13 @@ if TYPE_CHECKING:
     from dfast.runs.events import Event
     from dfast.runs.result import Result
     from dfast.runs.train import train
-    from dfast.viewer.live import View
+    from dfast.viewer.live import Viewer
 
 _LAZY = {
     "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
-    "View": "dfast.viewer.live",
+    "Viewer": "dfast.viewer.live",
     "callbacks": "dfast.callbacks",
     "config": "dfast.config",
     "errors": "dfast.errors",
@@ -104,7 +104,7 @@ __all__ = [
     "PromptError",
     "Result",
     "RunFolderError",
-    "View",
+    "Viewer",
     "__version__",
     "callbacks",
     "config",

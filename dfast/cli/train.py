@@ -29,7 +29,7 @@ from dfast.errors import PromptError, RunFolderError
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
-    from dfast.viewer.live import View
+    from dfast.viewer.live import Viewer
 
 RESULT = "result.safetensors"
 """As in `dfast.runs.folder`, which imports torch."""
@@ -76,18 +76,18 @@ def train(options: Namespace) -> int:
         config = read_config(options, resumed=config)
     if options.dry_run:
         return _print_estimate(options, config)
-    with page(options) as view:
-        return _train_and_export(options, out, config, view)
+    with page(options) as viewer:
+        return _train_and_export(options, out, config, viewer)
 
 
 def _train_and_export(
-    options: Namespace, out: Path, config: Config | None, view: View | None
+    options: Namespace, out: Path, config: Config | None, viewer: Viewer | None
 ) -> int:
     """Do what the command does after its arguments were checked; return its exit code."""
     before = _stamp(out)
     try:
         with hinting(_how_to_resume(out, options)):
-            result = _train(options, out, config, view)
+            result = _train(options, out, config, viewer)
     except (KeyboardInterrupt, SystemExit) as stopped:
         folder = getattr(stopped, "folder", None) or out  # another one if `out` was lost
         interrupted(_how_to_resume(folder, options))
@@ -95,12 +95,12 @@ def _train_and_export(
     out = getattr(result, "folder", None) or out
     say(f"{out}/{RESULT}")
     if not options.no_export:
-        if view is not None:
-            view.announce(result, "writing")
+        if viewer is not None:
+            viewer.announce(result, "writing")
         with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
             _export(result, out, keep=before is not None and before == _stamp(out))
-    if view is not None:
-        show(view, result, out)
+    if viewer is not None:
+        show(viewer, result, out)
     return 0
 
 
@@ -197,7 +197,7 @@ def _print_estimate(options: Namespace, config: Config | None) -> int:
     return 0
 
 
-def _train(options: Namespace, out: Path, config: Config | None, view: View | None) -> Result:
+def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer | None) -> Result:
     import dfast
 
     return dfast.train(
@@ -210,7 +210,7 @@ def _train(options: Namespace, out: Path, config: Config | None, view: View | No
         device=options.device,
         config=config,
         progress=not options.quiet,
-        callbacks=() if view is None else (view,),
+        callbacks=() if viewer is None else (viewer,),
         resume=options.resume,
     )
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from dfast._files import user_path
 from dfast.cli.checks import check_device
 from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
-from dfast.cli.output import say
 from dfast.viewer.address import HOST, PORT, check_address
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
-    from dfast.viewer.live import View
+    from dfast.viewer.live import Viewer
 
 
 def add_view(commands: Commands[Any]) -> None:
@@ -42,11 +41,11 @@ def view(options: Namespace) -> int:
     check_address(*_address(options))
     import dfast
     from dfast._device import pick_device
-    from dfast.viewer.live import View
+    from dfast.viewer.live import Viewer
 
     result = dfast.load(options.path, str(pick_device(options.device)))
     path = user_path(options.path)
-    with View(*_address(options)) as page:
+    with Viewer(*_address(options)) as page:
         show(page, result, path if path.is_dir() else path.parent, with_history=True)
     return 0
 
@@ -71,7 +70,7 @@ def check_view_options(options: Namespace) -> None:
 
 
 @contextmanager
-def page(options: Namespace) -> Iterator[View | None]:
+def page(options: Namespace) -> Iterator[Viewer | None]:
     """Serve the page of `dfast train --view` during the block.
 
     Args:
@@ -83,17 +82,17 @@ def page(options: Namespace) -> Iterator[View | None]:
     if not options.view:
         yield None
         return
-    from dfast.viewer.live import View
+    from dfast.viewer.live import Viewer
 
-    with View(*_address(options)) as found:
+    with Viewer(*_address(options)) as found:
         yield found
 
 
-def show(view: View, result: Result, folder: Path, *, with_history: bool = False) -> None:
+def show(viewer: Viewer, result: Result, folder: Path, *, with_history: bool = False) -> None:
     """Show an object until Ctrl-C.
 
     Args:
-        view: the page.
+        viewer: the page.
         result: the object.
         folder: of its run.
         with_history: read the curves from the folder.
@@ -101,8 +100,7 @@ def show(view: View, result: Result, folder: Path, *, with_history: bool = False
     from dfast.runs.records import read_metrics
     from dfast.runs.unfinished import METRICS
 
-    say(f"shown at {view.url} until Ctrl-C")
-    view.show(result, read_metrics(folder / METRICS) if with_history else ())
+    viewer.show(result, read_metrics(folder / METRICS) if with_history else ())
 
 
 def _address(options: Namespace) -> tuple[str, int]:

@@ -68,12 +68,9 @@ def picture(
         [B, H, W, 3] display RGB in [0, 1].
     """
     pixels = see(scene, cameras, march, resolution=resolution, shading=shading)
-    behind = background.to(pixels.color)
-    if shading in ("studio", "clay"):
-        image = _lit(pixels, cameras, resolution, behind, clay=shading == "clay")
-    else:
-        image = _values(pixels, cameras, shading) + (1.0 - pixels.opacity) * behind
-    return image.clamp(0.0, 1.0).view(len(cameras), resolution, resolution, 3)
+    _, directions = cameras.rays(resolution)
+    image = shade_pixels(pixels, directions, cameras, shading, background)
+    return image.view(len(cameras), resolution, resolution, 3)
 
 
 @torch.no_grad()
@@ -82,19 +79,32 @@ def see(
 ) -> Pixels:
     """Return what pixels see, with all that a shading mode needs; arguments as of `picture`."""
     origins, directions = cameras.rays(resolution)
+    camera_ids = torch.arange(len(cameras), device=origins.device, dtype=torch.int32)
+    camera_ids = camera_ids.repeat_interleave(resolution * resolution)
+    return see_rays(scene, RayBatch(origins, directions, camera_ids), cameras, march, shading)
+
+
+@torch.no_grad()
+def see_rays(
+    scene: Scene, rays: RayBatch, cameras: CameraBatch, march: MarchConfig, shading: str
+) -> Pixels:
+    """Return what pixels see, with all that a shading mode needs.
+
+    Args:
+        scene: what is rendered, at its final level weights.
+        rays: R rays through the pixels, with the camera of each.
+        cameras: B cameras, with whom lights move.
+        march: where the samples are.
+        shading: one of `dfast.config.views.SHADING`.
+    """
     lighting = fixed_lighting(shading if shading in SHADING_MODES else "albedo", cameras)
     normals: Normals = "shading" if lighting.lit else "none"
     if shading in ("studio", "clay", "normal"):
         normals = "image"
     options = RenderOptions(march, normals=normals, level_weights=scene.level_weights)
-    camera_ids = torch.arange(len(cameras), device=origins.device, dtype=torch.int32)
-    camera_ids = camera_ids.repeat_interleave(resolution * resolution)
     samples = int(2.0 * RADIUS / march.step_size) + 1  # of a ray through the whole sphere
     chunk = max(1, min(CHUNK, CHUNK_SAMPLES // samples))
-    parts = [
-        render_rays(scene, batch, lighting, options)
-        for batch in RayBatch(origins, directions, camera_ids).split(chunk)
-    ]
+    parts = [render_rays(scene, batch, lighting, options) for batch in rays.split(chunk)]
     normal = [p.normal for p in parts if p.normal is not None]
     return Pixels(
         torch.cat([p.color for p in parts]),
@@ -104,21 +114,47 @@ def see(
     )
 
 
+def shade_pixels(
+    pixels: Pixels,
+    directions: Tensor,
+    cameras: CameraBatch,
+    shading: str,
+    background: Tensor,
+) -> Tensor:
+    """Return the colours of pixels.
+
+    Args:
+        pixels: what R pixels see, by `see_rays` in the same shading.
+        directions: [R, 3] unit vectors from the cameras.
+        cameras: B cameras, of which each has R / B neighbouring pixels.
+        shading: one of `dfast.config.views.SHADING`.
+        background: [3] display RGB in [0, 1].
+
+    Returns:
+        [R, 3] display RGB in [0, 1].
+    """
+    behind = background.to(pixels.color)
+    if shading in ("studio", "clay"):
+        image = _lit(pixels, directions, cameras, behind, clay=shading == "clay")
+    else:
+        image = _values(pixels, cameras, shading) + (1.0 - pixels.opacity) * behind
+    return image.clamp(0.0, 1.0)
+
+
 def _lit(
-    pixels: Pixels, cameras: CameraBatch, resolution: int, behind: Tensor, *, clay: bool
+    pixels: Pixels, directions: Tensor, cameras: CameraBatch, behind: Tensor, *, clay: bool
 ) -> Tensor:
     """Return pixels [R, 3] in studio light, composited in linear light."""
     assert pixels.normal is not None
     seen = (pixels.opacity[:, 0] > FAINT).nonzero()[:, 0]  # most of a picture is background
     color, opacity = pixels.color[seen], pixels.opacity[seen]
     albedo = torch.full_like(color, CLAY) if clay else (color / opacity).clamp(0.0, 1.0)
-    _, directions = cameras.rays(resolution)
     light = studio.light_pixels(
         albedo,
         pixels.normal[seen] / opacity,
         directions[seen],
         cameras,
-        seen // (resolution * resolution),
+        seen // (len(pixels.opacity) // len(cameras)),
     )
     image = behind.expand(len(pixels.opacity), 3).clone()
     image[seen] = studio.encode(torch.lerp(studio.decode(behind).expand_as(light), light, opacity))

@@ -1,4 +1,4 @@
-"""The page that shows an object in a browser, while it trains or afterwards: `dfast.View`.
+"""The page that shows an object in a browser, while it trains or afterwards: `dfast.Viewer`.
 
 `live` is the callback of a run and what keeps the page going; `page` holds the widgets; `painter`
 decides which picture is due; `pictures` draws one; `pace` bounds what a page costs a run; `address`

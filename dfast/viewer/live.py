@@ -1,4 +1,4 @@
-"""`dfast.View`: the callback that shows a run in a browser, and what shows its result."""
+"""`dfast.Viewer`: the callback that shows a run in a browser, and what shows its result."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 
 from dfast.runs.announce import duration
 from dfast.runs.events import Event
+from dfast.runs.notices import notice
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.viewer.address import HOST, PORT
@@ -27,7 +28,7 @@ IDLE = 0.25
 """Seconds between two looks at whether a paused run, or a page that only shows, is to end."""
 
 
-class View:
+class Viewer:
     """A page that shows an object, live while it trains; a callback of `dfast.train`.
 
     Pictures are drawn between steps, in the thread of the run, from the camera of each browser that
@@ -39,9 +40,9 @@ class View:
 
     Example:
         >>> import dfast
-        >>> with dfast.View() as view:  # doctest: +SKIP
-        ...     result = dfast.train("a red chair", out="runs/chair", callbacks=[view])
-        ...     view.show(result)  # until Ctrl-C
+        >>> with dfast.Viewer() as viewer:  # doctest: +SKIP
+        ...     result = dfast.train("a red chair", out="runs/chair", callbacks=[viewer])
+        ...     viewer.show(result)  # until Ctrl-C
     """
 
     def __init__(self, host: str = HOST, port: int = PORT) -> None:
@@ -153,6 +154,7 @@ class View:
         self.announce(result, "finished" if done else "stopped")
         self._controls.curves.extend(history)
         with stop_on_signals() as request:
+            notice("the page stays until Ctrl-C")
             while not (request.asked or self._closed):
                 self._show(result)
         if request.number not in (None, signal.SIGINT):

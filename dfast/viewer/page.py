@@ -6,6 +6,7 @@ import atexit
 import io
 import math
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfast.config.views import BACKGROUNDS
 from dfast.runs.notices import notice
 from dfast.viewer.address import HOST, PORT, check_address, url
 from dfast.viewer.controls import Controls
-from dfast.viewer.pictures import BACKDROP, Pose
+from dfast.viewer.pictures import Pose
 
 VIEW = (30.0, 20.0, 3.2)
 """Azimuth and elevation in degrees and distance of a new page's camera."""
@@ -52,10 +54,12 @@ class Page:
         self.wake, self._open = threading.Event(), True
         with redirect_stdout(io.StringIO()):  # viser prints a box, whatever `verbose` says
             self._server: Any = viser.ViserServer(host, port, label="dfast", verbose=False)
+        # A visitor may leave while a picture is drawn; nobody has to do anything about it.
+        warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
         atexit.register(self.close)  # before viser's own, which prints
         self.url = url(host, self._server.get_port())
         self._place_camera()
-        empty = np.full((2, 2, 3), np.array(BACKDROP) * 255, np.uint8)
+        empty = np.full((2, 2, 3), np.array(BACKGROUNDS["studio"]) * 255, np.uint8)
         self._server.scene.set_background_image(empty)  # until there is something to see
         gui = self._server.gui
         gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(45, 105, 175))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,41 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from dfast.config.views import BACKGROUNDS
 from dfast.ops.ambient import neutral_torch_state
-from dfast.render.options import Normals, RenderOptions
-from dfast.render.outputs import RayRender
-from dfast.render.volume import RADIUS, render_rays
+from dfast.render.picture import see_rays, shade_pixels
 from dfast.runs.result import Result
 from dfast.scene.cameras import CameraBatch
-from dfast.scene.lighting import fixed_lighting
 from dfast.scene.rays import RayBatch
 
 CHUNK = 1 << 14
 """Rays drawn between two looks at whether the picture is still wanted."""
-CHUNK_SAMPLES = CHUNK * 256
-"""Most samples of a chunk, which bounds its memory whatever the length of the march's steps."""
-BACKDROP = (0.87, 0.875, 0.88)
-"""Display RGB behind the object: white and black things stand out from it."""
-
-
-class Mode(NamedTuple):
-    """One way to show an object."""
-
-    shading: str
-    """Shading mode of the renderer."""
-    normals: Normals
-    """What normals are computed for."""
-
-
 MODES = {
-    "colour": Mode("diffuse", "shading"),
-    "albedo": Mode("albedo", "none"),
-    "textureless": Mode("textureless", "shading"),
-    "normals": Mode("albedo", "image"),
-    "depth": Mode("albedo", "none"),
-    "opacity": Mode("albedo", "none"),
+    "colour": "studio",
+    "albedo": "albedo",
+    "textureless": "clay",
+    "normals": "normal",
+    "depth": "depth",
+    "opacity": "opacity",
 }
-"""What a page can show, by the name that it gives it."""
+"""What a page can show, by the name that it gives it: one of `dfast.config.views.SHADING`."""
 
 
 @dataclass(frozen=True)
@@ -129,37 +111,15 @@ def draw(
     width, height = size
     camera = pose.camera(result.device)
     directions = pose.directions(camera, width, height)
-    shading, normals = MODES[mode]
-    lighting = fixed_lighting(shading, camera)
-    march = result.config.march
-    options = RenderOptions(march, normals, level_weights=result.scene.level_weights)
+    shading = MODES[mode]
+    background = torch.tensor(BACKGROUNDS.get(shading, BACKGROUNDS["studio"]))
     camera_ids = torch.zeros(len(directions), device=result.device, dtype=torch.int32)
     rays = RayBatch(camera.origin.expand_as(directions), directions, camera_ids)
-    samples = int(2.0 * RADIUS / march.step_size) + 1  # of a ray through the whole sphere
     parts = []
-    for batch in rays.split(max(1, min(CHUNK, CHUNK_SAMPLES // samples))):
+    for batch in rays.split(CHUNK):
         if not wanted():
             return None
-        rendered = render_rays(result.scene, batch, lighting, options)
-        parts.append(_pixels(rendered, mode, camera.distance))
-    pixels = torch.cat(parts).clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
-    return pixels.view(height, width, 3).cpu().numpy()
-
-
-def _pixels(rays: RayRender, mode: str, distance: Tensor) -> Tensor:
-    """Return display RGB [R, 3] of rendered rays.
-
-    Args:
-        rays: R rays.
-        mode: one of `MODES`.
-        distance: [1] of the camera from the origin.
-    """
-    opacity = rays.opacity[:, None]
-    if mode == "opacity":
-        return opacity.expand(-1, 3)
-    if mode == "depth":  # white at the near side of the bounding sphere, black at the far side
-        depth = rays.depth[:, None] / opacity.clamp(min=1e-6)
-        nearness = (distance + RADIUS - depth) / (2.0 * RADIUS)
-        return (opacity * nearness).expand(-1, 3)
-    color = rays.color if rays.normal is None else 0.5 * (rays.normal + opacity)
-    return color + (1.0 - opacity) * color.new_tensor(BACKDROP)
+        pixels = see_rays(result.scene, batch, camera, result.config.march, shading)
+        parts.append(shade_pixels(pixels, batch.directions, camera, shading, background))
+    image = torch.cat(parts).mul(255.0).round().to(torch.uint8)
+    return image.view(height, width, 3).cpu().numpy()

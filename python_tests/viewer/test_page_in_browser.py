@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny_runs import TINY, train_tiny
 
+from dfast.config.views import BACKGROUNDS
 from dfast.runs.events import Event
 from dfast.runs.result import Result
-from dfast.viewer.pictures import BACKDROP
 
 pytestmark = [pytest.mark.usefixtures("needs_native"), pytest.mark.slow]
 PATIENCE = 60.0
@@ -68,13 +68,13 @@ class Run:
     def __init__(self, **options: Any) -> None:
         import dfast
 
-        self.view, self.step = dfast.View(port=0), 0
+        self.viewer, self.step = dfast.Viewer(port=0), 0
         self.result: Result | None = None
         self.hold = threading.Event()
         self._thread = threading.Thread(target=self._train, kwargs=options)
 
     def _train(self, **options: Any) -> None:
-        self.result = train_tiny(callbacks=[self._watch, self.view], **options)
+        self.result = train_tiny(callbacks=[self._watch, self.viewer], **options)
 
     def _watch(self, event: Event) -> None:
         """Count steps, none faster than a page can follow."""
@@ -88,8 +88,8 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.hold.set()
-        self.view._stop()  # wherever the test failed
-        self.view.close()
+        self.viewer._stop()  # wherever the test failed
+        self.viewer.close()
         self.join()
 
     def join(self) -> None:
@@ -101,7 +101,7 @@ class Run:
 def run(tab: Any, tmp_path: Path) -> Iterator[Run]:
     """Train with a page that the tab shows, until it shows the object."""
     with Run(config=LONG, out=tmp_path / "run") as run:
-        tab.goto(run.view.url)
+        tab.goto(run.viewer.url)
         run.hold.set()
         shown = tab.get_by_text(re.compile(r"step \d+ of 100000"))
         shown.wait_for(timeout=1e3 * PATIENCE)
@@ -154,7 +154,7 @@ def test_stopping_saves_and_returns(tab: Any, run: Run, tmp_path: Path) -> None:
     assert (folder / "checkpoint.safetensors").exists()
     assert Result.load(folder).steps == run.step
     tab.get_by_text("stopping").wait_for(timeout=1e3 * PATIENCE)
-    run.view.announce(run.result, "stopped")
+    run.viewer.announce(run.result, "stopped")
     tab.get_by_text("stopped before the end").wait_for(timeout=1e3 * PATIENCE)
     assert not tab.get_by_role("button", name="Pause").is_visible()
 
@@ -167,7 +167,7 @@ def test_every_mode_shows_something_else(tab: Any, run: Run) -> None:
         choose(tab, "Show", mode)
         until(lambda: differ(before, picture(tab)), mode)  # noqa: B023  # called at once
         before = at_rest(tab)
-        corner = np.array([0, 0, 0] if mode in ("depth", "opacity") else BACKDROP) * 255
+        corner = np.array(BACKGROUNDS.get(mode, BACKGROUNDS["studio"])) * 255
         until(lambda: np.abs(picture(tab)[-1, 0] - corner).max() < 12, mode)  # noqa: B023
 
 
@@ -199,8 +199,8 @@ def test_curves_are_drawn_and_can_be_chosen(tab: Any, run: Run) -> None:
 def test_a_watched_run_ends_in_the_same_bytes(tab: Any, tmp_path: Path) -> None:
     config = LONG.replace(train={"steps": 40, "checkpoint_every": 20, "preview_every": 0})
     with Run(config=config, out=tmp_path / "watched") as run:
-        tab.goto(run.view.url)
-        until(lambda: run.view._page.watched, "a visitor")
+        tab.goto(run.viewer.url)
+        until(lambda: run.viewer._page.watched, "a visitor")
         run.hold.set()
         until(lambda: picture(tab).std() > 5, "a picture that is not empty")
         run.join()
@@ -215,10 +215,10 @@ def test_a_finished_run_is_shown_until_the_page_is_closed(tab: Any) -> None:
 
     result = train_tiny(config=LONG.replace(train={"steps": 60}))
     history = [{"step": 10, "guidance": 1.0}, {"step": 20, "guidance": 0.5}]
-    with dfast.View(port=0) as view:
-        thread = threading.Thread(target=view.show, args=(result, history))
+    with dfast.Viewer(port=0) as viewer:
+        thread = threading.Thread(target=viewer.show, args=(result, history))
         thread.start()
-        tab.goto(view.url)
+        tab.goto(viewer.url)
         tab.get_by_text("finished", exact=True).wait_for(timeout=1e3 * PATIENCE)
         until(lambda: picture(tab).std() > 5, "a picture that is not empty")
         assert not tab.get_by_role("button", name="Stop").is_visible()

@@ -8,10 +8,48 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from tiny_runs import TINY, train_tiny
 
 from dfast.viewer import painter
 from dfast.viewer.painter import Painter
 from dfast.viewer.pictures import Pose
+
+
+class OneVisitor:
+    """A page with one visitor, whose camera is still."""
+
+    def __init__(self) -> None:
+        self.wake, self.controls = threading.Event(), SimpleNamespace(mode="colour")
+        self.images: list[Any] = []
+
+    def visitors(self) -> list[tuple[Any, Pose]]:
+        pose = Pose((3.0, 0.0, 0.0), (0.5, 0.5, -0.5, -0.5), 0.7, 90, 64)
+        return [(SimpleNamespace(client_id=1), pose)]
+
+    def send(self, client: Any, image: Any) -> None:
+        self.images.append(image)
+
+
+@pytest.mark.usefixtures("needs_native")
+def test_drawing_between_steps_leaves_a_run_as_it_is(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painter, "SETTLED", 0.0)
+    page = OneVisitor()
+    ours = Painter(page)  # type: ignore[arg-type]
+    config = TINY.replace(train={"steps": 12, "preview_every": 0})
+    drawn = train_tiny(
+        device=device,
+        config=config,
+        callbacks=[lambda event: ours.paint(event.result(), training=True, refresh=True)],
+    )
+    assert len(page.images) == 12 and np.ptp(page.images[-1]) > 20
+    assert any((image != page.images[-1]).any() for image in page.images)
+    table = drawn.scene.field.table
+    assert drawn.steps == 12 and bool(table.isfinite().all())
+    if device.type == "cpu":  # elsewhere the order of atomic additions changes the last bits
+        assert torch.equal(table, train_tiny(config=config).scene.field.table)
 
 
 class Stage:

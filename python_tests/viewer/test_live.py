@@ -1,4 +1,4 @@
-"""`dfast.View` without a browser: it costs nothing, waits while paused, and hears signals."""
+"""`dfast.Viewer` without a browser: it costs nothing, waits while paused, and hears signals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dfast.cli.main import main
 from dfast.errors import ConfigError
 from dfast.runs.events import Event
 from dfast.runs.signals import Terminated
-from dfast.viewer.live import View, _Clock
+from dfast.viewer.live import Viewer, _Clock
 
 pytest.importorskip("viser", reason='needs viser: pip install ".[test]"')
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -37,27 +37,27 @@ def later(seconds: float, do: Any, *arguments: Any) -> threading.Timer:
 
 def test_a_run_that_nobody_watches_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Event, "result", lambda self: pytest.fail("the object was looked at"))
-    with View(port=0) as view:
-        assert train_tiny(callbacks=[view]).steps == 4
+    with Viewer(port=0) as viewer:
+        assert train_tiny(callbacks=[viewer]).steps == 4
 
 
 def test_the_page_comes_from_this_machine_alone_and_prints_one_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with View(port=0) as view:
-        assert view.url.startswith("http://127.0.0.1:")
-        port = int(view.url.rpartition(":")[2])
-        with urllib.request.urlopen(view.url, timeout=30) as answer:
+    with Viewer(port=0) as viewer:
+        assert viewer.url.startswith("http://127.0.0.1:")
+        port = int(viewer.url.rpartition(":")[2])
+        with urllib.request.urlopen(viewer.url, timeout=30) as answer:
             assert b"<html" in answer.read(1000).lower()
         with pytest.raises(ConfigError, match=f"port: {port} is in use"):
-            View(port=port)
+            Viewer(port=port)
         other = socket.gethostbyname(socket.gethostname())
         if not other.startswith("127."):
             with pytest.raises(OSError):
                 socket.create_connection((other, port), timeout=5).close()
-    view.close()
+    viewer.close()
     said = capfd.readouterr()
-    assert (said.out, said.err) == ("", f"dfast: watch it at {view.url}\n")
+    assert (said.out, said.err) == ("", f"dfast: watch it at {viewer.url}\n")
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_the_page_comes_from_this_machine_alone_and_prints_one_line(
 def test_a_signal_ends_a_paused_run_and_saves_it(
     name: str, error: type[BaseException], tmp_path: Path
 ) -> None:
-    with View(port=0) as view:
-        view._controls.paused = True
+    with Viewer(port=0) as viewer:
+        viewer._controls.paused = True
         timer = later(0.7, os.kill, os.getpid(), getattr(signal, name))
         with pytest.raises(error) as stopped:
-            train_tiny(out=tmp_path / "run", callbacks=[view])
+            train_tiny(out=tmp_path / "run", callbacks=[viewer])
         timer.join()
     assert stopped.value.folder == tmp_path / "run"  # type: ignore[attr-defined]
     assert train_tiny(out=tmp_path / "run", resume=True).steps == 4
@@ -78,36 +78,36 @@ def test_a_signal_ends_a_paused_run_and_saves_it(
 
 def test_a_paused_run_goes_on_when_the_page_is_closed_or_it_is_stopped() -> None:
     for end in ("close", "stop"):
-        with View(port=0) as view:
-            view._controls.paused = True
+        with Viewer(port=0) as viewer:
+            viewer._controls.paused = True
             stop = threading.Event()
-            timer = later(0.5, view.close if end == "close" else stop.set)
+            timer = later(0.5, viewer.close if end == "close" else stop.set)
             began = time.monotonic()
-            result = train_tiny(callbacks=[view], stop=stop)
+            result = train_tiny(callbacks=[viewer], stop=stop)
             timer.join()
             assert time.monotonic() - began > 0.4
             assert result.steps == (4 if end == "close" else 1)
 
 
-def test_a_view_serves_one_run_after_another() -> None:
-    with View(port=0) as view:
-        stopped = train_tiny(callbacks=[lambda event: event.stop(), view])
+def test_a_viewer_serves_one_run_after_another() -> None:
+    with Viewer(port=0) as viewer:
+        stopped = train_tiny(callbacks=[lambda event: event.stop(), viewer])
         assert stopped.steps == 1
-        view._controls._end(None)  # pressed when the first run is over
-        assert train_tiny(callbacks=[view]).steps == 4
+        viewer._controls._end(None)  # pressed when the first run is over
+        assert train_tiny(callbacks=[viewer]).steps == 4
 
 
 def test_show_ends_with_the_signal_and_gives_the_handlers_back() -> None:
     result = train_tiny()
     before = signal.getsignal(signal.SIGTERM)
-    with View(port=0) as view:
+    with Viewer(port=0) as viewer:
         later(0.3, os.kill, os.getpid(), signal.SIGINT)
-        view.show(result)
+        viewer.show(result)
         later(0.3, os.kill, os.getpid(), signal.SIGTERM)
         with pytest.raises(Terminated):
-            view.show(result)
-        later(0.3, view.close)
-        view.show(result)
+            viewer.show(result)
+        later(0.3, viewer.close)
+        viewer.show(result)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -146,20 +146,20 @@ def test_the_command_shows_until_ctrl_c(live: bool, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    printed = ""
-    while "until Ctrl-C" not in printed:
-        line_printed = process.stdout.readline()
-        assert line_printed, process.communicate()[1]
-        printed += line_printed
-    url = re.search(r"shown at (http://127\.0\.0\.1:\d+) until Ctrl-C", printed)
-    assert url is not None
+    assert process.stderr is not None
+    said = ""
+    while "until Ctrl-C" not in said:
+        read = process.stderr.readline()
+        assert read, said
+        said += read
+    url = re.match(r"dfast: watch it at (\S+)\ndfast: the page stays until Ctrl-C\n$", said)
+    assert url is not None, said
     with urllib.request.urlopen(url[1], timeout=30) as answer:
         assert answer.status == 200
     process.send_signal(signal.SIGINT)
-    rest, said = process.communicate(timeout=60)
-    assert process.returncode == 0 and rest == ""
-    assert said == f"dfast: watch it at {url[1]}\n"
+    printed, rest = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "")
+    assert printed == (f"{out}/result.safetensors\n" if live else "")
     assert dfast.load(out).steps == (3 if live else TINY.train.steps)
 
 
