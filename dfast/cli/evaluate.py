@@ -56,6 +56,7 @@ def evaluate(options: Namespace) -> int:
         raise UsageError("evaluate: expected run folders, or --prompt/--prompts to train and score")
     if not 1 <= options.seeds <= SEED_LIMIT:
         raise ConfigError(f"--seeds: expected 1 to {SEED_LIMIT}, got {shown(options.seeds)}")
+    _check_options(options)
     check_run(options)
     for prompt in prompts:
         check_prompt(prompt, "shapes")  # names a wrong prompt before hours of work, not after
@@ -70,11 +71,24 @@ def evaluate(options: Namespace) -> int:
         scores = _score_runs(options.paths, device)
     else:
         scores = _train_and_score(prompts, device, options)
+    if options.json != "-":
+        print(scorecard.table(scores))  # first, so that a file that cannot be written costs nothing
     if options.json:
         _write_json(options.json, scores, device)
-    if options.json != "-":
-        print(scorecard.table(scores))
     return 0
+
+
+def _check_options(options: Namespace) -> None:
+    """Raise ConfigError for options that finished runs leave unused, and a folder as --json."""
+    if options.paths:
+        unused = ("out", "steps", "prior", "config", "preset", "set")
+        given = [name for name in unused if getattr(options, name)]
+        if given := given + ["seeds"] * (options.seeds != 1):
+            raise UsageError(
+                f"--{given[0]}: expected with --prompt or --prompts; finished runs have their own"
+            )
+    if options.json not in (None, "-") and Path(options.json).is_dir():
+        raise ConfigError(f"--json: expected a file to write, got the folder '{options.json}'")
 
 
 def _read_prompts(path: str | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = parse(parser(), argv)
     try:
+        _check_current_folder()
         with warnings_as_notices():
             code = int(options.run(options) or OK)
         flush_output()
@@ -69,6 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     finally:
         drop_output()
+
+
+def _check_current_folder() -> None:
+    """Raise OSError if the current folder was removed, without which torch's MKL does not load."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise OSError("the current folder is gone; change to one that exists") from None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from dfast._numbers import shown
+from dfast._numbers import real, shown, whole
 from dfast.config.suggestions import setting_names, suggest
 from dfast.errors import ConfigError
 
@@ -86,8 +86,11 @@ def _quoted(name: str) -> str:
 def _coerce(hint: Any, value: Any, path: str) -> Any:
     """Return `value` as the annotated type: a number, string, bool, Literal or tuple of these."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal or hint in (int, float):
+        value = _plain(value)
     if origin is Literal:
-        if value in arguments and not isinstance(value, bool):
+        simple = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        if simple and value in arguments:
             return arguments[arguments.index(value)]  # 2 where 2.0 is given
         raise ConfigError(
             f"config key '{path}': expected one of {list(arguments)}, got {shown(value)}"
@@ -103,6 +106,17 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:
         return _check_text(value, path)
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
     raise ConfigError(f"config key '{path}': expected {names[hint]}, got {shown(value)}")
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of another library, such as numpy, as Python's own; the rest as it is."""
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    number = whole(value)
+    if number is not None:
+        return number
+    other = real(value)
+    return value if other is None else other
 
 
 def _coerce_number(hint: type, value: float, path: str) -> float:

@@ -50,6 +50,16 @@ def test_evaluate_runs_and_prompts(
     assert report["scores"][2]["nearest"] == "cube" and len(cube) == 4
 
 
+def test_the_table_is_shown_also_where_the_file_cannot_be_written(
+    tmp_path: Path, cube: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    line = ["evaluate", "run", "--device", "cpu", "--json", str(tmp_path / "file" / "a.json")]
+    assert main(line) == 2
+    said = capsys.readouterr()
+    assert "a red cube" in said.out and "--json: " in said.err
+
+
 def test_a_collapsed_run_is_counted_not_fatal(
     cube: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

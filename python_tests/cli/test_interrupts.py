@@ -100,6 +100,15 @@ def test_no_streams_at_all(stream: str) -> None:
     assert done.returncode == 0 and "Traceback" not in done.stderr
 
 
+def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+    shell = (
+        f"cd '{tmp_path}' && mkdir a && cd a && rmdir ../a && '{sys.executable}' -m dfast config"
+    )
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 2
+    assert done.stderr == "dfast: error: the current folder is gone; change to one that exists\n"
+
+
 def test_files_are_made_without_a_reader(
     tmp_path: Path, cube: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -269,3 +269,42 @@ def test_files_that_are_too_much_are_named(name: str, text: str, tmp_path: Path)
 def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("[train]\nsteps = 5\n", encoding="utf-8-sig")
     assert Config.load(tmp_path / "a.toml").train.steps == 5
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    np = pytest.importorskip("numpy")
+    found = Config().replace(
+        guidance={"scale": np.float32(3)},
+        camera={"views": np.int64(2), "resolution": ((np.float64(0), np.uint8(16)),)},
+        field={"grid": {"features": np.int32(4)}},
+    )
+    plain = Config().replace(
+        guidance={"scale": 3.0},
+        camera={"views": 2, "resolution": ((0.0, 16),)},
+        field={"grid": {"features": 4}},
+    )
+    assert found == plain and found.dumps() == plain.dumps()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"guidance": {"scale": [3.0]}},
+        {"camera": {"views": 2.5}},
+        {"camera": {"views": "2"}},
+        {"field": {"grid": {"features": [1, 2]}}},
+    ],
+)
+@pytest.mark.parametrize("kind", ["asarray", "float32"])
+def test_arrays_and_other_numbers_are_refused(changes: dict[str, Any], kind: str) -> None:
+    np = pytest.importorskip("numpy")
+
+    def converted(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: converted(v) for key, v in value.items()}
+        if isinstance(value, list):
+            return np.asarray([*value, 5.0])
+        return value if isinstance(value, str) or kind == "asarray" else np.float32(value)
+
+    with pytest.raises(ConfigError, match=r"^config key .*: expected "):
+        Config().replace(**converted(changes))

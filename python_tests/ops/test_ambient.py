@@ -48,6 +48,13 @@ def matmul_precision(value: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+@pytest.fixture(autouse=True)
+def without_own() -> None:
+    """Let products have no precision of their own, which the old interface leaves behind."""
+    for path in ("cuda.matmul", "mkldnn.matmul", "mkldnn.conv") if NEW else ():
+        attrgetter(path)(torch.backends).fp32_precision = "none"
+
+
 STATES: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "allow_tf32": lambda: backend("cuda.matmul", "allow_tf32", True),
     "high": lambda: matmul_precision("high"),
@@ -72,6 +79,7 @@ OTHER_PRODUCTS = {
     "cuda": [
         "allow_tf32",
         "high",
+        "medium",
         "no tf32 in cudnn",
         "everything tf32",
         "all of cuda tf32",
