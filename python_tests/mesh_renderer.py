@@ -45,7 +45,7 @@ def read(path: Path) -> Model:
 
 
 def render(
-    model: Model, azimuth: float, elevation: float, resolution: int = 256, samples: int = 2
+    model: Model, azimuth: float, elevation: float, resolution: int = 256, samples: int = 3
 ) -> tuple[Floats, Floats]:
     """Render without light, from distance 3 and with an angle of 40 degrees.
 
@@ -54,7 +54,7 @@ def render(
         azimuth: degrees around the object; 0 is its front.
         elevation: degrees above the horizon.
         resolution: pixels a side.
-        samples: of a pixel, a side.
+        samples: of a pixel, a side; odd, so that no pixel is half covered.
 
     Returns:
         Colour before a black background [H, W, 3], and coverage [H, W].
