@@ -212,7 +212,7 @@ class UNet(nn.Module):
         time = F.silu(time + self.class_embedding(camera))
         x = self.conv_in(x)
         skips = [x]
-        for level in self.down:
+        for level in _levels(self.down):
             for index in range(len(level.resnets)):
                 x = level.block(index, x, time, text)
                 skips.append(x)
@@ -221,13 +221,18 @@ class UNet(nn.Module):
                 skips.append(x)
         x = self.mid.resnets[0](x, time)
         x = self.mid.resnets[1](self.mid.attentions[0](x, text), time)
-        for level in self.up:
+        for level in _levels(self.up):
             for index in range(len(level.resnets)):
                 x = level.block(index, torch.cat([x, skips.pop()], 1), time, text)
             if level.resize is not None:
                 x = level.resize(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         v: Tensor = self.conv_out(self.conv_norm_out(x, "silu"))
         return v
+
+
+def _levels(modules: nn.ModuleList) -> list[Level]:
+    """Return the modules of a list that holds levels, as such."""
+    return [module for module in modules if isinstance(module, Level)]
 
 
 def waves(t: Tensor, count: int) -> Tensor:
