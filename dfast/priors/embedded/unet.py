@@ -62,12 +62,14 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Return [B, C', H, W] for x [B, C, H, W] and the activated time embedding [B, T]."""
+        first, last, time_bias = self.conv1.bias, self.conv2.bias, self.time_emb_proj.bias
+        assert first is not None and last is not None
         h = F.conv2d(self.norm1(x, "silu"), self.conv1.weight, padding=1)
-        add = F.linear(time, self.time_emb_proj.weight, self.time_emb_proj.bias + self.conv1.bias)
+        add = F.linear(time, self.time_emb_proj.weight, time_bias + first)
         h = F.conv2d(self.norm2(h, "silu", add), self.conv2.weight, padding=1)
         if self.conv_shortcut is not None:
             x = self.conv_shortcut(x)
-        return add_residual(x, h, self.conv2.bias)
+        return add_residual(x, h, last)
 
 
 class Attention(nn.Module):
