@@ -6,7 +6,7 @@ in display space. The others shade a pixel once, from what its ray has seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ CHUNK_SAMPLES = CHUNK * 256
 """Most samples at once, which bounds it whatever the length of the march's steps."""
 CLAY = 0.75
 """Albedo of the mode "clay", display RGB."""
+FINE_STEP = 2.0 / 128
+"""Longest interval of a sample, world units, where a pixel shows the normal or is lit by it."""
 FAINT = 1e-4
 """Opacity up to which a pixel shows the background alone."""
 
@@ -101,6 +103,8 @@ def see_rays(
     normals: Normals = "shading" if lighting.lit else "none"
     if shading in ("studio", "clay", "normal"):
         normals = "image"
+        # Normals change from cell to cell of the grid: coarser samples show lines on flat sides.
+        march = replace(march, step_size=min(march.step_size, FINE_STEP))
     options = RenderOptions(march, normals=normals, level_weights=scene.level_weights)
     samples = int(2.0 * RADIUS / march.step_size) + 1  # of a ray through the whole sphere
     chunk = max(1, min(CHUNK, CHUNK_SAMPLES // samples))
