@@ -157,8 +157,7 @@ def test_the_normal_map_makes_a_coarse_ball_round() -> None:
     corner = atlas.faces[face]
 
     def between(values: Any) -> Any:
-        mixed = np.einsum("nk,nkc->nc", weight, values[corner])
-        return mixed
+        return np.einsum("nk,nkc->nc", weight, values[corner])
 
     point = between(mesh.vertices[atlas.source])
     normal = between(mesh.normals()[atlas.source])
