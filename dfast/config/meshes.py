@@ -14,7 +14,7 @@ PLAIN_FACES = 50_000
 """Face budget of other files: their colours lie at the vertices."""
 TEXELS = 1024
 """Texels a side of a texture, unless another number is given."""
-RANGES = {"faces": (100, 10_000_000), "texture": (16, 8192), "resolution": (8, 512)}
+RANGES = {"faces": (100, 10_000_000), "texture": (16, 4096), "resolution": (8, 512)}
 """Smallest and largest value of each whole number."""
 
 
@@ -84,7 +84,7 @@ def check_mesh(
         path: the file to write; None if the mesh is only wanted in memory, which then has all
             faces and no texture unless these are asked for.
         faces: face budget, 100 to 10 000 000.
-        texture: texels a side, 16 to 8192.
+        texture: texels a side, 16 to 4096.
         vertex_colors: colours at the vertices instead of a texture.
         size: largest extent in the file, in metres.
 

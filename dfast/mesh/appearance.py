@@ -20,7 +20,8 @@ OFFSETS = torch.linspace(0.04, -0.12, 9)
 FAINT = 0.01
 """Weight below which a sample's albedo is not asked for."""
 STENCIL = 0.01
-"""Half the width of the differences behind the normals, in world units."""
+"""Half the width of the differences behind the normals, in world units. Narrower ones see the lumps
+of noisy fields, wider ones round edges."""
 
 
 def look_at(

@@ -14,6 +14,7 @@ from dfast.mesh.decimate import decimate
 from dfast.mesh.density_grid import DensityField, density_grid, device_of, query
 from dfast.mesh.level import rendered_level
 from dfast.mesh.mesh import Mesh
+from dfast.mesh.smoothing import smooth
 from dfast.mesh.surface_nets import closed_surface
 from dfast.ops.ambient import neutral_torch_state
 
@@ -73,6 +74,7 @@ def extract_mesh(
     vertices, triangles, floaters = drop_floaters(
         vertices, triangles, density.numpy(), level, least
     )
+    vertices = smooth(vertices, triangles)
     if budget is not None:
         vertices, triangles = decimate(vertices, triangles, budget)
     points = torch.from_numpy(vertices)
@@ -87,9 +89,10 @@ def _notes(
     """Return a line for each thing about a mesh that its user should know."""
     notes = []
     if floaters.pieces:
+        what = "piece that floats" if floaters.pieces == 1 else "pieces that float"
         notes.append(
-            f"removed {floaters.pieces} pieces that float beside the object, "
-            f"{floaters.area:.1%} of the surface"
+            f"removed {floaters.pieces} {what} beside the object, {floaters.area:.1%} of the "
+            "surface"
         )
     radius = np.linalg.norm(vertices[faces].mean(1), axis=1)
     cut = float((radius > CUT).mean())

@@ -13,6 +13,7 @@ from torch import Tensor
 from dfast.errors import ExportError
 from dfast.mesh.extract import extract_mesh
 from dfast.mesh.mesh import Mesh
+from dfast.mesh.smoothing import smooth
 from dfast.mesh.surface_nets import closed_surface
 
 
@@ -45,9 +46,7 @@ def test_ball_is_closed_outward_and_of_the_right_size() -> None:
 def test_noise_gives_closed_surfaces(seed: int) -> None:
     noise = torch.rand(12, 12, 12, generator=torch.Generator().manual_seed(seed)).numpy()
     vertices, faces = closed_surface(noise, 0.7)
-    counts = edge_counts(faces)
-    assert (counts % 2 == 0).all()  # closed even where sheets pinch
-    assert (counts == 2).mean() > 0.97
+    assert (edge_counts(faces) == 2).all()
     assert len(vertices) == len(np.unique(faces))
 
 
@@ -82,3 +81,47 @@ def test_empty_scene_and_bad_arguments_are_named_errors(tmp_path: Path) -> None:
         extract_mesh(Ball(), resolution=16, level=-1.0)
     with pytest.raises(ExportError, match=r"\.glb"):
         extract_mesh(Ball(), resolution=16).save(tmp_path / "mesh.stp")
+
+
+def test_smoothing_takes_the_pattern_of_the_grid_and_neither_size_nor_edges() -> None:
+    generator = np.random.default_rng(0)
+    ball = extract_mesh(Ball(0.5, (0.2, -0.1, 0.1)), resolution=64, level=30.0)
+    center = np.array([0.2, -0.1, 0.1], np.float32)
+    rough = ball.vertices + 0.003 * generator.standard_normal(ball.vertices.shape)
+    errors = []
+    for vertices in (rough.astype(np.float32), smooth(rough.astype(np.float32), ball.faces)):
+        corner = vertices[ball.faces].astype(float)
+        normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+        out = corner.mean(1) - center
+        cosine = (normal * out).sum(1) / np.linalg.norm(normal, axis=1)
+        errors.append(np.degrees(np.arccos(np.clip(cosine / np.linalg.norm(out, axis=1), -1, 1))))
+        radius = np.linalg.norm(vertices - center, axis=1).mean()
+        assert radius == pytest.approx(np.linalg.norm(ball.vertices - center, axis=1).mean(), 2e-3)
+    assert errors[1].mean() < 0.5 * errors[0].mean()
+
+
+def test_a_solid_field_gives_a_ball_and_says_so() -> None:
+    class Solid(Ball):
+        def density(self, x: Tensor) -> Tensor:
+            return torch.full((len(x),), 50.0)
+
+    mesh = extract_mesh(Solid(), resolution=48)
+    assert (edge_counts(mesh.faces) == 2).all()
+    assert volume(mesh) == pytest.approx(4 / 3 * np.pi, rel=0.03)
+    assert len(mesh.notes) == 1 and "bounding sphere" in mesh.notes[0]
+
+
+def test_haze_beside_the_object_is_dropped_and_told() -> None:
+    class Hazy(Ball):
+        """A ball below a wide sheet that lets most light through."""
+
+        def density(self, x: Tensor) -> Tensor:
+            wide = x[:, :2].norm(dim=-1) < 0.6
+            return super().density(x) + 6 * ((x[:, 2] - 0.75).abs() < 0.02) * wide
+
+    mesh = extract_mesh(Hazy(0.4), resolution=64, level=3.0)
+    assert mesh.vertices[:, 2].max() < 0.5
+    (note,) = mesh.notes
+    assert note.startswith("removed 1 piece that floats beside the object, ")
+    assert 40 < float(note.split()[-4].rstrip("%")) < 70
+    assert extract_mesh(Ball(0.4), resolution=32).notes == ()

@@ -229,7 +229,7 @@ def test_usdz_without_usd_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ("a.fbx", {}, "path must end in one of .glb, .usdz, .obj, .ply, .stl, .3mf, got 'a.fbx'"),
         ("a.stl", {"texture": 64}, "texture: .stl files hold none"),
-        ("a.glb", {"texture": 8}, r"texture must be in 16..8192, got 8"),
+        ("a.glb", {"texture": 8}, r"texture must be in 16..4096, got 8"),
         ("a.glb", {"texture": 64, "vertex_colors": True}, "expected one of them"),
         ("a.glb", {"vertex_colors": 1}, "vertex_colors must be True or False, got 1"),
         ("a.glb", {"faces": 3.5}, r"faces must be in 100..10000000, got 3.5"),

@@ -19,10 +19,11 @@ from dfast.scene.scene import Scene
 
 VIEWS = [(45.0 * k, elevation) for k, elevation in enumerate((10, 30, -15, 20, 45, 0, 25, 60))]
 RESOLUTION = 128
+CAPTIONS = ("a green house with a red roof", "a red cube next to a blue sphere")
 
 
 def fitted(caption: str, steps: int = 250) -> Result:
-    """Return a result whose field was fitted to a procedural scene, by its densities and colours."""
+    """Return a result whose field was fitted to the densities and colours of a scene."""
     truth, generator = SceneField(caption, peak=80.0), torch.Generator().manual_seed(0)
     config = Config.default("cpu")
     scene = Scene.from_config(config, generator)
@@ -46,7 +47,7 @@ def fitted(caption: str, steps: int = 250) -> Result:
     return Result(scene, config, caption, 0, "none", steps)
 
 
-@pytest.fixture(scope="module", params=["a green house with a red roof", "a red cube next to a blue sphere"])
+@pytest.fixture(scope="module", params=CAPTIONS)
 def result(request: pytest.FixtureRequest, needs_native: None) -> Result:
     """A field as a long run would leave it: sharp, coloured, without haze."""
     return fitted(request.param)

@@ -157,8 +157,7 @@ def test_the_normal_map_makes_a_coarse_ball_round() -> None:
     corner = atlas.faces[face]
 
     def between(values: Any) -> Any:
-        mixed = np.einsum("nk,nkc->nc", weight, values[corner])
-        return mixed
+        return np.einsum("nk,nkc->nc", weight, values[corner])
 
     point = between(mesh.vertices[atlas.source])
     normal = between(mesh.normals()[atlas.source])
@@ -182,3 +181,14 @@ def test_the_same_texture_every_time() -> None:
     mesh = extract_mesh(SceneField("a red chair"), faces=PART + 2000)
     one, two = (unwrap(mesh.vertices, mesh.faces, 128) for _ in range(2))
     assert (one.uv == two.uv).all() and (one.faces == two.faces).all()
+
+
+def test_textures_are_baked_on_the_device_of_the_field(device: torch.device) -> None:
+    here, there = Ball(0.5, (0.1, 0.0, 0.0)), Ball(0.5, (0.1, 0.0, 0.0))
+    there.center = there.center.to(device)
+    there.device = device  # type: ignore[attr-defined]
+    one, two = (export_mesh(field, faces=500, texture=64).texture for field in (here, there))
+    assert one is not None and two is not None
+    for name in ("color", "normal"):
+        miss = np.abs(getattr(one, name).astype(int) - getattr(two, name).astype(int))
+        assert (miss <= 1).mean() > 0.98, name

@@ -81,8 +81,6 @@ OTHER_PRODUCTS = {
         "high",
         "medium",
         "no tf32 in cudnn",
-        "everything tf32",
-        "all of cuda tf32",
         "matmul tf32",
         "convolution ieee",
     ]
