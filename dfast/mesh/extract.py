@@ -8,12 +8,13 @@ import torch
 from dfast._numbers import real, shown
 from dfast.config.meshes import check_level, in_range
 from dfast.errors import ExportError
+from dfast.mesh.appearance import look_at
 from dfast.mesh.arrays import Floats, Indices
 from dfast.mesh.components import Floaters, drop_floaters
 from dfast.mesh.decimate import decimate
-from dfast.mesh.density_grid import DensityField, density_grid, device_of, query
+from dfast.mesh.density_grid import DensityField, density_grid, device_of
 from dfast.mesh.level import rendered_level
-from dfast.mesh.mesh import Mesh
+from dfast.mesh.mesh import Mesh, vertex_normals
 from dfast.mesh.smoothing import smooth
 from dfast.mesh.surface_nets import closed_surface
 from dfast.ops.ambient import neutral_torch_state
@@ -31,7 +32,7 @@ def extract_mesh(
     keep: float = 0.03,
     faces: int | None = None,
 ) -> Mesh:
-    """Extract the surface of a field as a closed mesh with the field's albedo at its vertices.
+    """Extract the surface of a field as a closed mesh with the colours that its vertices show.
 
     Args:
         density_field: a result, or any object with the methods `density` and `albedo`.
@@ -77,10 +78,11 @@ def extract_mesh(
     vertices = smooth(vertices, triangles)
     if budget is not None:
         vertices, triangles = decimate(vertices, triangles, budget)
-    points = torch.from_numpy(vertices)
-    colors = query(density_field.albedo, points, device_of(density_field)).clamp(0, 1).numpy()
+    normals = vertex_normals(vertices, triangles)
+    where, outward = (torch.from_numpy(a).to(device_of(density_field)) for a in (vertices, normals))
+    colors, _ = look_at(density_field, where, outward, level)
     notes = _notes(vertices, triangles, floaters, budget)
-    return Mesh(vertices, triangles, colors.astype(np.float32), level, notes=notes)
+    return Mesh(vertices, triangles, colors.cpu().numpy(), level, notes=notes)
 
 
 def _notes(
