@@ -20,7 +20,7 @@ CPU: Table = {
     },
     "guidance": {"scale": 3.0},
     "shading": {"albedo": 0.3, "diffuse": 0.35, "textureless": 0.35},
-    "regularizer": {"normal_variation": 0.1, "darkness": [0.1, 0.0]},
+    "regularizer": {"normal_variation": 0.1, "darkness": [0.2, 0.0], "darkness_until": 0.8},
 }
 """dfast's own settings on a CPU, 300 steps of 4 views, for the embedded prior.
 
@@ -30,7 +30,14 @@ albedo, early. docs/experiments.md has the figures. These are not the defaults o
 stand for what a run of an older version has no setting for.
 """
 
-CUDA: Table = overlay(CPU, {"train": {"steps": 800}, "camera": {"views": 8}})
+CUDA: Table = overlay(
+    CPU,
+    {
+        "train": {"steps": 800},
+        "camera": {"views": 8},
+        "regularizer": {"darkness": [0.1, 0.0], "darkness_until": 0.5},
+    },
+)
 """dfast's own settings on a GPU."""
 
 PAPER_UNIT = 1.0 / 1.4
