@@ -21,7 +21,7 @@ EFFICIENCY = 0.5
 """Fraction of the rate of a matrix product that a step reaches, as in `dfast.runs.estimate`."""
 RAY_OPERATIONS = 5.5e5
 """Operations of a network that take as long as a ray, forward and backward, at the default length
-of the march's steps. One core of an AMD EPYC: 0.15 s for 16384 rays, beside 0.52 s for 2.9e10
+of the march's steps. One core of an Intel Xeon: 0.15 s for 16384 rays, beside 0.52 s for 2.9e10
 operations of the embedded prior (2026-11-28, commit 4a47d4e)."""
 SIZE, REPEATS = 512, 5
 """Rows and columns of the product, and how often it is timed: some 10 ms on one core."""
