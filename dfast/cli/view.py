@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
-from dfast.cli.checks import check_device
+from dfast.cli.checks import check_device, check_finished
 from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
 from dfast.viewer.address import HOST, PORT, check_address
 
@@ -39,6 +39,7 @@ def view(options: Namespace) -> int:
     """Show a finished run until Ctrl-C."""
     check_device(options.device)
     check_address(*_address(options))
+    check_finished(options.path)
     import dfast
     from dfast._device import pick_device
     from dfast.viewer.live import Viewer
