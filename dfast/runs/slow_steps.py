@@ -7,6 +7,8 @@ import statistics
 import warnings
 from collections import deque
 
+import torch
+
 from dfast.errors import DfastWarning
 from dfast.host.cpus import usable_cpus
 from dfast.host.threads import threads_may_spin, wait_policy
@@ -56,6 +58,6 @@ def _advice(first: float, last: float) -> str:
             f"; threads wait busily ({wait_policy()}), which makes it worse: set "
             "OMP_WAIT_POLICY=passive, or import dfast before torch"
         )
-    else:
+    elif torch.get_num_threads() > 1:
         said += "; fewer threads may help: OMP_NUM_THREADS=1"
     return said

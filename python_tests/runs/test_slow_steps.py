@@ -35,10 +35,18 @@ def test_ordinary_runs_say_nothing(seconds: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spin", "advice"), [(True, "OMP_WAIT_POLICY=passive"), (False, "OMP_NUM_THREADS=1")]
+    ("spin", "threads", "advice"),
+    [
+        (True, 2, "OMP_WAIT_POLICY=passive"),
+        (False, 2, "OMP_NUM_THREADS=1"),
+        (False, 1, "slow this run"),
+    ],
 )
-def test_slow_steps_are_told_once(monkeypatch: pytest.MonkeyPatch, spin: bool, advice: str) -> None:
+def test_slow_steps_are_told_once(
+    monkeypatch: pytest.MonkeyPatch, spin: bool, threads: int, advice: str
+) -> None:
     monkeypatch.setattr(slow_steps, "threads_may_spin", lambda: spin)
+    monkeypatch.setattr(slow_steps.torch, "get_num_threads", lambda: threads)
     (said,) = watched([0.1] * 20 + [2.0] * 50 + [0.1] * 50 + [2.0] * 50)
     assert said.startswith("steps take 2 s now and took 0.1 s at first") and advice in said
-    assert "\n" not in said
+    assert "\n" not in said and ("OMP_" in said) == (threads > 1)
