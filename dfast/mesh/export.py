@@ -62,6 +62,7 @@ def export_mesh(
             mesh.normals(),
             level=mesh.level,
             size=options.texture,
+            cells=resolution,
         )
         mesh = replace(mesh, texture=baked)
     if path is not None:
