@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,11 +63,15 @@ def format_of(path: object) -> Format:
         path: ends in one of `FORMATS`.
 
     Raises:
-        ExportError: it has another ending, or is no path.
+        ExportError: it has another ending, or is no path, or the library for it is missing.
     """
     ending = Path(path).suffix.lower() if isinstance(path, str | Path) else None
     if ending not in FORMATS:
         raise ExportError(f"path must end in one of {', '.join(FORMATS)}, got {shown(path)}")
+    if ending == ".usdz" and find_spec("pxr") is None:
+        raise ExportError(
+            "a .usdz file needs usd-core, which is not installed: pip install 'dfast[usd]'"
+        )
     return FORMATS[ending]
 
 

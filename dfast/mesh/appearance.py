@@ -13,15 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dfast.mesh.density_grid import RADIUS, DensityField
+from dfast.mesh.density_grid import RADIUS, DensityField, density_grid, sample
 
 OFFSETS = torch.linspace(0.04, -0.12, 9)
 """Samples of a ray: distances along the outward normal, in world units."""
 FAINT = 0.01
 """Weight below which a sample's albedo is not asked for."""
-STENCIL = 0.01
-"""Half the width of the differences behind the normals, in world units. Narrower ones see the lumps
-of noisy fields, wider ones round edges."""
 
 
 def look_at(
@@ -87,26 +84,40 @@ def _crossing(density: Tensor, level: float) -> Tensor:
     return torch.where(enters.any(0), outside + share * (inside - outside), 0.0)
 
 
-def normals_at(density_field: DensityField, points: Tensor, level: float) -> Tensor:
-    """Return the unit directions [N, 3] in which the density falls, from central differences.
+def normals_at(density_field: DensityField, points: Tensor, level: float, cells: int) -> Tensor:
+    """Return the unit directions [N, 3] in which the density falls.
 
-    The density is compressed to density / (density + level), so that the differences are about the
+    They are differences over a cell of a density grid that is blurred by about a cell. Differences
+    of the field itself see lumps that are finer than that: in trained fields they are noise. The
+    density is compressed to density / (density + level), so that the differences are about the
     level set and not about peaks beside it.
 
     Args:
         density_field: the field.
         points: [N, 3] on the level set, on the field's device.
         level: density at the surface.
+        cells: of the grid along a side.
 
     Returns:
         [N, 3], zeros where the density is even.
     """
+    grid = density_grid(density_field, cells).to(points)
+    value = _blurred(grid / (grid + level))
+    half = RADIUS / cells
     sides = []
     for axis in range(3):
         step = torch.zeros_like(points[0])
-        step[axis] = STENCIL
-        plus = _density(density_field, points + step)
-        minus = _density(density_field, points - step)
-        sides.append(minus / (minus + level) - plus / (plus + level))
+        step[axis] = half
+        sides.append(sample(value, points - step) - sample(value, points + step))
     falls = torch.stack(sides, 1)
     return torch.where(falls.norm(dim=1, keepdim=True) > 1e-6, normalize(falls, dim=1), 0.0)
+
+
+def _blurred(grid: Tensor) -> Tensor:
+    """Return a grid [n, n, n] whose nodes take a quarter, a half, a quarter along each axis."""
+    for axis in range(3):
+        ends = [grid.narrow(axis, 0, 1), grid, grid.narrow(axis, grid.shape[axis] - 1, 1)]
+        padded, length = torch.cat(ends, axis), grid.shape[axis]
+        before, after = padded.narrow(axis, 0, length), padded.narrow(axis, 2, length)
+        grid = 0.25 * before + 0.5 * grid + 0.25 * after
+    return grid

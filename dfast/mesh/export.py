@@ -10,7 +10,6 @@ from dfast.mesh.density_grid import DensityField
 from dfast.mesh.extract import extract_mesh
 from dfast.mesh.mesh import Mesh
 from dfast.mesh.texture import bake_texture
-from dfast.mesh.usd import check_usd
 from dfast.ops.ambient import neutral_torch_state
 
 
@@ -52,8 +51,6 @@ def export_mesh(
         ExportError: an argument that cannot be, no surface, or a file that cannot be written.
     """
     options = check_mesh(path, faces=faces, texture=texture, vertex_colors=vertex_colors, size=size)
-    if path is not None and Path(path).suffix.lower() == ".usdz":
-        check_usd()
     mesh = extract_mesh(
         density_field, resolution=resolution, level=level, keep=keep, faces=options.faces
     )
@@ -65,6 +62,7 @@ def export_mesh(
             mesh.normals(),
             level=mesh.level,
             size=options.texture,
+            cells=resolution,
         )
         mesh = replace(mesh, texture=baked)
     if path is not None:

@@ -22,9 +22,8 @@ def write_usdz(path: Path, mesh: Placed) -> None:
         mesh: in the axes and unit of the format.
 
     Raises:
-        ExportError: usd-core is missing, or it cannot write the package.
+        ExportError: usd-core cannot write the package.
     """
-    check_usd()
     from pxr import Sdf, Tf, Usd, UsdGeom, UsdUtils
 
     with tempfile.TemporaryDirectory() as folder:
@@ -49,16 +48,6 @@ def write_usdz(path: Path, mesh: Placed) -> None:
             raise ExportError(f"usdz: {' '.join(str(error).split())[:200]}") from error
         if not done:
             raise OSError("usd-core could not write the package")
-
-
-def check_usd() -> None:
-    """Raise ExportError if usd-core is not installed."""
-    try:
-        import pxr  # noqa: F401
-    except ImportError:
-        raise ExportError(
-            "a .usdz file needs usd-core, which is not installed: pip install 'dfast[usd]'"
-        ) from None
 
 
 def _mesh(stage: Any, mesh: Placed) -> Any:

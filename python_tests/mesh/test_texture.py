@@ -120,7 +120,7 @@ def test_tangents_are_those_of_mikktspace(chair: Mesh, tmp_path: Path) -> None:
     assert (theirs[:, 3] == own[corners, 3]).mean() > 0.99
 
 
-def test_a_short_ray_composites_as_a_renderer_does() -> None:
+def test_a_short_ray_composites_as_a_renderer_does(generator: torch.Generator) -> None:
     class Skin(Ball):
         """A grey ball whose outer 0.02 are thin and green."""
 
@@ -132,7 +132,7 @@ def test_a_short_ray_composites_as_a_renderer_does() -> None:
             outer = (x.norm(dim=-1) > 0.48)[:, None]
             return torch.where(outer, x.new_tensor([0, 1, 0]), x.new_tensor([0.5, 0.5, 0.5]))
 
-    points = torch.nn.functional.normalize(torch.randn(64, 3), dim=1)
+    points = torch.nn.functional.normalize(torch.randn(64, 3, generator=generator), dim=1)
     albedo, moved = look_at(Skin(), points * 0.49, points, 15.0)
     green = 1 - np.exp(-30 * 0.02)  # of the light is kept by the skin
     expected = torch.tensor([(1 - green) / 2, green + (1 - green) / 2, (1 - green) / 2])
@@ -140,11 +140,12 @@ def test_a_short_ray_composites_as_a_renderer_does() -> None:
     assert (moved.norm(dim=1) - 0.5).abs().max() < 0.011  # half the way between two samples
 
 
-def test_normals_fall_with_the_density() -> None:
-    points = torch.nn.functional.normalize(torch.randn(64, 3), dim=1)
-    found = normals_at(Ball(0.5), points * 0.5, 30.0)
-    assert (found * points).sum(1).min() > np.cos(np.radians(1.0))
-    assert normals_at(Ball(0.5), torch.zeros(1, 3), 30.0).norm() == 0  # even there
+def test_normals_fall_with_the_density(generator: torch.Generator) -> None:
+    points = torch.nn.functional.normalize(torch.randn(64, 3, generator=generator), dim=1)
+    found = normals_at(Ball(0.5), points * 0.5, 30.0, 128)
+    miss = torch.rad2deg((found * points).sum(1).clamp(max=1).acos())
+    assert miss.mean() < 0.8 and miss.max() < 2.5  # a grid's slope jumps at its nodes
+    assert normals_at(Ball(0.5), torch.zeros(1, 3), 30.0, 128).norm() == 0  # even there
 
 
 def test_the_normal_map_makes_a_coarse_ball_round() -> None:
