@@ -88,7 +88,7 @@ def test_cells_of_a_mesh_are_bounded(resolution: Any) -> None:
 def test_small_steps_of_a_result_do_not_take_all_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     from dfast.render import picture as module
 
-    whole = train_tiny(config=TINY.replace(march={"step_size": 0.02}))
+    whole = train_tiny(config=TINY.replace(march={"step_size": 0.01}))
     before = whole.render(resolution=24)
     sizes = []
     split = module.RayBatch.split
@@ -96,4 +96,4 @@ def test_small_steps_of_a_result_do_not_take_all_memory(monkeypatch: pytest.Monk
         module.RayBatch, "split", lambda rays, size: sizes.append(size) or split(rays, size)
     )
     monkeypatch.setattr(module, "CHUNK_SAMPLES", 10_000)
-    assert (whole.render(resolution=24) == before).all() and sizes == [10_000 // 101]
+    assert (whole.render(resolution=24) == before).all() and sizes == [10_000 // 201]
