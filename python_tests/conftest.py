@@ -6,6 +6,9 @@ import os
 
 import pytest
 import torch
+from browser import chromium
+
+__all__ = ["chromium"]
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic tests on a GPU
 # Processes that tests start import the dfast that is tested, not a folder they happen to start in.

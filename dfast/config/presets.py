@@ -20,7 +20,7 @@ CPU: Table = {
     },
     "guidance": {"scale": 3.0},
     "shading": {"albedo": 0.3, "diffuse": 0.35, "textureless": 0.35},
-    "regularizer": {"normal_variation": 0.1, "darkness": [0.2, 0.0], "darkness_until": 0.8},
+    "regularizer": {"normal_variation": 0.1, "darkness": [0.2, 0.0]},
 }
 """dfast's own settings on a CPU, 300 steps of 4 views, for the embedded prior.
 
@@ -35,7 +35,7 @@ CUDA: Table = overlay(
     {
         "train": {"steps": 800},
         "camera": {"views": 8},
-        "regularizer": {"darkness": [0.1, 0.0], "darkness_until": 0.5},
+        "regularizer": {"darkness": [0.1, 0.0]},
     },
 )
 """dfast's own settings on a GPU."""

@@ -13,6 +13,7 @@ from density_fields import SceneField
 from torch.nn.functional import softplus
 
 from dfast.config import Config
+from dfast.render.picture import see
 from dfast.runs.result import Result
 from dfast.scene.cameras import spherical
 from dfast.scene.scene import Scene
@@ -59,9 +60,10 @@ def renders(result: Result) -> list[tuple[np.ndarray, np.ndarray]]:
     found = []
     for azimuth, elevation in VIEWS:
         cameras = spherical(torch.tensor([azimuth]), elevation, 3.0, 40.0)
-        color, opacity = result._render_rays(cameras, RESOLUTION, "albedo")
+        march = result.config.march
+        pixels = see(result.scene, cameras, march, resolution=RESOLUTION, shading="albedo")
         size = RESOLUTION, RESOLUTION
-        found.append((color.view(*size, 3).numpy(), opacity.view(size).numpy()))
+        found.append((pixels.color.view(*size, 3).numpy(), pixels.opacity.view(size).numpy()))
     return found
 
 

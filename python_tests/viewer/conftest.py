@@ -1,46 +1,19 @@
-"""A real browser for the tests of the page: Chromium without a window, with WebGL in software."""
+"""A tab for the tests of the page."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
-"""Commands that start a browser which these tests can use."""
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",  # it refuses to start for root with one
-    "--disable-dev-shm-usage",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """Start Chromium; skip where there is none, unless DFAST_TEST_BROWSER names one."""
-    wanted = os.environ.get("DFAST_TEST_BROWSER")
-    found = wanted or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("needs Chromium: apt-get install chromium, or name it in DFAST_TEST_BROWSER")
-    if not wanted:
-        pytest.importorskip("viser", reason='needs viser: pip install ".[test]"')
-        pytest.importorskip("playwright", reason='needs playwright: pip install ".[test]"')
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which(found), args=FLAGS)
-        yield browser
-        browser.close()
-
 
 @pytest.fixture
 def tab(chromium: Any) -> Iterator[Any]:
     """Open an empty tab that fails its test if the page raises, or asks for another host."""
+    if "DFAST_TEST_BROWSER" not in os.environ:
+        pytest.importorskip("viser", reason='needs viser: pip install ".[test]"')
     context = chromium.new_context(viewport={"width": 900, "height": 600})
     page, troubles = context.new_page(), []
     page.on("pageerror", lambda error: troubles.append(str(error)))
