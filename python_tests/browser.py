@@ -20,9 +20,13 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Start Chromium; skip where there is none, unless DFAST_TEST_BROWSER names one."""
+    """Start Chromium; skip where there is none, unless DFAST_TEST_BROWSER names one.
+
+    Its driver keeps an event loop running in this thread, so it must not outlive the module: other
+    libraries' loops and the handlers of signals do not work beside it.
+    """
     wanted = os.environ.get("DFAST_TEST_BROWSER")
     found = wanted or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
