@@ -101,6 +101,15 @@ __device__ __forceinline__ FieldShared load_net(const FieldArgs& p, unsigned cha
   return shared;
 }
 
+// Which units are active, 4 bits per C tile. NaN counts as inactive but stays NaN in the value.
+struct Masks {
+  std::uint32_t* bits;  // the lane's words, [layer, word] with a stride of 32
+  int words;
+  __device__ __forceinline__ std::uint32_t& word(int layer, int tile) const {
+    return bits[(layer * words + tile / 8) * 32];
+  }
+};
+
 #if DFAST_TENSOR_CORES
 
 // Multiplies S batches of 16 samples (values and tangents, or adjoints of both orders) by one weight matrix: a W^T for
@@ -188,15 +197,6 @@ __device__ __forceinline__ void put_split(std::uint32_t (&high)[K][4], std::uint
   split(c[0], c[1], high[k][i], low[k][i]);
   split(c[2], c[3], high[k][i + 1], low[k][i + 1]);
 }
-
-// Which units are active, 4 bits per C tile. NaN counts as inactive but stays NaN in the value.
-struct Masks {
-  std::uint32_t* bits;  // the lane's words, [layer, word] with a stride of 32
-  int words;
-  __device__ __forceinline__ std::uint32_t& word(int layer, int tile) const {
-    return bits[(layer * words + tile / 8) * 32];
-  }
-};
 
 __device__ __forceinline__ std::uint32_t rectify(float (&c)[4]) {
   std::uint32_t bits = 0;
