@@ -17,15 +17,34 @@ PALETTE: dict[str, tuple[float, float, float]] = {
     "black": (0.06, 0.06, 0.06),
     "white": (0.95, 0.95, 0.95),
     "gray": (0.48, 0.48, 0.48),
+    "beige": (0.90, 0.80, 0.62),
+    "lime": (0.62, 0.92, 0.12),
+    "magenta": (0.88, 0.06, 0.55),
+    "lavender": (0.74, 0.64, 0.96),
 }
 """Albedo of every colour word, display RGB in [0, 1]."""
 
 COLORS: tuple[str, ...] = tuple(PALETTE)
 PLAIN = "plain"
 """Colour word of a textureless image: "a plain chair"."""
-KINDS: tuple[str, ...] = ("ellipsoid", "box", "cone", "torus", "capsule")
+KINDS: tuple[str, ...] = (
+    "ellipsoid",
+    "box",
+    "cone",
+    "torus",
+    "capsule",
+    "superquadric",
+    "wedge",
+    "pyramid",
+    "arc",
+    "lathe",
+    "bowl",
+    "tube",
+)
 """Kinds of primitives; a `PartTable` stores their indices."""
-MAX_PARTS = 10
+NOUN_PARTS = 24
+"""Largest number of parts of one thing."""
+MAX_PARTS = 48
 """Largest number of parts of a scene."""
 
 
@@ -38,12 +57,30 @@ class Part:
     center: tuple[float, float, float]
     """In world units."""
     size: tuple[float, float, float]
-    """Ellipsoid: radii. Box: half sizes. Cone: bottom radius, top radius, half height (a cylinder
-    when both radii are equal). Torus: ring radius, tube radius. Capsule: radius, half length of
-    the core."""
+    """Three lengths, in world units unless stated otherwise:
+
+    ellipsoid: radii.
+    box: half sizes.
+    cone: bottom radius, top radius, half height (a cylinder when both radii are equal).
+    torus: ring radius, tube radius, unused; the ring lies in the plane of x and y.
+    capsule: radius, half length of the core, unused.
+    superquadric: radii; `extra` is the exponent (2 an ellipsoid, 6 nearly a box).
+    wedge: half sizes of a triangular prism along y, whose base lies at the bottom and whose edge at
+        the top is at x = `extra` * half size (0 a roof, 1 or -1 a ramp).
+    pyramid: half side at the bottom, half side at the top, half height.
+    arc: ring radius, tube radius, half angle in degrees about +x; the ring lies in the plane of x
+        and y, and the ends are round.
+    lathe: radius at the bottom, at the middle, half height; `extra` is the radius at the top.
+    bowl: radius of a hollow sphere, half thickness of its wall, height above which it is cut off.
+    tube: outer radius, half thickness of the wall, half height; open at both ends.
+    """
     color: str | int = 0
     """A colour word, or the number of a slot that the caption fills."""
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Degrees about x, then y, then z."""
     rounding: float = 0.0
-    """Radius of rounded edges."""
+    """Radius of rounded edges, added to the size."""
+    extra: float = 0.0
+    """What `size` says of it."""
+    blend: float = 0.0
+    """Width of the smooth joint with the nearest other part; a joint has the smaller of both."""

@@ -34,6 +34,10 @@ class PartTable(NamedTuple):
     """[..., K, 3]."""
     rounding: Tensor
     """[..., K]."""
+    extra: Tensor
+    """[..., K]."""
+    blend: Tensor
+    """[..., K]."""
 
     def to(self, device: torch.device | str) -> PartTable:
         """Return the same table on `device`."""
@@ -88,15 +92,12 @@ class ProceduralScene:
             part [N].
         """
         table = self.table.to(x.device)
-        best = torch.full(x.shape[:1], torch.inf, dtype=x.dtype, device=x.device)
-        part = torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device)
+        rows = []
         for k, p in enumerate(self.parts):
             local = (x - table.center[k].to(x)) @ table.rotation[k].to(x).T
-            size = table.size[k].to(x).unbind(-1)
-            d = _distance(KINDS.index(p.kind), local.unbind(-1), size) - p.rounding
-            part = torch.where(d < best, k, part)
-            best = torch.minimum(d, best)
-        return best, part
+            size = (*table.size[k].to(x).unbind(-1), table.extra[k].to(x))
+            rows.append(_distance(KINDS.index(p.kind), local.unbind(-1), size) - p.rounding)
+        return _joined(torch.stack(rows, -1), table.blend.to(x))
 
     def normals(self, x: Tensor, h: float = 0.005) -> Tensor:
         """Return the outward unit normals [N, 3] of the level sets of the distance.
@@ -127,6 +128,8 @@ def part_table(parts: tuple[Part, ...], count: int) -> PartTable:
         rotation=torch.stack([_world_to_part(p.rotation) for p in parts] + [torch.eye(3)] * pad),
         size=torch.tensor([p.size for p in parts] + [(1.0, 1.0, 1.0)] * pad),
         rounding=torch.tensor([p.rounding for p in parts] + [0.0] * pad),
+        extra=torch.tensor([p.extra for p in parts] + [0.0] * pad),
+        blend=torch.tensor([p.blend for p in parts] + [0.0] * pad),
     )
 
 
@@ -143,22 +146,45 @@ def table_distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
     rows = PartTable(*(t[:, None] for t in table))  # [B, 1, K, ...] against points [B, P, 1]
     offset = [x[..., None, i] - rows.center[..., i] for i in range(3)]
     p = [_dot(rows.rotation[..., i, :].unbind(-1), offset) for i in range(3)]
-    size = rows.size.unbind(-1)
+    size = (*rows.size.unbind(-1), rows.extra)
     d = torch.full_like(offset[0], 1e9)
     for kind in range(len(KINDS)):
         d = torch.where(rows.kind == kind, _distance(kind, p, size), d)
-    best = (d - rows.rounding).min(dim=-1)
-    return best.values, best.indices
+    return _joined(d - rows.rounding, rows.blend.expand_as(d))
+
+
+def _joined(d: Tensor, blend: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distance to the union of parts, and the nearest part, each [...].
+
+    The two nearest parts are joined by the polynomial smooth minimum of Quilez, which takes no
+    order of the parts.
+
+    Args:
+        d: distances to the parts, [..., K].
+        blend: width of the joint of each part, [..., K] or [K].
+    """
+    best = d.min(dim=-1)
+    if d.shape[-1] == 1:
+        return best.values, best.indices
+    nearest = best.indices[..., None]
+    others = d.scatter(-1, nearest, torch.inf)
+    second = others.min(dim=-1)
+    blend = blend.expand_as(d)
+    first_width = blend.gather(-1, nearest)[..., 0]
+    width = torch.minimum(first_width, blend.gather(-1, second.indices[..., None])[..., 0])
+    overlap = (width - (second.values - best.values)).clamp_min(0)
+    return best.values - overlap**2 / (4 * width.clamp_min(1e-6)), best.indices
 
 
 def _distance(kind: int, p: Sequence[Tensor], size: Sequence[Tensor]) -> Tensor:
-    """Return the signed distance of local points (x, y, z) to a primitive of size (a, b, c).
+    """Return the signed distance of local points (x, y, z) to a primitive of size (a, b, c, extra).
 
-    Coordinates and sizes broadcast against each other.
+    Coordinates and sizes broadcast against each other. Superquadrics, wedges, pyramids, lathes and
+    bowls have bounds, which are exact where the surface is.
     """
     name = KINDS[kind]
     x, y, z = p
-    a, b, c = size
+    a, b, c, extra = size
     if name == "ellipsoid":  # first-order bound, exact for a sphere
         k0 = _length(x / a, y / b, z / c)
         k1 = _length(x / (a * a), y / (b * b), z / (c * c))
@@ -167,7 +193,46 @@ def _distance(kind: int, p: Sequence[Tensor], size: Sequence[Tensor]) -> Tensor:
         qx, qy, qz = x.abs() - a, y.abs() - b, z.abs() - c
         outside = _length(qx.clamp_min(0), qy.clamp_min(0), qz.clamp_min(0))
         return outside + torch.maximum(qx, torch.maximum(qy, qz)).clamp_max(0)
+    if name == "superquadric":
+        n = extra.clamp_min(1.0)
+        u, v, w = (x / a).abs(), (y / b).abs(), (z / c).abs()
+        largest = torch.maximum(u, torch.maximum(v, w)).clamp_min(1e-4)
+        u, v, w = u / largest, v / largest, w / largest
+        k = (u**n + v**n + w**n) ** (1 / n)  # the norm is k * largest
+        slopes = ((q / k) ** (n - 1) for q in (u, v, w))
+        gradient = _length(*(slope / r for slope, r in zip(slopes, (a, b, c), strict=True)))
+        return (k * largest - 1) / gradient
+    if name == "wedge":
+        edge = extra * a
+        right = ((x - edge) * 2 * c + (z - c) * (a - edge)) / _length(2 * c, a - edge)
+        left = ((edge - x) * 2 * c + (z - c) * (a + edge)) / _length(2 * c, a + edge)
+        sides = torch.maximum(torch.maximum(left, right), -c - z)
+        return torch.maximum(sides, y.abs() - b)
+    if name == "pyramid":
+        widest = torch.maximum(x.abs(), y.abs())
+        side = ((widest - (a + b) / 2) * 2 * c + z * (a - b)) / _length(2 * c, a - b)
+        return torch.maximum(side, z.abs() - c)
+    if name == "bowl":
+        return torch.maximum((_length(x, y, z) - a).abs() - b, z - c)
     radial = _length(x, y)
+    if name == "arc":
+        half = torch.deg2rad(c)
+        end_x, end_y = a * half.cos(), a * half.sin()
+        to_end = _length(x - end_x, y.abs() - end_y, z)
+        inside = torch.atan2(y.abs(), x) <= half
+        return torch.where(inside, _length(radial - a, z), to_end) - b
+    if name == "lathe":
+        t = (z / c).clamp(-1, 1)
+        linear, square = (extra - a) / 2, (extra + a) / 2 - b
+        profile = b + linear * t + square * t * t
+        steepest = (linear.abs() + 2 * square.abs()) / c
+        q_r, q_z = (radial - profile) / (1 + steepest**2).sqrt(), z.abs() - c
+        outside = _length(q_r.clamp_min(0), q_z.clamp_min(0))
+        return outside + torch.maximum(q_r, q_z).clamp_max(0)
+    if name == "tube":
+        q_r, q_z = (radial - a + b).abs() - b, z.abs() - c
+        outside = _length(q_r.clamp_min(0), q_z.clamp_min(0))
+        return outside + torch.maximum(q_r, q_z).clamp_max(0)
     if name == "cone":
         ca_r = radial - torch.minimum(radial, torch.where(z < 0, a, b))
         ca_z = z.abs() - c
