@@ -20,20 +20,24 @@ CPU: Table = {
     },
     "guidance": {"scale": 3.0},
     "shading": {"albedo": 0.3, "diffuse": 0.35, "textureless": 0.35},
+    "camera": {"elevation": [-35.0, 88.0]},
     "regularizer": {"normal_variation": 0.1, "darkness": [0.2, 0.0]},
+    "optimizer": {"final": 0.2},
+    "train": {"average_from": 0.75},
 }
 """dfast's own settings on a CPU, 300 steps of 4 views, for the embedded prior.
 
 What keeps surfaces smooth and colours right: a low guidance scale, whose noise is small; a table
-without collisions; many textureless views; equal normals of neighbouring pixels, late; and bright
-albedo, early. docs/experiments.md has the figures. These are not the defaults of the classes, which
-stand for what a run of an older version has no setting for.
+without collisions; many textureless views; views from as low and as high as the prior was trained
+on; equal normals of neighbouring pixels, late; the mean of the late parameters; and bright albedo,
+early. docs/experiments.md has the figures. These are not the defaults of the classes, which stand
+for what a run of an older version has no setting for.
 """
 
 CUDA: Table = overlay(
     CPU,
     {
-        "train": {"steps": 800},
+        "train": {"steps": 1200},
         "camera": {"views": 8},
         "regularizer": {"darkness": [0.1, 0.0]},
     },

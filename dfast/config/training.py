@@ -86,6 +86,9 @@ class TrainConfig:
 
     steps: int = 300
     """Steps of the whole run, >= 1. Schedules are fractions of it."""
+    average_from: float = 1.0
+    """Fraction of the run after which the parameters are averaged, 0 to 1: a finished run has
+    their mean. 1: it has the last ones."""
     log_every: int = 10
     """Steps between lines of metrics, which are also the steps between health checks; >= 1."""
     preview_every: int = 50
@@ -104,4 +107,5 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "train", ("steps", "log_every", "skip_limit", "collapse_limit"), 1)
+        check_numbers(self, "train", ("average_from",), 0, 1)
         check_numbers(self, "train", ("preview_every", "checkpoint_every", "rewind_limit"), 0)

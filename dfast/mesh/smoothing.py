@@ -10,7 +10,7 @@ import numpy as np
 
 from dfast.mesh.arrays import Floats, Indices
 
-ROUNDS = 5
+ROUNDS = 20
 """Rounds: measured on procedural objects, more of them round edges more than they smooth sides."""
 TOWARDS, BACK = 0.5, -0.53
 """Ways towards the mean of the neighbours, as fractions of it; the second is negative."""

@@ -20,6 +20,7 @@ from dfast.scene.scene import Scene
 from dfast.scene.stored import find_fault, find_misfit
 from dfast.scene.tree import replace_tensors, tensors_of
 from dfast.training.adam import NamedAdam
+from dfast.training.average import ParameterAverage
 from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
 from dfast.training.generators import Generators
 from dfast.training.health import HealthCheck
@@ -83,7 +84,9 @@ class Trainer:
         self.losses = regularizer_losses(config.regularizer) if losses is None else dict(losses)
         self.device, self.step = scene.device, 0
         self.optimizer = _adam(config.optimizer, scene)
-        self.model = ModelState(scene, self.optimizer, guidance, generators.host)
+        averaged = config.train.average_from < 1.0
+        average = ParameterAverage(self.optimizer.parameters) if averaged else None
+        self.model = ModelState(scene, self.optimizer, guidance, generators.host, average)
         self.health = HealthCheck(config.train, self.optimizer.status, self.model)
         self.budget = SampleBudget(self.device)
         self.graphs = CudaGraphCache(
@@ -126,6 +129,8 @@ class Trainer:
         metrics = self._run(inputs, size, self.budget.max_samples(size))
         self.budget.record(metrics["samples"])
         self.step += 1
+        if self.model.average is not None and self.progress > self.config.train.average_from:
+            self.model.average.include()
         self._check_health(metrics["fill"])
         return {**metrics, "overflows": float(self.budget.overflows)}
 
@@ -224,12 +229,14 @@ class Trainer:
             self.health.check(fill, parameters, last=last)
 
     def finish(self) -> None:
-        """Bring every cell of the occupancy grid up to date with the trained field.
+        """Give a run that is done its averaged parameters, and bring the occupancy up to date.
 
         The cells are drawn from a generator of their own, so that a run that goes on after this is
         the same as one that did not stop.
         """
         self.graphs.drop()
+        if self.model.average is not None and self.step >= self.config.train.steps:
+            self.model.average.apply()
         self.scene.rebuild_occupancy(torch.Generator(self.device).manual_seed(self.seed))
 
     def state_dict(self) -> dict[str, Tensor]:
