@@ -84,3 +84,19 @@ class Part:
     """What `size` says of it."""
     blend: float = 0.0
     """Width of the smooth joint with the nearest other part; a joint has the smaller of both."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a thing, all of its parts, stands in the world."""
+
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where its origin is."""
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Its size along each axis, relative to how it was made."""
+    taper: float = 0.0
+    """t: it is 1 + t z times as wide at the height z, -0.2 to 0.2."""
+
+
+IN_PLACE = Placement()
+"""A thing as it was made."""

@@ -1,9 +1,8 @@
 """Scenes of the procedural world: coloured parts with exact (or bounding) signed distances.
 
 A `ProceduralScene` is the ground truth behind a caption: where matter is, which part it belongs to,
-and the albedo of each part. Distances follow the usual closed forms (Inigo Quilez, "Distance
-functions"). The same functions serve one scene on the CPU (the truth) and thousands of scenes at
-once on a GPU (`PartTable`).
+and the albedo of each part. The same functions serve one scene on the CPU (the truth) and thousands
+of scenes at once on a GPU (`PartTable`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfast.world.parts import KINDS, PALETTE, Part
+from dfast.world.distances import distance, dot, joined
+from dfast.world.parts import IN_PLACE, KINDS, PALETTE, Part, Placement
+from dfast.world.patterns import PATTERNS, bits_of
 
 
 class PartTable(NamedTuple):
@@ -29,7 +30,7 @@ class PartTable(NamedTuple):
     center: Tensor
     """[..., K, 3]."""
     rotation: Tensor
-    """[..., K, 3, 3], from world to part axes."""
+    """[..., K, 3, 3], from thing to part axes."""
     size: Tensor
     """[..., K, 3]."""
     rounding: Tensor
@@ -38,6 +39,12 @@ class PartTable(NamedTuple):
     """[..., K]."""
     blend: Tensor
     """[..., K]."""
+    offset: Tensor
+    """[..., K, 3], where the origin of the part's thing is in the world."""
+    scale: Tensor
+    """[..., K, 3], world units in a unit of the thing, along each axis."""
+    taper: Tensor
+    """[..., K], see `Placement`."""
 
     def to(self, device: torch.device | str) -> PartTable:
         """Return the same table on `device`."""
@@ -46,6 +53,21 @@ class PartTable(NamedTuple):
     def select(self, index: Tensor) -> PartTable:
         """Return rows of a stacked table: [S, K, ...] and index [B] give [B, K, ...]."""
         return PartTable(*(t[index] for t in self))
+
+    def placed(self, offset: Tensor, scale: Tensor, taper: Tensor) -> PartTable:
+        """Return B things [B, K] placed in the world, all parts of one alike.
+
+        Args:
+            offset: [B, 3].
+            scale: [B, 3].
+            taper: [B].
+        """
+        count = self.kind.shape[-1]
+        return self._replace(
+            offset=offset[:, None].expand(-1, count, -1),
+            scale=scale[:, None].expand(-1, count, -1),
+            taper=taper[:, None].expand(-1, count),
+        )
 
 
 @dataclass(frozen=True)
@@ -63,11 +85,15 @@ class ProceduralScene:
     """Colour words of the caption, in the caption's order."""
     has_front: bool
     """Whether the object looks different from the front and from behind."""
+    placements: tuple[Placement, ...] = ()
+    """Of the thing of each part; by default all are where their parts say."""
+    patterns: tuple[tuple[str, str] | None, ...] = ()
+    """Pattern and second colour of each slot; by default none has one."""
 
     @cached_property
     def table(self) -> PartTable:
         """Return the parts as tensors."""
-        return part_table(self.parts, len(self.parts))
+        return part_table(self.parts, len(self.parts), self.placements)
 
     @property
     def part_colors(self) -> tuple[str, ...]:
@@ -94,10 +120,18 @@ class ProceduralScene:
         table = self.table.to(x.device)
         rows = []
         for k, p in enumerate(self.parts):
-            local = (x - table.center[k].to(x)) @ table.rotation[k].to(x).T
+            local, slope = self._local(table, k, x)
             size = (*table.size[k].to(x).unbind(-1), table.extra[k].to(x))
-            rows.append(_distance(KINDS.index(p.kind), local.unbind(-1), size) - p.rounding)
-        return _joined(torch.stack(rows, -1), table.blend.to(x))
+            rows.append((distance(KINDS.index(p.kind), local, size) - p.rounding) * slope)
+        return joined(torch.stack(rows, -1), table.blend.to(x))
+
+    def _local(self, table: PartTable, k: int, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return points in the axes of part k, and the factor that bounds distances from below."""
+        row = (table.offset[k].to(x), table.scale[k].to(x), table.taper[k].to(x))
+        own, slope = into_thing(x.unbind(-1), row[0].unbind(-1), row[1].unbind(-1), row[2])
+        offset = [v - c for v, c in zip(own, table.center[k].to(x), strict=True)]
+        rotation = table.rotation[k].to(x)
+        return [dot(rotation[i].unbind(-1), offset) for i in range(3)], slope
 
     def normals(self, x: Tensor, h: float = 0.005) -> Tensor:
         """Return the outward unit normals [N, 3] of the level sets of the distance.
@@ -116,12 +150,57 @@ class ProceduralScene:
 
     def albedo(self, x: Tensor) -> Tensor:
         """Return the albedo [N, 3] of the part nearest to world points x [N, 3]."""
-        return self.colors.to(x)[self.sdf(x)[1]]
+        part = self.sdf(x)[1]
+        albedo = self.colors.to(x)[part]
+        which = torch.tensor(self.part_patterns, device=x.device)[part]
+        bits = self.pattern_bits(x, part).long()
+        second = (which >= 0) & ((bits >> which.clamp_min(0)) & 1 == 1)
+        return torch.where(second[:, None], self.second_colors.to(x)[part], albedo)
+
+    def pattern_bits(self, x: Tensor, part: Tensor) -> Tensor:
+        """Return where each pattern shows its second colour, as bits, uint8 [N].
+
+        Args:
+            x: world points [N, 3].
+            part: index of the part at each point, [N].
+        """
+        table, bits = self.table.to(x.device), torch.zeros_like(part, dtype=torch.uint8)
+        for k in range(len(self.parts) if any(self.patterns) else 0):
+            local, _ = self._local(table, k, x)
+            own = bits_of(local, table.size[k].to(x).unbind(-1))
+            bits = torch.where(part == k, own, bits)
+        return bits
+
+    @property
+    def part_patterns(self) -> list[int]:
+        """Return the pattern of every part, an index of `PATTERNS`, -1 for none."""
+        found = [self._pattern(p) for p in self.parts]
+        return [PATTERNS.index(p[0]) if p else -1 for p in found]
+
+    @property
+    def second_colors(self) -> Tensor:
+        """Return the second colour of every part, display RGB, [K, 3]; black for a plain one."""
+        found = [self._pattern(p) for p in self.parts]
+        return torch.tensor([PALETTE[p[1]] if p else (0.0, 0.0, 0.0) for p in found])
+
+    def _pattern(self, part: Part) -> tuple[str, str] | None:
+        """Return the pattern and the second colour of a part, None for a plain one."""
+        slot = part.color
+        return self.patterns[slot] if self.patterns and isinstance(slot, int) else None
 
 
-def part_table(parts: tuple[Part, ...], count: int) -> PartTable:
-    """Return `parts` as tensors, padded to `count`."""
+def part_table(
+    parts: Sequence[Part], count: int, placements: Sequence[Placement] = ()
+) -> PartTable:
+    """Return `parts` as tensors, padded to `count`.
+
+    Args:
+        parts: of a scene or of a thing.
+        count: of rows.
+        placements: one for each part; by default all are where the parts say.
+    """
     pad = count - len(parts)
+    places = [*(placements or [IN_PLACE] * len(parts)), *[IN_PLACE] * pad]
     return PartTable(
         kind=torch.tensor([KINDS.index(p.kind) for p in parts] + [-1] * pad),
         center=torch.tensor([p.center for p in parts] + [(0.0, 0.0, 0.0)] * pad),
@@ -130,7 +209,45 @@ def part_table(parts: tuple[Part, ...], count: int) -> PartTable:
         rounding=torch.tensor([p.rounding for p in parts] + [0.0] * pad),
         extra=torch.tensor([p.extra for p in parts] + [0.0] * pad),
         blend=torch.tensor([p.blend for p in parts] + [0.0] * pad),
+        offset=torch.tensor([p.offset for p in places]),
+        scale=torch.tensor([p.scale for p in places]),
+        taper=torch.tensor([p.taper for p in places]),
     )
+
+
+def into_thing(
+    x: Sequence[Tensor], offset: Sequence[Tensor], scale: Sequence[Tensor], taper: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """Take world points, by components, into the axes of a thing.
+
+    Returns:
+        The points, and the factor by which a distance there bounds the one in the world.
+    """
+    u, v, w = ((a - b) / c for a, b, c in zip(x, offset, scale, strict=True))
+    narrow = 1 + taper * w.clamp(-1.2, 1.2)
+    smallest = torch.minimum(scale[0], torch.minimum(scale[1], scale[2]))
+    return [u / narrow, v / narrow, w], smallest * (1 - 1.5 * taper.abs())
+
+
+def table_local(table: PartTable, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Take points of B scenes into the axes of every part.
+
+    Args:
+        table: parts of the scenes, [B, K].
+        x: points [B, P, 3], P of each scene.
+
+    Returns:
+        The three components, and the factor of distances, each [B, P, K].
+    """
+    return rows_local(PartTable(*(t[:, None] for t in table)), x)  # [B, 1, K] against [B, P, 1]
+
+
+def rows_local(rows: PartTable, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Take points [..., 3] into the axes of the parts of rows that broadcast against [..., K]."""
+    points = [x[..., None, i] for i in range(3)]
+    own, slope = into_thing(points, rows.offset.unbind(-1), rows.scale.unbind(-1), rows.taper)
+    offset = [own[i] - rows.center[..., i] for i in range(3)]
+    return [dot(rows.rotation[..., i, :].unbind(-1), offset) for i in range(3)], slope
 
 
 def table_distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,122 +260,13 @@ def table_distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The distance and the index of the nearest part, each [B, P].
     """
-    rows = PartTable(*(t[:, None] for t in table))  # [B, 1, K, ...] against points [B, P, 1]
-    offset = [x[..., None, i] - rows.center[..., i] for i in range(3)]
-    p = [_dot(rows.rotation[..., i, :].unbind(-1), offset) for i in range(3)]
+    p, slope = table_local(table, x)
+    rows = PartTable(*(t[:, None] for t in table))
     size = (*rows.size.unbind(-1), rows.extra)
-    d = torch.full_like(offset[0], 1e9)
+    d = torch.full_like(p[0], 1e9)
     for kind in range(len(KINDS)):
-        d = torch.where(rows.kind == kind, _distance(kind, p, size), d)
-    return _joined(d - rows.rounding, rows.blend.expand_as(d))
-
-
-def _joined(d: Tensor, blend: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance to the union of parts, and the nearest part, each [...].
-
-    The two nearest parts are joined by the polynomial smooth minimum of Quilez, which takes no
-    order of the parts.
-
-    Args:
-        d: distances to the parts, [..., K].
-        blend: width of the joint of each part, [..., K] or [K].
-    """
-    best = d.min(dim=-1)
-    if d.shape[-1] == 1:
-        return best.values, best.indices
-    nearest = best.indices[..., None]
-    others = d.scatter(-1, nearest, torch.inf)
-    second = others.min(dim=-1)
-    blend = blend.expand_as(d)
-    first_width = blend.gather(-1, nearest)[..., 0]
-    width = torch.minimum(first_width, blend.gather(-1, second.indices[..., None])[..., 0])
-    overlap = (width - (second.values - best.values)).clamp_min(0)
-    return best.values - overlap**2 / (4 * width.clamp_min(1e-6)), best.indices
-
-
-def _distance(kind: int, p: Sequence[Tensor], size: Sequence[Tensor]) -> Tensor:
-    """Return the signed distance of local points (x, y, z) to a primitive of size (a, b, c, extra).
-
-    Coordinates and sizes broadcast against each other. Superquadrics, wedges, pyramids, lathes and
-    bowls have bounds, which are exact where the surface is.
-    """
-    name = KINDS[kind]
-    x, y, z = p
-    a, b, c, extra = size
-    if name == "ellipsoid":  # first-order bound, exact for a sphere
-        k0 = _length(x / a, y / b, z / c)
-        k1 = _length(x / (a * a), y / (b * b), z / (c * c))
-        return k0 * (k0 - 1) / k1.clamp_min(1e-6)
-    if name == "box":
-        qx, qy, qz = x.abs() - a, y.abs() - b, z.abs() - c
-        outside = _length(qx.clamp_min(0), qy.clamp_min(0), qz.clamp_min(0))
-        return outside + torch.maximum(qx, torch.maximum(qy, qz)).clamp_max(0)
-    if name == "superquadric":
-        n = extra.clamp_min(1.0)
-        u, v, w = (x / a).abs(), (y / b).abs(), (z / c).abs()
-        largest = torch.maximum(u, torch.maximum(v, w)).clamp_min(1e-4)
-        u, v, w = u / largest, v / largest, w / largest
-        k = (u**n + v**n + w**n) ** (1 / n)  # the norm is k * largest
-        slopes = ((q / k) ** (n - 1) for q in (u, v, w))
-        gradient = _length(*(slope / r for slope, r in zip(slopes, (a, b, c), strict=True)))
-        return (k * largest - 1) / gradient
-    if name == "wedge":
-        edge = extra * a
-        right = ((x - edge) * 2 * c + (z - c) * (a - edge)) / _length(2 * c, a - edge)
-        left = ((edge - x) * 2 * c + (z - c) * (a + edge)) / _length(2 * c, a + edge)
-        sides = torch.maximum(torch.maximum(left, right), -c - z)
-        return torch.maximum(sides, y.abs() - b)
-    if name == "pyramid":
-        widest = torch.maximum(x.abs(), y.abs())
-        side = ((widest - (a + b) / 2) * 2 * c + z * (a - b)) / _length(2 * c, a - b)
-        return torch.maximum(side, z.abs() - c)
-    if name == "bowl":
-        return torch.maximum((_length(x, y, z) - a).abs() - b, z - c)
-    radial = _length(x, y)
-    if name == "arc":
-        half = torch.deg2rad(c)
-        end_x, end_y = a * half.cos(), a * half.sin()
-        to_end = _length(x - end_x, y.abs() - end_y, z)
-        inside = torch.atan2(y.abs(), x) <= half
-        return torch.where(inside, _length(radial - a, z), to_end) - b
-    if name == "lathe":
-        t = (z / c).clamp(-1, 1)
-        linear, square = (extra - a) / 2, (extra + a) / 2 - b
-        profile = b + linear * t + square * t * t
-        steepest = (linear.abs() + 2 * square.abs()) / c
-        q_r, q_z = (radial - profile) / (1 + steepest**2).sqrt(), z.abs() - c
-        outside = _length(q_r.clamp_min(0), q_z.clamp_min(0))
-        return outside + torch.maximum(q_r, q_z).clamp_max(0)
-    if name == "tube":
-        q_r, q_z = (radial - a + b).abs() - b, z.abs() - c
-        outside = _length(q_r.clamp_min(0), q_z.clamp_min(0))
-        return outside + torch.maximum(q_r, q_z).clamp_max(0)
-    if name == "cone":
-        ca_r = radial - torch.minimum(radial, torch.where(z < 0, a, b))
-        ca_z = z.abs() - c
-        slope_r, slope_z = b - a, 2 * c
-        along = ((b - radial) * slope_r + (c - z) * slope_z) / (slope_r**2 + slope_z**2)
-        along = along.clamp(0, 1)
-        cb_r, cb_z = radial - b + slope_r * along, z - c + slope_z * along
-        inside = (cb_r < 0) & (ca_z < 0)
-        d = torch.minimum(ca_r**2 + ca_z**2, cb_r**2 + cb_z**2).sqrt()
-        return torch.where(inside, -d, d)
-    if name == "torus":
-        return _length(radial - a, z) - b
-    return _length(radial, z - torch.maximum(torch.minimum(z, b), -b)) - a  # capsule
-
-
-def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Return the dot product of vectors given by components, summed from left to right."""
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-def _length(*components: Tensor) -> Tensor:
-    """Return the length of a vector given by components, squares summed from left to right."""
-    total = components[0] * components[0]
-    for v in components[1:]:
-        total = total + v * v
-    return total.sqrt()
+        d = torch.where(rows.kind == kind, (distance(kind, p, size) - rows.rounding) * slope, d)
+    return joined(d, rows.blend.expand_as(d))
 
 
 def _world_to_part(rotation: tuple[float, float, float]) -> Tensor:

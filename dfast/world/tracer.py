@@ -16,13 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.scene.cameras import CameraBatch
-from dfast.world.scenes import PartTable, ProceduralScene, table_distance
+from dfast.world.patterns import bits_of
+from dfast.world.scenes import PartTable, ProceduralScene, rows_local, table_distance
 
 EMPTY = 255
 """Part index of a pixel that sees the background."""
 
 Distance = Callable[[PartTable, Tensor], tuple[Tensor, Tensor]]
 """A function like `table_distance`."""
+PatternBits = Callable[[PartTable, Tensor, Tensor], Tensor]
+"""A function like `table_patterns`."""
 
 
 class GBuffer(NamedTuple):
@@ -32,6 +35,23 @@ class GBuffer(NamedTuple):
     """Index of the part, `EMPTY` for the background, uint8 [B, H, W]."""
     normal: Tensor
     """Outward unit normal times 127, int8 [B, H, W, 3]."""
+    pattern: Tensor
+    """Bit i: pattern i of `PATTERNS` would show its second colour here, uint8 [B, H, W]."""
+
+    def shifted(self, patterns: Tensor) -> GBuffer:
+        """Return the G-buffer whose patterned pixels name a part K farther on.
+
+        The colours of K parts, then their second colours, are the colours of the result.
+
+        Args:
+            patterns: of each part, an index of `PATTERNS`, negative for none, [B, K].
+        """
+        batch, count = patterns.shape
+        seen = self.part != EMPTY
+        index = torch.where(seen, self.part, 0).long().view(batch, -1)
+        which = patterns.gather(1, index).view_as(self.part)
+        second = (which >= 0) & ((self.pattern.long() >> which.clamp_min(0)) & 1 == 1) & seen
+        return self._replace(part=torch.where(second, self.part + count, self.part))
 
 
 def trace(
@@ -42,6 +62,7 @@ def trace(
     steps: int = 48,
     tolerance: float = 2e-3,
     distance: Distance = table_distance,
+    pattern_bits: PatternBits | None = None,
 ) -> GBuffer:
     """Sphere-trace B scenes from a camera each.
 
@@ -52,6 +73,7 @@ def trace(
         steps: along each ray.
         tolerance: half the largest distance to the surface at which a ray hits, in world units.
         distance: a compiled `table_distance` traces large batches fast.
+        pattern_bits: by default `table_patterns`.
 
     Returns:
         The G-buffer of B views.
@@ -71,11 +93,33 @@ def trace(
     d, part = distance(table, points)
     hit = (d < tolerance * 2) & (closest2 < 1.0) & (t < far)
     normal = _normals(table, points, distance)
+    bits = (pattern_bits or table_patterns)(table, points, part)
     shape = (batch, resolution, resolution)
     return GBuffer(
         torch.where(hit, part, EMPTY).to(torch.uint8).view(shape),
         (normal * hit[..., None] * 127).round().to(torch.int8).view(*shape, 3),
+        torch.where(hit, bits, 0).view(shape),
     )
+
+
+def table_patterns(table: PartTable, points: Tensor, part: Tensor) -> Tensor:
+    """Return where each pattern shows its second colour, as bits, uint8 [B, P].
+
+    Args:
+        table: parts of the scenes, [B, K].
+        points: on the surface, [B, P, 3].
+        part: index of the part at each point, [B, P].
+    """
+    axis = torch.arange(len(part), device=part.device)[:, None]
+    rows = PartTable(
+        *(
+            t[axis, part][..., None, :] if t.dim() == 3 else t[axis, part][..., None]
+            for t in table._replace(rotation=table.rotation.flatten(2))
+        )
+    )
+    rows = rows._replace(rotation=rows.rotation.unflatten(-1, (3, 3)))
+    p, _ = rows_local(rows, points)
+    return bits_of([v[..., 0] for v in p], [v[..., 0] for v in rows.size.unbind(-1)])
 
 
 def _normals(table: PartTable, points: Tensor, distance: Distance, h: float = 2e-3) -> Tensor:
@@ -150,11 +194,18 @@ def render_scene(
         d, part = scene.sdf(x.reshape(-1, 3))
         return d.view(x.shape[:-1]), part.view(x.shape[:-1])
 
-    buffer = trace(scene.table, cameras, 2 * resolution, distance=distance)
+    def pattern_bits(table: PartTable, x: Tensor, part: Tensor) -> Tensor:
+        del table
+        return scene.pattern_bits(x.reshape(-1, 3), part.reshape(-1)).view(x.shape[:-1])
+
+    buffer = trace(
+        scene.table, cameras, 2 * resolution, distance=distance, pattern_bits=pattern_bits
+    )
+    which = torch.tensor([scene.part_patterns], device=device).expand(batch, -1)
     towards = F.normalize(cameras.origin, dim=-1) if light is None else light
     return shade(
-        buffer,
-        scene.colors.to(device)[None].expand(batch, -1, -1),
+        buffer.shifted(which),
+        torch.cat([scene.colors, scene.second_colors]).to(device)[None].expand(batch, -1, -1),
         towards,
         torch.full((batch,), ambient, device=device),
         torch.tensor(background, device=device).expand(batch, 3),

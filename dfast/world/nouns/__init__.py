@@ -1,6 +1,7 @@
 """Every thing that the procedural world has a word for, by category."""
 
 from dfast.world.nouns.buildings import BUILDINGS
+from dfast.world.nouns.classics import FIRST, SOLIDS
 from dfast.world.nouns.craft import CRAFT
 from dfast.world.nouns.farm import FARM
 from dfast.world.nouns.food import FOOD
@@ -19,6 +20,8 @@ from dfast.world.nouns.wear import WEAR
 from dfast.world.nouns.wild import WILD
 
 CATEGORIES: dict[str, dict[str, Noun]] = {
+    "solids": SOLIDS,
+    "first": FIRST,
     "farm": FARM,
     "wild": WILD,
     "sea and air": SEA_AND_AIR,

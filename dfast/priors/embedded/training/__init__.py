@@ -1,0 +1,1 @@
+"""Train the embedded prior on the procedural world, and measure it."""

@@ -1,0 +1,224 @@
+"""Training images of the procedural world, computed on the training device while they are used.
+
+A pool of G-buffers (random situations from random cameras) is traced once. Every batch draws views
+from the pool, shades them with random colours, patterns, lights and backgrounds, and composes their
+captions. So one traced view appears in every colour, and no image is used twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfast.priors.embedded.model import camera_features, ray_map
+from dfast.priors.embedded.training.captions import SLOTS, Captions
+from dfast.priors.embedded.training.situations import INSTANCES, SHARES, Situations, draw
+from dfast.priors.embedded.training.things import WHITE, Things
+from dfast.scene.cameras import CameraBatch, aimed, position
+from dfast.scene.views import view_index
+from dfast.world import tracer
+from dfast.world.parts import COLORS, NOUN_PARTS
+from dfast.world.scenes import table_distance
+from dfast.world.sentence import PATTERNS
+
+TRACED = 128
+"""Pixels a side of a traced view, twice those of an image."""
+
+
+@dataclass(frozen=True)
+class Odds:
+    """Probabilities of what an image and its conditioning are like."""
+
+    view_words: float = 0.5
+    """the caption names the view"""
+    camera: float = 0.7
+    """camera vector and ray map are given"""
+    empty_caption: float = 0.1
+    """the caption is empty"""
+    textureless: float = 0.12
+    """everything is white"""
+    albedo_only: float = 0.28
+    """nothing is shaded, of images that are not textureless"""
+    patterned: float = 0.2
+    """a thing has a pattern"""
+
+
+class Batch(NamedTuple):
+    """B images with their captions and cameras."""
+
+    image: Tensor  # [B, 3, 64, 64] in [0, 1]
+    tokens: Tensor  # [B, TEXT_LENGTH]
+    camera: Tensor  # [B, CAMERA_FEATURES]
+    rays: Tensor  # [B, 3, 64, 64], model.ray_map
+    chosen: Tensor  # [B] view of the pool
+    colors: Tensor  # [B, SLOTS] colour index of each slot; WHITE for a textureless image
+    second: Tensor  # [B, 2] second colour of each thing
+    pattern: Tensor  # [B, 2] index of PATTERNS, negative for none
+    view: Tensor  # [B] index into VIEW_WORDS
+
+
+class Pool:
+    """G-buffers of random situations from random cameras, all on one device."""
+
+    def __init__(
+        self,
+        things: Things,
+        captions: Captions,
+        count: int,
+        seed: int,
+        *,
+        chunk: int = 256,
+        compiled: bool = False,
+        elevation: tuple[float, float] = (-35.0, 88.0),
+        steps: int = 32,
+    ) -> None:
+        """Trace the pool.
+
+        Args:
+            things: of the world.
+            captions: make the templates.
+            count: views, about.
+            seed: of situations, cameras and later batches.
+            chunk: views traced at once.
+            compiled: compile the distance function.
+            elevation: range of the cameras in degrees.
+            steps: of the tracer.
+        """
+        self.things, self.captions, device = things, captions, things.device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        distance = torch.compile(table_distance, dynamic=False) if compiled else table_distance
+        buffers, drawn, cameras = [], [], []
+        for kind, share in SHARES.items():
+            for _ in range(max(1, round(count * share / chunk))):
+                situations = draw(things, kind, chunk, self.generator)
+                camera = self._random_cameras(chunk, elevation)
+                table = situations.table(things)
+                buffers.append(tracer.trace(table, camera, TRACED, distance=distance, steps=steps))
+                drawn.append(situations)
+                cameras.append(camera)
+        self.buffer = tracer.GBuffer(*(torch.cat(f) for f in zip(*buffers, strict=True)))
+        self.situations = Situations(*(torch.cat(f) for f in zip(*drawn, strict=True)))
+        self.template = captions.templates(self.situations).to(device)
+        names = ("azimuth", "elevation", "distance", "fov")
+        self.camera = [torch.cat([getattr(c, name) for c in cameras]) for name in names]
+
+    def __len__(self) -> int:
+        return len(self.template)
+
+    def _uniform(self, n: int, low: float, high: float) -> Tensor:
+        device = self.things.device
+        return low + (high - low) * torch.rand(n, device=device, generator=self.generator)
+
+    def _random_cameras(self, n: int, elevation: tuple[float, float]) -> CameraBatch:
+        """Draw n cameras from all around, at elevations in the given range of degrees."""
+        return aimed(
+            self._uniform(n, -180, 180),
+            self._uniform(n, *elevation),
+            self._uniform(n, 2.7, 3.3),
+            self._uniform(n, 37, 43),
+        )
+
+    def batch(
+        self,
+        size: int,
+        *,
+        odds: Odds | None = None,
+        held_out: bool = False,
+        chosen: Tensor | None = None,
+    ) -> Batch:
+        """Shade views of the pool, and compose their captions.
+
+        Args:
+            size: images.
+            odds: None is `Odds()`.
+            held_out: colours of the things that training never shows with them.
+            chosen: [size] views of the pool; random ones if None.
+        """
+        device, generator = self.things.device, self.generator
+        odds = odds or Odds()
+
+        def chance(p: float, *shape: int) -> Tensor:
+            return torch.rand(*(shape or (size,)), device=device, generator=generator) < p
+
+        if chosen is None:
+            chosen = torch.randint(len(self), (size,), device=device, generator=generator)
+        situations = Situations(*(t[chosen] for t in self.situations))
+        colors, second = self._draw_colors(situations, held_out)
+        plain = chance(odds.textureless)
+        pattern = torch.randint(len(PATTERNS), (size, 2), device=device, generator=generator)
+        pattern = torch.where(chance(odds.patterned, size, 2) & ~plain[:, None], pattern, -1)
+        colors = torch.where(plain[:, None], WHITE, colors)
+        ambient = self._uniform(size, 0.1, 0.6)
+        ambient = torch.where(chance(odds.albedo_only) & ~plain, 1.0, ambient)
+        azimuth, elevation, distance, fov = (v[chosen] for v in self.camera)
+        towards = position(azimuth, elevation, torch.ones_like(azimuth))
+        noise = torch.randn(size, 3, device=device, generator=generator)
+        light = F.normalize(towards + 0.5 * noise, dim=-1)
+        background = torch.rand(size, 3, device=device, generator=generator)
+        grays = background[:, :1].expand(-1, 3)
+        background = torch.where(chance(0.25)[:, None], grays, background)
+        buffer = tracer.GBuffer(*(t[chosen] for t in self.buffer))
+        albedo, which = self._paint(situations, colors, second, pattern)
+        image = tracer.shade(buffer.shifted(which), albedo, light, ambient, background)
+
+        view = view_index(azimuth, elevation)
+        tokens = self.captions.fill(self.template[chosen], colors, second, pattern)
+        tokens = self.captions.add_view(tokens, view, chance(odds.view_words))
+        tokens = torch.where(chance(odds.empty_caption)[:, None], 0, tokens)
+        given = chance(odds.camera)
+        rays = ray_map(aimed(azimuth, elevation, distance, fov))
+        rays = torch.where(given[:, None, None, None], rays, 0.0)
+        vector = camera_features(azimuth, elevation, distance, fov)
+        camera = torch.where(given[:, None], vector, 0.0)
+        return Batch(image, tokens, camera, rays, chosen, colors, second, pattern, view)
+
+    def _draw_colors(self, situations: Situations, held_out: bool) -> tuple[Tensor, Tensor]:
+        """Return the colours of the slots [B, SLOTS], and the second ones [B, 2]."""
+        size, device = len(situations.count), self.things.device
+        wrong = self.things.held_out[situations.noun.clamp_min(0)]  # [B, 2, colours]
+        weight = (wrong if held_out else ~wrong).float() + 1e-9
+        main = torch.multinomial(weight.flatten(0, 1), 1, generator=self.generator).view(-1, 2)
+        shape = (size, 2)
+        own = torch.randint(len(COLORS), shape, device=device, generator=self.generator)
+        colors = torch.stack([main, own], -1).view(-1, SLOTS)
+        step = torch.randint(1, len(COLORS), shape, device=device, generator=self.generator)
+        return colors, (main + step) % len(COLORS)
+
+    def _paint(
+        self, situations: Situations, colors: Tensor, second: Tensor, pattern: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the colours of K parts, then their second ones, and the pattern of each part.
+
+        Args:
+            situations: B.
+            colors: [B, SLOTS].
+            second: [B, 2].
+            pattern: [B, 2].
+
+        Returns:
+            Albedo [B, 2 K, 3], and an index of `PATTERNS` or -1, [B, K].
+        """
+        things = self.things
+        whole, few = NOUN_PARTS, NOUN_PARTS // 3 * 2
+        row = situations.row.clamp_min(0)
+        slot, fixed = things.slot[row], things.fixed[row]  # [B, INSTANCES, NOUN_PARTS]
+        thing = situations.thing[..., None].expand_as(slot)
+        index = (2 * thing + slot.clamp_min(0)).flatten(1)
+        color = torch.where(slot.flatten(1) >= 0, colors.gather(1, index), fixed.flatten(1))
+        plain = colors[:, :1] == WHITE
+        color = torch.where(plain, WHITE, color)
+        other = second.gather(1, thing.flatten(1))
+        which = pattern.gather(1, thing.flatten(1))
+        which = torch.where(slot.flatten(1) == 0, which, -1)
+        # Three things are traced with fewer parts each: their columns lie closer together.
+        close = torch.arange(INSTANCES * few, device=row.device)
+        close = close // few * whole + close % few
+        spread = torch.arange(2 * whole, device=row.device)
+        three = (situations.row[:, 2] >= 0)[:, None]
+        pick = torch.where(three, close[: 2 * whole], spread)
+        color, other, which = (t.gather(1, pick) for t in (color, other, which))
+        return things.palette[torch.cat([color, other], 1)], which

@@ -1,0 +1,75 @@
+"""Every thing of the world as tensors: parts, colour slots, outermost points."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dfast.world.arrange import support_points
+from dfast.world.nouns import NOUNS
+from dfast.world.nouns.accessories import ACCESSORIES
+from dfast.world.nouns.classics import SOLIDS
+from dfast.world.parts import COLORS, NOUN_PARTS, PALETTE
+from dfast.world.scenes import PartTable, part_table, table_distance
+from dfast.world.sentence import CONTAINERS, SHELTERS
+
+WHITE = len(COLORS)
+"""Row of the palette for textureless things."""
+HELD_OUT = 17
+"""One of so many pairs of noun and colour is left out of training."""
+CELLS = 72
+"""As in `dfast.world.build`."""
+
+
+class Things:
+    """R rows, one a noun, then one an accessory; all tensors are on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Make the tensors.
+
+        Args:
+            device: where training runs.
+        """
+        self.device = device
+        self.names = tuple(NOUNS)
+        every = [*NOUNS.values(), *ACCESSORIES.values()]
+        tables = [part_table(noun.parts, NOUN_PARTS) for noun in every]
+        self.table = PartTable(*(torch.stack(f).to(device) for f in zip(*tables, strict=True)))
+        slot, fixed = [], []
+        for noun in every:
+            pad = [-1] * (NOUN_PARTS - len(noun.parts))
+            colors = [p.color for p in noun.parts]
+            slot.append([c if isinstance(c, int) else -1 for c in colors] + pad)
+            fixed.append([COLORS.index(c) if isinstance(c, str) else 0 for c in colors] + pad)
+        self.slot = torch.tensor(slot, device=device)
+        """[R, NOUN_PARTS] slot of each part, negative for a fixed colour."""
+        self.fixed = torch.tensor(fixed, device=device).clamp_min(0)
+        """[R, NOUN_PARTS] fixed colour of each part."""
+        nouns = list(NOUNS.values())
+        self.points = torch.stack([self._outermost(row) for row in range(len(nouns))])
+        """[N, P, 3] outermost points."""
+        top = self.points[..., 2].amax(1).cpu()
+        seats = [float(t) if n.seat is None else n.seat for n, t in zip(nouns, top, strict=True)]
+        self.seat = torch.tensor(seats, device=device)
+        heads = [n.head if n.head and not n.part else (0.0, 0.0, 0.0, 0.0) for n in nouns]
+        self.head = torch.tensor(heads, device=device)
+        """[N, 4] where a hat sits; radius 0 for none."""
+        self.few_parts = torch.tensor([len(n.parts) <= NOUN_PARTS // 3 * 2 for n in nouns])
+        self.has_part = torch.tensor([n.part is not None for n in nouns])
+        self.has_front = torch.tensor([n.has_front for n in nouns])
+        self.solid = torch.tensor([name in SOLIDS for name in self.names])
+        self.shelter_mask = torch.tensor([name in SHELTERS for name in self.names])
+        self.container_mask = torch.tensor([name in CONTAINERS for name in self.names])
+        self.palette = torch.tensor([*PALETTE.values(), (1.0, 1.0, 1.0)], device=device)
+        pair = torch.arange(len(nouns))[:, None] * 7 + torch.arange(len(COLORS)) * 3
+        self.held_out = (pair % HELD_OUT == 0).to(device)
+        """[N, colours] pairs that training never shows."""
+
+    def _outermost(self, row: int) -> Tensor:
+        """Return the outermost points of a noun."""
+        axis = (torch.arange(CELLS, device=self.device) + 0.5) / CELLS * 2 - 1
+        x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(1, -1, 3)
+        count = int((self.table.kind[row] >= 0).sum())
+        own = PartTable(*(t[row : row + 1, :count] for t in self.table))
+        inside = torch.cat([table_distance(own, part)[0][0] <= 0 for part in x.split(60_000, 1)])
+        return support_points(x[0][inside])
