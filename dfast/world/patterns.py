@@ -32,7 +32,7 @@ def second(pattern: str, p: Sequence[Tensor], size: Sequence[Tensor]) -> Tensor:
         cells = [torch.floor(v / CHECK + 0.5) for v in (x, y, z)]
         return torch.remainder(cells[0] + cells[1] + cells[2], 2) == 1
     # Dots lie on the side of the part's box that a point is nearest to.
-    u, v, w = (q.abs() / s for q, s in zip(p, size[:3], strict=True))
+    u, v, w = (q.abs() / s.clamp_min(0.01) for q, s in zip(p, size[:3], strict=True))
     first = torch.where((u >= v) & (u >= w), y, x)
     other = torch.where((w > u) & (w > v), y, z)
     return _from_center(first) ** 2 + _from_center(other) ** 2 < DOT**2

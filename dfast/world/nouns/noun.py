@@ -50,6 +50,7 @@ def box(
     blend: float = 0,
 ) -> Part:
     """Return a box of half sizes `size`; `rounding` rounds its edges without making it larger."""
+    rounding = min(rounding, *size)
     inner = (size[0] - rounding, size[1] - rounding, size[2] - rounding)
     return Part("box", center, inner, color, turn, rounding, blend=blend)
 
