@@ -8,13 +8,12 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
 from dfast.runs.announce import duration
-from dfast.runs.events import Event
+from dfast.runs.events import ClosingCallback, Event
 from dfast.runs.notices import notice
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
@@ -28,7 +27,7 @@ IDLE = 0.25
 """Seconds between two looks at whether a paused run, or a page that only shows, is to end."""
 
 
-class Viewer:
+class Viewer(ClosingCallback):
     """A page that shows an object, live while it trains; a callback of `dfast.train`.
 
     Pictures are drawn between steps, in the thread of the run, from the camera of each browser that
@@ -164,17 +163,6 @@ class Viewer:
         """Stop serving; `show` returns, and a paused run goes on."""
         self._closed = True
         self._page.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Clock:
