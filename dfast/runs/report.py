@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 import warnings
 from contextlib import suppress
 from html import escape
@@ -147,10 +146,8 @@ def object_glb(result: Reported, resolution: int = COARSE) -> bytes | None:
         result: the object.
         resolution: cells a side of the grid that the mesh is made from.
     """
-    with suppress(ExportError, OSError), tempfile.TemporaryDirectory() as place:
-        path = Path(place) / OBJECT
-        result.mesh(resolution=resolution).save(path)
-        return path.read_bytes()
+    with suppress(ExportError):
+        return bytes(result.mesh(resolution=resolution).glb())
     return None
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from dfast.config.meshes import TEXELS, TEXTURED_FACES
 from dfast.runs.announce import duration
 from dfast.runs.events import ClosingCallback, Event
 from dfast.runs.notices import notice
@@ -220,10 +219,7 @@ def send_mesh(client: Any, result: Result) -> None:
     name = re.sub(r"[^a-z0-9]+", "-", result.prompt.lower()).strip("-")[:60] or "object"
     name = f"{name}-step-{result.steps}.glb"
     try:
-        with tempfile.TemporaryDirectory(prefix="dfast-") as folder:
-            path = Path(folder) / name
-            result.mesh(path)
-            data = path.read_bytes()
+        data = result.mesh(faces=TEXTURED_FACES, texture=TEXELS).glb()
     except Exception as error:  # whatever it is, a click ends no run
         note.title, note.color, note.loading = "No mesh", "red", False
         note.body = " ".join(str(error).split())
