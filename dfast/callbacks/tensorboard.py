@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from dfast._files import user_path
 from dfast._numbers import shown
 from dfast.errors import ConfigError
-from dfast.runs.events import Event
+from dfast.runs.events import ClosingCallback, Event
 
 
-class TensorBoard:
+class TensorBoard(ClosingCallback):
     """Writes every metric as a scalar, and previews as images, into a folder for TensorBoard.
 
     It needs the extra `tensorboard`. Previews are those of the run folder, so a run without `out`
@@ -60,17 +59,6 @@ class TensorBoard:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _open(self) -> Any:
         """Return the writer of the event file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
@@ -65,6 +66,7 @@ def add_settings(parser: ArgumentParser) -> None:
     add_overrides(parser, "change one setting, such as guidance.scale=20 (may be repeated)")
 
 
+@functools.cache
 def _default_steps() -> str:
     """Return the lengths of runs without --steps, as text."""
     cpu, gpu = (Config.default(device).train.steps for device in ("cpu", "cuda"))

@@ -19,14 +19,13 @@ from dfast.config.meshes import (
     in_range,
 )
 from dfast.config.views import SHADING, check_view
+from dfast.pages.html import PAGES
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
 
 IMAGES, FILMS = (".png", ".jpg", ".jpeg", ".webp"), (".gif", ".mp4")
 """Endings of what `render` writes, as in `dfast.io`, which imports numpy."""
-PAGES = (".html", ".htm")
-"""Endings of what `report` writes, as in `dfast.runs.report`, which imports torch."""
 DEFAULTS = {"azimuth": 30.0, "elevation": 15.0, "resolution": 256, "shading": "studio"}
 """What `render` shows unless options say otherwise; a film has a resolution of its own."""
 FRAMES = 36

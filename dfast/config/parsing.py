@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -63,7 +64,7 @@ def from_table(cls: type[T], values: object, path: str, root: type | None = None
         raise ConfigError(
             f"config section '{path or 'top level'}': expected a table, got {shown(values)}"
         )
-    hints = typing.get_type_hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     names = [f.name for f in dataclasses.fields(typing.cast(Any, cls))]
     fields: dict[str, Any] = {}
     for key, value in values.items():
@@ -76,6 +77,12 @@ def from_table(cls: type[T], values: object, path: str, root: type | None = None
         else:
             fields[key] = _coerce(hints[key], value, inner)
     return cls(**fields)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; resolving their names is most of the work here."""
+    return typing.get_type_hints(cls)
 
 
 def _quoted(name: str) -> str:

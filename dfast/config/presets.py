@@ -21,7 +21,7 @@ CPU: Table = {
     "guidance": {"scale": 3.0},
     "shading": {"albedo": 0.3, "diffuse": 0.35, "textureless": 0.35},
     "camera": {"elevation": [-35.0, 88.0]},
-    "regularizer": {"normal_variation": 0.1, "darkness": [0.2, 0.0]},
+    "regularizer": {"normal_variation": 0.1, "darkness": [0.2, 0.03]},
     "optimizer": {"final": 0.2},
     "train": {"average_from": 0.75},
 }
@@ -30,8 +30,8 @@ CPU: Table = {
 What keeps surfaces smooth and colours right: a low guidance scale, whose noise is small; a table
 without collisions; many textureless views; views from as low and as high as the prior was trained
 on; equal normals of neighbouring pixels, late; the mean of the late parameters; and bright albedo,
-early. docs/experiments.md has the figures. These are not the defaults of the classes, which stand
-for what a run of an older version has no setting for.
+less of it late. docs/experiments.md has the figures. These are not the defaults of the classes,
+which stand for what a run of an older version has no setting for.
 """
 
 CUDA: Table = overlay(
@@ -39,7 +39,7 @@ CUDA: Table = overlay(
     {
         "train": {"steps": 1200},
         "camera": {"views": 8},
-        "regularizer": {"darkness": [0.1, 0.0]},
+        "regularizer": {"darkness": [0.1, 0.03]},
     },
 )
 """dfast's own settings on a GPU."""

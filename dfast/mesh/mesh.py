@@ -10,7 +10,8 @@ import numpy as np
 
 from dfast.mesh import files
 from dfast.mesh.arrays import Floats, Indices
-from dfast.mesh.placing import Placed
+from dfast.mesh.gltf import glb_bytes
+from dfast.mesh.placing import Placed, place
 from dfast.mesh.texture import Texture
 
 if TYPE_CHECKING:
@@ -52,12 +53,19 @@ class Mesh:
         Raises:
             ExportError: if the path has another ending, or cannot be written.
         """
-        mesh = Placed(self.vertices, self.faces, self.normals(), self.colors, self.texture)
-        return files.write_mesh(path, mesh, size)
+        return files.write_mesh(path, self._placed(), size)
+
+    def glb(self) -> bytes:
+        """Return the content of the GLB file that `save` would write."""
+        return glb_bytes(place(self._placed(), files.FORMATS[".glb"], None))
 
     def to_trimesh(self) -> trimesh.Trimesh:
         """Return the same mesh as a `trimesh.Trimesh`, in world axes, coloured at its vertices."""
         return files.to_trimesh(self.vertices, self.faces, self.colors)
+
+    def _placed(self) -> Placed:
+        """Return the mesh in world axes and units, with its normals."""
+        return Placed(self.vertices, self.faces, self.normals(), self.colors, self.texture)
 
 
 def vertex_normals(vertices: Floats, faces: Indices) -> Floats:

@@ -8,6 +8,8 @@ from html import escape
 
 KINDS = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".webp": "image/webp"}
 """Media type of an image file by its ending."""
+PAGES = (".html", ".htm")
+"""Endings of a page's file."""
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #777; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1280px;

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from dfast.runs.signals import StopRequest
 
@@ -61,3 +63,21 @@ class Event:
 
 Callback = Callable[[Event], None]
 """Called after every step of a run; what it raises ends the run."""
+
+
+class ClosingCallback(AbstractContextManager[Any]):
+    """A callback that holds something open; a `with` block closes it at its end."""
+
+    @abstractmethod
+    def __call__(self, event: Event) -> None:
+        """Do what is to be done after a step."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what is open; there may be nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

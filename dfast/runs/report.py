@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 import warnings
 from contextlib import suppress
 from html import escape
@@ -20,7 +19,7 @@ from dfast.config import Config
 from dfast.errors import ExportError, RunFolderError
 from dfast.io.exporting import exporting
 from dfast.io.images import Renders, contact_sheet, encode_png
-from dfast.pages.html import KINDS, picture
+from dfast.pages.html import KINDS, PAGES, picture
 from dfast.pages.object3d import object_frame
 from dfast.pages.report import Facts, Picture, report_page
 from dfast.runs.announce import duration
@@ -92,7 +91,7 @@ def check_report_path(path: str | Path | None, result: Reported | None = None) -
         if result is None or result.folder is None:
             raise ExportError("path: expected an .html file, since this result has no run folder")
         return result.folder / REPORT
-    if not isinstance(path, str | Path) or Path(path).suffix.lower() not in (".html", ".htm"):
+    if not isinstance(path, str | Path) or Path(path).suffix.lower() not in PAGES:
         raise ExportError(f"a report's path must end in .html, got {shown(path)}")
     return user_path(path)
 
@@ -147,10 +146,8 @@ def object_glb(result: Reported, resolution: int = COARSE) -> bytes | None:
         result: the object.
         resolution: cells a side of the grid that the mesh is made from.
     """
-    with suppress(ExportError, OSError), tempfile.TemporaryDirectory() as place:
-        path = Path(place) / OBJECT
-        result.mesh(resolution=resolution).save(path)
-        return path.read_bytes()
+    with suppress(ExportError):
+        return bytes(result.mesh(resolution=resolution).glb())
     return None
 
 

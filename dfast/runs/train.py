@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -23,27 +23,24 @@ from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, RunFolderError
 from dfast.host.threads import threads_within_quota
-from dfast.io.images import encode_png, preview_image
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.announce import opening, understood
 from dfast.runs.arguments import resolve_arguments
-from dfast.runs.events import Callback, Event
+from dfast.runs.events import Callback
 from dfast.runs.folder import RunFolder
 from dfast.runs.forecast import seconds_left
 from dfast.runs.keeping import Keeper
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
+from dfast.runs.recording import Recorder, result_of
 from dfast.runs.result import Result
-from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
+from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.runs.slow_steps import SlowSteps
 from dfast.runs.unfinished import resume_command
 from dfast.training.build import build_trainer
-from dfast.training.trainer import Metrics, Trainer
-
-FIRST_PREVIEW = 8
-"""Step of the first preview, where previews are farther apart: seconds after the start on a CPU."""
+from dfast.training.trainer import Trainer
 
 
 @neutral_torch_state()
@@ -179,15 +176,16 @@ def run(
         Terminated: the same after SIGTERM or SIGHUP.
     """
     steps = trainer.config.train.steps
-    started, slow = _Start(time.perf_counter(), trainer.step), SlowSteps()
+    slow = SlowSteps()
     with stop_on_signals(stop) as request:
         keeper = Keeper(folder, request) if folder else None
+        recorder = Recorder(trainer, keeper, request)
         while trainer.step < steps and not request.asked:
             began = time.perf_counter()
             values = trainer.train_step()
             if trainer.device.type == "cpu":  # elsewhere the host does not wait for a step
                 slow.add(time.perf_counter() - began)
-            event = _record(trainer, values, keeper, started, request)
+            event = recorder.record(values)
             for callback in callbacks:
                 callback(event)
         if trainer.step < steps:
@@ -240,66 +238,3 @@ def _state_length(folder: RunFolder, step: int) -> None:
             f"step {step} of {before} goes on to {steps}: schedules are fractions of the length, "
             f"so they are at {step / steps:.0%} now"
         )
-
-
-def result_of(trainer: Trainer) -> Result:
-    """Return the object as it is now; it shares the trainer's tensors.
-
-    Args:
-        trainer: a trainer at any step.
-    """
-    return Result(
-        trainer.scene,
-        trainer.config,
-        prompt=trainer.prompt,
-        seed=trainer.seed,
-        prior=trainer.prior_name,
-        steps=trainer.step,
-    )
-
-
-class _Start(NamedTuple):
-    """When this process began to step."""
-
-    time: float
-    """Of `time.perf_counter`, in seconds."""
-    step: int
-    """Steps done until then."""
-
-
-def _record(
-    trainer: Trainer,
-    values: Metrics,
-    keeper: Keeper | None,
-    started: _Start,
-    request: StopRequest,
-) -> Event:
-    """Write what is due after a step into the run folder, and return the step's event."""
-    plan, step = trainer.config.train, trainer.step
-    last = step == plan.steps
-    metrics: dict[str, float] = {}
-    preview = None
-    if last or _due(step, plan.log_every):
-        metrics = _read(values)
-        elapsed = time.perf_counter() - started.time
-        metrics["seconds_per_step"] = elapsed / (step - started.step)
-    if keeper:
-        if metrics:
-            keeper.log({"step": step} | metrics)
-        if _due(step, plan.preview_every) or step == min(FIRST_PREVIEW, plan.preview_every):
-            preview = keeper.preview(step, encode_png(preview_image(result_of(trainer))))
-        if last or _due(step, plan.checkpoint_every):
-            keeper.checkpoint(trainer.state_dict(), step)
-    return Event(step, plan.steps, metrics, preview, request, lambda: result_of(trainer))
-
-
-def _read(values: Metrics) -> dict[str, float]:
-    """Return all metrics as plain numbers, by one transfer from the device."""
-    tensors = [value.double() for value in values.values() if isinstance(value, torch.Tensor)]
-    read = iter(torch.stack(tensors).tolist())
-    return {k: next(read) if isinstance(v, torch.Tensor) else v for k, v in values.items()}
-
-
-def _due(step: int, every: int) -> bool:
-    """Return whether something that happens every so many steps happens now; 0 means never."""
-    return every > 0 and step % every == 0

@@ -152,6 +152,9 @@ class CudaGraphCache:
             _FAILED_GRAPHS.append(graph)
             self._disable(_reason(error), generators, states)
             return False
+        # torch clears the generators' offsets on the capture's stream, which the first replay on
+        # another stream could overtake (seen with torch 2.11: draws of the stream's beginning).
+        torch.cuda.current_stream(self.device).wait_stream(self._stream)
         entry.graph = graph
         self.captures += 1
         return True

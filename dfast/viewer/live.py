@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
+from dfast.config.meshes import TEXELS, TEXTURED_FACES
 from dfast.runs.announce import duration
-from dfast.runs.events import Event
+from dfast.runs.events import ClosingCallback, Event
 from dfast.runs.notices import notice
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
@@ -28,7 +26,7 @@ IDLE = 0.25
 """Seconds between two looks at whether a paused run, or a page that only shows, is to end."""
 
 
-class Viewer:
+class Viewer(ClosingCallback):
     """A page that shows an object, live while it trains; a callback of `dfast.train`.
 
     Pictures are drawn between steps, in the thread of the run, from the camera of each browser that
@@ -165,17 +163,6 @@ class Viewer:
         self._closed = True
         self._page.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class _Clock:
     """Tells how long a step takes, without the time that the run was paused."""
@@ -232,10 +219,7 @@ def send_mesh(client: Any, result: Result) -> None:
     name = re.sub(r"[^a-z0-9]+", "-", result.prompt.lower()).strip("-")[:60] or "object"
     name = f"{name}-step-{result.steps}.glb"
     try:
-        with tempfile.TemporaryDirectory(prefix="dfast-") as folder:
-            path = Path(folder) / name
-            result.mesh(path)
-            data = path.read_bytes()
+        data = result.mesh(faces=TEXTURED_FACES, texture=TEXELS).glb()
     except Exception as error:  # whatever it is, a click ends no run
         note.title, note.color, note.loading = "No mesh", "red", False
         note.body = " ".join(str(error).split())

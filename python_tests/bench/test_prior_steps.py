@@ -57,7 +57,7 @@ def test_a_model_that_fails_is_named_and_others_go_on(
     broken, out = tiny_models.copied("sd15", tmp_path), tmp_path / "x.json"
     (broken / "text_encoder" / "model.safetensors").unlink()
     line = ["bench", "--prior", f"{broken},shapes", "--steps", "1", "--device", "cpu"]
-    sets = [word for change in SMALL for word in ("--set", change)]
+    sets = [word for change in (*SMALL, "camera.views=1") for word in ("--set", change)]
     assert main([*line, *sets, "--out", str(out)]) == 1
     failed, other = json.loads(out.read_text())
     assert "incomplete" in failed["error"] and "error" not in other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ from torch import Tensor
 
 import dfast
 from dfast import errors
+from dfast.config.meshes import format_of
+from dfast.mesh.mesh import Mesh
 
 
 class Cube:
@@ -30,7 +32,13 @@ class Cube:
     def render(self, *, resolution: int, **_: object) -> NDArray[np.uint8]:
         return np.zeros((resolution, resolution, 3), np.uint8)
 
-    mesh = dfast.Result.mesh
+    def mesh(self, path: str | Path | None = None, **options: Any) -> Mesh:
+        """Return its mesh, of few cells and texels unless `options` say otherwise."""
+        options.setdefault("resolution", 32)
+        if path is not None and format_of(path).textures and not options.get("vertex_colors"):
+            options["texture"] = options.get("texture") or 64
+        return dfast.Result.mesh(cast(dfast.Result, self), path, **options)
+
     turntable = dfast.Result.turntable
     contact_sheet = dfast.Result.contact_sheet
     report = dfast.Result.report

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +14,35 @@ import pytest
 
 from dfast import errors
 from dfast.cli.main import main
+from dfast.evaluation.score import score
+from dfast.evaluation.scorecard import Score
 
 Calls = list[dict[str, Any]]
 """Arguments of the calls to `dfast.train`."""
+
+
+@functools.cache
+def _scored(kind: type, prompt: str) -> Score:
+    """Return the score of a stand-in, which takes seconds and is the same each time."""
+    return score(kind(), prompt)
+
+
+@pytest.fixture(autouse=True)
+def score_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score every stand-in once, whatever the seed and the time."""
+
+    def recorded(
+        result: Any,
+        prompt: str | None = None,
+        *,
+        seed: int | None = None,
+        seconds: float | None = None,
+    ) -> Score:
+        found = _scored(type(result), prompt or result.prompt)
+        return dataclasses.replace(found, seed=seed, seconds=seconds)
+
+    # The package has a function of the module's name.
+    monkeypatch.setattr(sys.modules[score.__module__], "score", recorded)
 
 
 def test_evaluate_runs_and_prompts(

@@ -185,7 +185,7 @@ def test_a_sheet_takes_its_shading(tmp_path: Any, cube: Any) -> None:
 def test_help_says_how_long_runs_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of(["train", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "300 on a CPU and 800 on a GPU" in text and "10000 with other priors" in text
+    assert "300 on a CPU and 1200 on a GPU" in text and "10000 with other priors" in text
 
 
 @pytest.mark.parametrize("config", [Config(), Config.dreamfusion(), Config.for_prior("if")])

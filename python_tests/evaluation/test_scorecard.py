@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from density_fields import SceneField
+from density_fields import SceneField, score_of_truth
 
 from dfast.evaluation.score import score
 from dfast.evaluation.scorecard import as_dict, summary, table
@@ -12,7 +12,7 @@ from dfast.evaluation.scorecard import as_dict, summary, table
 
 def test_table_and_json() -> None:
     scores = [
-        score(SceneField("a red cube"), seed=0),
+        score_of_truth("a red cube"),
         score(SceneField("a red cube", peak=0.0), seed=1),
     ]
     means = summary(scores)

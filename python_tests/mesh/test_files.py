@@ -55,6 +55,12 @@ GLTF = (0.0, 0.2, 0.4)
 """Where the ball's centre is in a file with y up and the front at +z."""
 
 
+@pytest.mark.parametrize("options", [{"texture": 32}, {"vertex_colors": True}])
+def test_a_glb_in_memory_is_the_file(tmp_path: Path, options: dict[str, Any]) -> None:
+    mesh = export_mesh(ball(), tmp_path / "a.glb", **(SMALL | {"resolution": 16} | options))
+    assert mesh.glb() == (tmp_path / "a.glb").read_bytes()
+
+
 def test_glb_with_textures(tmp_path: Path) -> None:
     mesh = trimesh.load(write(tmp_path / "a.glb", texture=128), force="mesh", process=False)
     check_extent(mesh.vertices, GLTF, RADIUS)

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from hub_folders import FakeHub, snapshot
-from tiny_models import CPU, UNET, copied, edit_json, folder, predict_once, truncate
+from tiny_models import (
+    CPU,
+    UNET,
+    copied,
+    edit_json,
+    expected_prediction,
+    folder,
+    predict_once,
+    truncate,
+)
 
 from dfast.errors import PriorError
 from dfast.priors import load_prior
@@ -41,7 +50,7 @@ def test_only_what_is_needed_is_fetched(
         and "GB free" in printed
         and CATALOG["sd15"].hub in printed
     )
-    assert torch.equal(predict_once(prior), predict_once(load_prior(str(folder("sd15")), CPU)))
+    assert torch.equal(predict_once(prior), expected_prediction("sd15"))
     fake.fetched.clear()
     load_prior("sd15", CPU, download=True)
     assert fake.fetched == [] and capsys.readouterr().err == ""

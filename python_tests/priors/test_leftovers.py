@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import CPU, UNET, copied, edit_json, folder, predict_once
+from tiny_models import CPU, UNET, copied, edit_json, expected_prediction, predict_once
 from torch import Tensor
 
 from dfast.errors import PriorError
@@ -106,7 +106,7 @@ def test_what_is_known_to_be_unread_stays_quiet(file: str, tmp_path: Path) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         got = use_all(path)
-    assert torch.equal(got, use_all(folder("sd15")))
+    assert torch.equal(got, expected_prediction("sd15"))
 
 
 @pytest.mark.parametrize("file", [UNET, VAE, TEXT])
@@ -115,7 +115,7 @@ def test_what_is_not_known_is_named_in_a_warning(file: str, tmp_path: Path) -> N
     change(path / file, lambda tensors: tensors | {f"remains.{i}": torch.ones(2) for i in range(5)})
     with pytest.warns(UserWarning, match=r"leaves out: remains\.0, .* and 2 more$"):
         got = use_all(path)
-    assert torch.equal(got, use_all(folder("sd15")))
+    assert torch.equal(got, expected_prediction("sd15"))
 
 
 def _peft(tensors: dict[str, Tensor], end: str) -> dict[str, Tensor]:
@@ -158,7 +158,7 @@ WRAPPED: dict[str, Callable[[str], str]] = {
 def test_names_of_wrappers_are_taken_off(how: str, file: str, tmp_path: Path) -> None:
     path = copied("sd15", tmp_path)
     change(path / file, lambda tensors: {WRAPPED[how](k): v for k, v in tensors.items()})
-    torch.testing.assert_close(use_all(path), use_all(folder("sd15")), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(use_all(path), expected_prediction("sd15"), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_unet_that_takes_images_too(tmp_path: Path) -> None:
 def test_plain_weights_of_other_types(dtype: torch.dtype, tmp_path: Path) -> None:
     path = copied("sd15", tmp_path)
     change(path / UNET, lambda tensors: {k: v.to(dtype) for k, v in tensors.items()})
-    wanted = use_all(folder("sd15"))
+    wanted = expected_prediction("sd15")
     error = float((use_all(path) - wanted).norm() / wanted.norm())
     assert error < {torch.float64: 1e-6}.get(dtype, 0.5)
 

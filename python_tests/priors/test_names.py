@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from hub_folders import snapshot
-from tiny_models import CPU, PREDICTIONS, copied, edit_json, folder, predict_once
+from tiny_models import (
+    CPU,
+    PREDICTIONS,
+    copied,
+    edit_json,
+    expected_prediction,
+    folder,
+    predict_once,
+)
 
 from dfast.config import Config
 from dfast.errors import ConfigError, DeviceError, PriorError
@@ -80,7 +88,7 @@ def test_cached_snapshots_need_no_network(name: str) -> None:
     for download in (False, True):
         prior = load_prior(name, CPU, download=download)
         assert prior.name == name
-        assert torch.equal(predict_once(prior), predict_once(load_prior(str(folder("sd15")), CPU)))
+        assert torch.equal(predict_once(prior), expected_prediction("sd15"))
 
 
 def test_a_folder_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

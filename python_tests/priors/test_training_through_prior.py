@@ -26,7 +26,11 @@ def test_training_through_a_folder(family: str, needs_native: None, tmp_path: Pa
     import dfast
 
     config = dfast.Config.default().replace(
-        camera={"views": 2, "resolution": [[0.0, 16]]}, train={"steps": 3, "log_every": 1}
+        field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
+        occupancy={"resolution": 16},
+        march={"step_size": 0.1},
+        camera={"views": 2, "resolution": [[0.0, 16]]},
+        train={"steps": 3, "log_every": 1},
     )
     losses: list[dict[str, float]] = []
     results = [

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import CPU, UNET, change_weights, copied, folder, predict_once
+from tiny_models import (
+    CPU,
+    UNET,
+    change_weights,
+    copied,
+    expected_prediction,
+    folder,
+    predict_once,
+)
 
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
@@ -70,9 +78,7 @@ def test_shards(tmp_path: Path) -> None:
     stale = path / UNET.replace(".safe", "-00009-of-00009.safe")
     shutil.copy(folder("sd15") / UNET, stale)  # of another making: it is not in the index
     change_weights(stale, torch.zeros_like)
-    assert torch.equal(
-        predict_once(load_prior(str(path), CPU)), predict_once(load_prior(str(folder("sd15")), CPU))
-    )
+    assert torch.equal(predict_once(load_prior(str(path), CPU)), expected_prediction("sd15"))
     next((path / "unet").glob("*-00002-of-*")).unlink()
     with pytest.raises(PriorError, match=r"incomplete, .*-00002-of-\d+.safetensors is missing"):
         load_prior(str(path), CPU)
@@ -112,8 +118,9 @@ def test_the_only_variant_is_taken(variant: str, tmp_path: Path) -> None:
     rename_variant(path, PARTS, variant)
     prior: Any = load_prior(str(path), CPU)
     assert prior.folder.weights("text_encoder").variant == variant
-    got, wanted = predict_once(prior), predict_once(load_prior(str(folder("sd15")), CPU))
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        predict_once(prior), expected_prediction("sd15"), rtol=1e-5, atol=1e-6
+    )
     assert not prior.folder.weights("unet").half
 
 
@@ -144,8 +151,8 @@ def test_shards_of_variants(part: str, variant: str | None, tmp_path: Path) -> N
     model.save_pretrained(path / part, max_shard_size="50KB", variant=variant)
     found = Folder(path, "x").weights(part)
     assert len(found.files) > 1 and found.variant == (variant or "")
-    got, wanted = (predict_once(load_prior(str(p), CPU)) for p in (path, folder("sd15")))
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    got = predict_once(load_prior(str(path), CPU))
+    torch.testing.assert_close(got, expected_prediction("sd15"), rtol=1e-5, atol=1e-6)
     for index in (path / part).glob("*.index*.json"):
         index.unlink()
     predict_once(load_prior(str(path), CPU))  # shards are numbered, and tell what is missing

@@ -44,7 +44,7 @@ def test_a_report_needs_only_its_run_folder(run: Path, capsys: pytest.CaptureFix
 
 def test_pictures_in_the_folder_are_shown_as_they_are(run: Path) -> None:
     result = dfast.load(run)
-    result.mesh(run / "object.glb", resolution=16)
+    result.mesh(run / "object.glb", resolution=16, texture=64)
     result.turntable(run / "turntable.gif", frames=2, resolution=16)
     result.contact_sheet(run / "contact_sheet.png", resolution=8)
     facts = gather(result)
@@ -59,6 +59,8 @@ def test_pictures_in_the_folder_are_shown_as_they_are(run: Path) -> None:
 
 def test_scores_are_shown_if_the_run_was_scored(run: Path) -> None:
     result = dfast.load(run)
+    result.contact_sheet(run / "contact_sheet.png", resolution=8)  # else each report draws one
+    result.mesh(run / "object.glb", resolution=16, vertex_colors=True)
     assert gather(result).scores == []
     score = {
         "prompt": "a ball",

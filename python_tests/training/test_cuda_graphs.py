@@ -249,7 +249,7 @@ def test_a_run_with_graphs_is_the_run_without(changes: dict[str, Any]) -> None:
 @on_gpu
 def test_a_fast_run_with_graphs_stays_close() -> None:
     """Atomics add in any order, so runs drift apart, but their images agree."""
-    from dfast.runs.train import result_of
+    from dfast.runs.recording import result_of
 
     images = []
     for enabled in (True, False):

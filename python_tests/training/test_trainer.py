@@ -14,7 +14,8 @@ from dfast.config import Config
 from dfast.errors import CollapsedError, NonFiniteError, RunFolderError
 from dfast.ops.adam import STEP
 from dfast.runs.events import Callback, Event
-from dfast.runs.train import result_of, train
+from dfast.runs.recording import result_of
+from dfast.runs.train import train
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.training.build import build_trainer
 

@@ -1,0 +1,83 @@
+"""What is recorded after each step of a run: metrics, previews, checkpoints, and its event."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from dfast.io.images import encode_png, preview_image
+from dfast.runs.events import Event
+from dfast.runs.keeping import Keeper
+from dfast.runs.result import Result
+from dfast.runs.signals import StopRequest
+from dfast.training.trainer import Metrics, Trainer
+
+FIRST_PREVIEW = 8
+"""Step of the first preview, where previews are farther apart: seconds after the start on a CPU."""
+
+
+class Recorder:
+    """Records the steps of a run, from the one that its trainer is at.
+
+    Args:
+        trainer: makes the steps.
+        keeper: writes into the run folder; None without one.
+        request: what asks the run to stop.
+    """
+
+    def __init__(self, trainer: Trainer, keeper: Keeper | None, request: StopRequest) -> None:
+        self._trainer, self._keeper, self._request = trainer, keeper, request
+        self._first, self._started = trainer.step, time.perf_counter()
+
+    def record(self, values: Metrics) -> Event:
+        """Write what is due after a step into the run folder, and return the step's event.
+
+        Args:
+            values: metrics of the step.
+        """
+        trainer, keeper = self._trainer, self._keeper
+        plan, step = trainer.config.train, trainer.step
+        last = step == plan.steps
+        metrics: dict[str, float] = {}
+        preview = None
+        if last or _due(step, plan.log_every):
+            metrics = _read(values)
+            elapsed = time.perf_counter() - self._started
+            metrics["seconds_per_step"] = elapsed / (step - self._first)
+        if keeper:
+            if metrics:
+                keeper.log({"step": step} | metrics)
+            if _due(step, plan.preview_every) or step == min(FIRST_PREVIEW, plan.preview_every):
+                preview = keeper.preview(step, encode_png(preview_image(result_of(trainer))))
+            if last or _due(step, plan.checkpoint_every):
+                keeper.checkpoint(trainer.state_dict(), step)
+        return Event(step, plan.steps, metrics, preview, self._request, lambda: result_of(trainer))
+
+
+def result_of(trainer: Trainer) -> Result:
+    """Return the object as it is now; it shares the trainer's tensors.
+
+    Args:
+        trainer: a trainer at any step.
+    """
+    return Result(
+        trainer.scene,
+        trainer.config,
+        prompt=trainer.prompt,
+        seed=trainer.seed,
+        prior=trainer.prior_name,
+        steps=trainer.step,
+    )
+
+
+def _read(values: Metrics) -> dict[str, float]:
+    """Return all metrics as plain numbers, by one transfer from the device."""
+    tensors = [value.double() for value in values.values() if isinstance(value, torch.Tensor)]
+    read = iter(torch.stack(tensors).tolist())
+    return {k: next(read) if isinstance(v, torch.Tensor) else v for k, v in values.items()}
+
+
+def _due(step: int, every: int) -> bool:
+    """Return whether something that happens every so many steps happens now; 0 means never."""
+    return every > 0 and step % every == 0
