@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dfast.mesh.density_grid import RADIUS, DensityField, density_grid, sample
+from dfast.mesh.density_grid import RADIUS, DensityField, sample
 
 OFFSETS = torch.linspace(0.04, -0.12, 9)
 """Samples of a ray: distances along the outward normal, in world units."""
@@ -84,26 +84,25 @@ def _crossing(density: Tensor, level: float) -> Tensor:
     return torch.where(enters.any(0), outside + share * (inside - outside), 0.0)
 
 
-def normals_at(density_field: DensityField, points: Tensor, level: float, cells: int) -> Tensor:
+def normals_at(points: Tensor, density: Tensor, level: float) -> Tensor:
     """Return the unit directions [N, 3] in which the density falls.
 
-    They are differences over a cell of a density grid that is blurred by about a cell. Differences
+    They are differences over a cell of the density grid, blurred by about a cell. Differences
     of the field itself see lumps that are finer than that: in trained fields they are noise. The
     density is compressed to density / (density + level), so that the differences are about the
     level set and not about peaks beside it.
 
     Args:
-        density_field: the field.
-        points: [N, 3] on the level set, on the field's device.
+        points: [N, 3] on the level set, on any device.
+        density: a density grid [n, n, n].
         level: density at the surface.
-        cells: of the grid along a side.
 
     Returns:
         [N, 3], zeros where the density is even.
     """
-    grid = density_grid(density_field, cells).to(points)
+    grid = density.to(points)
     value = _blurred(grid / (grid + level))
-    half = RADIUS / cells
+    half = RADIUS / len(grid)
     sides = []
     for axis in range(3):
         step = torch.zeros_like(points[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dfast.config.meshes import check_mesh
 from dfast.mesh.density_grid import DensityField
-from dfast.mesh.extract import extract_mesh
+from dfast.mesh.extract import extract_with_grid
 from dfast.mesh.mesh import Mesh
 from dfast.mesh.texture import bake_texture
 from dfast.ops.ambient import neutral_torch_state
@@ -51,7 +51,7 @@ def export_mesh(
         ExportError: an argument that cannot be, no surface, or a file that cannot be written.
     """
     options = check_mesh(path, faces=faces, texture=texture, vertex_colors=vertex_colors, size=size)
-    mesh = extract_mesh(
+    mesh, density = extract_with_grid(
         density_field, resolution=resolution, level=level, keep=keep, faces=options.faces
     )
     if options.texture is not None:
@@ -62,7 +62,7 @@ def export_mesh(
             mesh.normals(),
             level=mesh.level,
             size=options.texture,
-            cells=resolution,
+            density=density,
         )
         mesh = replace(mesh, texture=baked)
     if path is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dfast._numbers import real, shown
 from dfast.config.meshes import check_level, in_range
@@ -49,6 +50,20 @@ def extract_mesh(
     Raises:
         ExportError: if an argument is out of range, or if there is no surface at that level.
     """
+    return extract_with_grid(
+        density_field, resolution=resolution, level=level, keep=keep, faces=faces
+    )[0]
+
+
+def extract_with_grid(
+    density_field: DensityField,
+    *,
+    resolution: int,
+    level: float | None,
+    keep: float,
+    faces: int | None,
+) -> tuple[Mesh, Tensor]:
+    """Return the mesh of `extract_mesh`, and the density grid [n, n, n] that it was found in."""
     cells = in_range("resolution", resolution)
     budget = None if faces is None else in_range("faces", faces)
     level = check_level(level)
@@ -82,7 +97,7 @@ def extract_mesh(
     where, outward = (torch.from_numpy(a).to(device_of(density_field)) for a in (vertices, normals))
     colors, _ = look_at(density_field, where, outward, level)
     notes = _notes(vertices, triangles, floaters, budget)
-    return Mesh(vertices, triangles, colors.cpu().numpy(), level, notes=notes)
+    return Mesh(vertices, triangles, colors.cpu().numpy(), level, notes=notes), density
 
 
 def _notes(

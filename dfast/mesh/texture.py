@@ -44,7 +44,7 @@ def bake_texture(
     *,
     level: float,
     size: int,
-    cells: int,
+    density: Tensor,
 ) -> Texture:
     """Unwrap a mesh and bake the field's albedo and normals into textures.
 
@@ -58,7 +58,7 @@ def bake_texture(
         normals: [V, 3] unit normals.
         level: density at the surface.
         size: texels a side.
-        cells: along a side of the grid that the mesh was extracted from.
+        density: the grid [n, n, n] that the mesh was extracted from.
     """
     atlas, frames = tangents(vertices, normals, unwrap(vertices, faces, size))
     device = device_of(density_field)
@@ -74,7 +74,7 @@ def bake_texture(
 
     smooth = normalize(between(normals[atlas.source]), dim=1)
     albedo, points = look_at(density_field, between(vertices[atlas.source]), smooth, level)
-    fine = normals_at(density_field, points, level, cells)
+    fine = normals_at(points, density, level)
     shade = _in_tangent_space(fine, smooth, between(frames))
     images = torch.zeros(6, size * size, device=device)
     images[:, texel] = torch.cat([albedo, shade / 2 + 0.5], 1).T

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import jvp_rules, transforms
+from dfast.ops.custom_op import custom_op
 
 
 def composite(
@@ -68,10 +69,9 @@ def composite(
     return result
 
 
-@torch.library.custom_op(
-    "dfast::composite",
-    mutates_args=(),
-    schema="(Tensor density, Tensor dt, Tensor rgb, Tensor t, Tensor offsets, float early_stop_eps)"
+@custom_op(
+    "composite",
+    "(Tensor density, Tensor dt, Tensor rgb, Tensor t, Tensor offsets, float early_stop_eps)"
     " -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _composite(
@@ -116,10 +116,9 @@ def _(density, dt, rgb, t, offsets, early_stop_eps):  # type: ignore[no-untyped-
     )
 
 
-@torch.library.custom_op(
-    "dfast::composite_backward",
-    mutates_args=(),
-    schema="(Tensor density, Tensor dt, Tensor rgb, Tensor t, Tensor offsets, Tensor? d_color,"
+@custom_op(
+    "composite_backward",
+    "(Tensor density, Tensor dt, Tensor rgb, Tensor t, Tensor offsets, Tensor? d_color,"
     " Tensor? d_depth, Tensor? d_opacity, Tensor? d_weights, float early_stop_eps)"
     " -> (Tensor, Tensor)",
 )

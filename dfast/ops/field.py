@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import transforms
+from dfast.ops.custom_op import custom_op
 from dfast.ops.field_spec import (
     Activation,
     Blob,
@@ -151,10 +152,9 @@ def _arguments(
     }
 
 
-@torch.library.custom_op(
-    "dfast::field",
-    mutates_args=(),
-    schema=f"({_COMMON}, bool want_gradient, bool learns) -> (Tensor, Tensor, Tensor, Tensor)",
+@custom_op(
+    "field",
+    f"({_COMMON}, bool want_gradient, bool learns) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _field(  # type: ignore[no-untyped-def]
     x, table, mlp, level_weights, table_half, count, net, numbers, want_gradient, learns
@@ -196,10 +196,9 @@ def _empty_results(
     )
 
 
-@torch.library.custom_op(
-    "dfast::field_backward",
-    mutates_args=(),
-    schema=f"({_COMMON}, Tensor saved, bool want_gradient, Tensor? d_density,"
+@custom_op(
+    "field_backward",
+    f"({_COMMON}, Tensor saved, bool want_gradient, Tensor? d_density,"
     " Tensor? d_albedo, Tensor? d_gradient)"
     " -> (Tensor, Tensor)",
 )

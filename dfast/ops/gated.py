@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import transforms
+from dfast.ops.custom_op import custom_op
 
 
 def geglu(x: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def geglu(x: Tensor) -> Tensor:
     return y
 
 
-@torch.library.custom_op("dfast::geglu", mutates_args=(), schema="(Tensor x) -> Tensor")
+@custom_op("geglu", "(Tensor x) -> Tensor")
 def _geglu(x: Tensor) -> Tensor:
     channels = x.shape[-1] // 2
     y = x.new_empty(*x.shape[:-1], channels)
@@ -93,10 +94,9 @@ def _same_dtype(a: Tensor, b: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Ten
     return a.to(dtype), b.to(dtype), bias.to(dtype)
 
 
-@torch.library.custom_op(
-    "dfast::merge",
-    mutates_args=(),
-    schema="(Tensor a, Tensor b, Tensor bias, float factor) -> Tensor",
+@custom_op(
+    "merge",
+    "(Tensor a, Tensor b, Tensor bias, float factor) -> Tensor",
 )
 def _merge(a: Tensor, b: Tensor, bias: Tensor, factor: float) -> Tensor:
     y, channels = torch.empty_like(a), a.shape[-1]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import jvp_rules, transforms
+from dfast.ops.custom_op import custom_op
 
 Activation = Literal["none", "silu", "gelu"]
 
@@ -108,10 +109,9 @@ def _pitch(add: Tensor | None) -> int:
     return 0 if add is None or add.ndim == 1 else add.shape[1]
 
 
-@torch.library.custom_op(
-    "dfast::group_norm",
-    mutates_args=(),
-    schema="(Tensor x, Tensor weight, Tensor bias, Tensor? add, Tensor? scale_shift, int groups,"
+@custom_op(
+    "group_norm",
+    "(Tensor x, Tensor weight, Tensor bias, Tensor? add, Tensor? scale_shift, int groups,"
     " float eps, int activation) -> (Tensor, Tensor)",
 )
 def _group_norm(
@@ -155,10 +155,9 @@ def _(x, weight, bias, add, scale_shift, groups, eps, activation):  # type: igno
     return torch.empty_like(x), stats
 
 
-@torch.library.custom_op(
-    "dfast::group_norm_backward",
-    mutates_args=(),
-    schema="(Tensor x, Tensor weight, Tensor bias, Tensor? add, Tensor? scale_shift, Tensor stats,"
+@custom_op(
+    "group_norm_backward",
+    "(Tensor x, Tensor weight, Tensor bias, Tensor? add, Tensor? scale_shift, Tensor stats,"
     " Tensor dy, int groups, int activation) -> Tensor",
 )
 def _group_norm_backward(

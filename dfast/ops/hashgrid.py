@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import transforms
+from dfast.ops.custom_op import custom_op
 from dfast.ops.grid_spec import GridSpec, aligned, check_inputs, pack, unpack
 
 __all__ = ["GridSpec", "hash_encode", "hash_encode_grad"]
@@ -137,47 +138,40 @@ def _run(
     return out
 
 
-@torch.library.custom_op(
-    "dfast::hash_encode", mutates_args=(), schema=f"(Tensor x, Tensor table, {_COMMON}) -> Tensor"
-)
+@custom_op("hash_encode", f"(Tensor x, Tensor table, {_COMMON}) -> Tensor")
 def encode(x, table, grid, level_weights, table_half):  # type: ignore[no-untyped-def]
     width = grid[0] * grid[1]
     return _run("hash_encode", x, table, grid, level_weights, table_half, width=width)
 
 
-@torch.library.custom_op(
-    "dfast::hash_encode_grad",
-    mutates_args=(),
-    schema=f"(Tensor x, Tensor table, Tensor a, {_COMMON}) -> Tensor",
+@custom_op(
+    "hash_encode_grad",
+    f"(Tensor x, Tensor table, Tensor a, {_COMMON}) -> Tensor",
 )
 def encode_grad(x, table, a, grid, level_weights, table_half):  # type: ignore[no-untyped-def]
     return _run("hash_encode_grad", x, table, grid, level_weights, table_half, width=3, a=a)
 
 
-@torch.library.custom_op(
-    "dfast::hash_jvp",
-    mutates_args=(),
-    schema=f"(Tensor x, Tensor table, Tensor u, {_COMMON}) -> Tensor",
+@custom_op(
+    "hash_jvp",
+    f"(Tensor x, Tensor table, Tensor u, {_COMMON}) -> Tensor",
 )
 def jvp(x, table, u, grid, level_weights, table_half):  # type: ignore[no-untyped-def]
     width = grid[0] * grid[1]
     return _run("hash_jvp", x, table, grid, level_weights, table_half, width=width, u=u)
 
 
-@torch.library.custom_op(
-    "dfast::hash_hvp",
-    mutates_args=(),
-    schema=f"(Tensor x, Tensor table, Tensor a, Tensor u, {_COMMON}) -> Tensor",
+@custom_op(
+    "hash_hvp",
+    f"(Tensor x, Tensor table, Tensor a, Tensor u, {_COMMON}) -> Tensor",
 )
 def hvp(x, table, a, u, grid, level_weights, table_half):  # type: ignore[no-untyped-def]
     return _run("hash_hvp", x, table, grid, level_weights, table_half, width=3, a=a, u=u)
 
 
-@torch.library.custom_op(
-    "dfast::hash_scatter",
-    mutates_args=(),
-    schema="(Tensor x, Tensor? d0, Tensor? u, Tensor? a0, int[] grid, Tensor? level_weights)"
-    " -> Tensor",
+@custom_op(
+    "hash_scatter",
+    "(Tensor x, Tensor? d0, Tensor? u, Tensor? a0, int[] grid, Tensor? level_weights) -> Tensor",
 )
 def scatter(x, d0, u, a0, grid, level_weights):  # type: ignore[no-untyped-def]
     """Return dT [entries, F], dT[c] += lw (w_c d0 + (u . grad w_c) a0) over samples and corners.

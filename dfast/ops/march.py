@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import transforms
+from dfast.ops.custom_op import custom_op
 
 
 class Samples(NamedTuple):
@@ -156,10 +157,9 @@ def check_lengths(radius: float, step_size: float, cone_angle: float) -> None:
         raise ValueError(f"cone_angle must be in [0, {LARGEST:g}], got {cone_angle}")
 
 
-@torch.library.custom_op(
-    "dfast::march",
-    mutates_args=(),
-    schema="(Tensor origins, Tensor directions, Tensor occupancy_bitfield, Tensor? jitter,"
+@custom_op(
+    "march",
+    "(Tensor origins, Tensor directions, Tensor occupancy_bitfield, Tensor? jitter,"
     " int resolution, float radius, float step_size, float cone_angle, int? max_samples)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )

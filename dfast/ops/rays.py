@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import transforms
+from dfast.ops.custom_op import custom_op
 
 
 def pixel_rays(
@@ -40,7 +41,10 @@ def pixel_rays(
     return result
 
 
-@torch.library.custom_op("dfast::pixel_rays", mutates_args=())
+@custom_op(
+    "pixel_rays",
+    "(Tensor origin, Tensor rotation, Tensor fov, SymInt resolution) -> (Tensor, Tensor)",
+)
 def _pixel_rays(
     origin: Tensor, rotation: Tensor, fov: Tensor, resolution: int
 ) -> tuple[Tensor, Tensor]:

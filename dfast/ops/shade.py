@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import jvp_rules, transforms
+from dfast.ops.custom_op import custom_op
 
 
 def shade(
@@ -89,10 +90,9 @@ def shade(
     return result
 
 
-@torch.library.custom_op(
-    "dfast::shade",
-    mutates_args=(),
-    schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position,"
+@custom_op(
+    "shade",
+    "(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position,"
     " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor camera_ids, float eps)"
     " -> (Tensor, Tensor)",
 )
@@ -139,10 +139,9 @@ def _(  # type: ignore[no-untyped-def]
     return torch.empty_like(albedo), torch.empty_like(gradient)
 
 
-@torch.library.custom_op(
-    "dfast::shade_backward",
-    mutates_args=(),
-    schema="(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position,"
+@custom_op(
+    "shade_backward",
+    "(Tensor gradient, Tensor albedo, Tensor position, Tensor light_position,"
     " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor camera_ids, Tensor? d_rgb,"
     " Tensor? d_normal, float eps)"
     " -> (Tensor, Tensor)",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import jvp_rules, transforms
+from dfast.ops.custom_op import custom_op
 from dfast.ops.march import Samples
 
 
@@ -156,10 +157,9 @@ _INPUTS = (
 _NUM_TENSORS = 14  # the first 14 inputs are tensors
 
 
-@torch.library.custom_op(
-    "dfast::shade_composite",
-    mutates_args=(),
-    schema=f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+@custom_op(
+    "shade_composite",
+    f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _shade_composite(
     density: Tensor,
@@ -237,10 +237,9 @@ def _(density, albedo, gradient, x, t, dt, offsets, directions, *_):  # type: ig
     )
 
 
-@torch.library.custom_op(
-    "dfast::shade_composite_backward",
-    mutates_args=(),
-    schema=f"({_INPUTS}, Tensor? d_color, Tensor? d_opacity, Tensor? d_depth, Tensor? d_normal,"
+@custom_op(
+    "shade_composite_backward",
+    f"({_INPUTS}, Tensor? d_color, Tensor? d_opacity, Tensor? d_depth, Tensor? d_normal,"
     " Tensor? d_orientation) -> (Tensor, Tensor, Tensor)",
 )
 def _shade_composite_backward(

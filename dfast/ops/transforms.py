@@ -93,7 +93,7 @@ def register(
     """Give a custom op its derivatives, for plain autograd and for transforms.
 
     Args:
-        op: what `torch.library.custom_op` returned.
+        op: what `dfast.ops.custom_op` made.
         differentiable: names of the inputs that have a derivative; the others are constants. None
             names all.
         setup_context: saves what `backward` needs, as for `torch.autograd.Function`.

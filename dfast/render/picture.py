@@ -6,6 +6,7 @@ in display space. The others shade a pixel once, from what its ray has seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -69,10 +70,50 @@ def picture(
     Returns:
         [B, H, W, 3] display RGB in [0, 1].
     """
-    pixels = see(scene, cameras, march, resolution=resolution, shading=shading)
+    return pictures(
+        scene, cameras, march, resolution=resolution, backgrounds={shading: background}
+    )[shading]
+
+
+@torch.no_grad()
+def pictures(
+    scene: Scene,
+    cameras: CameraBatch,
+    march: MarchConfig,
+    *,
+    resolution: int,
+    backgrounds: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Render B pictures in several shading modes, of which some show the same samples.
+
+    Args:
+        scene: what is rendered, at its final level weights.
+        cameras: B cameras on the scene's device.
+        march: where the samples are.
+        resolution: pixels a side, H = W.
+        backgrounds: for each shading mode [3] display RGB in [0, 1].
+
+    Returns:
+        [B, H, W, 3] display RGB in [0, 1] for each shading mode.
+    """
     _, directions = cameras.rays(resolution)
-    image = shade_pixels(pixels, directions, cameras, shading, background)
-    return image.view(len(cameras), resolution, resolution, 3)
+    seen: dict[tuple[str, Normals], Pixels] = {}
+    images = {}
+    for shading, background in backgrounds.items():
+        samples = _samples(shading)
+        if samples not in seen:
+            seen[samples] = see(scene, cameras, march, resolution=resolution, shading=shading)
+        image = shade_pixels(seen[samples], directions, cameras, shading, background)
+        images[shading] = image.view(len(cameras), resolution, resolution, 3)
+    return images
+
+
+def _samples(shading: str) -> tuple[str, Normals]:
+    """Return how samples are lit in a shading mode, and what it needs of normals."""
+    mode = shading if shading in SHADING_MODES else "albedo"
+    if shading in ("studio", "clay", "normal"):
+        return mode, "image"
+    return mode, "none" if mode == "albedo" else "shading"
 
 
 @torch.no_grad()
@@ -99,10 +140,9 @@ def see_rays(
         march: where the samples are.
         shading: one of `dfast.config.views.SHADING`.
     """
-    lighting = fixed_lighting(shading if shading in SHADING_MODES else "albedo", cameras)
-    normals: Normals = "shading" if lighting.lit else "none"
-    if shading in ("studio", "clay", "normal"):
-        normals = "image"
+    mode, normals = _samples(shading)
+    lighting = fixed_lighting(mode, cameras)
+    if normals == "image":
         # Normals change from cell to cell of the grid: coarser samples show lines on flat sides.
         march = replace(march, step_size=min(march.step_size, FINE_STEP))
     options = RenderOptions(march, normals=normals, level_weights=scene.level_weights)

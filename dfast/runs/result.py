@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from dfast.config.views import BACKGROUNDS, check_view
 from dfast.errors import ConfigError
 from dfast.io.tensors import write_tensors
 from dfast.ops.ambient import neutral_torch_state
-from dfast.render.picture import picture, see
+from dfast.render.picture import pictures, see
 from dfast.runs.paths import as_path
 from dfast.runs.result_file import FORMAT, read_result
 from dfast.runs.unfinished import RESULT, SUFFIX, result_file
@@ -91,7 +92,6 @@ class Result:
         """
         return self.scene.albedo(x.to(self.device, torch.float32))
 
-    @neutral_torch_state()
     def render(
         self,
         *,
@@ -124,26 +124,48 @@ class Result:
         Raises:
             ConfigError: an argument that cannot be.
         """
-        view = check_view(
-            azimuth=azimuth,
-            elevation=elevation,
-            distance=distance,
-            fov=fov,
-            resolution=resolution,
-            shading=shading,
-        )
-        usual = BACKGROUNDS.get(view.shading, self.config.background.color)
-        behind = _color(usual if background is None else background)
-        where = view.elevation, view.distance, view.fov
-        image = picture(
+        view = {"azimuth": azimuth, "elevation": elevation, "distance": distance, "fov": fov}
+        return self.render_modes((shading,), **view, resolution=resolution, background=background)[
+            0
+        ]
+
+    @neutral_torch_state()
+    def render_modes(
+        self,
+        shading: Sequence[str],
+        *,
+        background: tuple[float, float, float] | None = None,
+        **view: Any,
+    ) -> list[NDArray[np.uint8]]:
+        """Render an image in each of several shading modes, faster than one after the other.
+
+        Args:
+            shading: the modes, each one of `dfast.config.views.SHADING`.
+            background: of all images, as `render` takes it.
+            **view: the other arguments of `render`.
+
+        Returns:
+            An image as `render` returns it for each mode.
+
+        Raises:
+            ConfigError: an argument that cannot be.
+        """
+        views = [check_view(**view, shading=mode) for mode in shading]
+        if not views:
+            return []
+        usual = self.config.background.color
+        azimuth, *where, size, _ = views[0]
+        images = pictures(
             self.scene,
-            spherical(torch.tensor([view.azimuth]), *where).to(self.device),
+            spherical(torch.tensor([azimuth]), *where).to(self.device),
             self.config.march,
-            resolution=view.resolution,
-            shading=view.shading,
-            background=behind,
+            resolution=size,
+            backgrounds={
+                mode: _color(BACKGROUNDS.get(mode, usual) if background is None else background)
+                for mode in shading
+            },
         )
-        return image[0].mul(255.0).round().to(torch.uint8).cpu().numpy()
+        return [images[m][0].mul(255.0).round().to(torch.uint8).cpu().numpy() for m in shading]
 
     @neutral_torch_state()
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:

@@ -225,7 +225,7 @@ def test_size_is_the_largest_extent_in_metres(tmp_path: Path) -> None:
 
 def test_usdz_without_usd_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pxr", None)
-    monkeypatch.setattr("dfast.mesh.export.extract_mesh", None)  # nothing is computed before
+    monkeypatch.setattr("dfast.mesh.export.extract_with_grid", None)  # nothing is computed before
     with pytest.raises(ExportError, match=r"pip install 'dfast\[usd\]'"):
         export_mesh(ball(), tmp_path / "a.usdz")
 

@@ -12,6 +12,7 @@ from density_fields import Ball, SceneField
 from node import run_js
 
 from dfast.mesh.appearance import look_at, normals_at
+from dfast.mesh.density_grid import density_grid
 from dfast.mesh.export import export_mesh
 from dfast.mesh.extract import extract_mesh
 from dfast.mesh.mesh import Mesh
@@ -142,10 +143,11 @@ def test_a_short_ray_composites_as_a_renderer_does(generator: torch.Generator) -
 
 def test_normals_fall_with_the_density(generator: torch.Generator) -> None:
     points = torch.nn.functional.normalize(torch.randn(64, 3, generator=generator), dim=1)
-    found = normals_at(Ball(0.5), points * 0.5, 30.0, 128)
+    grid = density_grid(Ball(0.5), 128)
+    found = normals_at(points * 0.5, grid, 30.0)
     miss = torch.rad2deg((found * points).sum(1).clamp(max=1).acos())
     assert miss.mean() < 0.8 and miss.max() < 2.5  # a grid's slope jumps at its nodes
-    assert normals_at(Ball(0.5), torch.zeros(1, 3), 30.0, 128).norm() == 0  # even there
+    assert normals_at(torch.zeros(1, 3), grid, 30.0).norm() == 0  # even there
 
 
 def test_the_normal_map_makes_a_coarse_ball_round() -> None:

@@ -44,6 +44,9 @@ def test_result_renders_every_shading_mode() -> None:
         assert image[10, 10].max() > 0 and image[0, 0].max() == 0
         images.add(image.tobytes())
     assert len(images) == len(SHADING)
+    together = result.render_modes(SHADING, resolution=20, background=(0.0, 0.0, 0.0))
+    assert {image.tobytes() for image in together} == images
+    assert result.render_modes(()) == []
     with pytest.raises(ConfigError, match="shading: expected one of"):
         result.render(shading="shiny")
     for size in (0, 8.5, True):
@@ -158,7 +161,7 @@ def test_the_ending_is_checked_before_the_mesh_is_computed(
     tiny: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dfast.mesh.extract.density_grid", None)
-    monkeypatch.setattr("dfast.runs.result.picture", None)
+    monkeypatch.setattr("dfast.runs.result.pictures", None)
     with pytest.raises(ExportError):
         tiny.mesh("a.fbx")
     with pytest.raises(ExportError):
