@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from dfast.world.nouns import NOUNS, Noun
 from dfast.world.nouns.accessories import ACCESSORIES
-from dfast.world.parts import COLORS
+from dfast.world.parts import ALL_COLORS
 
 RELATIONS: tuple[str, ...] = ("on top of", "next to", "in front of", "behind", "under", "inside")
 """How the first thing stands to the second."""
@@ -57,7 +57,7 @@ def vocabulary() -> tuple[str, ...]:
     """Return every word of a caption but its articles, each once."""
     parts = [noun.part[0] for noun in NOUNS.values() if noun.part]
     joints = [word for relation in RELATIONS for word in relation.split()]
-    words = ["with", "and", *COUNTS, *joints, *SIZES, *PATTERNS, *COLORS, PLAIN, *VIEWS]
+    words = ["with", "and", *COUNTS, *joints, *SIZES, *PATTERNS, *ALL_COLORS, PLAIN, *VIEWS]
     return tuple(dict.fromkeys([*words, *NOUNS, *parts, *WORN]))
 
 

@@ -16,7 +16,7 @@ from dfast.priors.embedded.training.situations import SHARES, draw
 from dfast.priors.embedded.training.things import WHITE, Things
 from dfast.world.build import build_scene
 from dfast.world.nouns import NOUNS
-from dfast.world.parts import COLORS
+from dfast.world.parts import ALL_COLORS
 from dfast.world.sentence import Sentence, Thing
 
 SMALL = {"chair", "mug", "dog", "sailboat", "bowl", "table", "cube", "bird"}
@@ -60,16 +60,16 @@ def test_captions_are_those_of_sentences(pool: Pool) -> None:
             made.append(
                 Thing(
                     noun,
-                    COLORS[int(batch.colors[b, 2 * i])],
-                    COLORS[int(batch.colors[b, 2 * i + 1])] if has_part else None,
+                    ALL_COLORS[int(batch.colors[b, 2 * i])],
+                    ALL_COLORS[int(batch.colors[b, 2 * i + 1])] if has_part else None,
                     list(SIZES)[int(s.size[b, i])] if s.size[b, i] >= 0 else None,
                     PATTERNS[int(batch.pattern[b, i])] if patterned else None,
-                    COLORS[int(batch.second[b, i])] if patterned else None,
+                    ALL_COLORS[int(batch.second[b, i])] if patterned else None,
                     worn,
                 )
             )
         relation = RELATIONS[int(s.relation[b])] if s.relation[b] >= 0 else None
-        sentence = Sentence(tuple(made), relation, int(s.count[b]))
+        sentence = Sentence(tuple(made), relation, int(s.number[b]))
         said = [w for w in sentence.words() if w not in ("a", "an")]
         assert text_of(pool, batch.tokens[b]) == " ".join(said)
 
@@ -91,7 +91,7 @@ def test_textureless_images_are_white_and_say_so(pool: Pool) -> None:
     assert (batch.colors == WHITE).all() and (batch.pattern < 0).all()
     for b in range(8):
         text = text_of(pool, batch.tokens[b])
-        assert "plain" in text and not set(text.split()) & set(COLORS)
+        assert "plain" in text and not set(text.split()) & set(ALL_COLORS)
     assert not batch.camera.any() and not batch.rays.any()
 
 
@@ -127,7 +127,7 @@ def test_a_situation_stands_like_its_sentence(pool: Pool) -> None:
             worn = WORN[int(s.worn[b])] if s.worn[b] >= 0 else None
             made = tuple(Thing(n, "red", "blue", wears=worn) for n in names)
             relation = RELATIONS[int(s.relation[b])] if s.relation[b] >= 0 else None
-            scene = build_scene(Sentence(made, relation, int(s.count[b])))
+            scene = build_scene(Sentence(made, relation, int(s.number[b])))
             used = table.kind[b] >= 0
             assert int(used.sum()) == len(scene.parts)
             for got, want in ((table.offset, scene.table.offset), (table.scale, scene.table.scale)):

@@ -11,7 +11,7 @@ from dfast.world.build import outermost
 from dfast.world.nouns import CATEGORIES, NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.nouns.classics import SOLIDS
-from dfast.world.parts import COLORS, KINDS, NOUN_PARTS, PALETTE
+from dfast.world.parts import ALL_COLORS, KINDS, NOUN_PARTS, PALETTE
 from dfast.world.scenes import part_table, table_distance
 from dfast.world.sentence import CONTAINERS, SHELTERS
 
@@ -21,7 +21,7 @@ def test_a_word_means_one_thing() -> None:
     assert len(NOUNS) >= 400 and set(words.values()) == {1}
     parts = {noun.part[0] for noun in NOUNS.values() if noun.part}
     assert all(word.isalpha() and word.islower() for word in (*NOUNS, *parts))
-    assert not set(NOUNS) & set(COLORS)
+    assert not set(NOUNS) & set(ALL_COLORS)
 
 
 @pytest.mark.parametrize("category", CATEGORIES)

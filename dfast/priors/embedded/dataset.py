@@ -74,7 +74,7 @@ class Pool:
         self.geometries, device = geometries, geometries.device
         self.generator = torch.Generator(device).manual_seed(seed)
         distance = torch.compile(table_distance) if compiled else table_distance
-        parts, normals, cameras, which = [], [], [], []
+        buffers, cameras, which = [], [], []
         for _ in range(0, count, chunk):
             geometry = torch.multinomial(
                 geometries.weight, chunk, replacement=True, generator=self.generator
@@ -82,11 +82,10 @@ class Pool:
             camera = self.random_cameras(chunk, elevation)
             table = geometries.table.select(geometry)
             buffer = tracer.trace(table, camera, 128, distance=distance)
-            parts.append(buffer.part)
-            normals.append(buffer.normal)
+            buffers.append(buffer)
             cameras.append(camera)
             which.append(geometry)
-        self.buffer = tracer.GBuffer(torch.cat(parts), torch.cat(normals))
+        self.buffer = tracer.GBuffer(*(torch.cat(f) for f in zip(*buffers, strict=True)))
         self.geometry = torch.cat(which)
         self.azimuth = torch.cat([c.azimuth for c in cameras])
         self.elevation = torch.cat([c.elevation for c in cameras])
@@ -136,7 +135,7 @@ class Pool:
             chosen = torch.randint(len(self.geometry), (size,), device=device, generator=generator)
         geometry = self.geometry[chosen]
         azimuth, elevation = self.azimuth[chosen], self.elevation[chosen]
-        buffer = tracer.GBuffer(self.buffer.part[chosen], self.buffer.normal[chosen])
+        buffer = tracer.GBuffer(*(t[chosen] for t in self.buffer))
         colors = g.draw_colors(geometry, held_out, generator)
         plain = chance(textureless)
         colors = torch.where(plain[:, None], g.textureless, colors)

@@ -47,7 +47,7 @@ class Geometries:
         self.slots = to([len(s.slots) for s in self.scenes])
         kinds = [s.kind for s in self.scenes]
         self.weight = to([SHARE[k] / kinds.count(k) for k in kinds])
-        self.palette = to([*PALETTE.values(), (1.0, 1.0, 1.0)])
+        self.palette = to([*(PALETTE[c] for c in COLORS), (1.0, 1.0, 1.0)])
         ids = tokenizer.convert_tokens_to_ids
         words = (*COLORS, PLAIN)
         self.color_token = to([ids(c) for c in words])

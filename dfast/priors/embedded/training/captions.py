@@ -14,7 +14,7 @@ from dfast.priors.embedded.training.situations import Situations
 from dfast.priors.embedded.training.things import Things
 from dfast.scene.views import VIEW_WORDS
 from dfast.world.nouns import NOUNS
-from dfast.world.parts import COLORS
+from dfast.world.parts import ALL_COLORS
 from dfast.world.sentence import COUNTS, PATTERNS, PLAIN, RELATIONS, SIZES, WORN
 
 SLOTS = 4
@@ -38,7 +38,7 @@ class Captions:
         """
         self.things, self.tokens, self.length = things, tokens, length
         device = things.device
-        words = [tokens[c] for c in (*COLORS, PLAIN)]
+        words = [tokens[c] for c in (*ALL_COLORS, PLAIN)]
         self.color = torch.tensor(words, device=device)
         self.pattern = torch.tensor([tokens[p] for p in PATTERNS], device=device)
         self.view = torch.tensor([tokens[v] for v in VIEW_WORDS], device=device)
@@ -46,7 +46,7 @@ class Captions:
     def templates(self, situations: Situations) -> Tensor:
         """Return rows with holes, int16 [B, length]; 0 is padding."""
         columns = (situations.noun, situations.size, situations.relation[:, None],
-                   situations.count[:, None], situations.worn[:, None])  # fmt: skip
+                   situations.number[:, None], situations.worn[:, None])  # fmt: skip
         rows = torch.cat(columns, 1).tolist()
         made = {key: self._template(*key) for key in {tuple(row) for row in rows}}
         return torch.tensor([made[tuple(row)] for row in rows], dtype=torch.int16)
@@ -80,7 +80,7 @@ class Captions:
 
         Args:
             template: [B, length].
-            colors: [B, SLOTS] colour of each slot; len(COLORS) for a textureless image.
+            colors: [B, SLOTS] colour of each slot; len(ALL_COLORS) for a textureless image.
             second: [B, 2] second colour of each thing.
             pattern: [B, 2] index of `PATTERNS`, negative for none.
         """

@@ -21,7 +21,7 @@ from dfast.priors.embedded.training.things import WHITE, Things
 from dfast.scene.cameras import CameraBatch, aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
-from dfast.world.parts import COLORS, NOUN_PARTS
+from dfast.world.parts import ALL_COLORS, NOUN_PARTS
 from dfast.world.scenes import table_distance
 from dfast.world.sentence import PATTERNS
 
@@ -178,15 +178,15 @@ class Pool:
 
     def _draw_colors(self, situations: Situations, held_out: bool) -> tuple[Tensor, Tensor]:
         """Return the colours of the slots [B, SLOTS], and the second ones [B, 2]."""
-        size, device = len(situations.count), self.things.device
+        size, device = len(situations.number), self.things.device
         wrong = self.things.held_out[situations.noun.clamp_min(0)]  # [B, 2, colours]
         weight = (wrong if held_out else ~wrong).float() + 1e-9
         main = torch.multinomial(weight.flatten(0, 1), 1, generator=self.generator).view(-1, 2)
         shape = (size, 2)
-        own = torch.randint(len(COLORS), shape, device=device, generator=self.generator)
+        own = torch.randint(len(ALL_COLORS), shape, device=device, generator=self.generator)
         colors = torch.stack([main, own], -1).view(-1, SLOTS)
-        step = torch.randint(1, len(COLORS), shape, device=device, generator=self.generator)
-        return colors, (main + step) % len(COLORS)
+        step = torch.randint(1, len(ALL_COLORS), shape, device=device, generator=self.generator)
+        return colors, (main + step) % len(ALL_COLORS)
 
     def _paint(
         self, situations: Situations, colors: Tensor, second: Tensor, pattern: Tensor

@@ -40,7 +40,7 @@ class Situations(NamedTuple):
     """[B, 2] index of `SIZES`."""
     relation: Tensor
     """[B] index of `RELATIONS`."""
-    count: Tensor
+    number: Tensor
     """[B] 1 to 3."""
     worn: Tensor
     """[B] index of `ACCESSORIES`."""

@@ -9,11 +9,11 @@ from dfast.world.arrange import support_points
 from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.nouns.classics import SOLIDS
-from dfast.world.parts import COLORS, NOUN_PARTS, PALETTE
+from dfast.world.parts import ALL_COLORS, NOUN_PARTS, PALETTE
 from dfast.world.scenes import PartTable, part_table, table_distance
 from dfast.world.sentence import CONTAINERS, SHELTERS
 
-WHITE = len(COLORS)
+WHITE = len(ALL_COLORS)
 """Row of the palette for textureless things."""
 HELD_OUT = 17
 """One of so many pairs of noun and colour is left out of training."""
@@ -40,7 +40,7 @@ class Things:
             pad = [-1] * (NOUN_PARTS - len(noun.parts))
             colors = [p.color for p in noun.parts]
             slot.append([c if isinstance(c, int) else -1 for c in colors] + pad)
-            fixed.append([COLORS.index(c) if isinstance(c, str) else 0 for c in colors] + pad)
+            fixed.append([ALL_COLORS.index(c) if isinstance(c, str) else 0 for c in colors] + pad)
         self.slot = torch.tensor(slot, device=device)
         """[R, NOUN_PARTS] slot of each part, negative for a fixed colour."""
         self.fixed = torch.tensor(fixed, device=device).clamp_min(0)
@@ -61,7 +61,7 @@ class Things:
         self.shelter_mask = torch.tensor([name in SHELTERS for name in self.names])
         self.container_mask = torch.tensor([name in CONTAINERS for name in self.names])
         self.palette = torch.tensor([*PALETTE.values(), (1.0, 1.0, 1.0)], device=device)
-        pair = torch.arange(len(nouns))[:, None] * 7 + torch.arange(len(COLORS)) * 3
+        pair = torch.arange(len(nouns))[:, None] * 7 + torch.arange(len(ALL_COLORS)) * 3
         self.held_out = (pair % HELD_OUT == 0).to(device)
         """[N, colours] pairs that training never shows."""
 
