@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from dfast.world.nouns import NOUNS, Noun
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.parts import ALL_COLORS
+from dfast.world.plurals import PAIRS, plural
 
 RELATIONS: tuple[str, ...] = ("on top of", "next to", "in front of", "behind", "under", "inside")
 """How the first thing stands to the second."""
@@ -95,11 +96,12 @@ class Thing:
         words = [self.size, *colors, self.pattern, self.noun]
         said = [word for word in words if word]
         part = self.wears or (self.kind.part[0] if self.kind.part else None)
-        said = [number or _article(said[0]), *said]
+        many = plural(self.noun) == self.noun and _is_plural(self.noun)
+        said = [number, *said] if number or many else [_article(said[0]), *said]
+        said = said if said[0] else said[1:]
         if part is not None:
             color = self.part_color or ""
-            plural = (part.endswith("s") and not part.endswith("ss")) or part in MASS
-            said += ["with", *([] if plural else [_article(color)]), color, part]
+            said += ["with", *([] if _is_plural(part) else [_article(color)]), color, part]
         return said
 
 
@@ -121,6 +123,26 @@ class Sentence:
         if self.relation is not None:
             words += [*self.relation.split(), *self.things[1].words()]
         return words
+
+    def text(self) -> str:
+        """Return the canonical caption for people: nouns that are counted are in the plural."""
+        words = self.words()
+        if self.count == 1:
+            return " ".join(words)
+        thing = self.things[0]
+        at = words.index(thing.noun)
+        if thing.noun in PAIRS:
+            words[0] += " pairs of"
+        words[at] = plural(thing.noun)
+        if "with" in words:
+            part = words[-1]
+            words = [*words[: at + 2], words[-2], part if _is_plural(part) else plural(part)]
+        return " ".join(words)
+
+
+def _is_plural(part: str) -> bool:
+    """Return whether the word of a part takes no article: it is a plural, or a mass."""
+    return (part.endswith("s") and not part.endswith("ss")) or part in MASS
 
 
 def _article(word: str) -> str:
