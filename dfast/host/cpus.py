@@ -1,4 +1,4 @@
-"""How many processors this process may use: its affinity and the quota of its control groups."""
+"""The processors that this process may use: how many, and what arithmetic they are fast in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ PROC = Path("/proc/self")
 """Where Linux describes this process."""
 SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 """Which processors share a core with one."""
+
+
+CPU_INFO = Path("/proc/cpuinfo")
+"""Where Linux lists the instructions of each processor."""
+BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})
+"""Instructions that multiply bfloat16 matrices, by Linux's names."""
+
+
+def multiplies_bfloat16(info: Path = CPU_INFO) -> bool:
+    """Return whether the processor has matrix instructions for bfloat16.
+
+    Args:
+        info: file with a line "flags : ..." such as Linux's /proc/cpuinfo.
+    """
+    try:
+        lines = info.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not BFLOAT16.isdisjoint(flags.split())
 
 
 def usable_cpus() -> int:

@@ -23,6 +23,9 @@ RAY_OPERATIONS = 5.5e5
 """Operations of a network that take as long as a ray, forward and backward, at the default length
 of the march's steps. One core of an Intel Xeon: 0.15 s for 16384 rays, beside 0.52 s for 2.9e10
 operations of the embedded prior (2026-11-28, commit 4a47d4e)."""
+BFLOAT16_SPEED = 2.5
+"""How many times as fast a network is in bfloat16, where a CPU has the instructions: 2.0 on an AMD
+EPYC with AVX512-BF16, 3.1 on an Intel Xeon with AMX (2026-11-28)."""
 SIZE, REPEATS = 512, 5
 """Rows and columns of the product, and how often it is timed: some 10 ms on one core."""
 
@@ -59,7 +62,8 @@ def _step_operations(config: Config, prior: Prior) -> float:
     sizes = [resolution((i + 0.5) / 100, config.camera.resolution) for i in range(100)]
     finer = Config().march.step_size / config.march.step_size
     a_ray = RAY_OPERATIONS * finer * statistics.mean(size**2 for size in sizes)
-    return views * (calls * prior.image_flops + a_ray)
+    an_image = prior.image_flops / (BFLOAT16_SPEED if prior.dtype == torch.bfloat16 else 1.0)
+    return views * (calls * an_image + a_ray)
 
 
 def _rate() -> float:

@@ -70,3 +70,22 @@ def test_usable_cpus(monkeypatch: pytest.MonkeyPatch, quota: float | None, count
 def test_this_machine() -> None:
     assert 1 <= cpus.usable_cpus() <= len(cpus.affinity())
     assert 1 <= cpus.physical_cores() <= len(cpus.affinity())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor : 0\nflags\t\t: fpu sse avx512_bf16 amx_tile\n", True),
+        ("flags : fpu amx_bf16\nflags : fpu\n", True),
+        ("flags : fpu avx512f avx512_bf16x\n", False),
+        ("Features : fp asimd bf16\n", False),
+        ("", False),
+    ],
+)
+def test_bfloat16_is_multiplied_where_the_flags_say_so(
+    text: str, expected: bool, tmp_path: Path
+) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(text)
+    assert cpus.multiplies_bfloat16(info) is expected
+    assert not cpus.multiplies_bfloat16(tmp_path / "missing")

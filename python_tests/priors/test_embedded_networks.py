@@ -13,6 +13,7 @@ import torch
 from torch.testing import assert_close
 
 from dfast.errors import PriorError
+from dfast.priors.embedded import prior as prior_module
 from dfast.priors.embedded.model import build_unet, load_folder
 from dfast.priors.embedded.prior import WEIGHTS, ShapesPrior
 from dfast.priors.embedded.unet import UNet, from_diffusers
@@ -43,7 +44,7 @@ show()
 def test_the_shipped_folder_means_the_same_to_diffusers() -> None:
     """Compare the text encoding, the noise schedule and the UNet's prediction."""
     unet, text_encoder, tokenizer, scheduler = load_folder(WEIGHTS)
-    prior = ShapesPrior(CPU)
+    prior = ShapesPrior(CPU, dtype=torch.float32)
     padding = {"padding": "max_length", "max_length": 16, "return_tensors": "pt"}
     tokens = tokenizer(CAPTIONS, **padding).input_ids
     assert torch.equal(prior.tokenizer(CAPTIONS), tokens)
@@ -82,7 +83,7 @@ def test_other_sizes_of_the_network_agree_too() -> None:
 @pytest.mark.usefixtures("needs_cuda")
 @torch.no_grad()
 def test_a_gpu_predicts_what_a_cpu_does() -> None:
-    prior, other = ShapesPrior(CPU), ShapesPrior(torch.device("cuda"))
+    prior, other = ShapesPrior(CPU, dtype=torch.float32), ShapesPrior(torch.device("cuda"))
     x, camera, text = torch.randn(2, 6, 64, 64), torch.randn(2, 14), torch.randn(2, 16, 128)
     t = torch.tensor([10, 900])
     inputs = [v.cuda().half() for v in (x, text, camera)]
@@ -119,3 +120,20 @@ def test_a_folder_that_does_not_fit_is_one_line(file: str, change: object, tmp_p
     with pytest.raises(PriorError, match="prior: cannot load") as error:
         ShapesPrior(CPU, folder)
     assert "\n" not in str(error.value)
+
+
+def test_a_cpu_with_the_instructions_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = ShapesPrior(CPU, dtype=torch.float32)
+    monkeypatch.setattr(prior_module, "multiplies_bfloat16", lambda: False)
+    assert ShapesPrior(CPU).dtype == torch.float32
+    monkeypatch.setattr(prior_module, "multiplies_bfloat16", lambda: True)
+    fast = ShapesPrior(CPU)
+    assert fast.dtype == torch.bfloat16
+    generator = torch.Generator().manual_seed(0)
+    noisy, t = torch.randn(2, 3, 64, 64, generator=generator), torch.tensor([300, 800])
+    plain = {"cameras": None, "textureless": torch.zeros(2, dtype=torch.bool)}
+    found, expected = (
+        p.predict_noise(noisy, t, p.encode_prompt("a red chair"), **plain) for p in (fast, exact)
+    )
+    assert found.dtype == torch.float32
+    assert float((found - expected).norm() / expected.norm()) < 0.02

@@ -34,7 +34,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_operations_of_the_embedded_prior_are_right() -> None:
-    prior = ShapesPrior(CPU)
+    prior = ShapesPrior(CPU, dtype=torch.float32)
     condition = prior.encode_prompt("a red chair")
     t, textureless = torch.full((2,), 500), torch.zeros(2, dtype=torch.bool)
     with FlopCounterMode(display=False) as counter:
@@ -67,6 +67,14 @@ def test_a_forecast_counts_images_and_rays(steady: None) -> None:
 def test_what_is_not_known_is_not_said() -> None:
     assert seconds_left(DEFAULT, OraclePrior(32), CPU) is None
     assert seconds_left(DEFAULT, Counted(32), CUDA) is None
+
+
+def test_bfloat16_is_faster(steady: None) -> None:
+    prior = Counted(32)
+    slow = seconds_left(DEFAULT, prior, CPU)
+    prior.dtype = torch.bfloat16
+    fast = seconds_left(DEFAULT, prior, CPU)
+    assert slow is not None and fast is not None and 0.4 * slow < fast < 0.9 * slow
 
 
 def test_a_run_that_goes_on_has_a_speed_of_its_own(steady: None) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dfast._device import ran_out
 from dfast.errors import PriorError, PromptError
+from dfast.host.cpus import multiplies_bfloat16
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import eps_from_v
@@ -60,22 +61,26 @@ class ShapesPrior(Prior):
     conditions: tuple[Condition, ...] = ("text", "null")
 
     @neutral_torch_state(keep_grad=True)
-    def __init__(self, device: torch.device, folder: Path = WEIGHTS) -> None:
+    def __init__(
+        self, device: torch.device, folder: Path = WEIGHTS, *, dtype: torch.dtype | None = None
+    ) -> None:
         """Load the networks.
 
         Args:
             device: where the UNet runs; the text encoder runs on the CPU.
             folder: a pipeline folder that `model.save_folder` wrote.
+            dtype: arithmetic of the UNet; None takes the fastest, float16 on a GPU and on a CPU
+                bfloat16 where it has the instructions, else float32.
 
         Raises:
             PriorError: if files are missing or damaged.
         """
         self.tokenizer, self.text_encoder, unet, bar = _load(folder)
         self.device = device
-        # GPUs are fastest in half precision with channels-last memory, CPUs in plain float32.
-        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
-        cuda = device.type == "cuda"
-        self.layout = torch.channels_last if cuda else torch.contiguous_format
+        self.dtype = fastest_dtype(device) if dtype is None else dtype
+        # Sixteen-bit convolutions are fastest in channels-last memory, float32 ones are not.
+        plain = self.dtype == torch.float32
+        self.layout = torch.contiguous_format if plain else torch.channels_last
         self.unet = unet.to(device, self.dtype, memory_format=self.layout)  # type: ignore[call-overload]
         bar = bar.to(device)
         self.alpha, self.sigma = bar.sqrt(), (1 - bar).sqrt()
@@ -157,6 +162,13 @@ class ShapesPrior(Prior):
         alpha, sigma = (table[t].repeat(n) for table in self.noise_schedule(noisy.device))
         eps = eps_from_v(v, noisy.repeat(n, 1, 1, 1), alpha, sigma)
         return eps.view(n, *noisy.shape)
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """Return the arithmetic in which the UNet is fastest on a device."""
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
 def plain(caption: str) -> str:
