@@ -47,6 +47,8 @@ KINDS: tuple[str, ...] = (
 """Kinds of primitives; a `PartTable` stores their indices."""
 NOUN_PARTS = 24
 """Largest number of parts of one thing."""
+SCENE_PARTS = 48
+"""Largest number of parts of a scene."""
 MAX_PARTS = 10
 """Largest number of parts of a scene of the shipped weights."""
 

@@ -14,7 +14,7 @@ from dfast.errors import PromptError
 from dfast.world import advice
 from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
-from dfast.world.parts import MAX_PARTS
+from dfast.world.parts import SCENE_PARTS
 from dfast.world.plurals import PAIRS, plural, singulars
 from dfast.world.sentence import (
     CONTAINERS,
@@ -136,7 +136,7 @@ def _sentence(tokens: list[Meaning]) -> Sentence:
         if side.count > 1:
             raise _Refused(advice.counted_relation(relation, *things))
         _check_number(side)
-    if sum(_parts(thing) for thing in things) > MAX_PARTS:
+    if sum(_parts(thing) for thing in things) > SCENE_PARTS:
         raise _Refused(advice.too_many_parts(things[0]))
     return Sentence(things, relation)
 
@@ -158,7 +158,7 @@ def _check_number(named: _Named) -> None:
         raise _Refused(advice.how_many(named.noun.word, named.thing))
     if named.count == 3 and len(named.thing.kind.parts) > COUNTED_PARTS:
         raise _Refused(advice.three_of_many_parts(named.thing))
-    if named.count * _parts(named.thing) > MAX_PARTS:
+    if named.count * _parts(named.thing) > SCENE_PARTS:
         raise _Refused(advice.too_many_parts(named.thing))
 
 

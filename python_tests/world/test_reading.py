@@ -12,7 +12,7 @@ import pytest
 from dfast.errors import PromptError
 from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
-from dfast.world.parts import ALL_COLORS, MAX_PARTS
+from dfast.world.parts import ALL_COLORS, SCENE_PARTS
 from dfast.world.reading import Reading, read
 from dfast.world.sentence import (
     CONTAINERS,
@@ -130,7 +130,7 @@ def random_sentence(rng: random.Random) -> Sentence:
         worn = [len(ACCESSORIES[t.wears].parts) if t.wears else 0 for t in things]
         parts = count * sum(len(t.kind.parts) + w for t, w in zip(things, worn, strict=True))
         few = count < 3 or len(things[0].kind.parts) <= COUNTED_PARTS
-        if parts <= MAX_PARTS and few:
+        if parts <= SCENE_PARTS and few:
             return Sentence(things, relation, count)
 
 
