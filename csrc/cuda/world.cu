@@ -26,7 +26,9 @@ __global__ void __launch_bounds__(kBlock) distance_kernel(SceneDistanceParams<T>
   const int64_t scene = blockIdx.x / blocks;
   const Part<T>* parts = load_parts(p.table, scene);
   const int64_t i = static_cast<int64_t>(blockIdx.x % blocks) * kBlock + threadIdx.x;
-  if (i < p.points) scene_distance_at(p, parts, scene * p.points + i);
+  if (i >= p.points) return;
+  const int64_t at = scene * p.points + i;
+  store_distance(p, nearest_part(parts, p.table.parts, p.x + 3 * at), at);
 }
 
 template <class T>

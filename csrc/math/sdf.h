@@ -284,10 +284,12 @@ struct Tube {
 };
 
 // In the order of KINDS, dfast/world/parts.py.
-#define DFAST_PRIMITIVES(X)                                                                                         \
-  X(0, Ellipsoid)                                                                                                   \
-  X(1, Box) X(2, Cone) X(3, Torus) X(4, Capsule) X(5, Superquadric) X(6, Wedge) X(7, Pyramid) X(8, Arc) X(9, Lathe) \
-      X(10, Bowl) X(11, Tube)
+// clang-format off
+#define DFAST_PRIMITIVES(X)                                            \
+  X(0, Ellipsoid) X(1, Box) X(2, Cone) X(3, Torus) X(4, Capsule)       \
+  X(5, Superquadric) X(6, Wedge) X(7, Pyramid) X(8, Arc) X(9, Lathe)   \
+  X(10, Bowl) X(11, Tube)
+// clang-format on
 
 constexpr int kPrimitives = 12;
 

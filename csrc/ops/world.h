@@ -11,7 +11,7 @@ namespace dfast {
 
 constexpr int kMaxParts = 128;        // of a scene; so many fit into shared memory, and their indices into a byte
 constexpr uint8_t kEmptyPixel = 255;  // part index of a ray that hits nothing
-constexpr double kSettled = 1e-5;  // steps this short change neither the part nor the normal: a ray takes no more
+constexpr double kSettled = 1e-5;     // steps this short change neither the part nor the normal: a ray takes no more
 
 // The parts of B scenes, K each; see PartTable, dfast/world/scenes.py.
 template <class T>
@@ -63,11 +63,10 @@ struct SceneDistanceParams {
   DFAST_FIELDS(table, x, points, distance, part)
 };
 
-// Evaluates point i of the B P points, in a scene of these parts.
+// Stores the result of point i of the B P points.
 template <class T>
-DFAST_HD void scene_distance_at(const SceneDistanceParams<T>& p, const Part<T>* parts, int64_t i) {
+DFAST_HD void store_distance(const SceneDistanceParams<T>& p, const Nearest<T>& nearest, int64_t i) {
   const T* x = p.x + 3 * i;
-  const Nearest<T> nearest = nearest_part(parts, p.table.parts, x);
   const T sum = x[0] + x[1] + x[2];  // minima and maxima would lose a NaN
   p.distance[i] = sum == sum ? nearest.joined() : sum;
   p.part[i] = nearest.part;
