@@ -24,6 +24,7 @@ from dfast.ops.march import march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
 from dfast.ops.shade_composite import shade_composite
+from dfast.ops.world import scene_distance, trace_views
 from dfast.training.adam import NamedAdam
 
 CUDA = torch.device("cuda")
@@ -138,6 +139,16 @@ def exercise_field(levels: int, width: int, layers: int, interpolation: str) -> 
         optimizer.step(grads, torch.ones(1, device=CUDA), {"table": table_half})
 
 
+def exercise_world(dtype: torch.dtype) -> None:
+    """Every kind of part, one that is left out, and rays that hit and miss."""
+    kind = torch.arange(-1, 12).repeat(2, 1).to(CUDA)
+    shapes = ((3,), (3, 3), (3,), (), (), (), (3,), (3,), ())
+    table = [kind, *(rand(2, 13, *shape, dtype=dtype).mul_(0.5).add_(0.1) for shape in shapes)]
+    scene_distance(table, rand(2, 333, 3, dtype=dtype))
+    directions = torch.nn.functional.normalize(rand(2, 333, 3, dtype=dtype) - 0.5, dim=-1)
+    trace_views(table, -1.5 * directions + 0.2 * rand(2, 333, 3, dtype=dtype), directions)
+
+
 def exercise_norm(shape: tuple[int, ...], groups: int, dtype: torch.dtype) -> None:
     """Both passes, whole tiles and pieces, and what joins blocks."""
     batch, channels = shape[:2]
@@ -169,6 +180,7 @@ def main() -> None:
         for features in (1, 2, 4, 8):
             for interpolation in ("linear", "smoothstep"):
                 exercise_hash_grid(features, interpolation, dtype)
+        exercise_world(dtype)
         for cone_angle in (0.0, 0.02):
             for max_samples in (None, 5000, 100):  # exact, with slots to spare, too few
                 exercise_rendering(dtype, cone_angle, max_samples)

@@ -24,6 +24,7 @@
 #include "ops/rays.h"
 #include "ops/shade.h"
 #include "ops/shade_composite.h"
+#include "ops/world.h"
 
 namespace py = pybind11;
 using namespace dfast;
@@ -235,7 +236,7 @@ py::dict constants() {
       "group_norm_activations"_a =
           py::dict("none"_a = static_cast<int>(Nonlinearity::kNone), "silu"_a = static_cast<int>(Nonlinearity::kSilu),
                    "gelu"_a = static_cast<int>(Nonlinearity::kGelu)),
-      "march_max_runs"_a = kMarchMaxRuns);
+      "march_max_runs"_a = kMarchMaxRuns, "world_max_parts"_a = kMaxParts, "world_primitives"_a = kPrimitives);
 }
 
 }  // namespace
@@ -291,4 +292,5 @@ PYBIND11_MODULE(_C, m) {
   DFAST_RAYS(DFAST_BIND)
   DFAST_SHADE(DFAST_BIND)
   DFAST_SHADE_COMPOSITE(DFAST_BIND)
+  DFAST_WORLD(DFAST_BIND)
 }

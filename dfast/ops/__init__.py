@@ -17,6 +17,7 @@ from dfast.ops.march import Samples, march
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
 from dfast.ops.shade_composite import RaySums, shade_composite
+from dfast.ops.world import scene_distance, trace_views
 
 __all__ = [
     "FieldSample",
@@ -34,7 +35,9 @@ __all__ = [
     "merge",
     "pack_bits",
     "pixel_rays",
+    "scene_distance",
     "shade",
     "shade_composite",
+    "trace_views",
     "unpack_bits",
 ]

@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from dfast.ops.world import scene_distance
 from dfast.world.arrange import (
     BIG,
     FIRST_SCALE,
@@ -22,7 +23,7 @@ from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.nouns.classics import SOLIDS
 from dfast.world.parts import Part, Placement
-from dfast.world.scenes import ProceduralScene, part_table, table_distance
+from dfast.world.scenes import ProceduralScene, part_table
 from dfast.world.sentence import RELATIONS, SIZES, Sentence, Thing
 
 CELLS = 72
@@ -70,7 +71,7 @@ def outermost(noun: str) -> Tensor:
     axis = (torch.arange(CELLS) + 0.5) / CELLS * 2 - 1
     x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(1, -1, 3)
     table = type(t := part_table(parts, len(parts)))(*(v[None] for v in t))
-    distance, _ = table_distance(table, x)
+    distance, _ = scene_distance(table, x)
     return support_points(x[0][distance[0] <= 0])
 
 

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dfast.ops import transforms
+from dfast.ops.world import scene_distance
 from dfast.world.distances import distance, dot, joined
 from dfast.world.parts import IN_PLACE, KINDS, PALETTE, Part, Placement
 from dfast.world.patterns import PATTERNS, bits_of
@@ -49,6 +51,14 @@ class PartTable(NamedTuple):
     def to(self, device: torch.device | str) -> PartTable:
         """Return the same table on `device`."""
         return PartTable(*(t.to(device) for t in self))
+
+    def like(self, x: Tensor) -> PartTable:
+        """Return the same table on the device and with the dtype of `x`."""
+        return PartTable(self.kind.to(x.device), *(t.to(x) for t in self[1:]))
+
+    def repeated(self, count: int) -> PartTable:
+        """Return one scene's table [K] as that of `count` scenes, [count, K]."""
+        return PartTable(*(t.expand(count, *t.shape) for t in self))
 
     def select(self, index: Tensor) -> PartTable:
         """Return rows of a stacked table: [S, K, ...] and index [B] give [B, K, ...]."""
@@ -117,12 +127,16 @@ class ProceduralScene:
             The distance [N], negative inside and differentiable in x, and the index of the nearest
             part [N].
         """
+        if x.device.type == "cpu" and not _is_differentiated(x):
+            d, part = scene_distance(self.table.like(x).repeated(1), x[None])
+            return d[0], part[0]
         table = self.table.to(x.device)
         rows = []
         for k, p in enumerate(self.parts):
             local, slope = self._local(table, k, x)
             size = (*table.size[k].to(x).unbind(-1), table.extra[k].to(x))
-            rows.append((distance(KINDS.index(p.kind), local, size) - p.rounding) * slope)
+            own = distance(KINDS.index(p.kind), local, size) - table.rounding[k].to(x)
+            rows.append(own * slope)
         return joined(torch.stack(rows, -1), table.blend.to(x))
 
     def _local(self, table: PartTable, k: int, x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -201,17 +215,20 @@ def part_table(
     """
     pad = count - len(parts)
     places = [*(placements or [IN_PLACE] * len(parts)), *[IN_PLACE] * pad]
+    numbers = {
+        "center": [p.center for p in parts] + [(0.0, 0.0, 0.0)] * pad,
+        "size": [p.size for p in parts] + [(1.0, 1.0, 1.0)] * pad,
+        "rounding": [p.rounding for p in parts] + [0.0] * pad,
+        "extra": [p.extra for p in parts] + [0.0] * pad,
+        "blend": [p.blend for p in parts] + [0.0] * pad,
+        "offset": [p.offset for p in places],
+        "scale": [p.scale for p in places],
+        "taper": [p.taper for p in places],
+    }
     return PartTable(
         kind=torch.tensor([KINDS.index(p.kind) for p in parts] + [-1] * pad),
-        center=torch.tensor([p.center for p in parts] + [(0.0, 0.0, 0.0)] * pad),
         rotation=torch.stack([_world_to_part(p.rotation) for p in parts] + [torch.eye(3)] * pad),
-        size=torch.tensor([p.size for p in parts] + [(1.0, 1.0, 1.0)] * pad),
-        rounding=torch.tensor([p.rounding for p in parts] + [0.0] * pad),
-        extra=torch.tensor([p.extra for p in parts] + [0.0] * pad),
-        blend=torch.tensor([p.blend for p in parts] + [0.0] * pad),
-        offset=torch.tensor([p.offset for p in places]),
-        scale=torch.tensor([p.scale for p in places]),
-        taper=torch.tensor([p.taper for p in places]),
+        **{name: torch.tensor(rows, dtype=torch.float32) for name, rows in numbers.items()},
     )
 
 
@@ -267,6 +284,11 @@ def table_distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
     for kind in range(len(KINDS)):
         d = torch.where(rows.kind == kind, (distance(kind, p, size) - rows.rounding) * slope, d)
     return joined(d, rows.blend.expand_as(d))
+
+
+def _is_differentiated(x: Tensor) -> bool:
+    """Return whether a derivative in x may be asked for."""
+    return transforms.active() or (torch.is_grad_enabled() and x.requires_grad)
 
 
 def _world_to_part(rotation: tuple[float, float, float]) -> Tensor:

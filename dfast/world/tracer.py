@@ -3,6 +3,7 @@
 `trace` finds, for every pixel, which part is seen and its normal (a G-buffer). `shade` turns
 G-buffers into images under given colours, light and background. One traced view can thus be shown
 in every colour and under every light, which is how the embedded prior's training images are made.
+`dfast.ops.trace_views` traces; the same in plain torch, which is its reference, is here too.
 Source: Hart, "Sphere tracing" (1996).
 """
 
@@ -15,17 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dfast.ops.world import trace_views
 from dfast.scene.cameras import CameraBatch
 from dfast.world.patterns import bits_of
-from dfast.world.scenes import PartTable, ProceduralScene, rows_local, table_distance
+from dfast.world.scenes import PartTable, ProceduralScene, rows_local
 
 EMPTY = 255
 """Part index of a pixel that sees the background."""
 
 Distance = Callable[[PartTable, Tensor], tuple[Tensor, Tensor]]
 """A function like `table_distance`."""
-PatternBits = Callable[[PartTable, Tensor, Tensor], Tensor]
-"""A function like `table_patterns`."""
 
 
 class GBuffer(NamedTuple):
@@ -61,8 +61,7 @@ def trace(
     *,
     steps: int = 48,
     tolerance: float = 2e-3,
-    distance: Distance = table_distance,
-    pattern_bits: PatternBits | None = None,
+    distance: Distance | None = None,
 ) -> GBuffer:
     """Sphere-trace B scenes from a camera each.
 
@@ -70,18 +69,35 @@ def trace(
         table: parts of the scenes, [B, K].
         cameras: B cameras outside the unit sphere.
         resolution: pixels a side.
-        steps: along each ray.
+        steps: most steps along a ray.
         tolerance: half the largest distance to the surface at which a ray hits, in world units.
-        distance: a compiled `table_distance` traces large batches fast.
-        pattern_bits: by default `table_patterns`.
+        distance: trace in plain torch, with this function; None is the native tracer.
 
     Returns:
         The G-buffer of B views.
     """
     batch = cameras.origin.shape[0]
-    flat_origins, flat_directions = cameras.rays(resolution)
-    origins = flat_origins.view(batch, -1, 3)
-    directions = flat_directions.view(batch, -1, 3)
+    origins, directions = (v.view(batch, -1, 3) for v in cameras.rays(resolution))
+    if distance is None:
+        like = table.like(origins)
+        part, normal, pattern = trace_views(
+            like, origins, directions, steps=steps, tolerance=tolerance
+        )
+    else:
+        part, normal, pattern = _trace(table, origins, directions, steps, tolerance, distance)
+    shape = (batch, resolution, resolution)
+    return GBuffer(part.view(shape), normal.view(*shape, 3), pattern.view(shape))
+
+
+def _trace(
+    table: PartTable,
+    origins: Tensor,
+    directions: Tensor,
+    steps: int,
+    tolerance: float,
+    distance: Distance,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do what `trace_views` does, in plain torch."""
     middle = -(origins * directions).sum(-1)
     closest2 = (origins * origins).sum(-1) - middle * middle
     half = (1.0 - closest2).clamp_min(0).sqrt()
@@ -93,12 +109,10 @@ def trace(
     d, part = distance(table, points)
     hit = (d < tolerance * 2) & (closest2 < 1.0) & (t < far)
     normal = _normals(table, points, distance)
-    bits = (pattern_bits or table_patterns)(table, points, part)
-    shape = (batch, resolution, resolution)
-    return GBuffer(
-        torch.where(hit, part, EMPTY).to(torch.uint8).view(shape),
-        (normal * hit[..., None] * 127).round().to(torch.int8).view(*shape, 3),
-        torch.where(hit, bits, 0).view(shape),
+    return (
+        torch.where(hit, part, EMPTY).to(torch.uint8),
+        (normal * hit[..., None] * 127).round().to(torch.int8),
+        torch.where(hit, table_patterns(table, points, part), 0),
     )
 
 
@@ -188,19 +202,8 @@ def render_scene(
         Images [B, 3, resolution, resolution] in [0, 1].
     """
     batch, device = cameras.origin.shape[0], cameras.origin.device
-
-    def distance(table: PartTable, x: Tensor) -> tuple[Tensor, Tensor]:
-        del table
-        d, part = scene.sdf(x.reshape(-1, 3))
-        return d.view(x.shape[:-1]), part.view(x.shape[:-1])
-
-    def pattern_bits(table: PartTable, x: Tensor, part: Tensor) -> Tensor:
-        del table
-        return scene.pattern_bits(x.reshape(-1, 3), part.reshape(-1)).view(x.shape[:-1])
-
-    buffer = trace(
-        scene.table, cameras, 2 * resolution, distance=distance, pattern_bits=pattern_bits
-    )
+    table = scene.table.to(device).repeated(batch)
+    buffer = trace(table, cameras, 2 * resolution)
     which = torch.tensor([scene.part_patterns], device=device).expand(batch, -1)
     towards = F.normalize(cameras.origin, dim=-1) if light is None else light
     return shade(

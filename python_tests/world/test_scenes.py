@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dfast.world import parse
 from dfast.world.objects import PRIMITIVES
-from dfast.world.parts import PALETTE
-from dfast.world.scenes import table_distance
+from dfast.world.parts import PALETTE, Part
+from dfast.world.scenes import part_table, table_distance
 
 VOLUMES: dict[str, Callable[..., float]] = {
     "sphere": lambda a, b, c: 4 / 3 * pi * a * b * c,
@@ -68,6 +68,24 @@ def test_batched_distances_are_the_scenes_own() -> None:
         own, nearest = scene.sdf(x)
         torch.testing.assert_close(distance[row], own, rtol=1e-5, atol=1e-6)
         assert (part[row] == nearest).float().mean() > 0.99  # ties may fall either way
+
+
+@pytest.mark.parametrize("caption", CAPTIONS[::7])
+def test_distance_is_the_same_where_it_is_not_differentiated(caption: str) -> None:
+    scene, x = parse(caption), uniform(2000).double()
+    distance, part = scene.sdf(x)
+    expected, expected_part = scene.sdf(x.requires_grad_())
+    assert expected.requires_grad and not distance.requires_grad
+    torch.testing.assert_close(distance, expected.detach(), rtol=0, atol=1e-13)
+    assert (part == expected_part).double().mean() > 0.999  # ties may fall either way
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    forward = torch.func.vmap(torch.func.grad(lambda v: scene.sdf(v[None])[0][0]))(x[:20].detach())
+    torch.testing.assert_close(forward, slope[:20])
+
+
+def test_whole_numbers_make_no_integer_table() -> None:
+    table = part_table([Part("box", (0, 0, 0), (1, 1, 1))], 1)
+    assert {t.dtype for t in table[1:]} == {torch.float32}
 
 
 def test_part_colors_follow_the_caption() -> None:

@@ -20,7 +20,6 @@ from dfast.scene.cameras import CameraBatch, aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
 from dfast.world.parts import MAX_PARTS
-from dfast.world.scenes import table_distance
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class Pool:
         seed: int,
         *,
         chunk: int = 250,
-        compiled: bool = False,
         elevation: tuple[float, float] = (-35.0, 88.0),
     ) -> None:
         """Trace the pool.
@@ -68,12 +66,10 @@ class Pool:
             count: views.
             seed: of geometries, cameras and later batches.
             chunk: views traced at once.
-            compiled: compile the distance function.
             elevation: range of the cameras in degrees.
         """
         self.geometries, device = geometries, geometries.device
         self.generator = torch.Generator(device).manual_seed(seed)
-        distance = torch.compile(table_distance) if compiled else table_distance
         buffers, cameras, which = [], [], []
         for _ in range(0, count, chunk):
             geometry = torch.multinomial(
@@ -81,7 +77,7 @@ class Pool:
             )
             camera = self.random_cameras(chunk, elevation)
             table = geometries.table.select(geometry)
-            buffer = tracer.trace(table, camera, 128, distance=distance)
+            buffer = tracer.trace(table, camera, 128)
             buffers.append(buffer)
             cameras.append(camera)
             which.append(geometry)

@@ -203,9 +203,9 @@ def main() -> None:
     device = torch.device("cuda")
     geometries = Geometries(build_tokenizer(), device)
     labels = Labels(geometries)
-    pool = Pool(geometries, 60_000, 4242, compiled=True)
+    pool = Pool(geometries, 60_000, 4242)
     model = train_classifier(pool, labels, args.seconds)
-    small = Pool(geometries, 6000, 999, compiled=True, elevation=ELEVATIONS)
+    small = Pool(geometries, 6000, 999, elevation=ELEVATIONS)
     while args.wait and not (args.weights / "scheduler").exists():
         time.sleep(1)
     unet, text_encoder, _, scheduler = load_folder(args.weights)

@@ -130,7 +130,7 @@ class Training:
         began = time.time()
         geometries = Geometries(self.tokenizer, device)
         pool_seed = options.seed * 1000 + group.rank + 17 * self.step
-        self.images = Pool(geometries, options.pool, pool_seed, compiled=True)
+        self.images = Pool(geometries, options.pool, pool_seed)
         torch.cuda.synchronize()
         self.print(f"pool of {options.pool} views a GPU in {time.time() - began:.0f} s")
         seed = options.seed * 77 + group.rank + self.step

@@ -22,7 +22,6 @@ from dfast.scene.cameras import CameraBatch, aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
 from dfast.world.parts import ALL_COLORS, NOUN_PARTS
-from dfast.world.scenes import table_distance
 from dfast.world.sentence import PATTERNS
 
 TRACED = 128
@@ -72,7 +71,6 @@ class Pool:
         seed: int,
         *,
         chunk: int = 256,
-        compiled: bool = False,
         elevation: tuple[float, float] = (-35.0, 88.0),
         steps: int = 32,
     ) -> None:
@@ -84,20 +82,18 @@ class Pool:
             count: views, about.
             seed: of situations, cameras and later batches.
             chunk: views traced at once.
-            compiled: compile the distance function.
             elevation: range of the cameras in degrees.
             steps: of the tracer.
         """
         self.things, self.captions, device = things, captions, things.device
         self.generator = torch.Generator(device).manual_seed(seed)
-        distance = torch.compile(table_distance, dynamic=False) if compiled else table_distance
         buffers, drawn, cameras = [], [], []
         for kind, share in SHARES.items():
             for _ in range(max(1, round(count * share / chunk))):
                 situations = draw(things, kind, chunk, self.generator)
                 camera = self._random_cameras(chunk, elevation)
                 table = situations.table(things)
-                buffers.append(tracer.trace(table, camera, TRACED, distance=distance, steps=steps))
+                buffers.append(tracer.trace(table, camera, TRACED, steps=steps))
                 drawn.append(situations)
                 cameras.append(camera)
         self.buffer = tracer.GBuffer(*(torch.cat(f) for f in zip(*buffers, strict=True)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dfast.ops.world import scene_distance
 from dfast.world.arrange import support_points
 from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.nouns.classics import SOLIDS
 from dfast.world.parts import ALL_COLORS, NOUN_PARTS, PALETTE
-from dfast.world.scenes import PartTable, part_table, table_distance
+from dfast.world.scenes import PartTable, part_table
 from dfast.world.sentence import CONTAINERS, SHELTERS
 
 WHITE = len(ALL_COLORS)
@@ -71,5 +72,4 @@ class Things:
         x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(1, -1, 3)
         count = int((self.table.kind[row] >= 0).sum())
         own = PartTable(*(t[row : row + 1, :count] for t in self.table))
-        inside = torch.cat([table_distance(own, part)[0][0] <= 0 for part in x.split(60_000, 1)])
-        return support_points(x[0][inside])
+        return support_points(x[0][scene_distance(own, x)[0][0] <= 0])

@@ -72,18 +72,17 @@ def noisy_batch(batch: Batch, alphas_bar: Tensor, u: Tensor, noise: Tensor) -> t
     return alpha * x0 + sigma * noise, t, alpha * noise - sigma * x0
 
 
-def open_pool(count: int, seed: int, device: torch.device, compiled: bool = True) -> Pool:
+def open_pool(count: int, seed: int, device: torch.device) -> Pool:
     """Trace a pool of views of the whole world.
 
     Args:
         count: views.
         seed: of everything random.
         device: of the pool.
-        compiled: compile the tracer.
     """
     things = Things(device)
     captions = Captions(things, words(), TEXT_LENGTH)
-    return Pool(things, captions, count, seed, compiled=compiled)
+    return Pool(things, captions, count, seed)
 
 
 class Training:
