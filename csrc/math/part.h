@@ -149,7 +149,7 @@ DFAST_HD int pattern_bits(const T* p /* [3] */, const T* size /* [3] */) {
   T cells = T(0), share[3];
   for (int i = 0; i < 3; ++i) {
     cells += std::floor(p[i] / T(0.21) + T(0.5));
-    share[i] = std::abs(p[i]) / size[i];
+    share[i] = std::abs(p[i]) / greater(size[i], T(0.01));
   }
   // Dots lie on the side of the part's box that the point is nearest to.
   const T first = from_dot(share[0] >= share[1] && share[0] >= share[2] ? p[1] : p[0]);

@@ -123,6 +123,18 @@ def test_views_are_those_of_the_twin(
     assert not got.normal[nothing].any() and not got.pattern[nothing].any()
 
 
+def test_a_box_that_is_all_rounding_has_dots(device: torch.device) -> None:
+    """Its half sizes are zero, by which the dots' axes are not divided."""
+    origins = torch.zeros(1, device=device)
+    table = part_table([Part("box", (0.0, 0.0, 0.0), (0.0,) * 3, rounding=0.5)], 1).repeated(1)
+    camera = cameras(1, torch.float32, device)
+    got = tracer.trace(table.like(origins), camera, 32)
+    want = tracer.trace(table.like(origins), camera, 32, distance=table_distance)
+    both = (got.part != tracer.EMPTY) & (want.part != tracer.EMPTY)
+    assert (got.pattern == want.pattern)[both].double().mean() > 0.98
+    assert len(got.pattern[both].unique()) > 4
+
+
 def test_empty_and_non_contiguous(device: torch.device, dtype: torch.dtype) -> None:
     x = points(2, 30).to(device, dtype)
     table = make(2, 5).like(x)
