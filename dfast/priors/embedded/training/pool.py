@@ -16,13 +16,13 @@ from torch import Tensor
 
 from dfast.priors.embedded.model import camera_features, ray_map
 from dfast.priors.embedded.training.captions import SLOTS, Captions
-from dfast.priors.embedded.training.situations import INSTANCES, SHARES, Situations, draw
+from dfast.priors.embedded.training.situations import SHARES, Situations, draw
 from dfast.priors.embedded.training.things import WHITE, Things
 from dfast.scene.cameras import CameraBatch, aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
 from dfast.world.parts import ALL_COLORS, NOUN_PARTS
-from dfast.world.sentence import PATTERNS
+from dfast.world.sentence import COUNTED_PARTS, PATTERNS
 
 TRACED = 128
 """Pixels a side of a traced view, twice those of an image."""
@@ -199,22 +199,47 @@ class Pool:
             Albedo [B, 2 K, 3], and an index of `PATTERNS` or -1, [B, K].
         """
         things = self.things
-        whole, few = NOUN_PARTS, NOUN_PARTS // 3 * 2
         row = situations.row.clamp_min(0)
         slot, fixed = things.slot[row], things.fixed[row]  # [B, INSTANCES, NOUN_PARTS]
         thing = situations.thing[..., None].expand_as(slot)
         index = (2 * thing + slot.clamp_min(0)).flatten(1)
         color = torch.where(slot.flatten(1) >= 0, colors.gather(1, index), fixed.flatten(1))
-        plain = colors[:, :1] == WHITE
-        color = torch.where(plain, WHITE, color)
+        color = torch.where(colors[:, :1] == WHITE, WHITE, color)
         other = second.gather(1, thing.flatten(1))
         which = pattern.gather(1, thing.flatten(1))
         which = torch.where(slot.flatten(1) == 0, which, -1)
-        # Three things are traced with fewer parts each: their columns lie closer together.
-        close = torch.arange(INSTANCES * few, device=row.device)
-        close = close // few * whole + close % few
-        spread = torch.arange(2 * whole, device=row.device)
-        three = (situations.row[:, 2] >= 0)[:, None]
-        pick = torch.where(three, close[: 2 * whole], spread)
-        color, other, which = (t.gather(1, pick) for t in (color, other, which))
+        columns = _columns(situations)
+        color, other, which = (t.gather(1, columns) for t in (color, other, which))
         return things.palette[torch.cat([color, other], 1)], which
+
+    def visible(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how many pixels (of `TRACED` squared) show what.
+
+        Args:
+            chosen: [B] views of the pool.
+
+        Returns:
+            Pixels of each colour slot [B, SLOTS], and of each thing [B, 2].
+        """
+        situations = Situations(*(t[chosen] for t in self.situations))
+        slot = self.things.slot[situations.row.clamp_min(0)]
+        thing = situations.thing[..., None].expand_as(slot)
+        columns = _columns(situations)
+        owner = thing.flatten(1).gather(1, columns)
+        slot = slot.flatten(1).gather(1, columns)
+        slot = torch.where(slot >= 0, 2 * owner + slot, -1)
+        part = self.buffer.part[chosen].flatten(1)
+        hit, index = part != tracer.EMPTY, part.long().clamp_max(slot.shape[1] - 1)
+        seen = torch.where(hit, slot.gather(1, index), -1)
+        whose = torch.where(hit, owner.gather(1, index), -1)
+        slots = torch.stack([(seen == i).sum(1) for i in range(SLOTS)], 1)
+        return slots, torch.stack([(whose == i).sum(1) for i in range(2)], 1)
+
+
+def _columns(situations: Situations) -> Tensor:
+    """Return where each traced part is among all parts of all instances, [B, K]."""
+    device = situations.row.device
+    few = torch.arange(2 * NOUN_PARTS, device=device)
+    # Three things are traced with fewer parts each: their columns lie closer together.
+    close = few // COUNTED_PARTS * NOUN_PARTS + few % COUNTED_PARTS
+    return torch.where((situations.row[:, 2] >= 0)[:, None], close, few)

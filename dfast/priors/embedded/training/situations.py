@@ -16,7 +16,7 @@ from dfast.world.arrange import BIG, FIRST_SCALE, INSIDE, SMALL, UNDER, related,
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.parts import NOUN_PARTS
 from dfast.world.scenes import PartTable
-from dfast.world.sentence import COUNTS, RELATIONS, SIZES
+from dfast.world.sentence import COUNTED_PARTS, COUNTS, RELATIONS, SIZES
 
 SHARES: dict[str, float] = {"alone": 0.52, "dressed": 0.06, "two": 0.06, "three": 0.06, "pair": 0.3}
 """Probability of each kind of situation."""
@@ -62,7 +62,7 @@ class Situations(NamedTuple):
             things: of the world.
         """
         used = int((self.row >= 0).any(0).sum())
-        room = NOUN_PARTS if used < INSTANCES else NOUN_PARTS // 3 * 2
+        room = NOUN_PARTS if used < INSTANCES else COUNTED_PARTS
         tables = []
         for i in range(used):
             own = things.table.select(self.row[:, i].clamp_min(0))

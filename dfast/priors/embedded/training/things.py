@@ -12,7 +12,7 @@ from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.nouns.classics import SOLIDS
 from dfast.world.parts import ALL_COLORS, NOUN_PARTS, PALETTE
 from dfast.world.scenes import PartTable, part_table
-from dfast.world.sentence import CONTAINERS, SHELTERS
+from dfast.world.sentence import CONTAINERS, COUNTED_PARTS, SHELTERS
 
 WHITE = len(ALL_COLORS)
 """Row of the palette for textureless things."""
@@ -55,7 +55,7 @@ class Things:
         heads = [n.head if n.head and not n.part else (0.0, 0.0, 0.0, 0.0) for n in nouns]
         self.head = torch.tensor(heads, device=device)
         """[N, 4] where a hat sits; radius 0 for none."""
-        self.few_parts = torch.tensor([len(n.parts) <= NOUN_PARTS // 3 * 2 for n in nouns])
+        self.few_parts = torch.tensor([len(n.parts) <= COUNTED_PARTS for n in nouns])
         self.has_part = torch.tensor([n.part is not None for n in nouns])
         self.has_front = torch.tensor([n.has_front for n in nouns])
         self.solid = torch.tensor([name in SOLIDS for name in self.names])

@@ -72,17 +72,23 @@ def noisy_batch(batch: Batch, alphas_bar: Tensor, u: Tensor, noise: Tensor) -> t
     return alpha * x0 + sigma * noise, t, alpha * noise - sigma * x0
 
 
-def open_pool(count: int, seed: int, device: torch.device) -> Pool:
+def open_pool(
+    count: int,
+    seed: int,
+    device: torch.device,
+    elevation: tuple[float, float] = (-35.0, 88.0),
+) -> Pool:
     """Trace a pool of views of the whole world.
 
     Args:
         count: views.
         seed: of everything random.
         device: of the pool.
+        elevation: range of the cameras in degrees.
     """
     things = Things(device)
     captions = Captions(things, words(), TEXT_LENGTH)
-    return Pool(things, captions, count, seed)
+    return Pool(things, captions, count, seed, elevation=elevation)
 
 
 class Training:

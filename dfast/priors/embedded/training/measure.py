@@ -1,0 +1,191 @@
+"""Measure the embedded prior: do its images show what their captions say?
+
+    python -m dfast.priors.embedded.training.measure --weights FOLDER --out FILE.json
+
+A classifier is trained on true renders only, and applied to images that are sampled from the prior.
+Its accuracy on true renders of the same views is reported, too, because it bounds what can be
+measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfast.priors.diffusion import classifier_free_guidance
+from dfast.priors.embedded.model import load_folder
+from dfast.priors.embedded.training.classifier import (
+    Attributes,
+    Classifier,
+    labels,
+    right,
+    train_classifier,
+    true_camera,
+)
+from dfast.priors.embedded.training.networks import UNSHUFFLE
+from dfast.priors.embedded.training.pool import Batch, Odds, Pool
+from dfast.priors.embedded.training.train import open_pool
+
+ELEVATIONS = (-10.0, 50.0)
+"""Range in degrees in which most attributes can be seen."""
+SETTINGS: tuple[tuple[bool, bool, bool, float], ...] = (
+    (False, True, False, 2.0),
+    (True, True, False, 2.0),
+    (False, True, True, 2.0),
+    (False, False, True, 2.0),
+    (False, True, False, 5.0),
+)
+"""What is measured: held-out colours, camera given, view words given, guidance scale."""
+STEPS = 40
+"""Of the sampler."""
+AT_ONCE = 500
+"""Images sampled together."""
+Denoise = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(z [B, 3, H, W], t [B], tokens, camera, rays) -> v [B, 3, H, W]."""
+
+
+def denoiser(unet: Any, text_encoder: Any) -> Denoise:
+    """Return the function of trained networks.
+
+    Args:
+        unet: of diffusers, on unshuffled pixels.
+        text_encoder: of transformers.
+    """
+
+    def denoise(z: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor) -> Tensor:
+        text = text_encoder(tokens).last_hidden_state
+        x = F.pixel_unshuffle(torch.cat([z, rays], 1), UNSHUFFLE)
+        x = x.contiguous(memory_format=torch.channels_last)
+        v = unet(x, t, text, class_labels=camera, return_dict=False)[0]
+        return F.pixel_shuffle(v, UNSHUFFLE)
+
+    return denoise
+
+
+@torch.no_grad()
+def sample(
+    denoise: Denoise, scheduler: Any, batch: Batch, guidance: float, generator: torch.Generator
+) -> Tensor:
+    """Sample images from the prior, [B, 3, 64, 64] in [0, 1].
+
+    Args:
+        denoise: predicts v.
+        scheduler: of the prior.
+        batch: captions and cameras.
+        guidance: w in (1 + w) eps_c - w eps_u.
+        generator: on the device.
+    """
+    scheduler.set_timesteps(STEPS)
+    tokens = torch.cat([batch.tokens, torch.zeros_like(batch.tokens)])
+    camera, rays = batch.camera.repeat(2, 1), batch.rays.repeat(2, 1, 1, 1)
+    z = torch.randn(batch.image.shape, device=batch.image.device, generator=generator)
+    for t in scheduler.timesteps:
+        times = torch.full((len(tokens),), int(t), device=z.device)
+        with torch.autocast(z.device.type, torch.bfloat16):
+            v = denoise(z.repeat(2, 1, 1, 1), times, tokens, camera, rays)
+        cond, uncond = v.float().chunk(2)
+        z = scheduler.step(
+            classifier_free_guidance(cond, uncond, guidance), t, z, use_clipped_model_output=True
+        ).prev_sample
+    return (z / 2 + 0.5).clamp(0, 1)
+
+
+def measure(
+    model: Classifier,
+    pool: Pool,
+    denoise: Denoise,
+    scheduler: Any,
+    *,
+    count: int,
+    held_out: bool,
+    camera: bool,
+    view_words: bool,
+    guidance: float,
+) -> dict[str, Any]:
+    """Return the accuracy of samples, by attribute, noun and colour.
+
+    Args:
+        model: the classifier.
+        pool: of true renders.
+        denoise: the prior.
+        scheduler: of the prior.
+        count: samples.
+        held_out: colours that training never showed with their things.
+        camera: tell the prior the camera.
+        view_words: tell it the view in words.
+        guidance: scale.
+    """
+    odds = Odds(float(view_words), float(camera), 0.0, 0.0, 0.3, 0.25)
+    sums: dict[str, list[float]] = {}
+    nouns: dict[str, list[float]] = {}
+    for start in range(0, count, AT_ONCE):
+        batch = pool.batch(min(AT_ONCE, count - start), odds=odds, held_out=held_out)
+        truth, asked = labels(pool, batch)
+        image = sample(denoise, scheduler, batch, guidance, pool.generator)
+        with torch.no_grad():
+            told = true_camera(pool, batch)
+            of_samples = right(model(image, told), truth)
+            of_truth = right(model(batch.image, told), truth)
+        for name in Attributes._fields:
+            mask = getattr(asked, name)
+            row = sums.setdefault(name, [0.0, 0.0, 0.0])
+            row[0] += float((getattr(of_samples, name) & mask).sum())
+            row[1] += float((getattr(of_truth, name) & mask).sum())
+            row[2] += float(mask.sum())
+        for b, i in asked.noun.nonzero().tolist():
+            word = pool.things.names[int(truth.noun[b, i])]
+            nouns.setdefault(word, []).append(float(of_samples.noun[b, i]))
+    return {
+        "samples": count,
+        "held_out": held_out,
+        "camera": camera,
+        "view_words": view_words,
+        "guidance": guidance,
+        "accuracy": {k: round(a / max(n, 1.0), 4) for k, (a, _, n) in sums.items()},
+        "classifier_on_truth": {k: round(b / max(n, 1.0), 4) for k, (_, b, n) in sums.items()},
+        "asked": {k: int(n) for k, (*_, n) in sums.items()},
+        "by_noun": {k: [round(sum(v) / len(v), 3), len(v)] for k, v in sorted(nouns.items())},
+    }
+
+
+def main() -> None:
+    """Measure a prior from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--seconds", type=float, default=120, help="classifier training time")
+    parser.add_argument("--device", default="cuda")
+    args = parser.parse_args()
+    device = torch.device(args.device)
+    model = train_classifier(open_pool(100_000, 4242, device), args.seconds)
+    small = open_pool(args.count * 4, 999, device, elevation=ELEVATIONS)
+    unet, text_encoder, _, scheduler = load_folder(args.weights)
+    denoise = denoiser(unet.to(device).eval(), text_encoder.to(device).eval())
+    rows = []
+    for held_out, camera, view_words, guidance in SETTINGS:
+        row = measure(
+            model,
+            small,
+            denoise,
+            scheduler,
+            count=args.count,
+            held_out=held_out,
+            camera=camera,
+            view_words=view_words,
+            guidance=guidance,
+        )
+        rows.append(row)
+        print(json.dumps({k: v for k, v in row.items() if k != "by_noun"}), flush=True)
+    args.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
