@@ -56,6 +56,11 @@ class Options:
     seed: int
 
 
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, "cpu" for a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 def noisy_batch(batch: Batch, alphas_bar: Tensor, u: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     """Return (z_t, t, v) of a batch at given timesteps; v = alpha eps - sigma x0.
 
@@ -125,7 +130,8 @@ class Training:
             self.checkpoint.start_from(options.init)
         seed = options.seed * 77 + group.rank + self.step
         self.generator = torch.Generator(device).manual_seed(seed)
-        self.model.unet.compile()
+        if device.type == "cuda":
+            self.model.unet.compile()
 
     def print(self, line: str) -> None:
         """Print a line in the first process."""
@@ -136,7 +142,7 @@ class Training:
         """Return the mean squared error of v at fractions u of the timesteps."""
         noise = torch.randn(batch.image.shape, device=u.device, generator=self.generator)
         z, t, v = noisy_batch(batch, self.alphas_bar, u, noise)
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast(u.device.type, torch.bfloat16):
             predicted = self.model(z, t, batch.tokens, batch.camera, batch.rays)
         return (predicted.float() - v).square().mean()
 
@@ -217,7 +223,7 @@ class Training:
             "rate": options.rate,
             "batch": options.batch * size,
             "pool": len(self.images) * size,
-            "gpu": torch.cuda.get_device_name(self.group.device),
+            "device": device_name(self.group.device),
             "started_from": (None if options.init is None else "an earlier run's averaged weights"),
         }
         (options.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
