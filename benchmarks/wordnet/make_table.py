@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfast.world.nouns import NOUNS
-from dfast.world.sentence import RELATIONS, WORN, vocabulary
+from dfast.world.parts import ALL_COLORS
+from dfast.world.sentence import PATTERNS, RELATIONS, SIZES, WORN, vocabulary
 from dfast.world.synonyms import PHRASES, SHADES, SYNONYMS
 
 HERE = Path(__file__).parent
@@ -38,6 +39,8 @@ RUDE = re.compile(
     r"slur|offensive|derogat|disparag|vulgar|obscen|taboo|prostitut|ethnic|genital|feces|defecat"
 )
 """What the definitions of words say that must not be in the table."""
+SAID = {*ALL_COLORS, *SIZES, *PATTERNS}
+"""What can be said of a thing."""
 OFTEN = 1
 """Times that a word of two parts is used in WordNet's own texts if it ends in another word."""
 
@@ -130,6 +133,8 @@ def table(
     for line in lines("added.txt"):
         noun, words = line.split(": ")
         assert noun in NOUNS or noun in WORN, noun
+        # "a red panda" is a panda that is red: what a word can say of a thing begins no kind.
+        assert {w.split("_")[0] for w in words.split() if "_" in w}.isdisjoint(SAID), line
         found.update({w: noun for w in words.split() if w not in known})
     return found
 

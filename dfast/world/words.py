@@ -155,7 +155,9 @@ def _kind(word: str) -> str | None:
 def _joined(word: str) -> str:
     """Return two words written as one, "" for others: "light house" but not "green house"."""
     first, _, rest = word.partition(" ")
-    free = rest and " " not in rest and roles().get(first) in (None, *COUNTED)
+    if len(rest) < 3:  # "cab in front of" has no cabin
+        return ""
+    free = " " not in rest and roles().get(first) in (None, *COUNTED)
     return first + rest if free and first not in SYNONYMS else ""
 
 

@@ -59,6 +59,10 @@ SENTENCES = {
     "a duck in front of a barn": "a yellow duck in front of a red barn with a gray roof",
     "an ice cream": "a pink icecream",
     "a light house": "a white lighthouse with red stripes",
+    "a truck with a pink cab in front of a mug": (
+        "a white truck with a pink cab in front of a blue mug"
+    ),
+    "a red panda": "a red panda",
     "a green house": "a green house with a red roof",
     "a t-shirt": "a red shirt with white sleeves",
 }

@@ -50,6 +50,8 @@ def test_kinds_are_kinds_of_things() -> None:
     table = kinds()
     assert 3000 < len(table) < 8000 and TABLE.stat().st_size < 100_000
     assert set(table.values()) <= {*NOUNS, *WORN}
+    said = {*ALL_COLORS, *SIZES, *PATTERNS}
+    assert not [word for word in table if " " in word and word.split()[0] in said]
     for word, noun in {"corgi": "dog", "sedan": "car", "oak": "tree", "polar bear": "bear"}.items():
         assert table[word] == noun
         assert resolve(word).note == f"{word}: made as a {noun}"
