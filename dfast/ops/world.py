@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dfast import _native
 from dfast.ops import transforms
+from dfast.ops.custom_op import custom_op
 
 FIELDS: dict[str, tuple[int, ...]] = {
     "kind": (),
@@ -110,7 +111,11 @@ def _checked(table: Sequence[Tensor], x: Tensor) -> list[Tensor]:
     ]
 
 
-@torch.library.custom_op("dfast::scene_distance", mutates_args=())
+_TABLE = ", ".join(f"Tensor {name}" for name in FIELDS)
+"""The table in the schemas of the operators."""
+
+
+@custom_op("scene_distance", f"({_TABLE}, Tensor x) -> (Tensor, Tensor)")
 def _scene_distance(
     kind: Tensor,
     center: Tensor,
@@ -149,7 +154,11 @@ def _(  # type: ignore[no-untyped-def]
     return distance, torch.empty_like(distance, dtype=torch.int64)
 
 
-@torch.library.custom_op("dfast::trace_views", mutates_args=())
+@custom_op(
+    "trace_views",
+    f"({_TABLE}, Tensor origins, Tensor directions, SymInt steps, float tolerance)"
+    " -> (Tensor, Tensor, Tensor)",
+)
 def _trace_views(
     kind: Tensor,
     center: Tensor,

@@ -17,12 +17,14 @@ result = dfast.train("a red chair", out=None, progress=False, device="cpu", conf
     "train": {"steps": 2, "preview_every": 0}, "camera": {"views": 1, "resolution": [[0.0, 8]]}})
 assert result.render(resolution=16).shape == (16, 16, 3)
 assert len(result.mesh(sys.argv[1], resolution=32, faces=500, texture=64).faces)
+from dfast.world import parse
+assert bool(parse("a red chair").occupancy(torch.zeros(1, 3) - 0.05).any())  # as scores ask
 print("torch._dynamo" in sys.modules)
 """
 
 
 @pytest.mark.usefixtures("needs_native")
-def test_a_run_a_picture_and_an_export_do_not_import_dynamo(tmp_path: Path) -> None:
+def test_a_run_a_picture_an_export_and_a_true_object_do_not_import_dynamo(tmp_path: Path) -> None:
     command = [sys.executable, "-c", RUN, str(tmp_path / "chair.glb")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"  # it takes a second or more
