@@ -15,6 +15,7 @@ from dfast.ops.field import FieldSpec
 from dfast.ops.hashgrid import GridSpec
 from dfast.scene.background import Background
 from dfast.scene.coarse_to_fine import level_weights
+from dfast.scene.tree import copy_into
 
 
 class Scene(nn.Module):
@@ -178,12 +179,7 @@ class Scene(nn.Module):
 
     @torch.no_grad()
     def _copy(self, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-        for name, tensor in own.items():
-            if state[name].shape != tensor.shape:
-                raise RuntimeError(
-                    f"{name} must have shape {list(tensor.shape)}, got {list(state[name].shape)}"
-                )
-            tensor.copy_(state[name])
+        copy_into(own, state)
         self.field.refresh_table_half()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

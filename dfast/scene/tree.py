@@ -1,4 +1,4 @@
-"""Tensors in nested dataclasses: list them, map over them, replace them.
+"""Tensors in nested dataclasses: list them, map over them, replace them; copy those of a state.
 
 A tree is a tensor, a dataclass whose fields are trees, or any other value. Other values (numbers,
 booleans, None) are leaves that every function here leaves as they are.
@@ -6,10 +6,11 @@ booleans, None) are leaves that every function here leaves as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 Tree = TypeVar("Tree")
@@ -58,3 +59,23 @@ def replace_tensors(tree: Tree, tensors: Sequence[Tensor]) -> Tree:
     if len(tensors) != wanted:
         raise ValueError(f"expected {wanted} tensors, got {len(tensors)}")
     return map_tensors(lambda _: next(remaining), tree)
+
+
+@torch.no_grad()
+def copy_into(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Copy tensors by name into those that are there, which stay in their memory.
+
+    Args:
+        own: the tensors to fill.
+        state: on any device; other names are ignored.
+
+    Raises:
+        KeyError: when a tensor is missing.
+        RuntimeError: when a tensor has the wrong shape.
+    """
+    for name, tensor in own.items():
+        if state[name].shape != tensor.shape:
+            raise RuntimeError(
+                f"{name} must have shape {list(tensor.shape)}, got {list(state[name].shape)}"
+            )
+        tensor.copy_(state[name])

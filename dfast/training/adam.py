@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfast.ops.adam import STEP, adam_step, gradient_norm, workspace
+from dfast.scene.tree import copy_into
 
 
 class NamedAdam:
@@ -95,9 +96,4 @@ class NamedAdam:
             KeyError: when a tensor is missing.
             RuntimeError: when a tensor has the wrong shape.
         """
-        for name, mine in self.state_dict().items():
-            if state[name].shape != mine.shape:
-                raise RuntimeError(
-                    f"{name} must have shape {list(mine.shape)}, got {list(state[name].shape)}"
-                )
-            mine.copy_(state[name])
+        copy_into(self.state_dict(), state)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dfast.scene.tree import copy_into
+
 
 class ParameterAverage:
     """The running mean of named parameters; its tensors stay in their memory."""
@@ -48,7 +50,6 @@ class ParameterAverage:
         """Return the tensors themselves: count and mean.<name>."""
         return {"count": self._count, **{f"mean.{k}": v for k, v in self._mean.items()}}
 
-    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy what `state_dict` returned.
 
@@ -56,7 +57,4 @@ class ParameterAverage:
             KeyError: when a tensor is missing.
             RuntimeError: when a tensor has the wrong shape.
         """
-        for name, mine in self.state_dict().items():
-            if state[name].shape != mine.shape:
-                raise RuntimeError(f"{name}: shape {tuple(state[name].shape)}")
-            mine.copy_(state[name])
+        copy_into(self.state_dict(), state)
