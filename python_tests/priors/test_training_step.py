@@ -12,9 +12,8 @@ from training_pool import small_pool
 from dfast.priors.embedded.distributed import ProcessGroup
 from dfast.priors.embedded.model import load_folder
 from dfast.priors.embedded.text import TextEncoder, Tokenizer, from_transformers
-from dfast.priors.embedded.training.networks import TEXT_LENGTH, words
-from dfast.priors.embedded.training.tokens import build_tokenizer
-from dfast.priors.embedded.training.train import LEVELS, Options, Training
+from dfast.priors.embedded.training.networks import TEXT_LENGTH, build_world_tokenizer, words
+from dfast.priors.embedded.training.train import LEVELS, Training, WorldOptions
 from dfast.priors.embedded.unet import UNet, from_diffusers
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -22,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def training(out: Path) -> Training:
-    options = Options(out, 1.0, "small", 2, 0, 1e-3, None, 0)
+    options = WorldOptions(out, 1.0, 2, 0, 1e-3, None, 0, "small")
     return Training(options, ProcessGroup(0, 1, CPU), small_pool())
 
 
@@ -45,7 +44,7 @@ def test_what_is_written_loads_with_diffusers_and_without(tmp_path: Path) -> Non
     done.train_step(0.0)
     losses = done.losses(small_pool(), count=1)
     assert len(losses) == len(LEVELS) and all(0.05 < loss < 10 for loss in losses)
-    done.finish(build_tokenizer())
+    done.finish(build_world_tokenizer())
     record = json.loads((tmp_path / "training.json").read_text())
     assert record["design"] == "small" and record["images"] == 2
     folder = tmp_path / "weights"

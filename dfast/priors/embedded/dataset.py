@@ -16,7 +16,8 @@ from torch import Tensor
 
 from dfast.priors.embedded.geometries import SLOTS, Geometries
 from dfast.priors.embedded.model import camera_features, ray_map
-from dfast.scene.cameras import CameraBatch, aimed, position
+from dfast.priors.embedded.training.cameras import random_cameras, uniform
+from dfast.scene.cameras import aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
 from dfast.world.parts import MAX_PARTS
@@ -75,7 +76,7 @@ class Pool:
             geometry = torch.multinomial(
                 geometries.weight, chunk, replacement=True, generator=self.generator
             )
-            camera = self.random_cameras(chunk, elevation)
+            camera = random_cameras(chunk, elevation, self.generator)
             table = geometries.table.select(geometry)
             buffer = tracer.trace(table, camera, 128)
             buffers.append(buffer)
@@ -87,19 +88,6 @@ class Pool:
         self.elevation = torch.cat([c.elevation for c in cameras])
         self.distance = torch.cat([c.distance for c in cameras])
         self.fov = torch.cat([c.fov for c in cameras])
-
-    def _uniform(self, n: int, low: float, high: float) -> Tensor:
-        device = self.geometries.device
-        return low + (high - low) * torch.rand(n, device=device, generator=self.generator)
-
-    def random_cameras(self, n: int, elevation: tuple[float, float]) -> CameraBatch:
-        """Draw n cameras from all around, at elevations in the given range of degrees."""
-        return aimed(
-            self._uniform(n, -180, 180),
-            self._uniform(n, *elevation),
-            self._uniform(n, 2.7, 3.3),
-            self._uniform(n, 37, 43),
-        )
 
     def batch(
         self,
@@ -135,7 +123,7 @@ class Pool:
         colors = g.draw_colors(geometry, held_out, generator)
         plain = chance(textureless)
         colors = torch.where(plain[:, None], g.textureless, colors)
-        ambient = self._uniform(size, 0.1, 0.6)
+        ambient = uniform(size, 0.1, 0.6, generator)
         ambient = torch.where(chance(albedo_only) & ~plain, 1.0, ambient)
         towards = position(azimuth, elevation, torch.ones_like(azimuth))
         noise = torch.randn(size, 3, device=device, generator=generator)

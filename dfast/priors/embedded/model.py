@@ -7,6 +7,7 @@ plain modules of `dfast.priors.embedded.unet` and `text`, which import in no tim
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from dfast.world.grammar import VOCABULARY
 IMAGE_SIZE = 64
 TEXT_LENGTH = 16
 """Tokens that a caption is padded to."""
+TEXT_WIDTH = 128
+"""Numbers that a token is encoded as."""
 CAMERA_FEATURES = 14
 """Length of the camera vector, see `camera_features`."""
 PAD = "<pad>"
@@ -61,25 +64,34 @@ def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
     return closest.view(-1, resolution, resolution, 3).permute(0, 3, 1, 2)
 
 
-def build_unet() -> Any:
+def build_unet(
+    channels: tuple[int, ...] = (32, 64, 128, 128),
+    text_width: int = TEXT_WIDTH,
+    unshuffle: int = 1,
+) -> Any:
     """Build the untrained UNet: RGB and ray map in, v out.
 
     Text enters by cross-attention, the camera vector through the time embedding.
+
+    Args:
+        channels: of the four levels.
+        text_width: of the encoded text.
+        unshuffle: pixels a side that are made channels before it, and pixels again after it.
     """
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
-        sample_size=IMAGE_SIZE,
-        in_channels=6,
-        out_channels=3,
-        block_out_channels=(32, 64, 128, 128),
+        sample_size=IMAGE_SIZE // unshuffle,
+        in_channels=6 * unshuffle**2,
+        out_channels=3 * unshuffle**2,
+        block_out_channels=channels,
         layers_per_block=1,
         down_block_types=(
             "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D",
         ),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn",
-        cross_attention_dim=128,
+        cross_attention_dim=text_width,
         attention_head_dim=4,
         norm_num_groups=8,
         class_embed_type="projection",
@@ -87,23 +99,25 @@ def build_unet() -> Any:
     )  # fmt: skip
 
 
-def build_text_encoder(vocabulary: int) -> Any:
+def build_text_encoder(vocabulary: int, width: int = TEXT_WIDTH, length: int = TEXT_LENGTH) -> Any:
     """Build an untrained CLIP text encoder.
 
     Args:
         vocabulary: number of tokens.
+        width: of the encoded text.
+        length: tokens that a caption is padded to.
     """
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=vocabulary,
-            hidden_size=128,
-            intermediate_size=256,
-            projection_dim=128,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            projection_dim=width,
             num_hidden_layers=3,
             num_attention_heads=4,
-            max_position_embeddings=TEXT_LENGTH,
+            max_position_embeddings=length,
             pad_token_id=0,
             bos_token_id=0,
             eos_token_id=0,
@@ -111,20 +125,29 @@ def build_text_encoder(vocabulary: int) -> Any:
     )
 
 
-def build_tokenizer() -> Any:
-    """Build the tokenizer: one token a word of the grammar; any other word is UNKNOWN."""
+def token_of_words(vocabulary: Iterable[str]) -> dict[str, int]:
+    """Return the token of every word, after those of padding and of unknown words."""
+    return {word: i for i, word in enumerate((PAD, UNKNOWN, *sorted(vocabulary)))}
+
+
+def build_tokenizer(vocabulary: Iterable[str] = VOCABULARY, length: int = TEXT_LENGTH) -> Any:
+    """Build the tokenizer: one token a word of the vocabulary; any other word is UNKNOWN.
+
+    Args:
+        vocabulary: words, by default those of the grammar.
+        length: tokens that a caption is padded to.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = (PAD, UNKNOWN, *sorted(VOCABULARY))
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=UNKNOWN))
+    tokenizer = Tokenizer(models.WordLevel(token_of_words(vocabulary), unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         unk_token=UNKNOWN,
-        model_max_length=TEXT_LENGTH,
+        model_max_length=length,
         padding_side="right",
     )
 

@@ -8,49 +8,17 @@ and at the end; the same command continues from it.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from dfast.priors.embedded.checkpoint import Checkpoint
 from dfast.priors.embedded.dataset import Batch, Pool
-from dfast.priors.embedded.distributed import ProcessGroup, flatten_gradients, process_group
+from dfast.priors.embedded.distributed import ProcessGroup, process_group
 from dfast.priors.embedded.geometries import Geometries
-from dfast.priors.embedded.model import (
-    build_scheduler,
-    build_text_encoder,
-    build_tokenizer,
-    build_unet,
-)
-
-LOG_EVERY = 100
-"""Steps between printed lines."""
-SAVE_SECONDS = 60.0
-"""Seconds between checkpoints."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line sets."""
-
-    out: Path
-    """folder of checkpoint and weights"""
-    seconds: float
-    """training time, setup excluded"""
-    batch: int
-    """images a step on each GPU"""
-    pool: int
-    """traced views on each GPU"""
-    rate: float
-    """peak learning rate"""
-    init: Path | None
-    """pipeline folder to start from"""
-    seed: int
+from dfast.priors.embedded.model import build_text_encoder, build_tokenizer, build_unet
+from dfast.priors.embedded.training.loop import Options, TrainingLoop
 
 
 class Denoiser(nn.Module):
@@ -74,30 +42,8 @@ class Denoiser(nn.Module):
         return self.unet(x, t, text, class_labels=batch.camera, return_dict=False)[0]
 
 
-def noisy_batch(batch: Batch, alphas_bar: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Return (z_t, t, v) of a batch at random timesteps; v = alpha eps - sigma x0.
-
-    Half of the timesteps are uniform, half in the noisiest quarter. There the caption and the
-    camera, not the image, must tell what is shown, and there score distillation begins.
-
-    Args:
-        batch: B images.
-        alphas_bar: [T], alpha^2.
-        generator: on the device of the images.
-    """
-    x0 = batch.image * 2 - 1
-    n = x0.shape[0]
-    u = torch.rand(n, device=x0.device, generator=generator)
-    u[::2] = 0.75 + 0.25 * u[::2]
-    t = (u * len(alphas_bar)).long().clamp_max(len(alphas_bar) - 1)
-    noise = torch.randn(x0.shape, device=x0.device, generator=generator)
-    alpha = alphas_bar[t].sqrt().view(-1, 1, 1, 1)
-    sigma = (1 - alphas_bar[t]).sqrt().view(-1, 1, 1, 1)
-    return alpha * x0 + sigma * noise, t, alpha * noise - sigma * x0
-
-
-class Training:
-    """Model, optimizer and data of one process, and the step that trains them."""
+class Training(TrainingLoop):
+    """The training of one process."""
 
     def __init__(self, options: Options, group: ProcessGroup) -> None:
         """Build everything, and continue from a checkpoint if there is one.
@@ -106,127 +52,32 @@ class Training:
             options: of the command line.
             group: the processes that train together.
         """
-        self.options, self.group, device = options, group, group.device
         torch.manual_seed(options.seed)  # the same initial weights in every process
-        self.tokenizer, self.scheduler = build_tokenizer(), build_scheduler()
-        self.alphas_bar = self.scheduler.alphas_cumprod.to(device)
-        self.model = Denoiser(len(self.tokenizer)).to(device)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = [p.detach().clone() for p in self.model.parameters()]
-        self.gradient = flatten_gradients(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=options.rate,
-            betas=(0.9, 0.98),
-            weight_decay=0.01,
-            fused=True,
-        )
-        self.checkpoint = Checkpoint(
-            options.out / "checkpoint", self.model, self.average, self.optimizer
-        )
-        self.step, self.spent = self.checkpoint.load()
-        if options.init is not None and self.step == 0:
-            self.checkpoint.start_from(options.init)
+        self.tokenizer = build_tokenizer()
+        super().__init__(options, group, Denoiser(len(self.tokenizer)))
         began = time.time()
-        geometries = Geometries(self.tokenizer, device)
+        geometries = Geometries(self.tokenizer, group.device)
         pool_seed = options.seed * 1000 + group.rank + 17 * self.step
         self.images = Pool(geometries, options.pool, pool_seed)
         torch.cuda.synchronize()
         self.print(f"pool of {options.pool} views a GPU in {time.time() - began:.0f} s")
-        seed = options.seed * 77 + group.rank + self.step
-        self.generator = torch.Generator(device).manual_seed(seed)
-        self.model.unet.compile()
 
-    def print(self, line: str) -> None:
-        """Print a line in the first process."""
-        if self.group.is_first:
-            print(line, flush=True)
-
-    def compute_gradient(self) -> Tensor:
-        """Fill the gradient of one batch, clipped to norm 1, and return the loss."""
+    def loss(self) -> Tensor:
+        """Return the loss of a new batch, with its graph."""
         batch = self.images.batch(self.options.batch)
-        z, t, v = noisy_batch(batch, self.alphas_bar, self.generator)
+        z, t, v = self.add_noise(batch.image, self.draw_levels())
         with torch.autocast("cuda", torch.bfloat16):
             predicted = self.model(z, t, batch)
-        loss = (predicted.float() - v).square().mean()
-        self.gradient.zero_()
-        loss.backward()
-        self.group.average(self.gradient)
-        norm = self.gradient.norm()
-        self.gradient.mul_((1.0 / norm).clamp_max(1.0))
-        return loss.detach()
-
-    def train_step(self, progress: float) -> Tensor:
-        """Take one step, and return the loss.
-
-        Args:
-            progress: fraction of the time budget that has passed.
-        """
-        warmup = min(1.0, (self.step + 1) / 300)
-        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.rate * warmup * cosine
-        loss = self.compute_gradient()
-        self.optimizer.step()
-        self.step += 1
-        decay = min(0.9993, (1 + self.step) / (10 + self.step))
-        parameters: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(self.average, parameters, 1 - decay)
-        return loss
-
-    def finish(self) -> None:
-        """Write checkpoint, averaged weights and a record of the training."""
-        options, size = self.options, self.group.size
-        if not self.group.is_first:
-            return
-        self.checkpoint.save(self.step, options.seconds)
-        self.checkpoint.export(options.out / "weights", self.tokenizer, self.scheduler)
-        record = {
-            "steps": self.step,
-            "images": self.step * options.batch * size,
-            "seconds": options.seconds,
-            "gpus": size,
-            "rate": options.rate,
-            "batch": options.batch * size,
-            "pool": options.pool * size,
-            "gpu": torch.cuda.get_device_name(self.group.device),
-            "started_from": (None if options.init is None else "an earlier run's averaged weights"),
-        }
-        (options.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        return (predicted.float() - v).square().mean()
 
 
 def train(options: Options) -> None:
     """Train for `options.seconds` of wall time, setup excluded, and save the averaged weights."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     with process_group() as group:
-        started = time.time()
         training = Training(options, group)
-        training.compute_gradient()  # compiles
-        torch.cuda.synchronize()
-        begin, saved, logged = time.time() - training.spent, time.time(), time.time()
-        total = torch.zeros((), device=group.device)
-        training.print(f"ready after {time.time() - started:.0f} s")
-        progress = 0.0
-        while True:
-            if training.step % 10 == 0:  # all processes stop after the same step
-                elapsed = torch.tensor((time.time() - begin) / options.seconds, device=group.device)
-                group.broadcast(elapsed)
-                progress = float(elapsed)
-                if progress >= 1:
-                    break
-            total += training.train_step(progress)
-            if training.step % LOG_EVERY == 0 and group.is_first:
-                images = LOG_EVERY * options.batch * group.size
-                speed, mean = images / (time.time() - logged), float(total) / LOG_EVERY
-                training.print(
-                    f"step {training.step} loss {mean:.5f} {speed:.0f} images/s {progress:.0%}"
-                )
-                total.zero_()
-                logged = time.time()
-            if group.is_first and time.time() - saved > SAVE_SECONDS:
-                training.checkpoint.save(training.step, time.time() - begin)
-                saved = time.time()
-        training.finish()
+        training.run()
+        training.finish(training.tokenizer)
 
 
 def main() -> None:

@@ -13,7 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfast.priors.embedded.model import CAMERA_FEATURES, IMAGE_SIZE, PAD, UNKNOWN
+from dfast.priors.embedded.model import (
+    build_text_encoder,
+    build_tokenizer,
+    build_unet,
+    token_of_words,
+)
 from dfast.world.sentence import vocabulary
 
 TEXT_LENGTH = 24
@@ -27,63 +32,17 @@ DESIGNS: dict[str, tuple[int, ...]] = {
 }
 """Channels of the levels, from 32 x 32 pixels to 4 x 4."""
 TEXT_WIDTH = 192
+"""Numbers that a token is encoded as."""
 
 
 def words() -> dict[str, int]:
     """Return the token of every word of a caption."""
-    return {word: i for i, word in enumerate((PAD, UNKNOWN, *sorted(vocabulary())))}
+    return token_of_words(vocabulary())
 
 
-def build_unet(design: str) -> Any:
-    """Build the untrained UNet: unshuffled RGB and ray map in, unshuffled v out.
-
-    Args:
-        design: a key of `DESIGNS`.
-    """
-    from diffusers import UNet2DConditionModel
-
-    square = UNSHUFFLE**2
-    return UNet2DConditionModel(
-        sample_size=IMAGE_SIZE // UNSHUFFLE,
-        in_channels=6 * square,
-        out_channels=3 * square,
-        block_out_channels=DESIGNS[design],
-        layers_per_block=1,
-        down_block_types=(
-            "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D",
-        ),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
-        norm_num_groups=8,
-        class_embed_type="projection",
-        projection_class_embeddings_input_dim=CAMERA_FEATURES,
-    )  # fmt: skip
-
-
-def build_text_encoder(tokens: int) -> Any:
-    """Build an untrained CLIP text encoder.
-
-    Args:
-        tokens: of the vocabulary.
-    """
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=tokens,
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=2 * TEXT_WIDTH,
-            projection_dim=TEXT_WIDTH,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=TEXT_LENGTH,
-            pad_token_id=0,
-            bos_token_id=0,
-            eos_token_id=0,
-        )
-    )
+def build_world_tokenizer() -> Any:
+    """Build the tokenizer of the larger world."""
+    return build_tokenizer(vocabulary(), TEXT_LENGTH)
 
 
 class Denoiser(nn.Module):
@@ -96,8 +55,8 @@ class Denoiser(nn.Module):
             design: a key of `DESIGNS`.
         """
         super().__init__()
-        self.unet = build_unet(design)
-        self.text_encoder = build_text_encoder(len(words()))
+        self.unet = build_unet(DESIGNS[design], TEXT_WIDTH, UNSHUFFLE)
+        self.text_encoder = build_text_encoder(len(words()), TEXT_WIDTH, TEXT_LENGTH)
 
     def forward(
         self, noisy: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.priors.embedded.model import camera_features, ray_map
+from dfast.priors.embedded.training.cameras import random_cameras, uniform
 from dfast.priors.embedded.training.captions import SLOTS, Captions
 from dfast.priors.embedded.training.situations import SHARES, Situations, draw
 from dfast.priors.embedded.training.things import WHITE, Things
-from dfast.scene.cameras import CameraBatch, aimed, position
+from dfast.scene.cameras import aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
 from dfast.world.parts import ALL_COLORS, NOUN_PARTS
@@ -91,7 +92,7 @@ class Pool:
         for kind, share in SHARES.items():
             for _ in range(max(1, round(count * share / chunk))):
                 situations = draw(things, kind, chunk, self.generator)
-                camera = self._random_cameras(chunk, elevation)
+                camera = random_cameras(chunk, elevation, self.generator)
                 table = situations.table(things)
                 buffers.append(tracer.trace(table, camera, TRACED, steps=steps))
                 drawn.append(situations)
@@ -104,19 +105,6 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.template)
-
-    def _uniform(self, n: int, low: float, high: float) -> Tensor:
-        device = self.things.device
-        return low + (high - low) * torch.rand(n, device=device, generator=self.generator)
-
-    def _random_cameras(self, n: int, elevation: tuple[float, float]) -> CameraBatch:
-        """Draw n cameras from all around, at elevations in the given range of degrees."""
-        return aimed(
-            self._uniform(n, -180, 180),
-            self._uniform(n, *elevation),
-            self._uniform(n, 2.7, 3.3),
-            self._uniform(n, 37, 43),
-        )
 
     def batch(
         self,
@@ -148,7 +136,7 @@ class Pool:
         pattern = torch.randint(len(PATTERNS), (size, 2), device=device, generator=generator)
         pattern = torch.where(chance(odds.patterned, size, 2) & ~plain[:, None], pattern, -1)
         colors = torch.where(plain[:, None], WHITE, colors)
-        ambient = self._uniform(size, 0.1, 0.6)
+        ambient = uniform(size, 0.1, 0.6, generator)
         ambient = torch.where(chance(odds.albedo_only) & ~plain, 1.0, ambient)
         azimuth, elevation, distance, fov = (v[chosen] for v in self.camera)
         towards = position(azimuth, elevation, torch.ones_like(azimuth))

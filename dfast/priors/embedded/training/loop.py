@@ -1,0 +1,197 @@
+"""The loop that trains a denoiser: optimizer, running average, checkpoints, a budget of time."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfast.priors.embedded.checkpoint import Checkpoint
+from dfast.priors.embedded.distributed import ProcessGroup, flatten_gradients
+from dfast.priors.embedded.model import build_scheduler
+
+LOG_EVERY = 100
+"""Steps between printed lines."""
+SAVE_SECONDS = 60.0
+"""Seconds between checkpoints."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line sets."""
+
+    out: Path
+    """folder of checkpoint and weights"""
+    seconds: float
+    """training time, setup excluded"""
+    batch: int
+    """images a step on each GPU"""
+    pool: int
+    """traced views on each GPU"""
+    rate: float
+    """peak learning rate"""
+    init: Path | None
+    """pipeline folder to start from"""
+    seed: int
+
+
+class TrainingLoop(ABC):
+    """Model and optimizer of one process, and the step that trains them."""
+
+    def __init__(self, options: Options, group: ProcessGroup, model: nn.Module) -> None:
+        """Prepare the training, and continue from a checkpoint if there is one.
+
+        Args:
+            options: of the command line.
+            group: the processes that train together.
+            model: with the modules `unet` and `text_encoder`, the same in every process.
+        """
+        self.options, self.group, device = options, group, group.device
+        self.scheduler = build_scheduler()
+        self.alphas_bar = self.scheduler.alphas_cumprod.to(device)
+        self.model = model.to(device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = [p.detach().clone() for p in self.model.parameters()]
+        self.gradient = flatten_gradients(self.model)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=options.rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            fused=True,
+        )
+        self.checkpoint = Checkpoint(
+            options.out / "checkpoint", self.model, self.average, self.optimizer
+        )
+        self.step, self.spent = self.checkpoint.load()
+        if options.init is not None and self.step == 0:
+            self.checkpoint.start_from(options.init)
+        seed = options.seed * 77 + group.rank + self.step
+        self.generator = torch.Generator(device).manual_seed(seed)
+        if device.type == "cuda":
+            self.model.get_submodule("unet").compile()
+
+    @abstractmethod
+    def loss(self) -> Tensor:
+        """Return the loss of a new batch, with its graph."""
+
+    def print(self, line: str) -> None:
+        """Print a line in the first process."""
+        if self.group.is_first:
+            print(line, flush=True)
+
+    def draw_levels(self) -> Tensor:
+        """Return the fractions of the timesteps of a batch, [B] in [0, 1).
+
+        Half of them are uniform, half in the noisiest quarter. There the caption and the camera,
+        not the image, must tell what is shown, and there score distillation begins.
+        """
+        u = torch.rand(self.options.batch, device=self.group.device, generator=self.generator)
+        u[::2] = 0.75 + 0.25 * u[::2]
+        return u
+
+    def add_noise(self, image: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (z_t, t, v) of images at fractions u of the timesteps; v = alpha eps - sigma x0.
+
+        Args:
+            image: [B, 3, H, W] in [0, 1].
+            u: [B] in [0, 1).
+        """
+        x0 = image * 2 - 1
+        t = (u * len(self.alphas_bar)).long().clamp_max(len(self.alphas_bar) - 1)
+        noise = torch.randn(x0.shape, device=x0.device, generator=self.generator)
+        alpha = self.alphas_bar[t].sqrt().view(-1, 1, 1, 1)
+        sigma = (1 - self.alphas_bar[t]).sqrt().view(-1, 1, 1, 1)
+        return alpha * x0 + sigma * noise, t, alpha * noise - sigma * x0
+
+    def compute_gradient(self) -> Tensor:
+        """Fill the gradient of one batch, clipped to norm 1, and return the loss."""
+        loss = self.loss()
+        self.gradient.zero_()
+        loss.backward()
+        self.group.average(self.gradient)
+        norm = self.gradient.norm()
+        self.gradient.mul_((1.0 / norm).clamp_max(1.0))
+        return loss.detach()
+
+    def train_step(self, progress: float) -> Tensor:
+        """Take one step, and return the loss.
+
+        Args:
+            progress: fraction of the time budget that has passed.
+        """
+        warmup = min(1.0, (self.step + 1) / 300)
+        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.rate * warmup * cosine
+        loss = self.compute_gradient()
+        self.optimizer.step()
+        self.step += 1
+        decay = min(0.9993, (1 + self.step) / (10 + self.step))
+        parameters: list[Tensor] = list(self.model.parameters())
+        torch._foreach_lerp_(self.average, parameters, 1 - decay)
+        return loss
+
+    def run(self) -> None:
+        """Train for `options.seconds` of wall time, setup excluded."""
+        options, group = self.options, self.group
+        started = time.time()
+        self.compute_gradient()  # compiles
+        torch.cuda.synchronize()
+        begin, saved, logged = time.time() - self.spent, time.time(), time.time()
+        total = torch.zeros((), device=group.device)
+        self.print(f"ready after {time.time() - started:.0f} s")
+        progress = 0.0
+        while True:
+            if self.step % 10 == 0:  # all processes stop after the same step
+                elapsed = torch.tensor((time.time() - begin) / options.seconds, device=group.device)
+                group.broadcast(elapsed)
+                progress = float(elapsed)
+                if progress >= 1:
+                    break
+            total += self.train_step(progress)
+            if self.step % LOG_EVERY == 0 and group.is_first:
+                images = LOG_EVERY * options.batch * group.size
+                speed, mean = images / (time.time() - logged), float(total) / LOG_EVERY
+                self.print(f"step {self.step} loss {mean:.5f} {speed:.0f} images/s {progress:.0%}")
+                total.zero_()
+                logged = time.time()
+            if group.is_first and time.time() - saved > SAVE_SECONDS:
+                self.checkpoint.save(self.step, time.time() - begin)
+                saved = time.time()
+
+    def record(self) -> dict[str, Any]:
+        """Return what is written about the training."""
+        options, group = self.options, self.group
+        on_gpu = group.device.type == "cuda"
+        return {
+            "steps": self.step,
+            "images": self.step * options.batch * group.size,
+            "seconds": options.seconds,
+            "gpus": group.size,
+            "rate": options.rate,
+            "batch": options.batch * group.size,
+            "pool": options.pool * group.size,
+            "gpu": torch.cuda.get_device_name(group.device) if on_gpu else "none",
+            "started_from": (None if options.init is None else "an earlier run's averaged weights"),
+        }
+
+    def finish(self, tokenizer: Any) -> None:
+        """Write checkpoint, averaged weights and the record of the training.
+
+        Args:
+            tokenizer: saved with the weights.
+        """
+        if not self.group.is_first:
+            return
+        out = self.options.out
+        self.checkpoint.save(self.step, self.options.seconds)
+        self.checkpoint.export(out / "weights", tokenizer, self.scheduler)
+        (out / "training.json").write_text(json.dumps(self.record(), indent=2) + "\n")
