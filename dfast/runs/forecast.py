@@ -24,8 +24,8 @@ RAY_OPERATIONS = 5.5e5
 of the march's steps. One core of an Intel Xeon: 0.15 s for 16384 rays, beside 0.52 s for 2.9e10
 operations of the embedded prior (2026-11-28, commit 4a47d4e)."""
 BFLOAT16_SPEED = 2.5
-"""How many times as fast a network is in bfloat16, where a CPU has the instructions: 2.0 on an AMD
-EPYC with AVX512-BF16, 3.1 on an Intel Xeon with AMX (2026-11-28)."""
+"""How many times as fast a network is in bfloat16 where a CPU has the instructions, cautiously: 3.1
+times on one core of an Intel Xeon with AMX (2026-11-28, commit 97c65aa)."""
 SIZE, REPEATS = 512, 5
 """Rows and columns of the product, and how often it is timed: some 10 ms on one core."""
 
