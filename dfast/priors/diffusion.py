@@ -21,13 +21,16 @@ def add_noise(x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     return alpha.view(-1, 1, 1, 1) * x + sigma.view(-1, 1, 1, 1) * noise
 
 
-def classifier_free_guidance(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+def classifier_free_guidance(
+    conditional: Tensor, unconditional: Tensor, scale: float | Tensor
+) -> Tensor:
     """Return (1 + w) eps_c - w eps_u, in float32 at least (Ho and Salimans 2022).
 
     Args:
         conditional: eps_c, [B, C, H, W].
         unconditional: eps_u, [B, C, H, W], or the prediction for a negative prompt.
-        scale: w; the `guidance_scale` of diffusers is 1 + w. 0 is the conditional prediction.
+        scale: w, or one for each image, [B, 1, 1, 1]; the `guidance_scale` of diffusers is 1 + w.
+            0 is the conditional prediction.
     """
     c = at_least_float32(conditional)
     return c + scale * (c - at_least_float32(unconditional))

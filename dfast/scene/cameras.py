@@ -109,7 +109,7 @@ def look_at(origin: Tensor, target: Tensor, up: Tensor, fov: Tensor) -> CameraBa
 def _front_up(back: Tensor) -> Tensor:
     """Return the up vector [B, 3] of cameras straight above (-x) or below (+x) the object."""
     sign = torch.where(back[..., 2:] >= 0, -1.0, 1.0)
-    return sign * torch.tensor([1.0, 0.0, 0.0], device=back.device, dtype=back.dtype)
+    return sign * torch.eye(3, device=back.device, dtype=back.dtype)[0]
 
 
 def orbit(

@@ -12,6 +12,7 @@ from training_pool import small_pool
 from dfast.priors.embedded.distributed import ProcessGroup
 from dfast.priors.embedded.model import load_folder
 from dfast.priors.embedded.text import TextEncoder, Tokenizer, from_transformers
+from dfast.priors.embedded.training.distill import Distillation
 from dfast.priors.embedded.training.networks import TEXT_LENGTH, build_world_tokenizer, words
 from dfast.priors.embedded.training.train import LEVELS, Training, WorldOptions
 from dfast.priors.embedded.unet import UNet, from_diffusers
@@ -31,7 +32,8 @@ def test_a_step_moves_every_parameter_and_a_checkpoint_continues_it(tmp_path: Pa
     loss = first.train_step(0.0)
     assert 0.1 < float(loss) < 10
     still = [n for n, p in first.model.named_parameters() if torch.equal(p, before[n])]
-    assert all("position_embedding" in n or "token_embedding" in n for n in still)
+    untouched = ("position_embedding", "token_embedding", "cond_proj")  # no scale is told
+    assert all(any(part in n for part in untouched) for n in still)
     first.checkpoint.save(first.step, 0.5)
     second = training(tmp_path)
     assert (second.step, second.spent) == (1, 0.5)
@@ -62,3 +64,32 @@ def test_what_is_written_loads_with_diffusers_and_without(tmp_path: Path) -> Non
         torch.testing.assert_close(encoder(tokens), text, rtol=1e-4, atol=1e-4)
         theirs = unet(x, t, text, class_labels=camera, return_dict=False)[0]
         torch.testing.assert_close(plain(x, t, text, camera), theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_distillation_starts_as_the_network_and_learns_the_scale(tmp_path: Path) -> None:
+    before = training(tmp_path / "a")
+    before.finish(build_world_tokenizer())
+    options = WorldOptions(tmp_path / "b", 1.0, 8, 0, 1e-3, tmp_path / "a" / "weights", 0, "small")
+    student = Distillation(options, ProcessGroup(0, 1, CPU), small_pool())
+    for a, b in zip(student.model.parameters(), student.teacher.parameters(), strict=True):
+        assert torch.equal(a, b)
+    loss = student.train_step(0.0)
+    assert 0 < float(loss) < 10  # the scales of this batch are not all 0
+    assert bool(student.model.unet.time_embedding.cond_proj.weight.any())
+
+
+def test_a_gradient_that_is_not_finite_is_dropped_and_many_end_the_training(tmp_path: Path) -> None:
+    one = training(tmp_path)
+    one.train_step(0.0)
+    before = [p.detach().clone() for p in one.model.parameters()]
+    one.loss = lambda: torch.nan * sum(p.sum() for p in one.model.parameters())  # type: ignore
+    for _ in range(4):
+        one.train_step(1.0)
+    assert int(one.dropped) == 4 and one.record()["dropped"] == 4
+    changes = [
+        float((p.detach() - b).abs().max())
+        for p, b in zip(one.model.parameters(), before, strict=True)
+    ]
+    assert max(changes) < 1e-3  # Adam's momentum alone
+    with pytest.raises(RuntimeError, match="4 gradients of 5 were not finite"):
+        one._check(int(one.dropped))

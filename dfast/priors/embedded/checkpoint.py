@@ -85,15 +85,7 @@ class Checkpoint:
         Args:
             folder: one that `model.save_folder` wrote.
         """
-        for part in ("unet", "text_encoder"):
-            (file,) = (folder / part).glob("*.safetensors")
-            weights = load_file(file)
-            for name, p in self.model.get_submodule(part).named_parameters():
-                if name == "conv_in.weight":  # models without ray maps have fewer channels
-                    p.zero_()
-                    p[:, : weights[name].shape[1]] = weights[name]
-                else:
-                    p.copy_(weights[name])
+        load_weights(self.model, folder)
         for _, parameter, average in self._named():
             average.copy_(parameter)
 
@@ -111,3 +103,18 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         unet, text_encoder = map(self.model.get_submodule, ("unet", "text_encoder"))
         save_folder(folder, unet, text_encoder, tokenizer, scheduler)
+
+
+@torch.no_grad()
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Load the weights of a saved pipeline folder.
+
+    Args:
+        model: with the modules `unet` and `text_encoder`.
+        folder: one that `model.save_folder` wrote.
+    """
+    for part in ("unet", "text_encoder"):
+        (file,) = (folder / part).glob("*.safetensors")
+        weights = load_file(file)
+        for name, parameter in model.get_submodule(part).named_parameters():
+            parameter.copy_(weights[name])

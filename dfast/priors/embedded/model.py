@@ -24,6 +24,8 @@ TEXT_WIDTH = 128
 """Numbers that a token is encoded as."""
 CAMERA_FEATURES = 14
 """Length of the camera vector, see `camera_features`."""
+SCALE_FEATURES = 4
+"""Length of the vector of a guidance scale, see `scale_features`."""
 PAD = "<pad>"
 UNKNOWN = "<unk>"
 
@@ -47,6 +49,21 @@ def camera_features(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: T
     return torch.stack([torch.ones_like(a), *waves, 4 * (size - 0.9)], dim=-1)
 
 
+def scale_features(scale: Tensor) -> Tensor:
+    """Return the vector by which a distilled network is told a guidance scale w.
+
+    It is 0 for w = 0, which asks for the prediction without guidance.
+
+    Args:
+        scale: [B] w in (1 + w) eps_c - w eps_u, at least 0.
+
+    Returns:
+        [B, SCALE_FEATURES].
+    """
+    parts = [scale.log1p() / 3, *(scale / (scale + k) for k in (1.0, 4.0, 16.0))]
+    return torch.stack(parts, dim=-1)
+
+
 def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
     """Return the point nearest to the origin on each pixel's ray, [B, 3, resolution, resolution].
 
@@ -68,6 +85,7 @@ def build_unet(
     channels: tuple[int, ...] = (32, 64, 128, 128),
     text_width: int = TEXT_WIDTH,
     unshuffle: int = 1,
+    scale_width: int | None = None,
 ) -> Any:
     """Build the untrained UNet: RGB and ray map in, v out.
 
@@ -77,10 +95,12 @@ def build_unet(
         channels: of the four levels.
         text_width: of the encoded text.
         unshuffle: pixels a side that are made channels before it, and pixels again after it.
+        scale_width: length of the vector by which it is told a guidance scale, None for no
+            such input. Zeros change nothing, not even before training.
     """
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
+    unet: Any = UNet2DConditionModel(
         sample_size=IMAGE_SIZE // unshuffle,
         in_channels=6 * unshuffle**2,
         out_channels=3 * unshuffle**2,
@@ -96,7 +116,11 @@ def build_unet(
         norm_num_groups=8,
         class_embed_type="projection",
         projection_class_embeddings_input_dim=CAMERA_FEATURES,
+        time_cond_proj_dim=scale_width,
     )  # fmt: skip
+    if scale_width is not None:
+        torch.nn.init.zeros_(unet.time_embedding.cond_proj.weight)
+    return unet
 
 
 def build_text_encoder(vocabulary: int, width: int = TEXT_WIDTH, length: int = TEXT_LENGTH) -> Any:

@@ -62,6 +62,10 @@ class Training(TrainingLoop):
         torch.cuda.synchronize()
         self.print(f"pool of {options.pool} views a GPU in {time.time() - began:.0f} s")
 
+    def generators(self) -> list[torch.Generator]:
+        """Return what `loss` draws from, beside `generator`."""
+        return [self.images.generator]
+
     def loss(self) -> Tensor:
         """Return the loss of a new batch, with its graph."""
         batch = self.images.batch(self.options.batch)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfast.priors.embedded.model import (
+    SCALE_FEATURES,
     build_text_encoder,
     build_tokenizer,
     build_unet,
@@ -48,18 +49,26 @@ def build_world_tokenizer() -> Any:
 class Denoiser(nn.Module):
     """UNet and text encoder as one module."""
 
-    def __init__(self, design: str) -> None:
+    def __init__(self, channels: tuple[int, ...], unshuffle: int = UNSHUFFLE) -> None:
         """Build both with untrained weights.
 
         Args:
-            design: a key of `DESIGNS`.
+            channels: of the levels of the UNet, such as one of `DESIGNS`.
+            unshuffle: pixels a side that are made channels before the UNet.
         """
         super().__init__()
-        self.unet = build_unet(DESIGNS[design], TEXT_WIDTH, UNSHUFFLE)
+        self.unshuffle = unshuffle
+        self.unet = build_unet(channels, TEXT_WIDTH, unshuffle, SCALE_FEATURES)
         self.text_encoder = build_text_encoder(len(words()), TEXT_WIDTH, TEXT_LENGTH)
 
     def forward(
-        self, noisy: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        tokens: Tensor,
+        camera: Tensor,
+        rays: Tensor,
+        scale: Tensor | None = None,
     ) -> Tensor:
         """Predict v, [B, 3, H, W].
 
@@ -69,10 +78,10 @@ class Denoiser(nn.Module):
             tokens: [B, TEXT_LENGTH].
             camera: [B, CAMERA_FEATURES].
             rays: [B, 3, H, W].
+            scale: guidance scales as [B, SCALE_FEATURES]; None stands for zeros.
         """
         text = self.text_encoder(tokens).last_hidden_state
-        x = F.pixel_unshuffle(torch.cat([noisy, rays], 1), UNSHUFFLE)
+        x = F.pixel_unshuffle(torch.cat([noisy, rays], 1), self.unshuffle)
         x = x.contiguous(memory_format=torch.channels_last)
-        return F.pixel_shuffle(
-            self.unet(x, t, text, class_labels=camera, return_dict=False)[0], UNSHUFFLE
-        )
+        v = self.unet(x, t, text, class_labels=camera, timestep_cond=scale, return_dict=False)[0]
+        return F.pixel_shuffle(v, self.unshuffle)

@@ -164,8 +164,9 @@ class Pool:
         """Return the colours of the slots [B, SLOTS], and the second ones [B, 2]."""
         size, device = len(situations.number), self.things.device
         wrong = self.things.held_out[situations.noun.clamp_min(0)]  # [B, 2, colours]
-        weight = (wrong if held_out else ~wrong).float() + 1e-9
-        main = torch.multinomial(weight.flatten(0, 1), 1, generator=self.generator).view(-1, 2)
+        # The first of random arrivals; `multinomial` waits for the device, which no graph can hold.
+        arrival = torch.rand(wrong.shape, device=device, generator=self.generator)
+        main = torch.where(wrong == held_out, arrival, arrival + 1).argmin(-1)
         shape = (size, 2)
         own = torch.randint(len(ALL_COLORS), shape, device=device, generator=self.generator)
         colors = torch.stack([main, own], -1).view(-1, SLOTS)

@@ -65,17 +65,28 @@ def open_pool(
 class Training(TrainingLoop):
     """The training of one process on the larger world."""
 
-    def __init__(self, options: WorldOptions, group: ProcessGroup, images: Pool) -> None:
+    def __init__(
+        self,
+        options: WorldOptions,
+        group: ProcessGroup,
+        images: Pool,
+        model: Denoiser | None = None,
+    ) -> None:
         """Build the networks, and continue from a checkpoint if there is one.
 
         Args:
             options: of the command line.
             group: the processes that train together.
             images: to train on.
+            model: another network than that of `options.design`.
         """
         torch.manual_seed(options.seed)  # the same initial weights in every process
-        super().__init__(options, group, Denoiser(options.design))
+        super().__init__(options, group, model or Denoiser(DESIGNS[options.design]))
         self.images, self.design = images, options.design
+
+    def generators(self) -> list[torch.Generator]:
+        """Return what `loss` draws from, beside `generator`."""
+        return [self.images.generator]
 
     def loss(self) -> Tensor:
         """Return the loss of a new batch, with its graph."""
@@ -93,7 +104,6 @@ class Training(TrainingLoop):
         views = len(self.images) * self.group.size
         return super().record() | {"design": self.design, "pool": views}
 
-    @torch.no_grad()
     def losses(self, images: Pool, count: int = 4) -> list[float]:
         """Return the loss at each of `LEVELS`, on `count` batches of other images.
 
@@ -105,7 +115,8 @@ class Training(TrainingLoop):
         totals = []
         for level in LEVELS:
             u = torch.full((size,), level, device=device)
-            rows = [float(self._error(images.batch(size), u)) for _ in range(count)]
+            # With a graph, which is not used, as in training: the network is compiled once.
+            rows = [float(self._error(images.batch(size), u).detach()) for _ in range(count)]
             totals.append(sum(rows) / count)
         return totals
 

@@ -1,0 +1,104 @@
+"""Distil guidance into the prior: one call of the network instead of two.
+
+    python -m dfast.priors.embedded.training.distill --init WEIGHTS --out FOLDER --seconds 300
+
+A copy of the trained network learns to predict what classifier-free guidance makes of the
+original's two predictions, told the guidance scale (Meng et al. 2022, arXiv 2210.03142). For the
+scale 0, and for the empty caption, it stays what it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfast.priors.diffusion import classifier_free_guidance
+from dfast.priors.embedded.checkpoint import load_weights
+from dfast.priors.embedded.distributed import ProcessGroup, process_group
+from dfast.priors.embedded.model import scale_features
+from dfast.priors.embedded.training.networks import DESIGNS, Denoiser, build_world_tokenizer
+from dfast.priors.embedded.training.pool import Batch, Pool
+from dfast.priors.embedded.training.train import Training, WorldOptions, open_pool
+
+LARGEST = 20.0
+"""Guidance scale up to which the network is trained."""
+UNGUIDED = 0.3
+"""Share of images for which the scale is 0."""
+
+
+class Distillation(Training):
+    """Trains a copy of the network to predict guided noise."""
+
+    def __init__(self, options: WorldOptions, group: ProcessGroup, images: Pool) -> None:
+        """Load the network twice, and continue from a checkpoint if there is one.
+
+        Args:
+            options: of the command line; `init` is the folder of the trained network.
+            group: the processes that train together.
+            images: to train on.
+        """
+        super().__init__(options, group, images)
+        assert options.init is not None
+        self.teacher = Denoiser(DESIGNS[options.design]).to(group.device).requires_grad_(False)
+        self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        load_weights(self.teacher, options.init)
+        if group.device.type == "cuda":
+            self.teacher.get_submodule("unet").compile()
+
+    def _error(self, batch: Batch, u: Tensor) -> Tensor:
+        """Return the mean squared error against guided predictions, relative to the scale."""
+        z, t, _ = self.add_noise(batch.image, u)
+        size, device, generator = len(z), z.device, self.generator
+        low, high = torch.tensor([0.5, LARGEST]).log().tolist()
+        scale = torch.rand(size, device=device, generator=generator) * (high - low) + low
+        plain = torch.rand(size, device=device, generator=generator) < UNGUIDED
+        scale = torch.where(plain | (batch.tokens == 0).all(1), 0.0, scale.exp())
+        tokens = torch.cat([batch.tokens, torch.zeros_like(batch.tokens)])
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                both = self.teacher(
+                    z.repeat(2, 1, 1, 1), t.repeat(2), tokens,
+                    batch.camera.repeat(2, 1), batch.rays.repeat(2, 1, 1, 1),
+                )  # fmt: skip
+            told = scale_features(scale)
+            found = self.model(z, t, batch.tokens, batch.camera, batch.rays, told)
+        text, empty = both.float().chunk(2)
+        w = scale.view(-1, 1, 1, 1)
+        error = found.float() - classifier_free_guidance(text, empty, w)
+        return (error.square() / (1 + w)).mean()
+
+    def record(self) -> dict[str, Any]:
+        """Return what is written about the training."""
+        return super().record() | {"largest_scale": LARGEST}
+
+
+def distill(options: WorldOptions) -> None:
+    """Trace a pool, distil on it, and save the averaged weights."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    with process_group() as group:
+        images = open_pool(options.pool, options.seed * 1000 + 500 + group.rank, group.device)
+        training = Distillation(options, group, images)
+        training.run()
+        training.finish(build_world_tokenizer())
+
+
+def main() -> None:
+    """Distil from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--init", type=Path, required=True, help="folder of the trained network")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and weights")
+    parser.add_argument("--seconds", type=float, default=300, help="training time, setup excluded")
+    parser.add_argument("--design", choices=DESIGNS, default="middle")
+    parser.add_argument("--batch", type=int, default=512, help="images a step on each GPU")
+    parser.add_argument("--pool", type=int, default=100_000, help="traced views on each GPU")
+    parser.add_argument("--rate", type=float, default=3e-4, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    distill(WorldOptions(**vars(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()
