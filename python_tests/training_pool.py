@@ -1,4 +1,4 @@
-"""A small pool of training images of the larger world."""
+"""A small pool of training images of the world."""
 
 from __future__ import annotations
 

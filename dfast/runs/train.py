@@ -122,6 +122,8 @@ def train(
     folder = None
     if out is not None:
         about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
+        if notes := model.notes(prompt):
+            about["notes"] = list(notes)
         folder = RunFolder(out, config, about, resume=resume, normal_form=model.normal_form)
         prompt = folder.prompt
         if (finished := _finished(folder, where)) is not None:

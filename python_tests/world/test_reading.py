@@ -1,4 +1,4 @@
-"""The sentences of the larger world as people write them."""
+"""The sentences of the world as people write them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ REFUSED = {
     "a dog under a cat": "only under table",
     "a dog with": "missing after",
     "a dog with red wheels": 'it can wear a hat or a crown; try "a brown dog with a red hat"',
-    "a house with a hat": "its part is roof|has no head",
+    "a house with a hat": "a part of its own, its roof",
     "a chair with a red leg": "is not known|no part",
     "a person with a hat": "a part of its own",
     "a chair with a hat": "has no head",

@@ -166,6 +166,8 @@ class UNet(nn.Module):
         first, time = widths[0], 4 * widths[0]
         self.conv_in = nn.Conv2d(config["in_channels"], first, 3, padding=1)
         self.time_embedding = _embedding(first, time)
+        scale = config.get("time_cond_proj_dim")
+        self.scale_projection = nn.Linear(scale, first, bias=False) if scale else None
         self.class_embedding = _embedding(config["projection_class_embeddings_input_dim"], time)
 
         def resnet(channels: int, out: int) -> ResnetBlock:
@@ -201,16 +203,29 @@ class UNet(nn.Module):
         self.conv_norm_out = GroupNorm(groups, channels)
         self.conv_out = nn.Conv2d(channels, config["out_channels"], 3, padding=1)
 
-    def forward(self, x: Tensor, t: Tensor, text: Tensor, camera: Tensor) -> Tensor:
-        """Return v, [B, 3, H, W].
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        text: Tensor,
+        camera: Tensor,
+        scale_features: Tensor | None = None,
+    ) -> Tensor:
+        """Return v, [B, 3 S, H, W], where S pixels are the channels of one.
 
         Args:
-            x: [B, 6, H, W] noisy images and ray maps.
+            x: [B, 6 S, H, W] noisy images and ray maps.
             t: [B] timesteps.
             text: [B, M, D] encoded captions.
             camera: [B, F] camera vectors.
+            scale_features: [B, G] features of the guidance scale, for a network that was distilled
+                to predict guided noise in one call (Meng et al. 2022, arXiv 2210.03142).
         """
-        time = self.time_embedding(waves(t, self.conv_in.out_channels).to(x.dtype))
+        times = waves(t, self.conv_in.out_channels).to(x.dtype)
+        if scale_features is not None:
+            assert self.scale_projection is not None, "the network reads no guidance scale"
+            times = times + self.scale_projection(scale_features)
+        time = self.time_embedding(times)
         time = F.silu(time + self.class_embedding(camera))
         x = self.conv_in(x)
         skips = [x]
@@ -281,6 +296,7 @@ _NAMES = {
     ".to_out.0.": ".to_out.",
     ".ff.net.0.proj.": ".widen.",
     ".ff.net.2.": ".narrow.",
+    "time_embedding.cond_proj.": "scale_projection.",
     "_embedding.linear_1.": "_embedding.0.",
     "_embedding.linear_2.": "_embedding.2.",
 }
