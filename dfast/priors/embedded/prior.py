@@ -55,7 +55,7 @@ class ShapesPrior(Prior):
     name = "shapes"
     image_size = IMAGE_SIZE
     cuda_graph_safe = True
-    image_flops = 3.6e9
+    image_flops = 2.3e9
     conditions: tuple[Condition, ...] = ("text", "null")
 
     @neutral_torch_state(keep_grad=True)
