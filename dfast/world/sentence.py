@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from dfast.world.nouns import NOUNS, Noun
 from dfast.world.nouns.accessories import ACCESSORIES
-from dfast.world.parts import ALL_COLORS, PLAIN
+from dfast.world.parts import ALL_COLORS
 from dfast.world.plurals import PAIRS, plural
 
 RELATIONS: tuple[str, ...] = ("on top of", "next to", "in front of", "behind", "under", "inside")
@@ -50,6 +50,8 @@ SHELTERS: tuple[str, ...] = ("table", "bench", "bridge", "arch", "gazebo")
 CONTAINERS: tuple[str, ...] = ("bowl", "bucket", "bathtub", "boat", "wagon", "canoe", "crib", "pan")
 """What another thing can be inside; its seat is the height of its floor."""
 VIEWS: tuple[str, ...] = ("front", "side", "back", "overhead", "view")
+PLAIN = "plain"
+"""In place of colours: a textureless image."""
 
 
 def vocabulary() -> tuple[str, ...]:

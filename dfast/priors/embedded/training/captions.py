@@ -14,8 +14,8 @@ from dfast.priors.embedded.training.situations import Situations
 from dfast.priors.embedded.training.things import Things
 from dfast.scene.views import VIEW_WORDS
 from dfast.world.nouns import NOUNS
-from dfast.world.parts import ALL_COLORS, PLAIN
-from dfast.world.sentence import COUNTS, PATTERNS, RELATIONS, SIZES, WORN
+from dfast.world.parts import ALL_COLORS
+from dfast.world.sentence import COUNTS, PATTERNS, PLAIN, RELATIONS, SIZES, WORN
 
 SLOTS = 4
 """Colours of a caption: of the first thing and its part, of the second and its part."""
