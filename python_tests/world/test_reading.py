@@ -181,6 +181,35 @@ def test_what_is_suggested_can_be_read() -> None:
             assert read(suggestion)
 
 
+@pytest.mark.parametrize("noun", NOUNS)
+def test_suggestions_about_every_noun_can_be_read(noun: str) -> None:
+    for words in (
+        "a {} with",
+        "a red blue {}",
+        "{} next to",
+        "a {} with a hat",
+        "three {}",
+        "a {} inside a {}",
+    ):
+        text = words.format(noun, noun)
+        try:
+            read(text)
+        except PromptError as error:
+            message = str(error).removeprefix(f'prompt: cannot read "{text}": ')
+            _, found, suggestions = message.partition("try ")
+            tried = suggestions.split('"')[1::2]
+            assert found and tried, message
+            for suggestion in tried:
+                assert read(suggestion)
+
+
+def test_refusals_are_short_and_name_other_priors() -> None:
+    for text in ("a glorb", "x" * 5000, "赤い椅子", "ein stühl", "a red \x1b[31m glorb"):
+        with pytest.raises(PromptError, match="--prior sd15") as error:
+            read(text)
+        assert len(str(error.value)) < 700 and str(error.value).isprintable()
+
+
 def test_kinds_of_things_are_noted() -> None:
     reading = read("a crimson corgi on a settee")
     assert reading.sentence.text() == "a red dog on top of a red sofa"
@@ -201,6 +230,8 @@ def test_no_torch_is_imported() -> None:
     code = (
         "import sys; from dfast.world.reading import read; read('a red corgi'); "
         "from dfast.world.vocabulary import known_lines; known_lines(); "
-        "sys.exit('torch' in sys.modules)"
+        "assert not {'torch', 'numpy'} & set(sys.modules); import dfast.world; "
+        "assert dfast.world.ProceduralScene and dfast.world.build_scene; "
+        "sys.exit('torch' not in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
