@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from dfast._numbers import shown
 from dfast.world.nouns import NOUNS
-from dfast.world.parts import ALL_COLORS, PLAIN
+from dfast.world.parts import ALL_COLORS
 from dfast.world.plurals import plural
-from dfast.world.sentence import COUNTED_PARTS, PATTERNS, SIZES, WORN, Sentence, Thing
+from dfast.world.sentence import COUNTED_PARTS, PATTERNS, PLAIN, SIZES, WORN, Sentence, Thing
 from dfast.world.words import Meaning
 
 EXAMPLES = '"a red dog", "two blue chairs", "a small cat on top of a green sofa"'

@@ -30,9 +30,8 @@ from dfast.priors.embedded.unet import UNet, from_diffusers
 from dfast.priors.loading.weights import size_of
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import VIEW_WORDS, view_index
-from dfast.world.parts import PLAIN
 from dfast.world.reading import read
-from dfast.world.sentence import Sentence
+from dfast.world.sentence import PLAIN, Sentence
 
 WEIGHTS = Path(__file__).parent / "weights"
 
