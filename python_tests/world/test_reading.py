@@ -31,6 +31,7 @@ SENTENCES = {
     "a dog with a hat": "a brown dog with a black hat",
     "a cat wearing a crown": "an orange cat with a yellow crown",
     "a cat in a red hat": "an orange cat with a red hat",
+    "a dog in a top hat": "a brown dog with a black hat",
     "red and white striped ball": "a red and white striped sphere",
     "striped red and white ball": "a red and white striped sphere",
     "a red striped ball": "a red and white striped sphere",
