@@ -35,7 +35,7 @@ def priors(options: Namespace) -> int:
     from dfast.priors.loading.catalog import CATALOG
     from dfast.priors.loading.hub import cached_snapshot, is_complete
 
-    print("shapes  embedded; knows only its own small world")
+    print("shapes  embedded; knows the things that `dfast words` lists")
     for entry in CATALOG.values():
         here = f"{entry.gigabytes:g} GB to fetch"
         if cached_snapshot(entry.hub):

@@ -150,6 +150,17 @@ class Prior(ABC):
         """
         return " ".join(prompt.split())
 
+    def notes(self, prompt: str) -> tuple[str, ...]:
+        """Return what is made in place of what was asked, such as "corgi: made as a dog".
+
+        Args:
+            prompt: what to make.
+
+        Raises:
+            PromptError: for a prompt that the prior does not know.
+        """
+        return ()
+
     def check_text(self, prompt: str, negative: str) -> None:
         """Raise what `encode_prompt` would raise, as far as that is known without weights."""
         return
@@ -178,7 +189,8 @@ class Prior(ABC):
 _REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
 _OPTIONAL = (
     "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
-    "image_flops", "load", "normal_form", "check_text", "cost_parts", "weight_bytes", "text_bytes",
+    "image_flops", "load", "normal_form", "notes", "check_text", "cost_parts", "weight_bytes",
+    "text_bytes",
 )  # fmt: skip
 
 

@@ -65,11 +65,12 @@ def train(
     On the CPU the same seed gives the same bytes, whether or not the run was interrupted, and
     whatever state of torch the caller has set. In the main thread Ctrl-C, SIGTERM and SIGHUP finish
     the step, save a checkpoint and raise, unless the host has handlers of its own; a second Ctrl-C
-    raises at once.
+    raises at once. A `DfastWarning` says what is made in place of a word that the prior does not
+    know itself, such as "corgi: made as a dog".
 
     Args:
         prompt: what to make.
-        prior: the diffusion model: "shapes" (embedded, knows only its own small world), "sd15",
+        prior: the diffusion model: "shapes" (embedded, knows what `dfast words` lists), "sd15",
             "sd21", "sdxl", "if-m", "if-l", "if-xl", a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
         download: fetch a named model that is not on this machine; without it the network is never
@@ -122,6 +123,8 @@ def train(
     folder = None
     if out is not None:
         about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
+        if notes := model.notes(prompt):
+            about["notes"] = list(notes)
         folder = RunFolder(out, config, about, resume=resume, normal_form=model.normal_form)
         prompt = folder.prompt
         if (finished := _finished(folder, where)) is not None:

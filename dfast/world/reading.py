@@ -1,4 +1,4 @@
-"""Read sentences of the larger world as people write them; imports no torch.
+"""Read sentences of the world as people write them; imports no torch.
 
 The grammar is that of `dfast.world.sentence`. Case, punctuation, articles and spaces do not matter;
 colours that are missing are those that the things have by default.
@@ -66,7 +66,7 @@ def read(text: str) -> Reading:
         PromptError: if it is none; the message says why, and what would be one.
     """
     try:
-        tokens = _tokens(text)
+        tokens = meanings(text)
         for token in tokens:
             if not token.target and _mark(token.word) is None:
                 raise _Refused(advice.unknown_word(token))
@@ -81,8 +81,14 @@ class _Refused(Exception):
     """Why a text is no sentence."""
 
 
-def _tokens(text: str) -> list[Meaning]:
-    """Return the meanings of the words of a text, relations and names of several words as one."""
+def meanings(text: str) -> list[Meaning]:
+    """Return what the words of a text mean, without articles.
+
+    Relations, and names of several words such as "ice cream", are one word.
+
+    Args:
+        text: any.
+    """
     words = re.findall(r"[^\W_]+", text.lower().replace("'s ", " "))
     found: list[Meaning] = []
     i = 0

@@ -1,4 +1,4 @@
-"""Training images of the larger world: what they show is what their captions say."""
+"""Training images of the world: what they show is what their captions say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training the larger world's prior: a step, the loss by noise level, what is written."""
+"""Training the embedded prior: a step, the loss by noise level, what is written."""
 
 from __future__ import annotations
 

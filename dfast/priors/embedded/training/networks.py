@@ -42,7 +42,7 @@ def words() -> dict[str, int]:
 
 
 def build_world_tokenizer() -> Any:
-    """Build the tokenizer of the larger world."""
+    """Build the tokenizer of the world."""
     return build_tokenizer(vocabulary(), TEXT_LENGTH)
 
 
