@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, cached_property
 
+import torch
+
 from dfast.evaluation.alignment import initial_poses, refine
 from dfast.evaluation.ellipsoids import ellipsoid_iou
 from dfast.evaluation.rivals import geometry, name_of, plain, rivals
@@ -21,9 +23,9 @@ GRID = 64
 """Cells a side with which results and truths are sampled."""
 RIVAL_GRID = 40
 """Cells a side with which the geometries that they are compared with are sampled."""
-SAME_SHAPE = 0.97
+SAME_SHAPE = 0.96
 """IoU above which two true solids count as one geometry."""
-PERHAPS_SAME = 0.8
+PERHAPS_SAME = 0.5
 """IoU of a coarse alignment below which they surely are not."""
 SIDEWAYS = ("next to", "in front of", "behind")
 """Relations that a turn about the vertical axis changes."""
@@ -94,9 +96,9 @@ class GroundTruth:
         """Return whether each of some solids is this one up to yaw, scale and shift."""
         if not solids:
             return []
-        inside = self.scene.occupancy(grid_points(GRID)).float().reshape(GRID, GRID, GRID)
-        target = Prediction(50 * inside)
-        poses, values = initial_poses(target, list(solids), keep=4)
+        distance = self.scene.sdf(grid_points(GRID))[0].reshape(GRID, GRID, GRID)
+        target = Prediction(60 * torch.sigmoid(-distance / 0.015))  # as a sharp result would be
+        poses, values = initial_poses(target, list(solids), keep=2)
         best = values[:, 0].clone()
         near = (best > PERHAPS_SAME).nonzero()[:, 0].tolist()
         if near:

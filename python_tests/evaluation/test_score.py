@@ -26,7 +26,7 @@ def test_the_truth_itself_scores_full_marks() -> None:
     assert found.iou > 0.9 and found.beats_ellipsoid and found.rank == 1
     assert found.albedo > 0.95 and found.colors == 1.0
     assert found.front is True and found.front_yaw is not None and abs(found.front_yaw) < 5
-    assert found.faults == [] and found.kind == "composed" and found.seed == 3
+    assert found.faults == [] and found.kind == "alone" and found.seed == 3
 
 
 @pytest.mark.usefixtures("coarse_mesh")
@@ -45,7 +45,7 @@ def test_wrong_colours_are_seen_part_by_part() -> None:
     )
     assert [(p.color, p.seen) for p in found.parts] == [("green", "green"), ("yellow", "red")]
     assert found.colors == 0.5 and found.parts[0].accuracy > 0.9 and found.parts[1].accuracy < 0.1
-    assert found.front is None and found.front_yaw is None
+    assert found.front is None and found.front_yaw is None and found.kind == "pair"
 
 
 @pytest.mark.usefixtures("coarse_mesh")
@@ -75,7 +75,7 @@ def test_haze_fog_and_sheets_are_faults() -> None:
 
 def test_sentence_outside_the_grammar() -> None:
     with pytest.raises(PromptError):
-        score(SceneField("a red cube"), "a red zebra")
+        score(SceneField("a red cube"), "a red qwertzy")
 
 
 def test_a_failed_run_scores_as_an_empty_field() -> None:
