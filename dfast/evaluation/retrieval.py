@@ -11,7 +11,7 @@ from dfast.evaluation.rivals import ATTRIBUTES, Attributes
 from dfast.evaluation.solids import Prediction, SolidPoints
 from dfast.evaluation.truths import GroundTruth, catalogue
 
-COARSE = 256
+COARSE = 128
 """Points of each solid in the comparison with all geometries."""
 CLOSER, CLOSEST = 40, 10
 """How many of the nearest geometries are aligned again: with few points, then with care."""

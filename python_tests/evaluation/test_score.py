@@ -9,7 +9,10 @@ import pytest
 from density_fields import SceneField, score_of_truth
 
 from dfast.errors import PromptError
+from dfast.evaluation.faults import faults
 from dfast.evaluation.score import EmptyField, score
+from dfast.evaluation.solids import Prediction
+from dfast.mesh.density_grid import density_grid
 from dfast.mesh.extract import extract_mesh
 
 
@@ -68,8 +71,9 @@ def test_empty_field() -> None:
 
 @pytest.mark.usefixtures("coarse_mesh")
 def test_haze_fog_and_sheets_are_faults() -> None:
-    assert "hazy" in score(SceneField("a red cube", haze=0.3)).faults
-    assert "opaque" in score(SceneField("a red cube", haze=20.0)).faults
+    for haze, name in ((0.3, "hazy"), (20.0, "opaque")):
+        density = density_grid(SceneField("a red cube", haze=haze))
+        assert getattr(faults(density, Prediction(density)), name)
     assert "collapsed" in score(SceneField("a red chair", flat=0.08)).faults
 
 
