@@ -15,7 +15,9 @@ from dfast.world.random_sentences import draw_sentences
 
 def main() -> None:
     """Print the sentences."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("count", type=int, help="how many, all different")
     parser.add_argument("--seed", type=int, default=0, help="other numbers give others")
     options = parser.parse_args()

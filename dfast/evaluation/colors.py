@@ -15,7 +15,8 @@ from dfast.world.parts import ALL_COLORS, PALETTE
 COLOR_TOLERANCE = 0.3
 """Largest Euclidean distance in RGB at which a colour is right."""
 RAY = torch.linspace(0.16, -0.12, 15)
-"""Distances along the outward normal of a surface point, from outside to inside, world units."""
+"""Distances along the outward normal of a surface point, from outside to inside, world units; a ray
+begins where no other surface of the truth is near."""
 
 
 def visible_colors(
@@ -43,6 +44,7 @@ def visible_colors(
     center = truth.solid.centroid[None]
     placed = apply_pose(ray, center, pose[None, None], prediction.centroid)[0, 0]
     density = sample(prediction.density, placed).reshape(len(points), -1)
+    density = density * (surface.free[:count, None] + 1e-4 >= RAY)
     step = 0.02 * float(pose[SCALE].exp())
     transmittance = torch.exp(-step * density).cumprod(1)
     before = torch.cat([torch.ones(len(points), 1), transmittance[:, :-1]], 1)

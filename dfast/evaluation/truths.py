@@ -19,14 +19,15 @@ from dfast.world.reading import read
 from dfast.world.scenes import ProceduralScene
 from dfast.world.sentence import Sentence
 
-GRID = 64
+GRID = 96
 """Cells a side with which results and truths are sampled."""
 RIVAL_GRID = 40
 """Cells a side with which the geometries that they are compared with are sampled."""
-SAME_SHAPE = 0.96
-"""IoU above which two true solids count as one geometry."""
+SAME_SHAPE = 0.97
+"""Two true solids count as one geometry if they agree so well: their IoU, relative to that of one
+of them with itself, which for thin ones is less than 1."""
 PERHAPS_SAME = 0.5
-"""IoU of a coarse alignment below which they surely are not."""
+"""The same of a coarse alignment, below which they surely are not one."""
 SIDEWAYS = ("next to", "in front of", "behind")
 """Relations that a turn about the vertical axis changes."""
 
@@ -98,13 +99,13 @@ class GroundTruth:
             return []
         distance = self.scene.sdf(grid_points(GRID))[0].reshape(GRID, GRID, GRID)
         target = Prediction(60 * torch.sigmoid(-distance / 0.015))  # as a sharp result would be
-        poses, values = initial_poses(target, list(solids), keep=2)
+        compared = [*solids, self.solid]
+        poses, values = initial_poses(target, compared, keep=2)
         best = values[:, 0].clone()
-        near = (best > PERHAPS_SAME).nonzero()[:, 0].tolist()
-        if near:
-            close = [solids[i] for i in near]
-            best[near] = refine(target, close, poses[near], rounds=12, count=2048)[1].amax(1)
-        return (best >= SAME_SHAPE).tolist()
+        near = (best >= PERHAPS_SAME * best[-1]).nonzero()[:, 0].tolist()
+        close = [compared[i] for i in near]
+        best[near] = refine(target, close, poses[near], rounds=12, count=2048)[1].amax(1)
+        return (best[:-1] >= SAME_SHAPE * best[-1]).tolist()
 
 
 # These are the caches of this package. Truths cost seconds and depend on nothing but the sentence,

@@ -12,6 +12,8 @@ from dfast.mesh.density_grid import grid_points
 from dfast.world.scenes import ProceduralScene
 
 SURFACE_POINTS = 4000
+FREE = torch.linspace(0.04, 0.16, 7)
+"""Distances from the surface at which it is asked whether it is still the nearest."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Surface:
     """Index of the region, all of one thing that has one colour, [N]."""
     words: tuple[str, ...]
     """The colour word of each region."""
+    free: Tensor
+    """How far along the normal no other surface is near, one of `FREE`, [N]."""
 
     @property
     def shares(self) -> Tensor:
@@ -56,7 +60,18 @@ def visible_surface(scene: ProceduralScene, count: int = SURFACE_POINTS) -> Surf
     points, normals = points[visible][:count], normals[visible][:count]
     part, albedo = scene.sdf(points)[1], scene.albedo(points)
     region, words = _regions(scene, part, albedo)
-    return Surface(points, normals, part, albedo, region, words)
+    return Surface(points, normals, part, albedo, region, words, _free(scene, points, normals))
+
+
+def _free(scene: ProceduralScene, points: Tensor, normals: Tensor) -> Tensor:
+    """Return how far along the normals [N, 3] of points [N, 3] no other surface is near, [N].
+
+    There the signed distance grows; half the rate allows for what is only a bound of it.
+    """
+    outside = points + FREE[:, None, None] * normals
+    distance = scene.sdf(outside.reshape(-1, 3))[0].view(len(FREE), -1)
+    clear = (distance >= 0.5 * FREE[:, None]).long().cumprod(0).sum(0)
+    return FREE[(clear - 1).clamp_min(0)]
 
 
 def _regions(
