@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dfast.evaluation.alignment import align, initial_poses
+from dfast.evaluation.alignment import align, initial_poses, refine
 from dfast.evaluation.rivals import ATTRIBUTES, Attributes
 from dfast.evaluation.solids import Prediction, SolidPoints
 from dfast.evaluation.truths import GroundTruth, catalogue
@@ -45,8 +45,7 @@ def retrieve(prediction: Prediction, truth: GroundTruth) -> Retrieved:
         entries |= group
     names = [own, *entries]
     solids = [truth.solid, *entries.values()]
-    values = align(prediction, solids, keep=3, rounds=14, count=2048)[1].amax(1)
-    iou = dict(zip(names, values.tolist(), strict=True))
+    iou = dict(zip(names, _with_care(prediction, solids).tolist(), strict=True))
     right = [
         all(iou[own] > iou[r] for r in rivals[name]) if rivals.get(name) else None
         for name in ATTRIBUTES
@@ -74,3 +73,10 @@ def _at_first_sight(prediction: Prediction, solids: list[SolidPoints]) -> Tensor
 def _closer(prediction: Prediction, solids: list[SolidPoints]) -> Tensor:
     """Return the IoU [S] of alignments with few points."""
     return align(prediction, solids, keep=2, rounds=8, count=512)[1].amax(1)
+
+
+def _with_care(prediction: Prediction, solids: list[SolidPoints]) -> Tensor:
+    """Return the IoU [S] of alignments with few points, the best of which go on with many."""
+    poses, values = align(prediction, solids, keep=3, rounds=14, count=512)
+    best = values.argmax(1)[:, None, None].expand(-1, 1, poses.shape[2])
+    return refine(prediction, solids, poses.gather(1, best), rounds=8, count=4096)[1][:, 0]

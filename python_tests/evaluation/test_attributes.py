@@ -41,10 +41,8 @@ def judged(found: Retrieved) -> dict[str, bool]:
     ("said", "attributes"),
     [
         ("three short red lamps", ["count", "size"]),
-        ("a wide red cat", ["size"]),
         ("a red cat with a blue hat", ["worn"]),
         ("a small red sphere next to a blue cube", ["size", "relation"]),
-        ("a red cat under a table", ["relation"]),
     ],
 )
 def test_the_truth_has_every_attribute(said: str, attributes: list[str]) -> None:
@@ -59,12 +57,6 @@ def test_the_truth_has_every_attribute(said: str, attributes: list[str]) -> None
         ("three red lamps", "two red lamps", "count", "3 lamp"),
         ("a thin red cat", "a wide red cat", "size", "thin cat"),
         ("a red cat", "a red cat with a blue hat", "worn", "cat"),
-        (
-            "a red sphere next to a blue cube",
-            "a small red sphere next to a blue cube",
-            "size",
-            "sphere next to cube",
-        ),
         (
             "a blue cube on top of a red sphere",
             "a red sphere on top of a blue cube",
