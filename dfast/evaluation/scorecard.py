@@ -107,6 +107,15 @@ class Score:
         return self.iou > self.ellipsoid_iou
 
     @property
+    def attributes(self) -> list[str]:
+        """Return the attributes of the sentence and the words of its patterns, wrong ones as "not
+        count"."""
+        judged = {name: getattr(self, name) for name in ("count", "size", "worn", "relation")}
+        found = [(name, right) for name, right in judged.items() if right is not None]
+        found += [(p.pattern, p.seen == p.pattern) for p in self.patterns]
+        return [name if right else f"not {name}" for name, right in found]
+
+    @property
     def faults(self) -> list[str]:
         """Return the names of the faults found."""
         return [name for name in ("empty", "opaque", "hazy", "collapsed") if getattr(self, name)]
@@ -158,7 +167,7 @@ def table(scores: Sequence[Score]) -> str:
             "-" if s.front is None else "yes" if s.front else "no",
             *_surface_cells(s.surface),
             _cell(s.seconds, 0),
-            _attributes(s),
+            ", ".join(s.attributes),
             " ".join(s.faults),
         )
         for s in scores
@@ -171,14 +180,6 @@ def table(scores: Sequence[Score]) -> str:
     ]
     lines = _layout([(*head, "attributes", "faults"), *rows])
     return f"{lines}\n\n{_layout([('mean', *columns), *average])}"
-
-
-def _attributes(s: Score) -> str:
-    """Return the attributes of a sentence, those that are wrong after "not"."""
-    judged = {name: getattr(s, name) for name in ("count", "size", "worn", "relation")}
-    said = [name if right else f"not {name}" for name, right in judged.items() if right is not None]
-    said += [p.pattern if p.seen == p.pattern else f"not {p.pattern}" for p in s.patterns]
-    return ", ".join(said)
 
 
 def _means(scores: Sequence[Score]) -> Means:
