@@ -28,14 +28,12 @@ OPPOSITES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Attributes:
-    """Which attributes of a sentence are right; None for what it does not have."""
+    """Which attributes of a sentence are right, by IoU; None for what it does not have."""
 
     count: bool | None
     """The number of things."""
     size: bool | None
     """The sizes of all things."""
-    worn: bool | None
-    """What is worn."""
     relation: bool | None
     """The relation of two things, and their order."""
 

@@ -17,6 +17,7 @@ from dfast.evaluation.scorecard import PartScore, PatternScore, Score
 from dfast.evaluation.solids import Prediction
 from dfast.evaluation.surface import SurfaceScore, surface_score
 from dfast.evaluation.truths import GRID, GroundTruth, catalogue, ground_truth
+from dfast.evaluation.worn import shows_worn
 from dfast.mesh.density_grid import DensityField, density_grid
 from dfast.mesh.extract import extract_mesh
 from dfast.ops.ambient import neutral_torch_state
@@ -100,6 +101,7 @@ def score(
         seconds=seconds,
         parts=parts,
         patterns=pattern_scores(truth, colors, right),
+        worn=shows_worn(prediction, truth, pose),
         **vars(looks.attributes),
     )
 
@@ -156,5 +158,6 @@ def _empty_score(truth: GroundTruth, prompt: str, seed: int | None, seconds: flo
         patterns=tuple(
             PatternScore(t.pattern, 0.0, "none") for t in truth.sentence.things if t.pattern
         ),
+        worn=False if any(t.wears for t in truth.sentence.things) else None,
         **vars(Attributes(*wrong)),
     )

@@ -77,16 +77,17 @@ class Score:
     """Time of training, where it is known."""
     count: bool | None = None
     """Whether the stated number fits better than other numbers of the same thing. This and the
-    next three compare IoU with that of rivals (`dfast.evaluation.rivals`), and are None where the
+    next two compare IoU with that of rivals (`dfast.evaluation.rivals`), and are None where the
     sentence has no such attribute, or none that changes the shape."""
     size: bool | None = None
     """Whether the stated sizes fit better than none and the opposite ones. "Big" and "small" are
     judged beside another thing only."""
-    worn: bool | None = None
-    """Whether what is worn fits better than nothing and other things worn."""
     relation: bool | None = None
     """Whether the stated relation and order fit better than all others of the same two things;
     those that differ by a turn alone are told apart by `front`."""
+    worn: bool | None = None
+    """Whether what is worn is there, rather than nothing or other things worn; see
+    `dfast.evaluation.worn`."""
     parts: tuple[PartScore, ...] = field(default=())
     patterns: tuple[PatternScore, ...] = field(default=())
     """Of each thing that has one."""
@@ -110,7 +111,7 @@ class Score:
     def attributes(self) -> list[str]:
         """Return the attributes of the sentence and the words of its patterns, wrong ones as "not
         count"."""
-        judged = {name: getattr(self, name) for name in ("count", "size", "worn", "relation")}
+        judged = {name: getattr(self, name) for name in ("count", "size", "relation", "worn")}
         found = [(name, right) for name, right in judged.items() if right is not None]
         found += [(p.pattern, p.seen == p.pattern) for p in self.patterns]
         return [name if right else f"not {name}" for name, right in found]
@@ -197,7 +198,7 @@ def _means(scores: Sequence[Score]) -> Means:
         "front": _mean(s.front for s in scores),
         **{
             name: _mean(getattr(s, name) for s in scores)
-            for name in ("count", "size", "worn", "relation", "pattern", "pattern_read")
+            for name in ("count", "size", "relation", "worn", "pattern", "pattern_read")
         },
         **{
             name: _mean(getattr(s.surface, name) for s in scores if s.surface is not None)
