@@ -132,10 +132,10 @@ def _train_and_score(prompts: list[str], device: str, options: Namespace) -> lis
             )
             scores.append(_train_one(prompt, seed, prior, config, device, out))
             s, total = scores[-1], len(prompts) * options.seeds
+            found = [f"IoU {s.iou:.2f}", f"rank {s.rank}", f"colors {s.colors:.2f}"]
+            found += [*s.attributes, *s.faults]
             print(
-                f"{len(scores)}/{total} {prompt}, seed {seed}: IoU {s.iou:.2f}, "
-                f"rank {s.rank}, colors {s.colors:.2f} {' '.join(s.faults)}",
-                file=sys.stderr,
+                f"{len(scores)}/{total} {prompt}, seed {seed}: {', '.join(found)}", file=sys.stderr
             )
     return scores
 

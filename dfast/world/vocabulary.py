@@ -8,19 +8,15 @@ from dfast.world.nouns import CATEGORIES, NOUNS
 from dfast.world.parts import ALL_COLORS
 from dfast.world.plurals import plural
 from dfast.world.sentence import (
-    CONTAINERS,
     COUNTED_PARTS,
     COUNTS,
     PATTERNS,
+    PLACES,
     RELATIONS,
-    SHELTERS,
     SIZES,
     WORN,
 )
 from dfast.world.words import Meaning, resolve
-
-PLACES = {"under": SHELTERS, "inside": CONTAINERS}
-"""The only second things of some relations."""
 
 
 def known() -> dict[str, Any]:

@@ -8,11 +8,12 @@ from training_pool import small_pool
 
 from dfast.priors.embedded.training import situations
 from dfast.priors.embedded.training.pool import Odds, Pool
-from dfast.priors.embedded.training.situations import SHARES, draw
+from dfast.priors.embedded.training.situations import draw
 from dfast.priors.embedded.training.things import WHITE
 from dfast.world.build import build_scene
 from dfast.world.nouns import NOUNS
 from dfast.world.parts import ALL_COLORS
+from dfast.world.random_sentences import SHARES
 from dfast.world.sentence import PATTERNS, RELATIONS, SIZES, WORN, Sentence, Thing
 
 pytestmark = pytest.mark.usefixtures("needs_native")

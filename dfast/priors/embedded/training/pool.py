@@ -17,12 +17,13 @@ from torch import Tensor
 from dfast.priors.embedded.model import camera_features, ray_map
 from dfast.priors.embedded.training.cameras import random_cameras, uniform
 from dfast.priors.embedded.training.captions import SLOTS, Captions
-from dfast.priors.embedded.training.situations import SHARES, Situations, draw
+from dfast.priors.embedded.training.situations import Situations, draw
 from dfast.priors.embedded.training.things import WHITE, Things
 from dfast.scene.cameras import aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
 from dfast.world.parts import ALL_COLORS, NOUN_PARTS
+from dfast.world.random_sentences import PATTERNED, SHARES
 from dfast.world.sentence import COUNTED_PARTS, PATTERNS
 
 TRACED = 128
@@ -43,7 +44,7 @@ class Odds:
     """everything is white"""
     albedo_only: float = 0.28
     """nothing is shaded, of images that are not textureless"""
-    patterned: float = 0.2
+    patterned: float = PATTERNED
     """a thing has a pattern"""
 
 

@@ -15,15 +15,10 @@ from dfast.priors.embedded.training.things import Things
 from dfast.world.arrange import BIG, FIRST_SCALE, INSIDE, SMALL, UNDER, related, several, single
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.parts import NOUN_PARTS
+from dfast.world.random_sentences import RELATION_WEIGHTS, SIZED
 from dfast.world.scenes import PartTable
 from dfast.world.sentence import COUNTED_PARTS, COUNTS, RELATIONS, SIZES
 
-SHARES: dict[str, float] = {"alone": 0.52, "dressed": 0.06, "two": 0.06, "three": 0.06, "pair": 0.3}
-"""Probability of each kind of situation."""
-SIZED = 0.25
-"""Probability that a thing has a size."""
-RELATION_WEIGHTS = (0.3, 0.3, 0.15, 0.1, 0.07, 0.08)
-"""Of `RELATIONS`."""
 STRETCH, TAPER = 0.08, 0.10
 """Largest random change of proportions, so that a noun is not one shape."""
 INSTANCES = 3

@@ -1,0 +1,49 @@
+"""What is worn: judged where it is, as a hat is too little of a cow to change the IoU of both."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dfast.evaluation.alignment import apply_pose
+from dfast.evaluation.rivals import rivals
+from dfast.evaluation.solids import Prediction, jittered_points
+from dfast.evaluation.truths import GRID, GroundTruth
+from dfast.mesh.density_grid import sample
+from dfast.world.build import build_scene
+from dfast.world.scenes import ProceduralScene
+
+
+def shows_worn(prediction: Prediction, truth: GroundTruth, pose: Tensor) -> bool | None:
+    """Return whether what a thing wears is there, and nothing else that it could wear.
+
+    Args:
+        prediction: the result.
+        truth: of its sentence.
+        pose: [5], takes the truth to the prediction.
+
+    Returns:
+        Whether more of what tells the truth from the bare thing, and from other things worn, is as
+        in the truth; None where nothing is worn.
+    """
+    others = rivals(truth.sentence).get("worn", [])
+    if not others:
+        return None
+    return all(_agreement(prediction, truth, build_scene(o), pose) > 0.5 for o in others)
+
+
+def _agreement(
+    prediction: Prediction, truth: GroundTruth, other: ProceduralScene, pose: Tensor
+) -> float:
+    """Return how much of the space in which two scenes differ is as in the truth.
+
+    Space that only the truth fills and space that only the other fills count alike.
+    """
+    points = jittered_points(GRID, seed=2)
+    own = truth.scene.occupancy(points)
+    differ = own != other.occupancy(points)
+    points, own = points[differ][None], own[differ]
+    placed = apply_pose(points, truth.solid.centroid[None], pose[None, None], prediction.centroid)
+    filled = sample(prediction.density, placed[0, 0]) > prediction.level
+    sides = [side for side in (own, ~own) if bool(side.any())]
+    return float(torch.stack([(filled == own)[side].float().mean() for side in sides]).mean())
