@@ -47,7 +47,7 @@ def sentence_of(pool: Pool, batch: Batch, b: int) -> Sentence:
     things = []
     for i in range(2 if s.relation[view] >= 0 else 1):
         noun, size = pool.things.names[int(s.noun[view, i])], int(s.size[view, i])
-        worn = WORN[int(s.worn[view])] if s.worn[view] >= 0 and i == 0 else None
+        worn = WORN[int(s.worn[view, i])] if s.worn[view, i] >= 0 else None
         has_part = NOUNS[noun].part is not None or worn is not None
         main, own = (colors[int(batch.colors[b, 2 * i + k])] for k in range(2))
         pattern = int(batch.pattern[b, i])

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from dfast.world.nouns import NOUNS
-from dfast.world.sentence import COUNTED_PARTS, PLACES, RELATIONS, WORN, Sentence, Thing
+from dfast.world.sentence import PLACES, RELATIONS, WORN, Sentence, Thing
 
 OPPOSITES: dict[str, str] = {
     "tall": "short",
@@ -94,8 +94,7 @@ def _other_counts(sentence: Sentence) -> Iterator[Sentence]:
     if sentence.count == 1:
         return
     for count in {1, 2, 3} - {sentence.count}:
-        if count < 3 or len(sentence.things[0].kind.parts) <= COUNTED_PARTS:
-            yield replace(sentence, count=count)
+        yield replace(sentence, count=count)
 
 
 def _other_sizes(sentence: Sentence) -> Iterator[Sentence]:

@@ -10,8 +10,7 @@ from dataclasses import replace
 from dfast._numbers import shown
 from dfast.world.nouns import NOUNS
 from dfast.world.parts import ALL_COLORS
-from dfast.world.plurals import plural
-from dfast.world.sentence import COUNTED_PARTS, PATTERNS, PLAIN, SIZES, WORN, Sentence, Thing
+from dfast.world.sentence import PATTERNS, PLAIN, SIZES, WORN, Sentence, Thing
 from dfast.world.words import Meaning
 
 EXAMPLES = '"a red dog", "two blue chairs", "a small cat on top of a green sofa"'
@@ -107,21 +106,6 @@ def wrong_place(relation: str, allowed: tuple[str, ...], first: Thing, second: T
     would = Sentence((first, place), relation).text()
     places = ", ".join(allowed)
     return f'nothing can be {relation} "{second.noun}", only {relation} {places}; try "{would}"'
-
-
-def three_of_many_parts(thing: Thing) -> str:
-    """Return what to say about three of a thing that has many parts."""
-    would = Sentence((thing,), count=2).text()
-    parts = len(thing.kind.parts)
-    many = plural(thing.noun)
-    return (
-        f'three {many} have too many parts ({parts} each, {COUNTED_PARTS} at most); try "{would}"'
-    )
-
-
-def too_many_parts(thing: Thing) -> str:
-    """Return what to say about a sentence whose scene would have too many parts."""
-    return f"its scene would have too many parts; try {_quoted(thing)}"
 
 
 def how_many(word: str, thing: Thing) -> str:

@@ -43,8 +43,6 @@ KINDS: tuple[str, ...] = (
 """Kinds of primitives; a `PartTable` stores their indices."""
 NOUN_PARTS = 24
 """Largest number of parts of one thing."""
-SCENE_PARTS = 48
-"""Largest number of parts of a scene."""
 
 
 @dataclass(frozen=True)

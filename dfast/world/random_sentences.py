@@ -10,7 +10,6 @@ from random import Random
 from dfast.world.nouns import NOUNS
 from dfast.world.parts import ALL_COLORS
 from dfast.world.sentence import (
-    COUNTED_PARTS,
     COUNTS,
     PATTERNS,
     PLACES,
@@ -60,9 +59,6 @@ def draw_sentence(random: Random, situation: str | None = None) -> Sentence:
     if kind == "dressed":
         wearers = [n for n, noun in NOUNS.items() if noun.head is not None and noun.part is None]
         return Sentence((_thing(random, random.choice(wearers), random.choice(WORN)),))
-    if kind == "three":
-        nouns = [n for n, noun in NOUNS.items() if len(noun.parts) <= COUNTED_PARTS]
-        return Sentence((_thing(random, random.choice(nouns)),), count=COUNTS[kind])
     return Sentence((_thing(random, _any_noun(random)),), count=COUNTS.get(kind, 1))
 
 

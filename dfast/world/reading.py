@@ -14,11 +14,9 @@ from dfast.errors import PromptError
 from dfast.world import advice
 from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
-from dfast.world.parts import SCENE_PARTS
 from dfast.world.plurals import PAIRS, plural, singulars
 from dfast.world.sentence import (
     CONTAINERS,
-    COUNTED_PARTS,
     COUNTS,
     RELATIONS,
     SHELTERS,
@@ -142,8 +140,6 @@ def _sentence(tokens: list[Meaning]) -> Sentence:
         if side.count > 1:
             raise _Refused(advice.counted_relation(relation, *things))
         _check_number(side)
-    if sum(_parts(thing) for thing in things) > SCENE_PARTS:
-        raise _Refused(advice.too_many_parts(things[0]))
     return Sentence(things, relation)
 
 
@@ -159,19 +155,9 @@ def _is_worn_in(tokens: list[Meaning], at: int) -> bool:
 
 
 def _check_number(named: _Named) -> None:
-    """Refuse a plural without a number, and more than the world can hold."""
+    """Refuse a plural without a number."""
     if named.noun.plural and not named.is_counted:
         raise _Refused(advice.how_many(named.noun.word, named.thing))
-    if named.count == 3 and len(named.thing.kind.parts) > COUNTED_PARTS:
-        raise _Refused(advice.three_of_many_parts(named.thing))
-    if named.count * _parts(named.thing) > SCENE_PARTS:
-        raise _Refused(advice.too_many_parts(named.thing))
-
-
-def _parts(thing: Thing) -> int:
-    """Return how many parts a thing has, with what it wears."""
-    worn = len(ACCESSORIES[thing.wears].parts) if thing.wears else 0
-    return len(thing.kind.parts) + worn
 
 
 def _thing(tokens: list[Meaning]) -> _Named:

@@ -41,9 +41,6 @@ WORN: tuple[str, ...] = tuple(ACCESSORIES)
 """What a thing with a head may wear."""
 MASS = frozenset({"smoke", "hair", "fur", "icing", "rice", "sand", "cream", "paint", "liquid"})
 """Words of parts that take no article, beside those that end in s."""
-COUNTED_PARTS = 16
-"""Most parts of a thing of which there may be three."""
-
 
 SHELTERS: tuple[str, ...] = ("table", "bench", "bridge", "arch", "gazebo")
 """What another thing can be under."""

@@ -6,9 +6,7 @@ from typing import Any
 
 from dfast.world.nouns import CATEGORIES, NOUNS
 from dfast.world.parts import ALL_COLORS
-from dfast.world.plurals import plural
 from dfast.world.sentence import (
-    COUNTED_PARTS,
     COUNTS,
     PATTERNS,
     PLACES,
@@ -41,8 +39,7 @@ def known_lines() -> list[str]:
     lines.append(f"colors: {', '.join(every['colors'])}")
     lines.append(f"sizes: {', '.join(every['sizes'])}")
     lines.append(f"patterns, of two colors: {', '.join(every['patterns'])}")
-    limit = f"three only of things of at most {COUNTED_PARTS} parts"
-    lines.append(f"counts: {', '.join(every['counts'])} ({limit})")
+    lines.append(f"counts: {', '.join(every['counts'])}")
     lines.append(f"relations: {', '.join(every['relations'])}")
     lines += [f"{relation}, only: {', '.join(places)}" for relation, places in PLACES.items()]
     owned = [f"{word} ({', '.join(owners)})" for word, owners in every["parts"].items()]
@@ -83,10 +80,6 @@ def word_lines(word: str) -> list[str]:
             lines.append(f"part: {noun.part[0]}, {noun.part[1]} where a sentence states no color")
         elif noun.head is not None:
             lines.append(f"wears: {', '.join(WORN)}")
-        if len(noun.parts) <= COUNTED_PARTS:
-            lines.append(f"up to three {plural(meaning.target)}")
-        else:
-            lines.append(f"up to two {plural(meaning.target)}")
         lines += [
             f"things can be {r} it" for r, places in PLACES.items() if meaning.target in places
         ]

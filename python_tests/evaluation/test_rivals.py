@@ -37,7 +37,7 @@ def test_rivals_of_one_thing() -> None:
 
 def test_rivals_of_several() -> None:
     assert names("two lamps") == {"count": {"lamp", "3 lamp"}}
-    assert names("two red cats") == {"count": {"cat"}}  # a cat has too many parts for three
+    assert names("two red cats") == {"count": {"cat", "3 cat"}}
     assert names("three thin lamps") == {
         "count": {"thin lamp", "2 thin lamp"},
         "size": {"3 lamp", "3 wide lamp"},

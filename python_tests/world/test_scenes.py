@@ -12,7 +12,7 @@ from procedural import SENTENCES, scene_of
 from torch import Tensor
 
 from dfast.world.nouns.classics import SOLIDS
-from dfast.world.parts import PALETTE, SCENE_PARTS, Part
+from dfast.world.parts import PALETTE, Part
 from dfast.world.scenes import PartTable, part_table, table_distance
 
 VOLUMES: dict[str, Callable[..., float]] = {
@@ -62,7 +62,8 @@ def test_objects_fit_the_sphere_and_touch_the_middle(caption: str) -> None:
 
 def test_batched_distances_are_the_scenes_own() -> None:
     scenes, x = [scene_of(s) for s in SENTENCES], uniform(300)
-    tables = [part_table(s.parts, SCENE_PARTS, s.placements) for s in scenes]
+    most = max(len(s.parts) for s in scenes)
+    tables = [part_table(s.parts, most, s.placements) for s in scenes]
     table = PartTable(*(torch.stack(f) for f in zip(*tables, strict=True)))
     distance, part = table_distance(table, x.expand(len(scenes), -1, -1))
     for row, scene in enumerate(scenes):
