@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from dfast.priors.embedded.model import build_scheduler, save_folder
 from dfast.priors.embedded.training import things as all_things
 from dfast.priors.embedded.training.captions import Captions
 from dfast.priors.embedded.training.networks import (
+    DESIGNS,
     TEXT_LENGTH,
     Denoiser,
     build_world_tokenizer,
@@ -67,29 +67,23 @@ def sentence_of(pool: Pool, batch: Batch, b: int) -> Sentence:
 
 
 @cache
-def untrained_networks(guided: int = 0) -> Denoiser:
+def untrained_networks(*, guided: bool = False) -> Denoiser:
     """Return small networks with random weights.
 
     Args:
-        guided: features of the guidance scale that the UNet reads; 0 for none.
+        guided: the UNet is told a guidance scale.
     """
-    from diffusers import UNet2DConditionModel
-
     torch.manual_seed(0)
-    model = Denoiser("small")
-    if guided:
-        config: dict[str, Any] = {**model.unet.config, "time_cond_proj_dim": guided}
-        config.pop("_use_default_values")  # names the settings that from_config would set back
-        model.unet = UNet2DConditionModel.from_config(config)
+    model = Denoiser(DESIGNS["small"], guided=guided)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
     return model.eval()
 
 
-def save_untrained(folder: Path) -> Path:
+def save_untrained(folder: Path, *, guided: bool = False) -> Path:
     """Write a folder of weights with the networks of `untrained_networks`, and return it."""
-    model = untrained_networks()
+    model = untrained_networks(guided=guided)
     parts = build_world_tokenizer(), build_scheduler()
     save_folder(folder, model.unet, model.text_encoder, *parts)
     return folder

@@ -17,7 +17,12 @@ from dfast.config import GuidanceConfig
 from dfast.guidance import sds
 from dfast.guidance.base import GuidanceBatch
 from dfast.priors.base import Condition
-from dfast.priors.diffusion import add_noise, ddim_step
+from dfast.priors.diffusion import (
+    add_noise,
+    at_least_float32,
+    classifier_free_guidance,
+    ddim_step,
+)
 from dfast.scene.views import perp_neg_weights
 
 NFSD_NEGATIVE_PROMPT = (
@@ -50,6 +55,8 @@ class Distillation:
     """(alpha [T], sigma [T])"""
     generator: torch.Generator
     evaluate: Predictor
+    guide: Callable[[Tensor], Tensor] | None = None
+    """(1 + w) eps_c - w eps_u of noisy images at t, where one evaluation gives it"""
 
     def add_noise(self) -> tuple[Tensor, Tensor]:
         """Return (z_t, eps): x with noise of the level of the batch, and the drawn noise."""
@@ -71,6 +78,13 @@ class Distillation:
             predicted[0] = sds.perp_neg(text, base, torch.stack([front, side]), weights)
         return predicted
 
+    def guided(self, noisy: Tensor) -> Tensor:
+        """Return (1 + w) eps_c - w eps_u at t, [B, C, h, w]."""
+        if self.guide is not None:
+            return self.guide(noisy)
+        text, base = self.predict(noisy)
+        return classifier_free_guidance(text, base, self.config.scale)
+
     def level(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return (alpha [B], sigma [B]) at timesteps t [B]."""
         alpha, sigma = self.schedule
@@ -89,6 +103,7 @@ class Variant:
         alone: evaluated in calls of their own, by `Distillation.evaluate`.
         calls_alone: how many such calls a step makes; for estimates of its cost.
         negative_prompt: used where the configuration has none.
+        guided: whether its two conditions are only needed as guided noise.
     """
 
     direction: Callable[[Distillation], Tensor]
@@ -97,12 +112,12 @@ class Variant:
     alone: tuple[Condition, ...] = ()
     calls_alone: Callable[[GuidanceConfig], int] = lambda config: 0
     negative_prompt: str = ""
+    guided: bool = False
 
 
 def _sds(step: Distillation) -> Tensor:
     noisy, noise = step.add_noise()
-    text, negative = step.predict(noisy)
-    return sds.sds(text, negative, noise, step.config.scale)
+    return step.guided(noisy) - noise
 
 
 def _csd(step: Distillation) -> Tensor:
@@ -121,8 +136,7 @@ def _nfsd(step: Distillation) -> Tensor:
 
 def _ism(step: Distillation) -> Tensor:
     noisy, inverted = _invert(step)
-    text, negative = step.predict(noisy)
-    return sds.ism(text, negative, inverted, step.config.scale)
+    return step.guided(noisy) - at_least_float32(inverted)
 
 
 def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
@@ -139,7 +153,7 @@ def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
 
 
 VARIANTS: dict[str, Variant] = {
-    "sds": Variant(_sds, ("text", "negative")),
+    "sds": Variant(_sds, ("text", "negative"), guided=True),
     "csd": Variant(_csd, ("text", "null"), with_negative=("negative",)),
     "nfsd": Variant(_nfsd, ("text", "null", "negative"), negative_prompt=NFSD_NEGATIVE_PROMPT),
     "ism": Variant(
@@ -147,13 +161,32 @@ VARIANTS: dict[str, Variant] = {
         ("text", "negative"),
         alone=("null",),
         calls_alone=lambda config: config.inversion_steps + 1,
+        guided=True,
     ),
 }
 """By the name in `guidance.variant`."""
 
 
-def conditions_of(config: GuidanceConfig) -> tuple[Condition, ...]:
-    """Return the conditions under which `Distillation.predict` evaluates the prior."""
+def is_one_call(config: GuidanceConfig, largest_scale: float) -> bool:
+    """Return whether a prior's distilled guidance replaces its two predictions.
+
+    Args:
+        config: of the guidance.
+        largest_scale: of the prior.
+    """
+    plain = VARIANTS[config.variant].guided and not config.negative and not config.perp_neg
+    return plain and 0 < config.scale <= largest_scale
+
+
+def conditions_of(config: GuidanceConfig, largest_scale: float = 0.0) -> tuple[Condition, ...]:
+    """Return the conditions under which a step evaluates the prior together.
+
+    Args:
+        config: of the guidance.
+        largest_scale: of the prior.
+    """
     variant = VARIANTS[config.variant]
+    if is_one_call(config, largest_scale):
+        return variant.conditions[:1]
     negative = variant.with_negative if config.negative else ()
     return variant.conditions + negative + (PERP_NEG if config.perp_neg else ())

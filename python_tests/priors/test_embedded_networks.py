@@ -17,7 +17,15 @@ from training_pool import save_untrained, untrained_networks
 
 from dfast.errors import PriorError
 from dfast.priors.embedded import prior as prior_module
-from dfast.priors.embedded.model import build_unet, camera_features, load_folder, ray_map
+from dfast.priors.embedded.model import (
+    LARGEST_SCALE,
+    SCALE_FEATURES,
+    build_unet,
+    camera_features,
+    load_folder,
+    ray_map,
+    scale_features,
+)
 from dfast.priors.embedded.prior import WEIGHTS, ShapesPrior
 from dfast.priors.embedded.unet import UNet, from_diffusers
 
@@ -110,17 +118,38 @@ def test_a_prediction_is_that_of_the_networks_that_were_trained(untrained: Path)
 
 @torch.no_grad()
 def test_a_network_that_reads_the_guidance_scale_agrees_too() -> None:
-    theirs = untrained_networks(guided=32).unet
+    theirs = untrained_networks(guided=True).unet
     ours = UNet(theirs.config)
     ours.load_state_dict(from_diffusers(theirs.state_dict()))
     x, t = torch.randn(2, 24, 32, 32), torch.tensor([10, 900])
-    text, camera, scale = torch.randn(2, 5, 192), torch.randn(2, 14), torch.randn(2, 32)
+    text, camera, scale = torch.randn(2, 5, 192), torch.randn(2, 14), torch.randn(2, SCALE_FEATURES)
     outputs = []
     for features in (scale, -scale, None):
         options = {"class_labels": camera, "timestep_cond": features, "return_dict": False}
         outputs.append(theirs(x, t, text, **options)[0])
         assert_close(ours(x, t, text, camera, features), outputs[-1], rtol=1e-4, atol=1e-4)
     assert min(float((outputs[0] - other).abs().max()) for other in outputs[1:]) > 1e-3
+
+
+@torch.no_grad()
+def test_a_distilled_network_predicts_guided_noise_in_one_call(tmp_path: Path) -> None:
+    prior = ShapesPrior(CPU, save_untrained(tmp_path, guided=True), dtype=torch.float32)
+    model = untrained_networks(guided=True)
+    cameras, t = views(30.0, 200.0), torch.tensor([300, 900])
+    noisy = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    condition = prior.encode_prompt("a red dog", views="camera")
+    options = {"cameras": cameras, "textureless": torch.zeros(2, dtype=torch.bool)}
+    vector = camera_features(cameras.azimuth, cameras.elevation, cameras.distance, cameras.fov)
+    tokens = prior.tokenizer(["red dog front view", "red dog back view"])
+    assert prior.largest_scale == LARGEST_SCALE
+    for scale in (0.0, 3.0):
+        eps = prior.predict_guided(noisy, t, condition, **options, scale=scale)
+        told = scale_features(torch.full((2,), scale))
+        v = model(noisy, t, tokens, vector, ray_map(cameras), told)
+        alpha, sigma = (level[t, None, None, None] for level in (prior.alpha, prior.sigma))
+        assert_close(eps, alpha * v + sigma * noisy, rtol=5e-3, atol=5e-3)  # half weights
+        plain = prior.predict_noise(noisy, t, condition, **options)[0]
+        assert torch.equal(plain, eps) == (scale == 0.0)
 
 
 @torch.no_grad()

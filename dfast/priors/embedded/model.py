@@ -21,6 +21,8 @@ CAMERA_FEATURES = 14
 """Length of the camera vector, see `camera_features`."""
 SCALE_FEATURES = 4
 """Length of the vector of a guidance scale, see `scale_features`."""
+LARGEST_SCALE = 20.0
+"""Guidance scale up to which a network is distilled."""
 PAD = "<pad>"
 UNKNOWN = "<unk>"
 

@@ -24,7 +24,14 @@ from dfast.host.cpus import multiplies_bfloat16
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import eps_from_v
-from dfast.priors.embedded.model import CAMERA_FEATURES, IMAGE_SIZE, camera_features, ray_map
+from dfast.priors.embedded.model import (
+    CAMERA_FEATURES,
+    IMAGE_SIZE,
+    LARGEST_SCALE,
+    camera_features,
+    ray_map,
+    scale_features,
+)
 from dfast.priors.embedded.text import TextEncoder, Tokenizer, from_transformers, signal_levels
 from dfast.priors.embedded.unet import UNet, from_diffusers
 from dfast.priors.loading.weights import size_of
@@ -74,6 +81,8 @@ class ShapesPrior(Prior):
         """
         self.tokenizer, self.text_encoder, unet, bar = _load(folder)
         self.unshuffle = unshuffle_of(unet.config)
+        is_distilled = unet.config.get("time_cond_proj_dim") is not None
+        self.largest_scale = LARGEST_SCALE if is_distilled else 0.0
         self.device = device
         self.dtype = fastest_dtype(device) if dtype is None else dtype
         # Sixteen-bit convolutions are fastest in channels-last memory, float32 ones are not.
@@ -144,6 +153,35 @@ class ShapesPrior(Prior):
         conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:
         """Predict noise in one call of the UNet, see `Prior.predict_noise`."""
+        eps = self._predict(noisy, t, condition, cameras, textureless, conditions, None)
+        return eps.view(len(conditions), *noisy.shape)
+
+    @neutral_torch_state(keep_grad=True)
+    @torch.no_grad()
+    def predict_guided(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: ShapesCondition,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+        scale: float,
+    ) -> Tensor:
+        """Predict guided noise in one call of the UNet, see `Prior.predict_guided`."""
+        return self._predict(noisy, t, condition, cameras, textureless, ("text",), scale)
+
+    def _predict(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: ShapesCondition,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+        conditions: tuple[Condition, ...],
+        scale: float | None,
+    ) -> Tensor:
+        """Return the noise under n conditions, or guided with a scale, [n B, 3, h, w]."""
         batch = noisy.shape[0]
         view = torch.zeros(batch, dtype=torch.int64, device=noisy.device)
         camera, rays = noisy.new_zeros(batch, CAMERA_FEATURES), torch.zeros_like(noisy)
@@ -160,10 +198,13 @@ class ShapesPrior(Prior):
         x = F.pixel_unshuffle(torch.cat([noisy, rays], 1), self.unshuffle).repeat(n, 1, 1, 1)
         x = x.to(self.dtype, memory_format=self.layout)
         camera = camera.repeat(n, 1).to(self.dtype)
-        v = F.pixel_shuffle(self.unet(x, t.repeat(n), text, camera).float(), self.unshuffle)
+        told = None
+        if scale is not None:
+            told = scale_features(torch.full((n * batch,), scale, device=x.device)).to(self.dtype)
+        v = self.unet(x, t.repeat(n), text, camera, told)
+        v = F.pixel_shuffle(v.float(), self.unshuffle)
         alpha, sigma = (table[t].repeat(n) for table in self.noise_schedule(noisy.device))
-        eps = eps_from_v(v, noisy.repeat(n, 1, 1, 1), alpha, sigma)
-        return eps.view(n, *noisy.shape)
+        return eps_from_v(v, noisy.repeat(n, 1, 1, 1), alpha, sigma)
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
