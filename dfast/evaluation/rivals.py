@@ -1,9 +1,9 @@
 """What a result could show in place of its sentence: the same things, one attribute changed.
 
-An attribute of a sentence is right where its own geometry fits the result better than all rivals
-that differ in this attribute alone. As alignment is over scale, "big" and "small" change a geometry
-only beside another thing: a thing that stands alone is as large as the camera is near, and has no
-rivals of these sizes.
+A count, size or relation is right where the sentence's own geometry fits the result better than all
+rivals, which differ in this attribute alone. As alignment is over scale, "big" and "small" change a
+geometry only beside another thing: a thing that stands alone is as large as the camera is near, and
+has no rivals of these sizes.
 """
 
 from __future__ import annotations

@@ -98,6 +98,10 @@ class Prediction:
         self.volume = len(solid) / n**3 * (2 * RADIUS) ** 3
         self.spread = spread(solid) if len(solid) else 0.0
 
+    def level_of(self, volume: float) -> float:
+        """Return the candidate level, in the units of `grid`, with the volume nearest to one."""
+        return self._lowest + int((self.volumes - volume).abs().argmin()) * self._spacing
+
     def fractions_above(self, values: Tensor) -> Tensor:
         """Return the fraction of values [B, P] above each candidate level, [B, LEVELS]."""
         rows, count = values.shape

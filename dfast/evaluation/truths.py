@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import torch
 
@@ -93,26 +93,30 @@ class GroundTruth:
             self._same[name] = self._same_as([catalogue()[name]])[0]
         return self._same[name]
 
+    @cached_property
+    def _result(self) -> Prediction:
+        """Return the object as a result that is right."""
+        distance = self.scene.sdf(grid_points(GRID))[0].reshape(GRID, GRID, GRID)
+        return Prediction(60 * torch.sigmoid(-distance / 0.015))
+
     def _same_as(self, solids: Sequence[SolidPoints]) -> list[bool]:
         """Return whether each of some solids is this one up to yaw, scale and shift."""
         if not solids:
             return []
-        distance = self.scene.sdf(grid_points(GRID))[0].reshape(GRID, GRID, GRID)
-        target = Prediction(60 * torch.sigmoid(-distance / 0.015))  # as a sharp result would be
         compared = [*solids, self.solid]
-        poses, values = initial_poses(target, compared, keep=2)
+        poses, values = initial_poses(self._result, compared, keep=2)
         best = values[:, 0].clone()
         near = (best >= PERHAPS_SAME * best[-1]).nonzero()[:, 0].tolist()
         close = [compared[i] for i in near]
-        best[near] = refine(target, close, poses[near], rounds=12, count=2048)[1].amax(1)
+        best[near] = refine(self._result, close, poses[near], rounds=12, count=2048)[1].amax(1)
         return (best[:-1] >= SAME_SHAPE * best[-1]).tolist()
 
 
 # These are the caches of this package. Truths cost seconds and depend on nothing but the sentence,
-# so that scoring many results in a process computes each only once.
+# so that scoring many results in a process computes each only once. One takes about 10 MB.
 
 
-@cache
+@lru_cache(maxsize=32)
 def ground_truth(prompt: str) -> GroundTruth:
     """Return the truth of a sentence, the same object each time.
 

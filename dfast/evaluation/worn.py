@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from dfast.evaluation.alignment import apply_pose
+from dfast.evaluation.alignment import SCALE, apply_pose
 from dfast.evaluation.rivals import rivals
 from dfast.evaluation.solids import Prediction, jittered_points
 from dfast.evaluation.truths import GRID, GroundTruth
@@ -37,13 +36,14 @@ def _agreement(
 ) -> float:
     """Return how much of the space in which two scenes differ is as in the truth.
 
-    Space that only the truth fills and space that only the other fills count alike.
+    The result is solid where its density exceeds the level at which it has the truth's volume:
+    others make thin things thicker or thinner.
     """
     points = jittered_points(GRID, seed=2)
     own = truth.scene.occupancy(points)
     differ = own != other.occupancy(points)
     points, own = points[differ][None], own[differ]
     placed = apply_pose(points, truth.solid.centroid[None], pose[None, None], prediction.centroid)
-    filled = sample(prediction.density, placed[0, 0]) > prediction.level
-    sides = [side for side in (own, ~own) if bool(side.any())]
-    return float(torch.stack([(filled == own)[side].float().mean() for side in sides]).mean())
+    level = prediction.level_of(truth.solid.volume * float((3 * pose[SCALE]).exp()))
+    filled = sample(prediction.grid, placed[0, 0]) > level
+    return float((filled == own).float().mean())
