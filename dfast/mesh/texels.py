@@ -24,8 +24,8 @@ class Spans(NamedTuple):
     """[S]"""
     start: Tensor
     """[S] column of the first texel."""
-    count: Tensor
-    """[S] texels, 0 for a row in which there are none."""
+    texels: Tensor
+    """[S] how many, 0 for a row in which there are none."""
 
 
 def texel_points(corners: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,7 +98,7 @@ def _repeated(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 def _chunks(spans: Spans) -> Iterator[Spans]:
     """Yield the spans in parts of bounded numbers of texels."""
-    total, start = spans.count.cumsum(0).cpu(), 0
+    total, start = spans.texels.cumsum(0).cpu(), 0
     while start < len(total):
         done = int(total[start - 1]) if start else 0
         stop = max(start + 1, int(torch.searchsorted(total, done + TOGETHER, right=True)))
@@ -108,7 +108,7 @@ def _chunks(spans: Spans) -> Iterator[Spans]:
 
 def _cover(lines: Tensor, spans: Spans, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the texels of spans, their faces, and the distances [P, 3] from the faces' edges."""
-    span, step = _repeated(spans.count)
+    span, step = _repeated(spans.texels)
     column = spans.start[span] + step
     line = lines[spans.face]
     offset = line[..., 1] * spans.row[:, None] + line[..., 2]
