@@ -1,5 +1,6 @@
 """The `dfast` command and `python -m dfast`: the command line, which ends in one line on Ctrl-C."""
 
+import gc
 import sys
 
 
@@ -21,6 +22,8 @@ def main() -> int:
     except KeyboardInterrupt:  # before or beside the handlers
         print("dfast: interrupted", file=sys.stderr)
         return 130
+    finally:
+        gc.freeze()  # the interpreter ends sooner where it need not look for cycles among torch
 
 
 if __name__ == "__main__":

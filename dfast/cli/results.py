@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast.cli.checks import check_device, check_ending, check_finished
+from dfast.cli.importing import import_runs
 from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
 from dfast.cli.output import say
 from dfast.config.meshes import (
@@ -201,6 +202,7 @@ def report(options: Namespace) -> int:
 def _load(options: Namespace) -> Result:
     check_device(options.device)
     check_finished(options.path)
+    import_runs()
     import dfast
     from dfast._device import pick_device
 

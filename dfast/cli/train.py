@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast.cli.checks import check_prompt, check_run
+from dfast.cli.importing import import_runs
 from dfast.cli.options import (
     Commands,
     UsageError,
@@ -87,6 +88,7 @@ def _train_and_export(
     before = _stamp(out)
     try:
         with hinting(_how_to_resume(out, options)):
+            import_runs()
             result = _train(options, out, config, viewer)
     except (KeyboardInterrupt, SystemExit) as stopped:
         folder = getattr(stopped, "folder", None) or out  # another one if `out` was lost

@@ -19,6 +19,8 @@ Image = NDArray[np.uint8]
 """Display RGB in [0, 255], [H, W, 3]."""
 
 IMAGE_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+PNG_LEVEL = 4
+"""Of zlib; its default, 6, takes twice as long for files that are 2 to 12 % smaller."""
 SHEET_VIEWS = {
     (0.0, 10.0): "front",
     (90.0, 10.0): "side",
@@ -156,7 +158,7 @@ def encode_png(image: Image) -> bytes:
     from PIL import Image as Pillow
 
     buffer = io.BytesIO()
-    Pillow.fromarray(image).save(buffer, "PNG")
+    Pillow.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 
@@ -177,7 +179,7 @@ def save_image(image: Image, path: str | Path) -> Path:
 
     path = check_image_path(path)
     with exporting(path) as temporary:
-        Pillow.fromarray(image).save(temporary)
+        Pillow.fromarray(image).save(temporary, compress_level=PNG_LEVEL)  # others ignore it
     return path
 
 

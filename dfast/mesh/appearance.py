@@ -7,8 +7,6 @@ composites its rays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -19,6 +17,8 @@ OFFSETS = torch.linspace(0.04, -0.12, 9)
 """Samples of a ray: distances along the outward normal, in world units."""
 FAINT = 0.01
 """Weight below which a sample's albedo is not asked for."""
+TOGETHER = 1 << 16
+"""Most rays that are looked along together, which bounds the memory."""
 
 
 def look_at(
@@ -36,29 +36,28 @@ def look_at(
         The composited albedo [N, 3], and the points of the rays, [N, 3], where the density first
         reaches the level near the given points; those that find none stay.
     """
-    density = torch.stack(
-        [_density(density_field, points + offset * normals) for offset in OFFSETS.tolist()]
-    )
-    albedo = torch.zeros_like(points)
+    parts = zip(points.split(TOGETHER), normals.split(TOGETHER), strict=True)
+    looks = [_look(density_field, *part, level) for part in parts]
+    albedo, moved = (torch.cat(part) for part in zip(*looks, strict=True))
+    return albedo, moved
+
+
+@torch.no_grad()
+def _look(
+    density_field: DensityField, points: Tensor, normals: Tensor, level: float
+) -> tuple[Tensor, Tensor]:
+    """Return what `look_at` returns, by one call of each function of the field."""
+    rays = points + OFFSETS.to(points)[:, None, None] * normals  # [K, N, 3]
+    flat = rays.flatten(0, 1)
+    inside = flat.square().sum(-1) <= RADIUS**2  # the density is zero outside, as in renders
+    density = (density_field.density(flat).to(points) * inside).view(rays.shape[:2])
     weights = _weights(density)
-    for offset, weight in zip(OFFSETS.tolist(), weights, strict=True):
-        seen = (weight > FAINT).nonzero()[:, 0]
-        where = points[seen] + offset * normals[seen]
-        albedo[seen] += weight[seen, None] * _ask(density_field.albedo, where).clamp(0, 1)
-    total = (weights * (weights > FAINT)).sum(0)
-    return albedo / total[:, None], points + _crossing(density, level)[:, None] * normals
-
-
-def _density(density_field: DensityField, points: Tensor) -> Tensor:
-    """Return the density [N], zero outside the bounding sphere, as in renders."""
-    return _ask(density_field.density, points) * (points.square().sum(-1) <= RADIUS**2)
-
-
-def _ask(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """Evaluate a function of points [N, 3] in chunks of bounded size."""
-    with torch.no_grad():
-        parts = [function(part).to(points) for part in points.split(1 << 17)]
-    return torch.cat(parts)
+    seen = weights > FAINT
+    weights = weights * seen
+    albedo = torch.zeros_like(rays)
+    albedo[seen] = density_field.albedo(rays[seen]).to(points).clamp(0, 1)
+    mean = (weights[..., None] * albedo).sum(0) / weights.sum(0)[:, None]
+    return mean, points + _crossing(density, level)[:, None] * normals
 
 
 def _weights(density: Tensor) -> Tensor:

@@ -104,11 +104,12 @@ def component_labels(count: int, faces: Indices) -> Indices:
     Faces [F, K] join K vertices each. Labels spread over the faces and then jump to the label of
     their label, until none changes.
     """
-    label = np.arange(count)
+    label, corners = np.arange(count), np.ascontiguousarray(faces.T)
     while True:
-        low = label[faces].min(1)
+        low = label[corners].min(0)
         new = label.copy()
-        np.minimum.at(new, faces.ravel(), np.repeat(low, faces.shape[1]))
+        for corner in corners:
+            np.minimum.at(new, corner, low)
         new = new[new]
         if (new == label).all():
             return label

@@ -31,8 +31,13 @@ class DensityField(Protocol):
 
 def grid_points(n: int) -> Tensor:
     """Return the cell centres of a grid of n cells a side, float32 [n**3, 3], z fastest."""
-    line = (torch.arange(n, dtype=torch.float32) + 0.5) * (2 * RADIUS / n) - RADIUS
+    line = _centers(n)
     return torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+
+
+def _centers(n: int, device: str | torch.device = "cpu") -> Tensor:
+    """Return the coordinates [n] of the cell centres along an axis."""
+    return (torch.arange(n, dtype=torch.float32, device=device) + 0.5) * (2 * RADIUS / n) - RADIUS
 
 
 def query(
@@ -60,11 +65,14 @@ def device_of(density_field: DensityField) -> torch.device:
 
 def density_grid(density_field: DensityField, n: int = 64) -> Tensor:
     """Return the density [n, n, n] at the cell centres, zero outside the bounding sphere."""
-    points = grid_points(n)
-    inside = (points.square().sum(-1) <= RADIUS**2).nonzero()[:, 0]
-    values = torch.zeros(len(points))
-    values[inside] = query(density_field.density, points[inside], device_of(density_field))
-    return values.reshape(n, n, n)
+    device = device_of(density_field)
+    line = _centers(n, device)
+    square = line.square()
+    inside = square[:, None, None] + square[:, None] + square <= RADIUS**2
+    points = torch.stack([line[index] for index in inside.nonzero(as_tuple=True)], 1)
+    values = torch.zeros(n, n, n)
+    values[inside.cpu()] = query(density_field.density, points, device)
+    return values
 
 
 def sample(grid: Tensor, x: Tensor) -> Tensor:

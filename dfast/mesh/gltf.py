@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfast.io.images import encode_png
 from dfast.mesh.arrays import Floats
 from dfast.mesh.placing import Placed
-from dfast.mesh.pngs import png_bytes
 from dfast.mesh.texture import Texture
 
 # Constants of OpenGL that glTF 2.0 uses: component types, buffer targets, modes, filters, wrapping.
@@ -116,7 +116,7 @@ def linear(colors: Floats) -> Floats:
 def _material(binary: _Binary, texture: Texture) -> dict[str, Any]:
     """Append the images; return what the JSON chunk says about them and their material."""
     images = [
-        {"bufferView": binary.add(png_bytes(image)), "mimeType": "image/png", "name": name}
+        {"bufferView": binary.add(encode_png(image)), "mimeType": "image/png", "name": name}
         for name, image in (("color", texture.color), ("normal", texture.normal))
     ]
     sampler = {

@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_max_pool3d, max_pool3d
 
-from dfast.mesh.density_grid import DensityField, sample, silhouette_level
+from dfast.mesh.density_grid import RADIUS, DensityField, sample, silhouette_level
+from dfast.ops.bitfield import pack_bits
+from dfast.ops.march import march
 from dfast.scene.cameras import CameraBatch, aimed
 
 ELEVATIONS = (0.0, 30.0, -20.0, 55.0, 10.0, 40.0, -5.0, 20.0)
@@ -17,8 +20,10 @@ DISTANCE, FOV = 3.0, 40.0
 """Of the cameras, as in `Result.render`."""
 PIXELS = 96
 """A side of each view."""
-STEPS = 160
-"""Samples of a ray in the bounding sphere."""
+STEP = 2 * RADIUS / 160
+"""Distance between the samples of a ray."""
+CELLS = 64
+"""A side of the grid that tells where rays have samples."""
 CANDIDATES = 64
 """Levels that are tried."""
 OPAQUE = 0.5
@@ -50,8 +55,8 @@ def rendered_level(density_field: DensityField, density: Tensor) -> float:
     if most < 0.05 or not top > 0:
         return 0.0
     solid = opacity > OPAQUE * min(1.0, most)
-    peak = _peaks(density.to(opacity), cameras.to(opacity.device))
     lowest = max(top * 1e-3, 0.02 * min(1.0, top))
+    peak = _peaks(density.to(opacity), cameras.to(opacity.device), lowest)
     levels = torch.logspace(math.log10(lowest), math.log10(top * 0.95), CANDIDATES).to(peak)
     cover = peak > levels[:, None]
     iou = (cover & solid).sum(1) / (cover | solid).sum(1)
@@ -66,10 +71,20 @@ def _cameras() -> CameraBatch:
     return aimed(azimuth, elevation, DISTANCE * fill, FOV * fill)
 
 
-def _peaks(density: Tensor, cameras: CameraBatch) -> Tensor:
-    """Return the largest density along the ray of every pixel, [B * PIXELS^2]."""
+def _peaks(density: Tensor, cameras: CameraBatch, lowest: float) -> Tensor:
+    """Return the largest density along the ray of every pixel, [B * PIXELS^2], 0 below `lowest`."""
     origins, directions = cameras.rays(PIXELS)
+    reach = math.ceil(CELLS / len(density))  # interpolation reaches as far as the next node
+    largest = adaptive_max_pool3d(density[None, None], CELLS)
+    occupied = max_pool3d(largest, 2 * reach + 1, 1, reach)[0, 0] > lowest
+    samples = march(
+        origins,
+        directions,
+        pack_bits(occupied),
+        resolution=CELLS,
+        radius=RADIUS,
+        step_size=STEP,
+    )
+    values = sample(density, samples.x)
     peak = torch.zeros_like(origins[:, 0])
-    for t in torch.linspace(DISTANCE - 1, DISTANCE + 1, STEPS).tolist():
-        peak = torch.maximum(peak, sample(density, origins + t * directions))
-    return peak
+    return peak.scatter_reduce(0, samples.ray.long(), values, "amax")

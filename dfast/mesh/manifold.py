@@ -82,8 +82,7 @@ def _without_folds(faces: Indices) -> Indices:
     first = np.argmin(faces, 1)
     turned = np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, 1)
     up = turned[:, 1] < turned[:, 2]
-    _, same = np.unique(np.sort(faces, 1), axis=0, return_inverse=True)
-    same = same.ravel()
+    same = _numbered(np.sort(faces, 1))
     # As many are left of each set of corners as one direction has more than the other.
     extra = np.bincount(same, np.where(up, 1, -1), same.max(initial=-1) + 1)
     keep = np.zeros(len(faces), bool)
@@ -94,6 +93,14 @@ def _without_folds(faces: Indices) -> Indices:
         rank = np.arange(len(index)) - np.searchsorted(group, group)
         keep[index] = rank < sign * extra[group]
     return faces[keep]
+
+
+def _numbered(rows: Indices) -> Indices:
+    """Return a number [F] for each of rows [F, K], the same for equal rows, from 0 without gaps."""
+    number = np.zeros(len(rows), np.int64)
+    for column in rows.T:
+        _, number = np.unique(number * (int(rows.max(initial=0)) + 1) + column, return_inverse=True)
+    return number
 
 
 def _part_fans(

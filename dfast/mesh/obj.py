@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dfast._files import replacing
 from dfast.io.exporting import exporting
+from dfast.io.images import encode_png
 from dfast.mesh.placing import Placed
-from dfast.mesh.pngs import png_bytes
 
 
 def write_obj(path: Path, mesh: Placed) -> None:
@@ -44,8 +44,8 @@ def write_obj(path: Path, mesh: Placed) -> None:
     lines += [form % tuple(row) for row in index.tolist()]
     with exporting(path) as temporary:
         if texture is not None:
-            _write_beside(path, f"{name}_color.png", png_bytes(texture.color))
-            _write_beside(path, f"{name}_normal.png", png_bytes(texture.normal))
+            _write_beside(path, f"{name}_color.png", encode_png(texture.color))
+            _write_beside(path, f"{name}_normal.png", encode_png(texture.normal))
             _write_beside(path, f"{name}.mtl", _material(name).encode())
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

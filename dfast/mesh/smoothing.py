@@ -20,9 +20,9 @@ def smooth(vertices: Floats, faces: Indices) -> Floats:
     """Return the vertices [V, 3] of a closed mesh of faces [F, 3], smoothed."""
     # Each edge of a closed mesh runs both ways, so that every vertex meets every neighbour.
     start, end = faces.ravel(), np.roll(faces, -1, 1).ravel()
-    neighbours = np.bincount(start, minlength=len(vertices))[:, None]
-    moved = vertices.astype(float)
+    neighbours = np.bincount(start, minlength=len(vertices))
+    moved = np.ascontiguousarray(vertices.T, float)
     for way in (TOWARDS, BACK) * ROUNDS:
-        total = np.stack([np.bincount(start, moved[end, a], len(moved)) for a in range(3)], 1)
-        moved += way * (total / neighbours - moved)
-    return moved.astype(np.float32)
+        for line in moved:  # an axis at a time
+            line += way * (np.bincount(start, line[end], len(line)) / neighbours - line)
+    return np.ascontiguousarray(moved.T, np.float32)

@@ -9,8 +9,10 @@ import numpy as np
 
 from dfast.mesh.arrays import Floats, Indices
 
-PART = 8000
-"""Most faces that xatlas is given as one mesh: its time grows faster than their number."""
+PART = 1000
+"""Most faces that xatlas is given as one mesh: its time grows faster than their number, and a mesh
+is the work of one thread. Of parts that are smaller still, padding takes too much of the texture.
+"""
 PADDING = 4
 """Texels between charts."""
 THIN = 1e-3

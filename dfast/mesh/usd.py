@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from dfast.errors import ExportError
+from dfast.io.images import encode_png
 from dfast.mesh.gltf import linear
 from dfast.mesh.placing import Placed
-from dfast.mesh.pngs import png_bytes
 
 
 def write_usdz(path: Path, mesh: Placed) -> None:
@@ -39,7 +39,7 @@ def write_usdz(path: Path, mesh: Placed) -> None:
         else:
             for name in ("color", "normal"):
                 image = getattr(mesh.texture, name)
-                (Path(folder) / f"{name}.png").write_bytes(png_bytes(image))
+                (Path(folder) / f"{name}.png").write_bytes(encode_png(image))
             _material(stage, shape)
         stage.Save()
         try:
