@@ -41,9 +41,21 @@ def _agreement(
     """
     points = jittered_points(GRID, seed=2)
     own = truth.scene.occupancy(points)
-    differ = own != other.occupancy(points)
+    differ = own != other.occupancy(_moved(points, truth.scene, other))
     points, own = points[differ][None], own[differ]
     placed = apply_pose(points, truth.solid.centroid[None], pose[None, None], prediction.centroid)
     level = prediction.level_of(truth.solid.volume * float((3 * pose[SCALE]).exp()))
     filled = sample(prediction.grid, placed[0, 0]) > level
     return float((filled == own).float().mean())
+
+
+def _moved(points: Tensor, scene: ProceduralScene, other: ProceduralScene) -> Tensor:
+    """Return points of a scene where they are in another one, in which its first thing is, too.
+
+    What is worn changes how large a thing is and where it stands.
+    """
+    (here, size), (there, other_size) = (
+        (points.new_tensor(p.offset), points.new_tensor(p.scale))
+        for p in (scene.placements[0], other.placements[0])
+    )
+    return (points - here) / size * other_size + there
