@@ -26,7 +26,8 @@ class GuidanceBatch:
     sigma: Tensor
     """[B] noise level at t"""
     negative_weight: Tensor
-    """[1] how much of the pull away from the negative prompt applies in this step"""
+    """[1] how much of the pull away from the negative prompt applies in this step, or one for each
+    image, [B, 1, 1, 1]"""
 
 
 class Guidance(ABC):

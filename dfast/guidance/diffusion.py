@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -11,7 +14,8 @@ from dfast.errors import ConfigError
 from dfast.guidance import sds
 from dfast.guidance.base import Guidance, GuidanceBatch
 from dfast.guidance.variants import PERP_NEG, VARIANTS, Distillation, conditions_of
-from dfast.priors.base import Condition, Prior, as_prior
+from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
+from dfast.scene.tree import replace_tensors, tensors_of
 
 
 class DiffusionGuidance(Guidance):
@@ -66,12 +70,50 @@ class DiffusionGuidance(Guidance):
 
     def gradient(self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator) -> Tensor:
         """Return w(t) times the direction of the variant, see `Guidance.gradient`."""
+        return self._distil(encoded, batch, (generator,), self._condition)
 
+    def gradients(
+        self,
+        others: Sequence[DiffusionGuidance],
+        encoded: Sequence[Tensor],
+        batches: Sequence[GuidanceBatch],
+        generators: Sequence[torch.Generator],
+    ) -> Sequence[Tensor]:
+        """Return the gradients of several runs, from one evaluation of the prior they share.
+
+        Args:
+            others: the guidances of the runs after this one, see `joins`.
+            encoded: [B, C, h, w] of each run.
+            batches: of each run.
+            generators: source of each run's noise.
+        """
+        conditions = [guidance._condition for guidance in (self, *others)]
+        joint = self.prior.join_prompts(conditions)
+        gradient = self._distil(torch.cat(list(encoded)), _joined(batches), generators, joint)
+        return gradient.chunk(len(encoded))
+
+    def joins(self, other: Guidance) -> bool:
+        """Return whether `gradients` can serve this guidance together with another one."""
+        return (
+            isinstance(other, DiffusionGuidance)
+            and type(other) is type(self)
+            and other.prior is self.prior
+            and other.config == self.config
+            and self.prior.joins_prompts
+        )
+
+    def _distil(
+        self,
+        encoded: Tensor,
+        batch: GuidanceBatch,
+        generators: Sequence[torch.Generator],
+        condition: PromptEmbedding,
+    ) -> Tensor:
         def evaluate(noisy: Tensor, t: Tensor, conditions: tuple[Condition, ...]) -> Tensor:
             return self.prior.predict_noise(
                 noisy,
                 t,
-                self._condition,
+                condition,
                 cameras=None if self.config.view_conditioning == "none" else batch.cameras,
                 textureless=batch.lighting.textureless > 0.5,
                 conditions=conditions,
@@ -79,7 +121,7 @@ class DiffusionGuidance(Guidance):
 
         with torch.no_grad():
             step = Distillation(
-                encoded.detach(), batch, self.config, self._schedule, generator, evaluate
+                encoded.detach(), batch, self.config, self._schedule, generators, evaluate
             )
             w = sds.weight(batch.alpha, batch.sigma, self.config.weighting)
             return sds.scaled(self._variant.direction(step), w)
@@ -131,3 +173,13 @@ class DiffusionGuidance(Guidance):
             self._resizers[now, size] = along.to(self.device, non_blocking=True)
         along = self._resizers[now, size]
         return along @ images @ along.t()
+
+
+def _joined(batches: Sequence[GuidanceBatch]) -> GuidanceBatch:
+    """Return what is known of the images of several runs, run after run."""
+    each = [
+        replace(batch, negative_weight=batch.negative_weight.expand(len(batch.t)).view(-1, 1, 1, 1))
+        for batch in batches
+    ]
+    rows = zip(*map(tensors_of, each), strict=True)
+    return replace_tensors(each[0], [torch.cat(row) for row in rows])

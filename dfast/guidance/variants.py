@@ -5,7 +5,7 @@ A new variant is one entry of `VARIANTS`. The formulas are in `dfast.guidance.sd
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -48,12 +48,16 @@ class Distillation:
     config: GuidanceConfig
     schedule: tuple[Tensor, Tensor]
     """(alpha [T], sigma [T])"""
-    generator: torch.Generator
+    generators: Sequence[torch.Generator]
+    """draw the noise, each that of an equal share of the images, in their order"""
     evaluate: Predictor
 
     def add_noise(self) -> tuple[Tensor, Tensor]:
         """Return (z_t, eps): x with noise of the level of the batch, and the drawn noise."""
-        noise = torch.randn(self.x.shape, generator=self.generator, device=self.x.device)
+        shape = (len(self.x) // len(self.generators), *self.x.shape[1:])
+        noise = torch.cat(
+            [torch.randn(shape, generator=g, device=self.x.device) for g in self.generators]
+        )
         return add_noise(self.x, noise, self.batch.alpha, self.batch.sigma), noise
 
     def predict(self, noisy: Tensor) -> list[Tensor]:

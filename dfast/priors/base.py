@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -48,6 +49,7 @@ class Prior(ABC):
         dtype: arithmetic of the network, for estimates of its speed.
         image_flops: operations of `predict_noise` for one image under one condition, to say how
             long a run takes before it begins; 0 where they are not known.
+        joins_prompts: whether `join_prompts` is there.
     """
 
     name: str = ""
@@ -59,6 +61,7 @@ class Prior(ABC):
     is_latent: bool = False
     dtype: torch.dtype = torch.float32
     image_flops: float = 0.0
+    joins_prompts: bool = False
 
     def __init_subclass__(cls) -> None:
         """Name the prior after its class if it has no name."""
@@ -84,6 +87,18 @@ class Prior(ABC):
         Returns:
             What `predict_noise` takes as `condition`.
         """
+
+    def join_prompts(self, embeddings: Sequence[PromptEmbedding]) -> PromptEmbedding:
+        """Return one embedding for images of several prompts.
+
+        Args:
+            embeddings: what `encode_prompt` returned for each of R prompts.
+
+        Returns:
+            What `predict_noise` takes as `condition` of R B images: the first B are of the first
+            prompt, and so on.
+        """
+        raise NotImplementedError(f"the prior {self.name!r} takes one prompt at a time")
 
     @abstractmethod
     def predict_noise(
@@ -178,7 +193,8 @@ class Prior(ABC):
 _REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
 _OPTIONAL = (
     "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
-    "image_flops", "load", "normal_form", "check_text", "cost_parts", "weight_bytes", "text_bytes",
+    "image_flops", "joins_prompts", "join_prompts", "load", "normal_form", "check_text",
+    "cost_parts", "weight_bytes", "text_bytes",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ textureless image says "a plain chair", as in training.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,8 @@ class ShapesCondition(NamedTuple):
     """The encoded captions of a run."""
 
     text: Tensor
-    """[2, 1 + len(VIEW_WORDS), TEXT_LENGTH, D]: with colours, then plain; without a view, then
-    with each of VIEW_WORDS"""
+    """[R, 2, 1 + len(VIEW_WORDS), TEXT_LENGTH, D] of R prompts: with colours, then plain; without a
+    view, then with each of VIEW_WORDS"""
     empty: Tensor
     """[1, TEXT_LENGTH, D]"""
     views: str
@@ -57,6 +58,7 @@ class ShapesPrior(Prior):
     name = "shapes"
     image_size = IMAGE_SIZE
     cuda_graph_safe = True
+    joins_prompts = True
     image_flops = 3.6e9
     conditions: tuple[Condition, ...] = ("text", "null")
 
@@ -119,7 +121,11 @@ class ShapesPrior(Prior):
         captions = [variant + ending for variant in variants for ending in endings]
         text = self._encode([*captions, ""]).to(self.device, self.dtype)
         rows = text[:-1].view(len(variants), len(endings), TEXT_LENGTH, -1)
-        return ShapesCondition(rows, text[-1:], views)
+        return ShapesCondition(rows[None], text[-1:], views)
+
+    def join_prompts(self, embeddings: Sequence[ShapesCondition]) -> ShapesCondition:
+        """Return one embedding for images of several prompts, see `Prior.join_prompts`."""
+        return embeddings[0]._replace(text=torch.cat([e.text for e in embeddings]))
 
     def normal_form(self, prompt: str) -> str:
         """Return the caption that training had for the sentence, see `Prior.normal_form`."""
@@ -152,7 +158,8 @@ class ShapesPrior(Prior):
                     cameras.azimuth, cameras.elevation, cameras.distance, cameras.fov
                 )
                 rays = ray_map(cameras)
-        captions = {"text": condition.text[textureless.long(), view]}
+        prompt = torch.arange(batch, device=noisy.device) * len(condition.text) // batch
+        captions = {"text": condition.text[prompt, textureless.long(), view]}
         empty, n = condition.empty.expand(batch, -1, -1), len(conditions)
         text = torch.cat([captions.get(c, empty) for c in conditions])
         x = torch.cat([noisy, rays], 1).repeat(n, 1, 1, 1)
