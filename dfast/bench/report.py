@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dfast._files import replacing
 from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE
+from dfast.bench.measurement import COUNTS, TIMES, TRACE
 from dfast.bench.suite import TITLES
 
 Record = Mapping[str, object]
@@ -24,6 +25,8 @@ COLUMNS = (
     "launches",
     "MiB",
 )
+FAILED = {TIMES: "failed", COUNTS: "launches not counted", TRACE: "no trace"}
+"""How a phase that failed is called."""
 
 
 def save(records: Sequence[Record], path: Path) -> None:
@@ -98,7 +101,10 @@ def table(records: Sequence[Record]) -> str:
     lines += [row[0] if len(row) == 1 else _line(row, widths) for row in rows]
     others = _others(by_name)
     failures = [
-        f"{r['workload']}, {r['variant']}: failed: {r['error']}" for r in records if r.get("error")
+        f"{r['workload']}, {r['variant']}: {what}: {r[phase]}"
+        for r in records
+        for phase, what in FAILED.items()
+        if r.get(phase)
     ]
     return "\n".join([*lines, *others, *failures])
 
