@@ -34,6 +34,8 @@ class Process:
 
     fault = ""
     """How it ended, such as "stopped by SIGSEGV"; "" while it runs and if it returned 0."""
+    code: int | None = None
+    """What it returned, negative for a signal; None while it runs and if it was ended."""
 
     def __init__(
         self, popen: subprocess.Popen[str], stream: IO[str], limit_s: float, request: StopRequest
@@ -87,7 +89,7 @@ class Process:
     def _ending(self) -> str:
         """Return how the process ended, after its last line."""
         try:
-            code = self._popen.wait(GRACE_S)
+            self.code = code = self._popen.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             return f"stopped, because it ran on for {GRACE_S:g} s after its last line"
         if code >= 0:

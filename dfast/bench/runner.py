@@ -79,8 +79,8 @@ def _all_findings(
 
 def _shown(found: Record) -> str:
     """Return the time of a case, or why it has none."""
-    ms = found.get("captured_ms") or found.get("wall_ms")
-    return f"{ms:.4g} ms" if isinstance(ms, float) else f"failed: {found.get(TIMES)}"
+    ms = report.milliseconds(found)
+    return f"failed: {found.get(TIMES)}" if ms is None else f"{ms:.4g} ms"
 
 
 def _finish(records: list[Record], out: Path | None) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import fake_peers
 import pytest
 import torch
+from child_processes import alive, children
 
 from dfast.bench import apart, machine, peers, report, runner
 from dfast.bench.case import DFAST, Case
@@ -130,28 +129,11 @@ def test_a_signal_ends_the_bench_and_the_peer(number: int, code: int) -> None:
     )
     try:
         assert running.stdout is not None and running.stdout.readline() == "hangs\n"
-        (child,) = _children(running.pid)
+        (child,) = children(running.pid)
         running.send_signal(number)
         _, err = running.communicate(timeout=20)
     finally:
         running.kill()
     assert running.returncode == code
     assert err.splitlines()[-1] == "dfast: interrupted" and "Traceback" not in err
-    assert not _alive(child)
-
-
-def _children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in text.split()]
-
-
-def _alive(pid: int) -> bool:
-    """Return whether a process runs, after a moment in which it may end."""
-    for _ in range(50):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.1)
-    return True
+    assert not alive(child)
