@@ -77,13 +77,18 @@ def _guarded(device: torch.device, phase: str, act: Callable[[], Record]) -> Rec
     try:
         return act()
     except Exception as error:  # any error of a case is that case's result
-        lines = str(error).strip().splitlines() or [""]
-        return {phase: f"{type(error).__name__}: {lines[0]}"[:300]}
+        return {phase: error_line(error)}
     finally:
         gc.collect()
         if device.type == "cuda":
             with suppress(RuntimeError):  # after a device fault every call fails
                 torch.cuda.empty_cache()
+
+
+def error_line(error: Exception) -> str:
+    """Return an error in one line of at most 300 characters."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"[:300]
 
 
 def _counted(case: Case, device: torch.device) -> Record:

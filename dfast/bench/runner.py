@@ -15,6 +15,7 @@ from dfast.bench.case import Case
 from dfast.bench.measurement import TIMES, Finding, findings
 from dfast.bench.suite import LETTERS, cases
 from dfast.bench.timing import Record
+from dfast.errors import ConfigError
 
 Say = Callable[[str], None]
 """Shows a line of progress."""
@@ -41,12 +42,20 @@ def run(
 
     Returns:
         A record for each case. Of a peer whose process crashed, cases that did not run have none.
+
+    Raises:
+        ConfigError: the workloads have no cases here.
     """
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
-    about = machine.describe(device) | {"ceilings": machine.ceilings(device)}
     todo = cases(device.type, letters, quick=quick)
+    if not todo:
+        raise ConfigError(
+            f"--workloads: expected one with cases here, got {','.join(letters)!r} (F needs "
+            "diffusers, and on a CPU --quick)"
+        )
+    about = machine.describe(device) | {"ceilings": machine.ceilings(device)}
     records: dict[tuple[str, str], Record] = {}
     for workload, variant, phase, found in _all_findings(todo, device, quick, profile):
         if found is None:
