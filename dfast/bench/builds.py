@@ -47,7 +47,7 @@ class Build:
     """A build of dfast that can run its own benchmarks."""
 
     name: str
-    """"old" for the one that is compared with, "new" for this one."""
+    """The word "old" for the one that is compared with, "new" for this one."""
     package: str
     """Its folder `dfast`."""
     version: str
@@ -106,16 +106,17 @@ def _interpreter(path: str, folder: Path) -> tuple[str, dict[str, str]]:
 
     DFAST_COMMIT names the commit of this dfast, not of the other.
     """
+    is_source = (folder / "dfast" / "__init__.py").is_file()
+    python = sys.executable if is_source else str(folder / "bin" / "python")
+    if not Path(python).exists():
+        raise _refused(path, "there is neither dfast/__init__.py nor bin/python in it")
     environment = same_imports()
     environment.pop("DFAST_COMMIT", None)
-    if (folder / "dfast" / "__init__.py").is_file():
+    if is_source:
         environment["PYTHONPATH"] = f"{folder}{os.pathsep}{environment['PYTHONPATH']}"
-        return sys.executable, environment
-    python = folder / "bin" / "python"
-    if not python.exists():
-        raise _refused(path, "there is neither dfast/__init__.py nor bin/python in it")
-    del environment["PYTHONPATH"]
-    return str(python), environment
+    else:
+        del environment["PYTHONPATH"]
+    return python, environment
 
 
 def _output(path: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -128,7 +129,7 @@ def _output(path: str, command: Sequence[str], environment: Mapping[str, str]) -
         raise _refused(path, str(error)) from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise _refused(path, f"its Python fails: {last}"[:300])
+        raise _refused(path, f"it fails: {last}"[:300])
     return done.stdout
 
 

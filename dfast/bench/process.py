@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import IO, Literal
 
+from dfast.host.threads import torch_loaded
 from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
 
 POLL_S, GRACE_S = 0.1, 5.0
@@ -24,7 +25,11 @@ POLL_S, GRACE_S = 0.1, 5.0
 
 
 def same_imports() -> dict[str, str]:
-    """Return this environment, in which a Python process finds the modules that this one finds."""
+    """Return an environment in which a Python process finds the modules that this one finds.
+
+    Variables that dfast has set for its own torch are not in it: the process decides for itself.
+    """
+    torch_loaded()
     folders = (path or os.getcwd() for path in sys.path)
     return os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
 

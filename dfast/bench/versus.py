@@ -27,7 +27,7 @@ counted without one."""
 COLUMNS = ("case", "old", "new", "ratio", "spread")
 FAILED = 1
 """Exit code of a bench of which a case of dfast's own failed."""
-Case = dict[str, Any]
+Compared = dict[str, Any]
 """A case in both builds: `workload`, `variant`, `old_ms`, `new_ms` (medians of the rounds, None in
 a build without it), `ratios` (new over old, a round each), `ratio` (their median), `old_error` and
 `new_error` where it failed."""
@@ -37,7 +37,7 @@ class Run(NamedTuple):
     """What one build measured in one round."""
 
     build: str
-    """"old" or "new"."""
+    """Its name, "old" or "new"."""
     round: int
     records: list[dict[str, Any]]
     fault: str
@@ -62,8 +62,8 @@ def run(
         say: shows a line of progress.
 
     Returns:
-        What is written to `out`: `builds`, `rounds`, `cases` (see `Case`), `faults` (why a build
-        ended early) and `records` (every measurement with its `build` and `round`).
+        What is written to `out`: `builds`, `rounds`, `cases` (see `Compared`), `faults` (why a
+        build ended early) and `records` (every measurement with its `build` and `round`).
 
     Raises:
         ConfigError: a build measured nothing in the first round.
@@ -122,14 +122,14 @@ def _about(build: Build, runs: Sequence[Run]) -> dict[str, object]:
     return about | {key: record[key] for key in ("commit", "gpu", "processor", "threads", "torch")}
 
 
-def compare(runs: Sequence[Run]) -> list[Case]:
+def compare(runs: Sequence[Run]) -> list[Compared]:
     """Return every case of the builds, those of one letter together.
 
     Args:
         runs: of both builds, in the order in which they were measured.
     """
     times: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
-    errors: dict[tuple[str, str], Case] = {}
+    errors: dict[tuple[str, str], Compared] = {}
     for build, number, records, _ in runs:
         for record in records:
             key = (record["workload"], record["variant"])
@@ -145,7 +145,9 @@ def compare(runs: Sequence[Run]) -> list[Case]:
     return sorted(cases, key=lambda case: case["workload"][0])
 
 
-def _case(workload: str, variant: str, old: Mapping[int, float], new: Mapping[int, float]) -> Case:
+def _case(
+    workload: str, variant: str, old: Mapping[int, float], new: Mapping[int, float]
+) -> Compared:
     """Return a case from its milliseconds by round."""
     ratios = [round(new[number] / old[number], 4) for number in old if number in new]
     return {
@@ -188,7 +190,7 @@ def _head(name: str, about: Mapping[str, Any]) -> str:
     return f"{name}: dfast {about['version']}{commit}, {report.place(about)}, {about['package']}"
 
 
-def _row(case: Case) -> tuple[str, ...]:
+def _row(case: Compared) -> tuple[str, ...]:
     """Return the cells of a case, in the order of `COLUMNS`."""
     return (
         f"{case['workload']}, {case['variant']}",
@@ -199,7 +201,7 @@ def _row(case: Case) -> tuple[str, ...]:
     )
 
 
-def _without_ratio(case: Case) -> list[str]:
+def _without_ratio(case: Compared) -> list[str]:
     """Return why a case has no ratio, or failed in some rounds."""
     name = f"{case['workload']}, {case['variant']}"
     errors = [

@@ -88,7 +88,7 @@ def test_folders_without_a_usable_build_are_refused_in_one_line(
         "there is no dfast in it": venv,
         "its compiled extension dfast/_C for Python 3.": _stub(tmp_path / "a", extension=False),
         "its `dfast bench` is too old, it has no --out": _stub(tmp_path / "b", help=HELP[:-5]),
-        "its Python fails: SyntaxError": _stub(tmp_path / "c", act=")"),
+        "it fails: SyntaxError": _stub(tmp_path / "c", act=")"),
     }
     for message, folder in wrong.items():
         assert main(["bench", "--device", "cpu", "--against", str(folder)]) == 2
@@ -135,6 +135,20 @@ def test_a_virtual_environment_runs_by_its_own_python(
     build = builds.other_build(str(package))
     assert (build.python, build.version) == (str(python), "0.0.1")
     assert Path(build.package) == package / "lib" / "dfast"
+
+
+def test_a_build_chooses_how_its_own_threads_wait() -> None:
+    """`import dfast` sets a variable for this process, which an older dfast would obey."""
+    code = """
+import os, dfast
+from dfast.bench.process import same_imports
+print(os.environ["OMP_WAIT_POLICY"], same_imports().get("OMP_WAIT_POLICY"))
+"""
+    environment = same_imports()
+    for name in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT"):
+        environment.pop(name, None)
+    command = [sys.executable, "-P", "-c", code]
+    assert subprocess.check_output(command, env=environment, text=True) == "PASSIVE None\n"
 
 
 def test_two_builds_are_measured_in_turn(tmp_path: Path) -> None:
