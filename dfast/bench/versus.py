@@ -96,7 +96,7 @@ def _measured(
     if not records and number == 1:
         raise ConfigError(
             f"--against: the bench of the {build.name} build measured nothing: "
-            f"{process.fault}; {last.removeprefix('dfast: error: ')}"
+            f"{process.fault or 'it wrote no file'}; {last.removeprefix('dfast: error: ')}"
         )
     failed = process.code == FAILED and any(TIMES in record for record in records)
     return Run(build.name, number, records, "" if failed else process.fault)
