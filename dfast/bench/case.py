@@ -49,6 +49,8 @@ class Case:
     """Makes the inputs on a device."""
     cuda_graph: bool = False
     """Whether it is recorded in a CUDA graph and replayed."""
+    apart: str = ""
+    """Module whose `cases` yields it, if it has to run in a process of its own (`apart`)."""
 
     @property
     def letter(self) -> str:
