@@ -27,6 +27,7 @@ from dfast.errors import (
     PriorError,
     PromptError,
     RunFolderError,
+    RunsFailedError,
 )
 from dfast.host.threads import prepare
 
@@ -104,6 +105,7 @@ __all__ = [
     "PromptError",
     "Result",
     "RunFolderError",
+    "RunsFailedError",
     "Viewer",
     "__version__",
     "callbacks",

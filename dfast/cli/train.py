@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from argparse import Namespace
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast.cli.checks import check_prompt, check_run
+from dfast.cli.exporting import RESULT, export
 from dfast.cli.importing import import_runs
 from dfast.cli.options import (
     Commands,
@@ -22,7 +22,8 @@ from dfast.cli.options import (
     read_config,
 )
 from dfast.cli.output import say
-from dfast.cli.signals import hinting, interrupted
+from dfast.cli.several import train_several
+from dfast.cli.signals import INTERRUPTED, hinting, interrupted
 from dfast.cli.view import add_address, check_view_options, page, show
 from dfast.config import Config
 from dfast.config.checks import check_seed
@@ -31,11 +32,6 @@ from dfast.errors import PromptError, RunFolderError
 if TYPE_CHECKING:
     from dfast.runs.result import Result
     from dfast.viewer.live import Viewer
-
-RESULT = "result.safetensors"
-"""As in `dfast.runs.folder`, which imports torch."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 
 
 def add_train(commands: Commands[Any]) -> None:
@@ -48,6 +44,12 @@ def add_train(commands: Commands[Any]) -> None:
     )
     p.add_argument(
         "--resume", action="store_true", help="continue the run in --out from its checkpoint"
+    )
+    p.add_argument(
+        "--prompts", metavar="FILE", help="make an object for each line, side by side, in --out"
+    )
+    p.add_argument(
+        "--at-once", type=int, default=8, metavar="K", help="most objects side by side (default: 8)"
     )
     p.add_argument("--seed", type=int, help="another seed gives another object (default: 0)")
     add_settings(p)
@@ -68,6 +70,8 @@ def add_train(commands: Commands[Any]) -> None:
 
 def train(options: Namespace) -> int:
     """Make an object, or resume a run; then write its mesh and images."""
+    if options.prompts is not None:
+        return train_several(options)
     _check_options(options)
     out = _run_folder(options)
     config = _take_from_run(options, out) if options.resume else None
@@ -100,7 +104,7 @@ def _train_and_export(
         if viewer is not None:
             viewer.announce(result, "writing")
         with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
-            _export(result, out, keep=before is not None and before == _stamp(out))
+            export(result, out, keep=before is not None and before == _stamp(out))
     if viewer is not None:
         show(viewer, result, out)
     return 0
@@ -215,25 +219,3 @@ def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer 
         callbacks=() if viewer is None else (viewer,),
         resume=options.resume,
     )
-
-
-def _export(result: Result, out: Path, *, keep: bool) -> None:
-    """Write the mesh and the images into the run folder, and print their names.
-
-    Args:
-        result: the finished object.
-        out: the run folder.
-        keep: leave files that are there; they are those of this object.
-    """
-    writers: dict[str, Callable[[Path], object]] = {
-        "object.glb": result.mesh,
-        "contact_sheet.png": result.contact_sheet,
-        "turntable.gif": result.turntable,
-        "report.html": result.report,  # last: it shows the others
-    }
-    for name, write in writers.items():
-        if not (keep and (out / name).exists()):
-            written = write(out / name)
-            for note in getattr(written, "notes", ()):  # of a mesh
-                say(f"{out}/{name}: {note}")
-        say(f"{out}/{name}")

@@ -78,6 +78,10 @@ class Guidance(ABC):
             generator: source of noise, on the device of `encoded`.
         """
 
+    def joins(self, other: Guidance) -> bool:
+        """Return whether one evaluation of a prior can serve this guidance and another one."""
+        return False
+
     def parameters(self) -> Iterable[Tensor]:
         """Return the parameters that this guidance trains; none by default."""
         return ()
