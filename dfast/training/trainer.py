@@ -19,12 +19,12 @@ from dfast.render.outputs import Rendering
 from dfast.render.volume import render
 from dfast.scene.scene import Scene
 from dfast.scene.stored import find_fault, find_misfit
-from dfast.scene.tree import replace_tensors, tensors_of
 from dfast.training.adam import NamedAdam
 from dfast.training.average import ParameterAverage
-from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
+from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.generators import Generators
 from dfast.training.health import HealthCheck
+from dfast.training.input_stream import InputStream
 from dfast.training.losses import Loss, regularizer_losses
 from dfast.training.model_state import ModelState, under
 from dfast.training.sample_budget import SampleBudget
@@ -52,9 +52,9 @@ class Step(NamedTuple):
 class Trainer:
     """One run: a scene that is optimised under a guidance.
 
-    All that changes is in `state_dict`, and loading it continues the run. On the CPU the same seed
-    gives the same bytes, interrupted or not. `dfast.training.build_trainer` makes a trainer from a
-    prior and a prompt.
+    All that changes is in `state_dict`, and loading it continues a run of the same seed. On the CPU
+    the same seed gives the same bytes, interrupted or not. `dfast.training.build_trainer` makes a
+    trainer from a prior and a prompt.
 
     Attributes:
         config: all settings.
@@ -110,7 +110,7 @@ class Trainer:
         )
         alpha, sigma = guidance.noise_schedule
         self._schedule = alpha.cpu(), sigma.cpu()
-        self._staging = StagingBuffer(self.device)
+        self._inputs = InputStream(generators.seed, self.device, self._draw)
         wanted = {loss.normals for loss in self.losses.values()}
         self._normals: Normals = max(wanted | {"none"}, key=NORMALS.index)
         self._graph_key: tuple[object, ...] = ()
@@ -166,16 +166,19 @@ class Trainer:
 
     def draw(self) -> StepInputs:
         """Return the next step's inputs on the device, in the same tensors every time."""
-        drawn = draw(
+        return self._inputs.at(self.step)
+
+    def _draw(self, steps: range, generator: torch.Generator) -> StepInputs:
+        """Draw the inputs of some steps on the host, see `dfast.training.step_inputs.draw`."""
+        return draw(
             self.config,
-            self.step,
+            steps,
             self._schedule,
             self.scene.background,
             self.scene.field.spec.grid.resolutions,
-            self.generators.host,
-            [loss.weight_at(self.progress) for loss in self.losses.values()],
+            generator,
+            lambda progress: [loss.weight_at(progress) for loss in self.losses.values()],
         )
-        return replace_tensors(drawn, self._staging.send(tensors_of(drawn)))
 
     def forward(self, step: Step) -> tuple[Rendering, Tensor]:
         """Render a step's views, and encode them for the guidance.
