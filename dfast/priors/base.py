@@ -67,7 +67,11 @@ class Prior(ABC):
 
     @abstractmethod
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return (alpha [T], sigma [T]) float32 from clean to noise, alpha^2 + sigma^2 = 1."""
+        """Return (alpha [T], sigma [T]) float32 from clean to noise.
+
+        alpha^2 + sigma^2 = 1 in a diffusion model and alpha + sigma = 1 in a flow. Guidance uses
+        neither: its formulas hold for any alpha and sigma.
+        """
 
     @abstractmethod
     def encode_prompt(
