@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -34,13 +34,19 @@ class NoiseSchedule:
         sigma: [T] float32. alpha^2 + sigma^2 = 1 of a diffusion model; alpha + sigma = 1 of a flow.
     """
 
-    def __init__(self, config: Mapping[str, Any], name: str = "", mu: float | None = None) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        name: str = "",
+        shift: Callable[[Mapping[str, Any]], float] | None = None,
+    ) -> None:
         """Compute the schedule.
 
         Args:
             config: the content of scheduler_config.json.
             name: of the prior, for messages.
-            mu: shift of a flow whose shift depends on the size of the image, see `flow_sigmas`.
+            shift: gives mu of `flow_sigmas` for the same content, where the shift of a flow depends
+                on the size of the image.
 
         Raises:
             PriorError: for a schedule or a prediction type that is not known.
@@ -48,7 +54,8 @@ class NoiseSchedule:
         if is_flow(config):
             self.prediction = "flow"
             try:
-                self.sigma = flow_sigmas(config, mu)
+                dynamic = shift is not None and config.get("use_dynamic_shifting")
+                self.sigma = flow_sigmas(config, shift(config) if shift and dynamic else None)
             except ValueError as error:
                 raise _error(name, f"cannot use its noise schedule ({error})") from error
             self.alpha = 1.0 - self.sigma

@@ -56,7 +56,7 @@ def test_a_dynamic_shift_follows_the_size_of_the_image(kind: str, tokens: int) -
     mu = calculate_shift(tokens)
     assert dynamic_mu(theirs.config, tokens) == pytest.approx(mu)
     theirs.set_timesteps(sigmas=np.linspace(1.0, 1e-3, 1000), mu=mu)
-    sigma = NoiseSchedule({**theirs.config, **EULER}, mu=mu).to(CPU)[1]
+    sigma = NoiseSchedule({**theirs.config, **EULER}, shift=lambda _: mu).to(CPU)[1]
     torch.testing.assert_close(sigma, theirs.sigmas[:-1].flip(0), rtol=0, atol=1e-6)
     smallest = NoiseSchedule({**theirs.config, **EULER}).to(CPU)[1]
     assert (smallest[500] < sigma[500]) == (mu > 0.5)

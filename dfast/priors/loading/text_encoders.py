@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -130,15 +130,17 @@ def _choose_device(setting: str, device: torch.device, needed: int) -> torch.dev
 def _compute_in_float32(model: Any) -> Any:
     """Make a model compute in float32, since CPUs are slow in any other precision.
 
-    The eleven billion bytes of DeepFloyd's T5 stay in half precision, except for the block that
-    runs.
+    The billions of bytes of T5 and of language models stay in half precision, except for the block
+    that runs.
     """
-    blocks = getattr(getattr(model, "encoder", None), "block", ())
+    blocks = getattr(getattr(model, "encoder", model), "block", getattr(model, "layers", ()))
     stored = model.dtype
     if stored == torch.float32 or not blocks:
         return model.float()
-    for module in (model.shared, model.encoder.final_layer_norm):
-        module.float()
+    inside = {id(tensor) for tensor in blocks.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in inside:
+            parameter.data = parameter.data.float()
     for block in blocks:
         _widen_while_it_runs(block)
     return model
@@ -220,8 +222,8 @@ def _missing_packages(*packages: str) -> list[str]:
     return [name for name in packages if name not in found]
 
 
-def tokenize(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor, Tensor]:
-    """Return (ids, mask) of sentences, [N, length] int64 each, padded.
+def tokenize(tokenizer: Any, sentences: list[str], length: int) -> list[tuple[Tensor, Tensor]]:
+    """Return (ids, mask) of each sentence, [1, length] int64 each, padded at the end.
 
     Args:
         tokenizer: of transformers.
@@ -232,6 +234,7 @@ def tokenize(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor,
         PromptError: if a sentence has more tokens. Cutting it would remove the words of the view,
             which come last.
     """
+    tokenizer.padding_side = "right"
     with quiet():
         uncut = tokenizer(sentences).input_ids
     for sentence, ids in zip(sentences, uncut, strict=True):
@@ -241,9 +244,11 @@ def tokenize(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor,
                 f"view, got {len(ids)} in {sentence!r}"
             )
     padded = tokenizer(sentences, padding="max_length", max_length=length, return_tensors="pt")
-    return padded.input_ids, padded.attention_mask
+    return list(zip(padded.input_ids.split(1), padded.attention_mask.split(1), strict=True))
 
 
-def one_at_a_time(model: Any, ids: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over the rows of (ids, mask) as [1, length] tensors on the device of the model."""
-    return zip(ids.to(model.device).split(1), mask.to(model.device).split(1), strict=True)
+def one_at_a_time(
+    model: Any, rows: Iterable[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterate over (ids, mask) of sentences, [1, length] each, on the device of the model."""
+    return ((ids.to(model.device), mask.to(model.device)) for ids, mask in rows)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from dfast.errors import PriorError
 from dfast.priors.loading.folder import Folder, Weights, one_line
@@ -52,9 +53,68 @@ def build_unet(folder: Folder, dtype: torch.dtype) -> Any:
     """
     from diffusers import UNet2DConditionModel
 
-    unet = _build_on_meta(UNet2DConditionModel, folder, "unet", dtype)
+    unet = _build(UNet2DConditionModel, folder, "unet", dtype, torch.device("meta"))
     unet.conv_out = Float32(unet.conv_out)
     return unet
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Put what `torch.empty` makes on the meta device: weights, but no table that is computed.
+
+    Transformers compute tables of positions when they are built, which no file has.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **kwargs | ({"device": "meta"} if func is torch.empty else {}))
+
+
+def build_transformer(folder: Folder, cls: str, last: str, dtype: torch.dtype) -> Any:
+    """Build a transformer whose weights are on the meta device.
+
+    Its last layer is float32, see `build_unet`.
+
+    Args:
+        folder: the pipeline folder.
+        cls: class of diffusers.
+        last: name of the last layer in the module.
+        dtype: of all other layers.
+
+    Raises:
+        PriorError: if its configuration cannot be used.
+    """
+    import diffusers
+
+    built = _build(getattr(diffusers, cls), folder, "transformer", dtype, _EmptyOnMeta())
+    above, _, name = last.rpartition(".")
+    holder = built.get_submodule(above)
+    setattr(holder, name, Float32(getattr(holder, name)))
+    return built
+
+
+def transformer_key(last: str) -> Callable[[str], str]:
+    """Return the map to names that `build_transformer` gives from those of a file.
+
+    Args:
+        last: name of the last layer.
+    """
+    start = f"{last}."
+    return lambda key: key.replace(start, f"{start}layer.") if key.startswith(start) else key
+
+
+class _Statistics(nn.Module):
+    """The mean and variance of latents, in float32, that a batch normalisation has gathered."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, getattr(norm, name).float())
+
+
+VAES = ("AutoencoderKL", "AutoencoderDC", "AutoencoderKLFlux2")
+"""Classes of diffusers of the VAEs that are known."""
 
 
 def build_vae(folder: Folder, dtype: torch.dtype) -> Any:
@@ -62,22 +122,26 @@ def build_vae(folder: Folder, dtype: torch.dtype) -> Any:
 
     Args:
         folder: the pipeline folder.
-        dtype: of its layers.
+        dtype: of its layers; statistics of its latents stay in float32.
 
     Raises:
         PriorError: if its configuration cannot be used.
     """
-    from diffusers import AutoencoderKL
+    import diffusers
 
-    vae = _build_on_meta(AutoencoderKL, folder, "vae", dtype)
+    kind = folder.config("vae").get("_class_name", VAES[0])
+    vae = _build(getattr(diffusers, kind), folder, "vae", dtype, torch.device("meta"))
     vae.decoder = vae.post_quant_conv = None
+    if hasattr(vae, "bn"):
+        vae.bn = _Statistics(vae.bn)
     return vae
 
 
-def _build_on_meta(cls: Any, folder: Folder, part: str, dtype: torch.dtype) -> Any:
+def _build(cls: Any, folder: Folder, part: str, dtype: torch.dtype, inside: Any) -> Any:
+    """Return a frozen network of a part's configuration, built inside a context."""
     config = folder.read(part, "config.json")
     try:
-        with quiet(), torch.device("meta"):
+        with quiet(), inside:
             module = cls.from_config(config).to(dtype)
     except Exception as error:  # a foreign configuration fails in many ways
         raise_misconfigured(folder, part, error)
@@ -109,7 +173,9 @@ def load_weights(
         PriorError: if a tensor is missing, has another shape, is quantised, or holds inf or NaN in
             the module's type; or if the files have others that would change the module.
     """
-    half = all(p.dtype != torch.float32 or "conv_out" in k for k, p in module.named_parameters())
+    inside = [m for m in module.modules() if isinstance(m, Float32)]
+    wide = {id(p) for m in inside for p in m.parameters()}
+    half = all(p.dtype != torch.float32 or id(p) in wide for p in module.parameters())
     expected = dict(module.state_dict())
     weights = folder.weights(part, half=half)
     places, rest = assign(folder, part, weights, expected, rename)
@@ -131,7 +197,7 @@ def load_weights(
                     raise _not_finite_error(read, cast, folder, file, key)
                 state[places[key]] = cast
     module.load_state_dict(state, assign=True)
-    return module.requires_grad_(False)
+    return module.to(device).requires_grad_(False)  # tables that no file has are still on the CPU
 
 
 def _check_shapes(

@@ -47,6 +47,10 @@ class TextPrior(Prior):
             a second pair.
         text_kind: of the text encoders, for checks.
         text_length: tokens that a sentence is padded to.
+        text_half: precision of the text encoders beside a half-precision UNet.
+        half: precision of the UNet on CUDA by default.
+        denoiser: the part of the folder that denoises; called the UNet also where it is a
+            transformer.
         default_sample_size: cells a side of what the UNet diffuses, if the folder does not say.
     """
 
@@ -55,6 +59,8 @@ class TextPrior(Prior):
     text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
     text_kind = CLIP
     text_length = 77
+    text_half = half = torch.float16
+    denoiser = "unet"
     default_sample_size = 64
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
@@ -73,15 +79,16 @@ class TextPrior(Prior):
         # Weights that are streamed to the device cannot be recorded.
         self.cuda_graph_safe = options.offload == "none"
         cuda = device.type == "cuda"
-        self.dtype = PRECISIONS.get(options.precision, torch.float16 if cuda else torch.float32)
+        self.dtype = PRECISIONS.get(options.precision, self.half if cuda else torch.float32)
         self.layout = torch.channels_last if cuda else torch.contiguous_format
         self.schedule = NoiseSchedule(
             folder.read("scheduler", "scheduler_config.json"), folder.name
         )
-        self.unet_config = folder.read("unet", "config.json")
-        check_names(folder, "unet", folder.weights("unet", half=self.dtype != torch.float32))
+        self.unet_config = folder.read(self.denoiser, "config.json")
+        weights = folder.weights(self.denoiser, half=self.dtype != torch.float32)
+        check_names(folder, self.denoiser, weights)
         self._check_text_weights()
-        check_text(folder, self.text_kind, self.text_parts, self.text_length)
+        self._check_text_parts()
         self.image_size = options.image_size or self._sample_size()
         self.unet: Any = None
         self._network: Any = None
@@ -95,9 +102,13 @@ class TextPrior(Prior):
                 continue
             check_names(self.folder, part, weights)
 
+    def _check_text_parts(self) -> None:
+        """Raise PriorError unless the text encoders fit their tokenizers and the UNet."""
+        check_text(self.folder, self.text_kind, self.text_parts, self.text_length)
+
     def _sample_size(self) -> int:
         """Return the cells a side of what the UNet diffused in training."""
-        return int(max(self.folder.numbers("unet", "sample_size", self.default_sample_size)))
+        return int(max(self.folder.numbers(self.denoiser, "sample_size", self.default_sample_size)))
 
     @neutral_torch_state(keep_grad=True)
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -154,29 +165,33 @@ class TextPrior(Prior):
         """Return a text as the encoder saw texts in training."""
         return text
 
-    def _tokenize(self, part: str, sentences: list[str]) -> tuple[Tensor, Tensor]:
-        """Return ids and mask, [n, text_length] each, by the tokenizer of that part."""
+    def _tokenize(self, part: str, sentences: list[str]) -> list[tuple[Tensor, Tensor]]:
+        """Return (ids, mask) of each sentence, [1, length] each, by the tokenizer of that part."""
         tokenizer = load_tokenizer(self.folder, part, self.text_kind.tokenizer)
         with calls_of(self.folder, part, self.device):
-            ids, mask = tokenize(tokenizer, sentences, self.text_length)
+            rows = tokenize(tokenizer, sentences, self.text_length)
+        self._check_tokens(part, rows)
+        return rows
+
+    def _check_tokens(self, part: str, rows: list[tuple[Tensor, Tensor]]) -> None:
+        """Raise PriorError for a special token that is not in the encoder's vocabulary."""
         encoder = self.text_parts[self.text_parts.index(part) - 1]
         known = self.folder.config(encoder).get("vocab_size", math.inf)
-        if (largest := int(ids.max())) >= known:  # a special token that is not in the vocabulary
+        if (largest := max(int(ids.max()) for ids, _ in rows)) >= known:
             raise self.folder.mismatch_error(
                 part, "tokens", f"below {known}", largest, other=encoder
             )
-        return ids, mask
 
     def _encode_sentences(self, sentences: list[str]) -> dict[str, EncodedSentence]:
         """Return sentences from the cache; the text encoder encodes the others."""
-        dtype = torch.float32 if self.dtype == torch.float32 else torch.float16
+        dtype = torch.float32 if self.dtype == torch.float32 else self.text_half
         encoders = fingerprint(self.folder, self.text_parts)
         key = {
             "encoders": encoders,
             "length": self.text_length,
             "dtype": str(dtype),
-            "family": type(self).__name__,
-            "format": 2,
+            "family": self.family,
+            "format": 3,
             "rounded": self.options.text_encoder == "8bit",
         }
         cache = EmbeddingCache(key)
@@ -226,7 +241,7 @@ class TextPrior(Prior):
             return
         streamed = self.options.offload == "model" and self.device.type == "cuda"
         where = torch.device("cpu") if streamed else self.device
-        unet = load_weights(self._build_unet(), self.folder, "unet", where, unet_key)
+        unet = self._load_unet(where)
         unet = unet.to(memory_format=self.layout)
         if self.options.attention_slicing:
             unet.set_attention_slice("auto")
@@ -237,7 +252,7 @@ class TextPrior(Prior):
                 offload_type="leaf_level",
                 use_stream=True,
             )
-        elif self.device.type == "cuda" and self.options.tuned and not self.options.compile:
+        elif self.device.type == "cuda" and self._tuned():
             from dfast.priors.fused.tune import tune
 
             tune(unet)
@@ -245,6 +260,13 @@ class TextPrior(Prior):
         if self.options.compile:
             print("dfast: compiling the UNet, about a minute", file=sys.stderr, flush=True)
             self._network = torch.compile(unet, fullgraph=True, dynamic=False)
+
+    def _tuned(self) -> bool:
+        """Return whether dfast's own kernels take the place of parts of the UNet."""
+        return self.options.tuned and not self.options.compile
+
+    def _load_unet(self, device: torch.device) -> Any:
+        return load_weights(self._build_unet(), self.folder, "unet", device, unet_key)
 
     def _build_unet(self) -> Any:
         return build_unet(self.folder, self.dtype)
@@ -288,7 +310,7 @@ class TextPrior(Prior):
         repeated, t = noisy.repeat(n, 1, 1, 1), t.repeat(n)
         cast = repeated.to(self.dtype, memory_format=self.layout)
         # Models with a learned variance append it to the noise.
-        with calls_of(self.folder, "unet", self.device):
+        with calls_of(self.folder, self.denoiser, self.device):
             output = self._denoise(cast, t, text).float()[:, :channels]
         return self.schedule.eps(output, repeated, t).view(n, *noisy.shape)
 

@@ -9,16 +9,18 @@ from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.families import detect_family
 from dfast.priors.loading.folder import Folder
 from dfast.priors.pipelines.base import TextPrior
+from dfast.priors.pipelines.conventions import CONVENTIONS
 from dfast.priors.pipelines.deepfloyd import DeepFloyd
 from dfast.priors.pipelines.sdxl import StableDiffusionXL
 from dfast.priors.pipelines.stable_diffusion import StableDiffusion
+from dfast.priors.pipelines.transformer import TransformerPrior
 
-FAMILIES: dict[str, type[TextPrior]] = {
+UNETS: dict[str, type[TextPrior]] = {
     "sd": StableDiffusion,
     "sdxl": StableDiffusionXL,
     "if": DeepFloyd,
 }
-"""By what `detect_family` returns. A new family is an entry here and a rule there."""
+"""By what `detect_family` returns; the families of transformers are in `CONVENTIONS`."""
 
 
 @neutral_torch_state(keep_grad=True)
@@ -33,4 +35,7 @@ def open_folder(folder: Folder, device: torch.device, options: PriorConfig) -> T
     Raises:
         PriorError: if the folder is incomplete, damaged or of no supported family.
     """
-    return FAMILIES[detect_family(folder)](folder, device, options)
+    family = detect_family(folder)
+    if family in CONVENTIONS:
+        return TransformerPrior(folder, device, options, CONVENTIONS[family])
+    return UNETS[family](folder, device, options)
