@@ -35,7 +35,7 @@ class Prior(ABC):
     Attributes:
         name: short name for logs and run folders; the name of the class if there is none.
         image_size: pixels a side of the images that `encode_images` takes.
-        family: whose settings `Config.for_prior` gives a run: "sd", "sdxl" or "if"; "shapes" means
+        family: whose settings `Config.for_prior` gives a run, such as "sd" or "sd3"; "shapes" means
             the defaults of dfast.
         options: the settings with which the prior was loaded; they become the run's. None if there
             are none.

@@ -124,6 +124,15 @@ TINY = {
         channels=4,
         scheduler=("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}),
     ),
+    "prx": Tiny(
+        "PRXPipeline",
+        "PRXTransformer2DModel",
+        {
+            "context_in_dim": 32, "hidden_size": 32, "num_heads": 2, "depth": 1,
+            "axes_dim": [8, 8],
+        },
+        _text("t5gemma"),
+    ),
 }  # fmt: skip
 """By family."""
 
@@ -156,6 +165,8 @@ def write_transformer(family: str, folder: str | Path, *, seed: int = 0) -> Path
                 module.bn.running_mean.normal_(generator=generator)
                 module.bn.running_var.uniform_(0.5, 2.0, generator=generator)
             module.save_pretrained(folder / name, safe_serialization=True)
+            if type(module).__name__ == "T5GemmaEncoder":  # published with that of both halves
+                _t5gemma_config(module.config).save_pretrained(folder / name)
             library = "diffusers" if name in ("transformer", "vae") else "transformers"
             index[name] = [library, type(module).__name__]
         for name, tokenizer in _tokenizers(made).items():
@@ -180,7 +191,7 @@ def _builders(made: Tiny) -> dict[str, Callable[[], Any]]:
         name = "text_encoder" if i == 0 else f"text_encoder_{i + 1}"
         found[name] = lambda i=i, kind=kind: (  # type: ignore[misc]
             _language_model(kind, made.text.text_widths[i])
-            if kind.startswith(("gemma", "qwen"))
+            if kind.startswith(("gemma", "qwen", "t5gemma"))
             else text_encoder_of(made.text, i)
         )
     return found
@@ -215,7 +226,7 @@ def _vae(made: Tiny) -> NetworkConfig:
 
 
 def _language_model(kind: str, width: int) -> Any:
-    """Return a tiny Gemma 2 or Qwen 3, with as many layers as are read."""
+    """Return a tiny Gemma 2, encoder of T5Gemma or Qwen 3, with as many layers as are read."""
     transformers: Any = import_module("transformers")
     deep = kind == "qwen3-causal"
     shape: dict[str, Any] = {
@@ -233,14 +244,26 @@ def _language_model(kind: str, width: int) -> Any:
         return transformers.Gemma2Model(
             transformers.Gemma2Config(query_pre_attn_scalar=8, sliding_window=4096, **shape)
         )
+    if kind == "t5gemma":
+        module = import_module("transformers.models.t5gemma.modeling_t5gemma")
+        own = transformers.T5GemmaModuleConfig(query_pre_attn_scalar=8, **shape)
+        return module.T5GemmaEncoder(_t5gemma_config(own).encoder)
     config = transformers.Qwen3Config(tie_word_embeddings=True, **shape)
     return (transformers.Qwen3ForCausalLM if deep else transformers.Qwen3Model)(config)
+
+
+def _t5gemma_config(half: Any) -> Any:
+    """Return the configuration of an encoder and a decoder of the same shape."""
+    transformers: Any = import_module("transformers")
+    return transformers.T5GemmaConfig(
+        encoder=half.to_dict(), decoder=half.to_dict(), is_encoder_decoder=False
+    )
 
 
 def _tokenizers(made: Tiny) -> dict[str, Any]:
     """Return the tokenizers by the names of their folders."""
     kind = made.text.text_kinds[0]
-    if kind == "gemma2":
+    if kind in ("gemma2", "t5gemma"):
         return {"tokenizer": _gemma_tokenizer()}
     if kind.startswith("qwen3"):
         return {"tokenizer": _qwen_tokenizer()}
@@ -258,7 +281,7 @@ def _gemma_tokenizer() -> Any:
     pieces = ["\u2581", "\n", *(chr(code) for code in range(33, 127))]
     words = [*special, *pieces, *(a + b for a, b in _PAIRS)]
     return transformers.GemmaTokenizer(
-        vocab={word: i for i, word in enumerate(words)}, merges=_PAIRS
+        vocab={word: i for i, word in enumerate(words)}, merges=_PAIRS, model_max_length=256
     )
 
 

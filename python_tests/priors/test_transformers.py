@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +12,6 @@ from tiny_models import (
     PLAIN,
     PROMPT,
     TRANSFORMERS,
-    copied,
-    edit_json,
     image_gradient,
     load_tiny,
     noise_like,
@@ -22,15 +19,8 @@ from tiny_models import (
 )
 from torch import Tensor
 
-from dfast.config import GuidanceConfig
-from dfast.errors import DfastWarning, PriorError, PromptError
-from dfast.guidance import DiffusionGuidance, GuidanceBatch
-from dfast.priors import load_prior
 from dfast.priors.diffusion import classifier_free_guidance, ddim_step
-from dfast.priors.pipelines.conventions import CONVENTIONS
-from dfast.priors.pipelines.transformer import TransformerPrior
 from dfast.scene.cameras import orbit
-from dfast.scene.lighting import fixed_lighting
 
 CPU = torch.device("cpu")
 LEVELS = (0.9, 0.5, 0.2)
@@ -60,11 +50,20 @@ def call_pipeline(pipe: Any, family: str, x: Tensor, w: float, patch: pytest.Mon
         config = {**pipe.scheduler.config, **config}
         pipe.scheduler = diffusers.DDIMScheduler.from_config(config)
         options |= {"clean_caption": False}
+    elif family == "prx":  # it takes no noise levels, and mends texts by a package
+        from diffusers.pipelines.prx import pipeline_prx
+
+        set_timesteps = pipe.scheduler.set_timesteps
+        patch.setattr(
+            pipe.scheduler, "set_timesteps", lambda *_, **__: set_timesteps(sigmas=list(LEVELS))
+        )
+        mend = SimpleNamespace(fix_text=lambda text: text)
+        patch.setattr(pipeline_prx, "ftfy", mend, raising=False)
     else:
         options |= {"sigmas": list(LEVELS)}
     if family == "sana":
         pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
-    if family in ("pixart", "sana"):
+    if family in ("pixart", "sana", "prx"):
         options |= {"use_resolution_binning": False}
     if family == "lumina2":
         options |= {"cfg_normalization": False}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def open_text_encoder(
     Args:
         folder: the pipeline folder.
         part: of the folder, such as "text_encoder".
-        cls: class of transformers.
+        cls: class of transformers, perhaps with the module that it is in.
         dtype: of the stored weights.
         device: of the prior.
         setting: prior.text_encoder, which decides where the encoder runs.
@@ -74,13 +74,13 @@ def _check_encoder(folder: Folder, part: str, cls: str, weights: Weights) -> Any
 
     transformers would allocate what a configuration asks for, however large.
     """
-    import transformers
-
     folder.read(part, "config.json")  # transformers would invent one that is missing
-    made: Any = getattr(transformers, cls)
+    made = _class_of(cls)
     try:
         with quiet(), torch.device("meta"):
             config = made.config_class.from_pretrained(folder.path / part, local_files_only=True)
+            if cls.endswith("T5GemmaEncoder"):  # which takes the part of it that is its own
+                config = config.encoder
             expected = {k: tuple(v.shape) for k, v in made(config).state_dict().items()}
     except Exception as error:  # a foreign configuration fails in many ways
         raise_misconfigured(folder, part, error)
@@ -102,9 +102,7 @@ def _load_model(
     path: Path, cls: str, weights: Weights, config: Any, options: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """Return a model of transformers, and what was missing or left over in its files."""
-    import transformers
-
-    made: Any = getattr(transformers, cls)
+    made, options = _class_of(cls), options | {"config": config}
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # reported by name
     ending = f".{weights.variant}" if weights.variant else ""
     shards = all("-of-" in p.name for p in weights.files)
@@ -115,7 +113,13 @@ def _load_model(
     from safetensors.torch import load_file
 
     state = {unwrapped(k): v for file in weights.files for k, v in load_file(file).items()}
-    return made.from_pretrained(None, config=config, state_dict=state, **options)
+    return made.from_pretrained(None, state_dict=state, **options)
+
+
+def _class_of(cls: str) -> Any:
+    """Return a class of transformers, by its name or by its module and name."""
+    module, _, name = f"transformers.{cls}".rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _choose_device(setting: str, device: torch.device, needed: int) -> torch.device:

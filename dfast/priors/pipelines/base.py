@@ -49,6 +49,7 @@ class TextPrior(Prior):
         text_length: tokens that a sentence is padded to.
         text_half: precision of the text encoders beside a half-precision UNet.
         half: precision of the UNet on CUDA by default.
+        flow: whether the network predicts the velocity of a flow.
         denoiser: the part of the folder that denoises; called the UNet also where it is a
             transformer.
         default_sample_size: cells a side of what the UNet diffuses, if the folder does not say.
@@ -61,6 +62,7 @@ class TextPrior(Prior):
     text_length = 77
     text_half = half = torch.float16
     denoiser = "unet"
+    flow = False
     default_sample_size = 64
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
@@ -84,6 +86,12 @@ class TextPrior(Prior):
         self.schedule = NoiseSchedule(
             folder.read("scheduler", "scheduler_config.json"), folder.name
         )
+        if (found := self.schedule.prediction == "flow") != self.flow:
+            kinds = ("whose noise is defined by betas", "of a flow")
+            raise folder.error(
+                f"scheduler: expected one {kinds[self.flow]} for this {self.denoiser}, got one "
+                f"{kinds[found]}"
+            )
         self.unet_config = folder.read(self.denoiser, "config.json")
         weights = folder.weights(self.denoiser, half=self.dtype != torch.float32)
         check_names(folder, self.denoiser, weights)

@@ -68,6 +68,8 @@ class Conventions:
     """of the transformer, by the name of what the text encoders gave"""
     time: Literal["steps", "one", "reversed"] = "steps"
     """how a noise level is written: T sigma, sigma, or 1 - sigma"""
+    flow: bool = True
+    """whether it is a flow, which predicts a velocity"""
     negated: bool = False
     """whether the output is x - eps instead of eps - x"""
     prefix: str = ""
@@ -125,6 +127,7 @@ LUMINA_SYSTEM = (
     "You are an assistant designed to generate superior images with the superior degree of "
     "image-text alignment based on textual prompts or user prompts. <Prompt Start> "
 )
+_T5GEMMA = "models.t5gemma.modeling_t5gemma.T5GemmaEncoder"
 _MASKED = {"hidden": "encoder_hidden_states", "mask": "encoder_attention_mask"}
 
 CONVENTIONS = {
@@ -136,6 +139,7 @@ CONVENTIONS = {
             last="proj_out",
             text=(TextPart("T5EncoderModel", T5, 300, width="caption_channels"),),
             arguments=_MASKED,
+            flow=False,
             lowercase=True,
             half=torch.float16,
         ),
@@ -219,7 +223,7 @@ CONVENTIONS = {
             "prx",
             "PRXTransformer2DModel",
             last="final_layer.linear",
-            text=(TextPart("T5GemmaEncoder", T5GEMMA, 256, width="context_in_dim"),),
+            text=(TextPart(_T5GEMMA, T5GEMMA, 256, width="context_in_dim"),),
             arguments={"hidden": "encoder_hidden_states", "mask": "attention_mask"},
             time="one",
             lowercase=True,

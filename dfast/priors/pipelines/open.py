@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from dfast.config import PriorConfig
@@ -15,12 +18,14 @@ from dfast.priors.pipelines.sdxl import StableDiffusionXL
 from dfast.priors.pipelines.stable_diffusion import StableDiffusion
 from dfast.priors.pipelines.transformer import TransformerPrior
 
-UNETS: dict[str, type[TextPrior]] = {
+FAMILIES: dict[str, Callable[[Folder, torch.device, PriorConfig], TextPrior]] = {
     "sd": StableDiffusion,
     "sdxl": StableDiffusionXL,
     "if": DeepFloyd,
+    **{name: partial(TransformerPrior, conventions=made) for name, made in CONVENTIONS.items()},
 }
-"""By what `detect_family` returns; the families of transformers are in `CONVENTIONS`."""
+"""By what `detect_family` returns. A new family is an entry here, or in `CONVENTIONS`, and a rule
+there."""
 
 
 @neutral_torch_state(keep_grad=True)
@@ -35,7 +40,4 @@ def open_folder(folder: Folder, device: torch.device, options: PriorConfig) -> T
     Raises:
         PriorError: if the folder is incomplete, damaged or of no supported family.
     """
-    family = detect_family(folder)
-    if family in CONVENTIONS:
-        return TransformerPrior(folder, device, options, CONVENTIONS[family])
-    return UNETS[family](folder, device, options)
+    return FAMILIES[detect_family(folder)](folder, device, options)

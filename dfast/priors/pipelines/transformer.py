@@ -64,6 +64,7 @@ class TransformerPrior(StableDiffusion):
                 is none for transformers.
         """
         self.conventions, self.family = conventions, conventions.family
+        self.flow = conventions.flow
         listed, optional = folder.listed(), ("text_encoder_3",)  # read as zeros without it
         self.encoders = [p for p in conventions.text if p.part in listed or p.part not in optional]
         self.text_parts = tuple(name for p in self.encoders for name in (p.part, p.tokenizer))
