@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +15,8 @@ from tiny_models import (
     PLAIN,
     PROMPT,
     TRANSFORMERS,
+    copied,
+    edit_json,
     image_gradient,
     load_tiny,
     noise_like,
@@ -19,8 +24,17 @@ from tiny_models import (
 )
 from torch import Tensor
 
+from dfast.config import Config, GuidanceConfig
+from dfast.errors import DfastWarning, PriorError, PromptError
+from dfast.guidance import DiffusionGuidance, GuidanceBatch
+from dfast.guidance.sds import sds_loss
+from dfast.priors import load_prior
 from dfast.priors.diffusion import classifier_free_guidance, ddim_step
+from dfast.priors.loading import families
+from dfast.priors.pipelines.conventions import CONVENTIONS
+from dfast.runs.measurements import network_costs
 from dfast.scene.cameras import orbit
+from dfast.scene.lighting import fixed_lighting
 
 CPU = torch.device("cpu")
 LEVELS = (0.9, 0.5, 0.2)
@@ -147,3 +161,249 @@ def test_one_call_predicts_under_all_conditions(family: str) -> None:
     for name, row in zip(("text", "null", "negative"), together, strict=True):
         torch.testing.assert_close(predict(name)[0], row, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together[1], together[2])  # no negative prompt: no words
+
+
+REVERSED, UNIT = ("lumina2", "z-image"), ("flux2", "prx")
+"""Families whose transformer takes 1 - sigma, or sigma; the others take 1000 sigma."""
+
+
+@pytest.mark.parametrize("family", FLOWS)
+@pytest.mark.parametrize("variant", ["sds", "rfds", "rfds_rev"])
+def test_a_point_mass_behind_the_adapter(
+    family: str, variant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transformer that knows one image answers (z - mu) / sigma, in the terms of its family.
+
+    RFDS then gives (x - mu) / sigma whatever noise was drawn, and SDS alpha times that.
+    """
+    prior, mu = opened(family), 0.3
+    prior.load()
+
+    def exact(network: Any, noisy: Tensor, time: Tensor, texts: Any) -> Tensor:
+        assert network is prior.unet and texts
+        level = time / {"sana": 500.0}.get(family, 1.0 if family in UNIT + REVERSED else 1000.0)
+        sigma = (1.0 - level if family in REVERSED else level).view(-1, 1, 1, 1)
+        velocity = (noisy - mu) / sigma
+        return -velocity if family in REVERSED else velocity
+
+    monkeypatch.setattr(prior, "conventions", replace(prior.conventions, call=exact))
+    config = GuidanceConfig(variant=variant, scale=3.0, weighting="uniform")
+    guidance = DiffusionGuidance(config, prior, PROMPT, CPU)
+    alpha, sigma = guidance.noise_schedule
+    t, cameras = torch.tensor([250, 700]), orbit(2)
+    lighting = fixed_lighting("albedo", cameras)
+    batch = GuidanceBatch(cameras, lighting, t, alpha[t], sigma[t], torch.ones(1))
+    x = noise_like(prior, seed=3)
+    got = guidance.gradient(x, batch, torch.Generator().manual_seed(5))
+    a, s = alpha[t].view(-1, 1, 1, 1), sigma[t].view(-1, 1, 1, 1)
+    expected = (x - mu) / s * (a if variant == "sds" else 1.0)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_fifty_steps_lead_to_the_one_image_that_a_model_was_trained_on() -> None:
+    """A tiny Stable Diffusion 3 learns one image; then pixels find it by RFDS through the VAE."""
+    prior = opened("sd3")
+    prior.load()
+    shape = (1, 3, 64, 64)
+    image = torch.tensor([0.8, -0.6, 0.1]).view(1, 3, 1, 1).expand(shape)
+    with torch.no_grad():
+        target = prior.encode_images(image)
+    config = GuidanceConfig(variant="rfds", scale=1.0, weighting="sigma", view_conditioning="none")
+    guidance = DiffusionGuidance(config, prior, PROMPT, CPU)
+    alpha, sigma = guidance.noise_schedule
+    tables = prior.encode_prompt(PROMPT, views="none").tables
+    generator, network = torch.Generator().manual_seed(0), prior.unet.requires_grad_(True)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(120):
+        t = torch.randint(0, 1000, (8,), generator=generator)
+        noise = torch.randn(8, *target.shape[1:], generator=generator)
+        level = sigma[t].view(-1, 1, 1, 1)
+        noisy = (1.0 - level) * target + level * noise
+        row = torch.randint(0, 2, (8,), generator=generator) * 6  # the prompt or the empty one
+        predicted = network(
+            noisy, tables["hidden"][row, :32], tables["pooled"][row], 1000.0 * sigma[t]
+        ).sample
+        loss = (predicted - (noise - target)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.requires_grad_(False)
+    cameras = orbit(1)
+    lighting = fixed_lighting("albedo", cameras)
+    pixels = torch.full(shape, 0.5, requires_grad=True)
+    descent = torch.optim.Adam([pixels], 2e-2)
+    errors = []
+    for _ in range(50):
+        t = torch.randint(100, 700, (1,), generator=generator)
+        batch = GuidanceBatch(cameras, lighting, t, alpha[t], sigma[t], torch.ones(1))
+        encoded = guidance.encode_images(pixels)
+        errors.append(float((encoded - target).square().mean().detach()))
+        descent.zero_grad()
+        sds_loss(encoded, guidance.gradient(encoded, batch, generator)).backward()
+        descent.step()
+    assert errors[-1] < 0.5 * errors[0]
+
+
+def test_blended_views_keep_every_token_of_either() -> None:
+    """Between two views the mask is that of both; alone, a view has only its own tokens."""
+    prior = opened("pixart")
+    condition = prior.encode_prompt(PROMPT)
+    lengths = condition.tables["mask"].sum(-1)
+    assert lengths.unique().numel() > 1  # the words of the views differ in length
+    hidden = condition.tables["hidden"]
+    assert not (hidden.abs().sum(-1) > 0)[condition.tables["mask"] == 0].any()
+    seen: list[Tensor] = []
+    prior.load()
+    prior.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["encoder_attention_mask"]), with_kwargs=True
+    )
+    noisy, t = noise_like(prior), torch.tensor([500, 20])
+    prior.predict_noise(noisy, t, condition, cameras=orbit(2, azimuth=30.0), textureless=PLAIN)
+    assert seen[0].dtype == torch.bool
+    assert set(seen[0].sum(-1).tolist()) <= set(lengths.int().tolist())
+
+
+def test_stable_diffusion_3_can_do_without_t5(tmp_path: Path) -> None:
+    path = copied("sd3", tmp_path)
+    for part in ("text_encoder_3", "tokenizer_3"):
+        edit_json(path / "model_index.json", **{part: [None, None]})
+        shutil.rmtree(path / part)
+    prior: Any = load_prior(str(path), CPU)
+    hidden = prior.encode_prompt(PROMPT).tables["hidden"]
+    whole = load_tiny("sd3").encode_prompt(PROMPT).tables["hidden"]
+    assert torch.equal(hidden[:, :77], whole[:, :77]) and whole[:, 77:].any()
+    assert hidden.shape == whole.shape and not hidden[:, 77:].any()
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "changes"),
+    [
+        ("flux2", "model_index.json", {"is_distilled": True}),
+        ("flux2", "transformer/config.json", {"guidance_embeds": True}),
+        ("sana", "transformer/config.json", {"guidance_embeds": True}),
+    ],
+)
+def test_guidance_distilled_weights_are_refused(
+    family: str, file: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = copied(family, tmp_path)
+    edit_json(path / file, **changes)
+    with pytest.raises(PriorError, match="expected weights with a true unconditional branch") as e:
+        load_prior(str(path), CPU)
+    assert "\n" not in str(e.value)
+
+
+def test_names_that_tell_of_distillation_are_warned_of(tmp_path: Path) -> None:
+    path = shutil.copytree(copied("z-image", tmp_path), tmp_path / "Z-Image-Turbo")
+    with pytest.warns(DfastWarning, match=r"\(turbo\) says that its guidance was distilled"):
+        load_prior(str(path), CPU)
+
+
+REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "another pipeline": (
+        "pixart", "model_index.json", {"_class_name": "PixArtAlphaPipeline"},
+        "expected Stable Diffusion .* got a folder of PixArtAlphaPipeline with a PixArt",
+    ),
+    "another transformer": (
+        "sd3", "transformer/config.json", {"_class_name": "FluxTransformer2DModel"},
+        "got a folder of StableDiffusion3Pipeline with a FluxTransformer2DModel",
+    ),
+    "text width": (
+        "sana", "text_encoder/config.json", {"hidden_size": 64},
+        "text_encoder: expected hidden_size 32.* for this transformer, got 64",
+    ),
+    "another encoder": (
+        "lumina2", "text_encoder/config.json", {"model_type": "qwen3"},
+        "text_encoder: expected model_type 'gemma2' for this transformer, got 'qwen3'",
+    ),
+    "another scheduler": (
+        "sd3", "scheduler/scheduler_config.json",
+        {"_class_name": "DDIMScheduler", "beta_schedule": "linear"},
+        "scheduler: expected one of a flow for this transformer, got one whose noise is defined",
+    ),
+    "a scheduler of flows": (
+        "pixart", "scheduler/scheduler_config.json", {"use_flow_sigmas": True},
+        "scheduler: expected one whose noise is defined by betas .* got one of a flow",
+    ),
+    "latents": (
+        "z-image", "vae/config.json", {"latent_channels": 8}, "vae: expected latent_channels 16",
+    ),
+    "layers": (
+        "z-image", "transformer/config.json", {"n_layers": 100_000}, "n_layers: expected at most",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_folders_that_are_refused(what: str, tmp_path: Path) -> None:
+    family, file, changes, message = REFUSED[what]
+    path = copied(family, tmp_path)
+    edit_json(path / file, **changes)
+    with pytest.raises(PriorError, match=message) as caught:
+        load_prior(str(path), CPU)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("sd3", {"image_size": 72}, "image_size: expected a multiple of 16, got 72"),
+        ("sd3", {"attention_slicing": True}, "attention_slicing: expected false"),
+        ("lumina2", {"compile": True}, "compile: expected false"),
+        ("sana", {"vae_tiling": True}, "vae_tiling: expected false with an AutoencoderDC"),
+    ],
+)
+def test_options_that_are_refused(family: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PriorError, match=message):
+        load_tiny(family, **options)
+
+
+def test_a_prompt_that_is_too_long_is_refused_with_its_template() -> None:
+    with pytest.raises(PromptError, match="expected at most 512 tokens"):
+        opened("z-image").check_text("chair " * 400, "")
+
+
+def test_the_instruction_of_sana_is_that_of_its_pipeline() -> None:
+    import inspect
+
+    from diffusers import SanaPipeline
+
+    given = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"]
+    assert CONVENTIONS["sana"].prefix == "\n".join(given.default)
+
+
+@pytest.mark.parametrize("family", ["sana", "z-image", "prx"])
+def test_half_precision_language_models_run_block_by_block(family: str) -> None:
+    full, half = opened(family), opened(family, precision="bf16")
+    wanted, got = (p.encode_prompt(PROMPT).tables["hidden"] for p in (full, half))
+    assert half.dtype == torch.bfloat16
+    assert (got - wanted).norm() / wanted.norm() < 2e-2
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_the_last_layer_runs_in_float32_beside_half_precision(family: str) -> None:
+    prior = opened(family, precision="bf16", vae_precision="fp32")
+    condition = prior.encode_prompt(PROMPT, views="none")
+    noisy, t = noise_like(prior), torch.tensor([500, 20])
+    got = prior.predict_noise(noisy, t, condition, cameras=None, textureless=PLAIN)
+    wanted = opened(family).predict_noise(noisy, t, condition, cameras=None, textureless=PLAIN)
+    kinds = {p.dtype for p in prior.unet.parameters()}
+    assert kinds == {torch.bfloat16, torch.float32}
+    assert got.dtype == torch.float32 and (got - wanted).norm() / wanted.norm() < 5e-2
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_what_a_step_costs_is_known_where_it_can_be_called_without_weights(family: str) -> None:
+    prior = opened(family)
+    parts = prior.cost_parts()
+    assert bool(parts) is prior.conventions.recorded is prior.cuda_graph_safe
+    assert all(p.device.type == "meta" for part in parts.values() for p in part.parameters())
+    if parts:
+        costs = network_costs(prior, parts, Config.for_prior(family))
+        assert all(cost.call.flops > 1e6 for cost in costs.values())
+
+
+def test_every_row_of_the_table_is_tested_and_recognised() -> None:
+    assert set(CONVENTIONS) == set(TRANSFORMERS) == set(families.TRANSFORMERS.values())
+    for family, made in CONVENTIONS.items():
+        assert families.TRANSFORMERS[made.transformer] == family
