@@ -29,9 +29,10 @@ from dfast.errors import DfastWarning, PriorError, PromptError
 from dfast.guidance import DiffusionGuidance, GuidanceBatch
 from dfast.guidance.sds import sds_loss
 from dfast.priors import load_prior
-from dfast.priors.diffusion import classifier_free_guidance, ddim_step
+from dfast.priors.diffusion import add_noise, classifier_free_guidance, ddim_step
 from dfast.priors.loading import families
 from dfast.priors.pipelines.conventions import CONVENTIONS
+from dfast.priors.pipelines.text import NULL_ROW, NUM_SENTENCES
 from dfast.runs.measurements import network_costs
 from dfast.scene.cameras import orbit
 from dfast.scene.lighting import fixed_lighting
@@ -200,37 +201,39 @@ def test_a_point_mass_behind_the_adapter(
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_fifty_steps_lead_to_the_one_image_that_a_model_was_trained_on() -> None:
-    """A tiny Stable Diffusion 3 learns one image; then pixels find it by RFDS through the VAE."""
-    prior = opened("sd3")
+def test_fifty_steps_lead_towards_the_one_image_that_a_model_was_trained_on() -> None:
+    """A tiny Sana learns one image; then noise becomes like it by RFDS through the VAE."""
+    prior = opened("sana")
     prior.load()
-    shape = (1, 3, 64, 64)
-    image = torch.tensor([0.8, -0.6, 0.1]).view(1, 3, 1, 1).expand(shape)
+    along = torch.linspace(-1, 1, 64)
+    image = torch.stack(
+        [
+            along.expand(64, 64),
+            along.view(64, 1).expand(64, 64),
+            along.view(64, 1) * (3 * along).sin(),
+        ]
+    )
     with torch.no_grad():
-        target = prior.encode_images(image)
+        target = prior.encode_images(0.8 * image[None])
     config = GuidanceConfig(variant="rfds", scale=1.0, weighting="sigma", view_conditioning="none")
     guidance = DiffusionGuidance(config, prior, PROMPT, CPU)
     alpha, sigma = guidance.noise_schedule
-    tables = prior.encode_prompt(PROMPT, views="none").tables
+    condition = prior.encode_prompt(PROMPT, views="none")
     generator, network = torch.Generator().manual_seed(0), prior.unet.requires_grad_(True)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(120):
+    for _ in range(60):
         t = torch.randint(0, 1000, (8,), generator=generator)
         noise = torch.randn(8, *target.shape[1:], generator=generator)
-        level = sigma[t].view(-1, 1, 1, 1)
-        noisy = (1.0 - level) * target + level * noise
-        row = torch.randint(0, 2, (8,), generator=generator) * 6  # the prompt or the empty one
-        predicted = network(
-            noisy, tables["hidden"][row, :32], tables["pooled"][row], 1000.0 * sigma[t]
-        ).sample
-        loss = (predicted - (noise - target)).square().mean()
+        noisy = add_noise(target, noise, alpha[t], sigma[t])
+        rows = torch.randint(0, 2, (8,), generator=generator) * NULL_ROW  # the prompt or none
+        velocity = prior._denoise(noisy, t, condition.mix(torch.eye(NUM_SENTENCES)[rows]))
         optimizer.zero_grad()
-        loss.backward()
+        (velocity - (noise - target)).square().mean().backward()
         optimizer.step()
     network.requires_grad_(False)
     cameras = orbit(1)
     lighting = fixed_lighting("albedo", cameras)
-    pixels = torch.full(shape, 0.5, requires_grad=True)
+    pixels = (0.5 + 0.3 * torch.randn(1, 3, 64, 64, generator=generator)).requires_grad_(True)
     descent = torch.optim.Adam([pixels], 2e-2)
     errors = []
     for _ in range(50):
@@ -241,7 +244,7 @@ def test_fifty_steps_lead_to_the_one_image_that_a_model_was_trained_on() -> None
         descent.zero_grad()
         sds_loss(encoded, guidance.gradient(encoded, batch, generator)).backward()
         descent.step()
-    assert errors[-1] < 0.5 * errors[0]
+    assert sum(errors[-10:]) / 10 < 0.7 * errors[0]
 
 
 def test_blended_views_keep_every_token_of_either() -> None:

@@ -21,6 +21,7 @@ from dfast.priors.loading.compatibility import check_encoder
 from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import INDEX, Folder
 from dfast.priors.loading.loader_errors import calls_of
+from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.text_encoders import (
     load_tokenizer,
     one_at_a_time,
@@ -154,8 +155,8 @@ class TransformerPrior(StableDiffusion):
             if text.chat is not None:
                 sentences = [_as_chat(tokenizer, sentence, text.chat) for sentence in sentences]
             prefix, cut = self.conventions.prefix, self.conventions.cut_prefix
-            # The first token and the last are counted in both.
-            more = len(tokenizer.encode(prefix)) - 2 if cut else 0
+            with quiet():  # the first token and the last are counted in both
+                more = len(tokenizer.encode(prefix)) - 2 if cut else 0
             rows = []
             for sentence in sentences:
                 length = text.length + (more if cut and sentence.startswith(prefix) else 0)
