@@ -9,23 +9,20 @@ import torch
 from torch import Tensor
 
 
-def call_grid(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
+def call_grid(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Any]) -> Tensor:
     """Return the output of a transformer that takes latents as they are, [N, C', h, w].
 
     Args:
         network: the transformer.
         noisy: [N, C, h, w].
         time: [N].
-        texts: what the text encoders gave, by argument of the transformer.
+        texts: what the text encoders gave, and constants, by argument of the transformer.
     """
-    options: dict[str, Any] = dict(texts)
-    if type(network).__name__ == "PixArtTransformer2DModel":  # it insists on a dictionary
-        options["added_cond_kwargs"] = {"resolution": None, "aspect_ratio": None}
-    output: Tensor = network(noisy, timestep=time, return_dict=False, **options)[0]
+    output: Tensor = network(noisy, timestep=time, return_dict=False, **texts)[0]
     return output
 
 
-def call_frames(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
+def call_frames(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Any]) -> Tensor:
     """Return the output of a transformer that takes lists of videos of one frame; see `call_grid`.
 
     Each text has as many tokens as its mask says.
@@ -37,7 +34,7 @@ def call_frames(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, T
     return torch.stack(list(output)).squeeze(2)
 
 
-def call_packed(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
+def call_packed(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Any]) -> Tensor:
     """Return the output of a transformer that takes a token for each cell; see `call_grid`.
 
     A token has four coordinates: time, row, column, and place in the text.
@@ -53,7 +50,6 @@ def call_packed(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, T
         timestep=time,
         img_ids=torch.stack([zero, rows, columns, zero], -1).expand(n, -1, -1),
         txt_ids=torch.stack([none, none, none, places], -1).expand(n, -1, -1),
-        guidance=None,
         return_dict=False,
         **texts,
     )[0]

@@ -24,8 +24,8 @@ from dfast.priors.loading.compatibility import (
 )
 from dfast.priors.pipelines.calls import call_frames, call_grid, call_packed
 
-Call = Callable[[Any, Tensor, Tensor, Mapping[str, Tensor]], Tensor]
-"""Calls a transformer with (network, noisy [N, C, h, w], time [N], texts by argument)."""
+Call = Callable[[Any, Tensor, Tensor, Mapping[str, Any]], Tensor]
+"""Calls a transformer with (network, noisy [N, C, h, w], time [N], other arguments by name)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Conventions:
         default_factory=lambda: {"hidden": "encoder_hidden_states"}
     )
     """of the transformer, by the name of what the text encoders gave"""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """arguments of the transformer that are always the same"""
     time: Literal["steps", "one", "reversed"] = "steps"
     """how a noise level is written: T sigma, sigma, or 1 - sigma"""
     flow: bool = True
@@ -139,6 +141,7 @@ CONVENTIONS = {
             last="proj_out",
             text=(TextPart("T5EncoderModel", T5, 300, width="caption_channels"),),
             arguments=_MASKED,
+            constants={"added_cond_kwargs": {"resolution": None, "aspect_ratio": None}},
             flow=False,
             lowercase=True,
             half=torch.float16,
@@ -214,6 +217,7 @@ CONVENTIONS = {
                 ),
             ),
             call=call_packed,
+            constants={"guidance": None},
             time="one",
             shift_by="empirical",
             sample_size=64,

@@ -54,7 +54,8 @@ def _call_transformer(network: Any, made: Conventions, batch: int, side: int) ->
         }
         noisy = torch.empty(batch, c.in_channels, side, side, dtype=dtype)
         time = torch.empty(batch)
-    made.call(network, noisy, time, {name: texts[key] for key, name in made.arguments.items()})
+    given = {name: texts[key] for key, name in made.arguments.items()}
+    made.call(network, noisy, time, {**given, **made.constants})
 
 
 def call_vae_encoder(vae: Any, batch: int, prior: Prior, config: Config) -> None:

@@ -20,6 +20,7 @@ from dfast.priors.flow_schedule import dynamic_mu, empirical_mu
 from dfast.priors.loading.compatibility import check_encoder
 from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import INDEX, Folder
+from dfast.priors.loading.headers import MAX_COUNTS
 from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.text_encoders import (
@@ -90,7 +91,9 @@ class TransformerPrior(StableDiffusion):
     def _sample_size(self) -> int:
         """Return the cells a side of what the transformer diffused in training."""
         pixels = self.folder.read(INDEX).get("default_sample_size")  # in the index of PRX
-        return pixels // self.latents.factor if type(pixels) is int else super()._sample_size()
+        if type(pixels) is int and 0 < pixels <= MAX_COUNTS["sample_size"]:
+            return pixels // self.latents.factor
+        return super()._sample_size()
 
     def _shift(self, config: Mapping[str, Any]) -> float:
         """Return the dynamic shift of a schedule for images of this size."""
@@ -236,7 +239,7 @@ class TransformerPrior(StableDiffusion):
         if "mask" in text:  # a token of any of the sentences that are blended
             text = text | {"mask": text["mask"] > 0}
         texts = {made.arguments[name]: value for name, value in text.items()}
-        output = made.call(self._network, noisy, time, texts)
+        output = made.call(self._network, noisy, time, {**texts, **made.constants})
         return -output if made.negated else output
 
 
