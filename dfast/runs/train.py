@@ -70,8 +70,8 @@ def train(
     Args:
         prompt: what to make.
         prior: the diffusion model: "shapes" (embedded, knows only its own small world), "sd15",
-            "sd21", "sdxl" or another that `dfast priors` lists, a diffusers folder or a hub id; or an
-            object with the interface of `dfast.priors.Prior`.
+            "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
+            with the interface of `dfast.priors.Prior`.
         download: fetch a named model that is not on this machine; without it the network is never
             used.
         out: run folder for settings, metrics, previews, checkpoints and the result; None keeps

@@ -19,13 +19,15 @@ from dfast.errors import PriorError
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.loading.compatibility import CLIP, check_text
-from dfast.priors.loading.embedding_cache import EmbeddingCache, EncodedSentence, fingerprint
+from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
+from dfast.priors.loading.networks import build_unet, unet_key
 from dfast.priors.loading.text_encoders import eight_bit_options, load_tokenizer, tokenize
-from dfast.priors.loading.weights import build_unet, load_weights, unet_key
+from dfast.priors.loading.weights import load_weights
 from dfast.priors.noise_schedule import NoiseSchedule
+from dfast.priors.pipelines.cached_text import encode_cached
 from dfast.priors.pipelines.text import (
     VIEW_CONDITIONING,
     TextCondition,
@@ -88,10 +90,8 @@ class TextPrior(Prior):
         )
         if (found := self.schedule.prediction == "flow") != self.flow:
             kinds = ("whose noise is defined by betas", "of a flow")
-            raise folder.error(
-                f"scheduler: expected one {kinds[self.flow]} for this {self.denoiser}, got one "
-                f"{kinds[found]}"
-            )
+            expected = f"scheduler: expected one {kinds[self.flow]} for this {self.denoiser}"
+            raise folder.error(f"{expected}, got one {kinds[found]}")
         self.unet_config = folder.read(self.denoiser, "config.json")
         weights = folder.weights(self.denoiser, half=self.dtype != torch.float32)
         check_names(folder, self.denoiser, weights)
@@ -120,7 +120,7 @@ class TextPrior(Prior):
 
     @neutral_torch_state(keep_grad=True)
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the schedule of the folder's scheduler, see `Prior.noise_schedule`."""
+        """Return that of the folder's scheduler, see `Prior.noise_schedule`."""
         alpha, sigma = self.schedule.to(self.device)
         return alpha.to(device), sigma.to(device)
 
@@ -193,43 +193,16 @@ class TextPrior(Prior):
     def _encode_sentences(self, sentences: list[str]) -> dict[str, EncodedSentence]:
         """Return sentences from the cache; the text encoder encodes the others."""
         dtype = torch.float32 if self.dtype == torch.float32 else self.text_half
-        encoders = fingerprint(self.folder, self.text_parts)
-        key = {
-            "encoders": encoders,
+        settings = {
             "length": self.text_length,
             "dtype": str(dtype),
             "family": self.family,
-            "format": 3,
             "rounded": self.options.text_encoder == "8bit",
         }
-        cache = EmbeddingCache(key)
-        found = {s: cache.get(s) if encoders else None for s in sentences}
-        encoded = {s: row for s, row in found.items() if row is not None}
-        missing = [s for s in sentences if s not in encoded]
-        if missing:
-            for part in self.text_parts:
-                if not self.folder.has(part):
-                    raise self.folder.missing_error(part)
-            with calls_of(self.folder, self.text_parts[0], self.device):
-                rows = self._encode_text(missing, dtype)
-            for sentence, row in zip(missing, rows, strict=True):
-                encoded[sentence] = {k: v.detach().float().cpu() for k, v in row.items()}
-                self._check_finite(sentence, encoded[sentence])
-                cache.put(sentence, encoded[sentence])
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()  # the UNet will need the encoder's memory
-        return encoded
-
-    def _check_finite(self, sentence: str, row: EncodedSentence) -> None:
-        """Raise PriorError for values that would be cached, and spoil every step of every run."""
-        for name, tensor in row.items():
-            if not bool(tensor.isfinite().all()):
-                raise PriorError(
-                    f"prior {self.name!r}: expected finite numbers from the text encoder, got "
-                    f"others in {name!r} of {sentence!r}; damaged weights, or half precision that "
-                    "overflowed: "
-                    'then prior.text_encoder = "cpu" or prior.precision = "fp32" helps'
-                )
+        return encode_cached(
+            self.folder, self.text_parts, self.device, sentences, settings,
+            lambda missing: self._encode_text(missing, dtype),
+        )  # fmt: skip
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
         """Encode sentences by encoders that are freed before this returns.

@@ -22,6 +22,7 @@ from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import INDEX, Folder
 from dfast.priors.loading.headers import MAX_COUNTS
 from dfast.priors.loading.loader_errors import calls_of
+from dfast.priors.loading.networks import build_transformer, transformer_key
 from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.text_encoders import (
     load_tokenizer,
@@ -29,7 +30,7 @@ from dfast.priors.loading.text_encoders import (
     open_text_encoder,
     tokenize,
 )
-from dfast.priors.loading.weights import build_transformer, load_weights, transformer_key
+from dfast.priors.loading.weights import load_weights
 from dfast.priors.noise_schedule import NoiseSchedule
 from dfast.priors.pipelines.conventions import Conventions, TextPart
 from dfast.priors.pipelines.stable_diffusion import StableDiffusion

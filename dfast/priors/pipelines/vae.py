@@ -22,7 +22,8 @@ from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
-from dfast.priors.loading.weights import VAES, build_vae, load_weights, vae_key
+from dfast.priors.loading.networks import VAES, build_vae, vae_key
+from dfast.priors.loading.weights import load_weights
 
 
 class LatentEncoder:
