@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -276,6 +277,20 @@ def test_stable_diffusion_3_can_do_without_t5(tmp_path: Path) -> None:
     whole = load_tiny("sd3").encode_prompt(PROMPT).tables["hidden"]
     assert torch.equal(hidden[:, :77], whole[:, :77]) and whole[:, 77:].any()
     assert hidden.shape == whole.shape and not hidden[:, 77:].any()
+
+
+def test_prx_as_it_was_published(tmp_path: Path) -> None:
+    """Its transformer does not name its class, and its text encoder has only its own settings."""
+    path = copied("prx", tmp_path)
+    edit_json(path / "transformer/config.json", _class_name=...)
+    edit_json(path / "model_index.json", default_sample_size=64)
+    file = path / "text_encoder/config.json"
+    half = json.loads(file.read_text())["encoder"]
+    file.write_text(json.dumps(half | {"model_type": "t5_gemma_module"}))
+    prior: Any = load_prior(str(path), CPU)
+    assert prior.family == "prx" and prior.image_size == 64
+    got, wanted = (p.encode_prompt(PROMPT).tables["hidden"] for p in (prior, load_tiny("prx")))
+    assert torch.equal(got, wanted)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,9 @@ def _transformer_family(folder: Folder, index: dict[str, Any], pipeline: str) ->
     """Return the family of a folder with a transformer. Raises PriorError."""
     _check_parts(folder, ("transformer", "vae", "scheduler"))
     config = folder.read("transformer", "config.json")
-    kind = str(config.get("_class_name"))
+    listed = index["transformer"]
+    named = listed[-1] if isinstance(listed, list) and listed else None
+    kind = str(config.get("_class_name", named))  # PRX was published without it
     if kind == "Transformer2DModel" and pipeline == "PixArtSigmaPipeline":
         kind = "PixArtTransformer2DModel"  # its name when PixArt-Sigma was published
     foreign = any(name in pipeline for name in _FOREIGN_PIPELINES)

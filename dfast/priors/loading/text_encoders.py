@@ -79,8 +79,8 @@ def _check_encoder(folder: Folder, part: str, cls: str, weights: Weights) -> Any
     try:
         with quiet(), torch.device("meta"):
             config = made.config_class.from_pretrained(folder.path / part, local_files_only=True)
-            if cls.endswith("T5GemmaEncoder"):  # which takes the part of it that is its own
-                config = config.encoder
+            if cls.endswith("T5GemmaEncoder"):
+                config = _encoder_half(config, folder, part)
             expected = {k: tuple(v.shape) for k, v in made(config).state_dict().items()}
     except Exception as error:  # a foreign configuration fails in many ways
         raise_misconfigured(folder, part, error)
@@ -96,6 +96,15 @@ def _check_encoder(folder: Folder, part: str, cls: str, weights: Weights) -> Any
             if shape != info.shape:
                 raise folder.shape_error(part, key, shape, info.shape)
     return config
+
+
+def _encoder_half(config: Any, folder: Folder, part: str) -> Any:
+    """Return the configuration of T5Gemma's encoder, from a file of both halves or of one."""
+    half = config.encoder
+    if "encoder" not in folder.config(part):
+        half = type(half).from_pretrained(folder.path / part, local_files_only=True)
+        half.dropout_rate = getattr(half, "dropout_rate", 0.0)
+    return half
 
 
 def _load_model(

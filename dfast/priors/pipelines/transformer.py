@@ -74,6 +74,7 @@ class TransformerPrior(StableDiffusion):
         self.default_sample_size = conventions.sample_size
         self.text_half = self.half = conventions.half
         super().__init__(folder, device, options)
+        self.image_size = options.image_size or self._pixels() or self.image_size
         self.layout = torch.contiguous_format
         self.cuda_graph_safe = self.cuda_graph_safe and conventions.recorded
         self.patch = int(folder.number("transformer", "patch_size", conventions.patch))
@@ -89,12 +90,10 @@ class TransformerPrior(StableDiffusion):
         self._check_options()
         self._warn_of_distilled()
 
-    def _sample_size(self) -> int:
-        """Return the cells a side of what the transformer diffused in training."""
-        pixels = self.folder.read(INDEX).get("default_sample_size")  # in the index of PRX
-        if type(pixels) is int and 0 < pixels <= MAX_COUNTS["sample_size"]:
-            return pixels // self.latents.factor
-        return super()._sample_size()
+    def _pixels(self) -> int:
+        """Return the pixels a side that the index names, as that of PRX does; 0 if none."""
+        pixels = self.folder.read(INDEX).get("default_sample_size")
+        return pixels if type(pixels) is int and 0 < pixels <= MAX_COUNTS["sample_size"] else 0
 
     def _shift(self, config: Mapping[str, Any]) -> float:
         """Return the dynamic shift of a schedule for images of this size."""
