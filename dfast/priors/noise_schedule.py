@@ -56,7 +56,7 @@ class NoiseSchedule:
             try:
                 dynamic = shift is not None and config.get("use_dynamic_shifting")
                 self.sigma = flow_sigmas(config, shift(config) if shift and dynamic else None)
-            except ValueError as error:
+            except (ValueError, ArithmeticError) as error:  # numbers that divide by 0 or overflow
                 raise _error(name, f"cannot use its noise schedule ({error})") from error
             self.alpha = 1.0 - self.sigma
         else:

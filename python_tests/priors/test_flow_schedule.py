@@ -86,3 +86,13 @@ def test_levels_that_cannot_be_used(settings: dict[str, Any], message: str) -> N
     assert is_flow(EULER | settings)
     with pytest.raises(PriorError, match=message):
         NoiseSchedule(EULER | settings, "x")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"base_image_seq_len": 4096}, {"max_shift": 1e9}, {"max_shift": "x"}]
+)
+def test_shifts_that_cannot_be_computed(settings: dict[str, Any]) -> None:
+    config = EULER | {"use_dynamic_shifting": True} | settings
+    with pytest.raises(PriorError, match="cannot use its noise schedule") as caught:
+        NoiseSchedule(config, "x", shift=lambda c: dynamic_mu(c, 1024))
+    assert "\n" not in str(caught.value)

@@ -18,6 +18,7 @@ from tiny_models import (
     TRANSFORMERS,
     copied,
     edit_json,
+    folder,
     image_gradient,
     load_tiny,
     noise_like,
@@ -25,7 +26,7 @@ from tiny_models import (
 )
 from torch import Tensor
 
-from dfast.config import Config, GuidanceConfig
+from dfast.config import Config, GuidanceConfig, PriorConfig
 from dfast.errors import DfastWarning, PriorError, PromptError
 from dfast.guidance import DiffusionGuidance, GuidanceBatch
 from dfast.guidance.sds import sds_loss
@@ -170,26 +171,31 @@ REVERSED, UNIT = ("lumina2", "z-image"), ("flux2", "prx")
 
 
 @pytest.mark.parametrize("family", FLOWS)
-@pytest.mark.parametrize("variant", ["sds", "rfds", "rfds_rev"])
-def test_a_point_mass_behind_the_adapter(
+@pytest.mark.parametrize("variant", ["sds", "rfds", "rfds_rev", "gaussian"])
+def test_a_point_mass_and_a_gaussian_behind_the_adapter(
     family: str, variant: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transformer that knows one image answers (z - mu) / sigma, in the terms of its family.
+    """A transformer that knows its data answers with their velocity, in the terms of its family.
 
-    RFDS then gives (x - mu) / sigma whatever noise was drawn, and SDS alpha times that.
+    For one image mu it is (z - mu) / sigma: RFDS gives (x - mu) / sigma whatever noise was drawn,
+    and SDS alpha times that. For N(mu, c^2) and V = alpha^2 c^2 + sigma^2, SDS is
+    alpha sigma (x - mu) / V - alpha^2 c^2 eps / V.
     """
-    prior, mu = opened(family), 0.3
+    prior, mu, c2 = opened(family), 0.3, 0.25 if variant == "gaussian" else 0.0
     prior.load()
 
     def exact(network: Any, noisy: Tensor, time: Tensor, texts: Any) -> Tensor:
         assert network is prior.unet and texts
         level = time / {"sana": 500.0}.get(family, 1.0 if family in UNIT + REVERSED else 1000.0)
         sigma = (1.0 - level if family in REVERSED else level).view(-1, 1, 1, 1)
-        velocity = (noisy - mu) / sigma
+        away, alpha = noisy - (1.0 - sigma) * mu, 1.0 - sigma
+        v = alpha**2 * c2 + sigma**2
+        velocity = sigma * away / v - (mu + alpha * c2 * away / v)  # E[eps - x | z]
         return -velocity if family in REVERSED else velocity
 
     monkeypatch.setattr(prior, "conventions", replace(prior.conventions, call=exact))
-    config = GuidanceConfig(variant=variant, scale=3.0, weighting="uniform")
+    asked = "sds" if variant == "gaussian" else variant
+    config = GuidanceConfig(variant=asked, scale=3.0, weighting="uniform")
     guidance = DiffusionGuidance(config, prior, PROMPT, CPU)
     alpha, sigma = guidance.noise_schedule
     t, cameras = torch.tensor([250, 700]), orbit(2)
@@ -198,7 +204,10 @@ def test_a_point_mass_behind_the_adapter(
     x = noise_like(prior, seed=3)
     got = guidance.gradient(x, batch, torch.Generator().manual_seed(5))
     a, s = alpha[t].view(-1, 1, 1, 1), sigma[t].view(-1, 1, 1, 1)
-    expected = (x - mu) / s * (a if variant == "sds" else 1.0)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
+    v = a**2 * c2 + s**2
+    expected = a * s * (x - mu) / v - a**2 * c2 * noise / v
+    expected = expected / a if variant.startswith("rfds") else expected
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -346,6 +355,12 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "latents": (
         "z-image", "vae/config.json", {"latent_channels": 8}, "vae: expected latent_channels 16",
     ),
+    "a patch of nothing": (
+        "sd3", "transformer/config.json", {"patch_size": -2}, "patch_size: expected a positive",
+    ),
+    "a scale of time": (
+        "sana", "transformer/config.json", {"timestep_scale": [1, 2]}, "one positive number",
+    ),
     "layers": (
         "z-image", "transformer/config.json", {"n_layers": 100_000}, "n_layers: expected at most",
     ),
@@ -425,3 +440,34 @@ def test_every_row_of_the_table_is_tested_and_recognised() -> None:
     assert set(CONVENTIONS) == set(TRANSFORMERS) == set(families.TRANSFORMERS.values())
     for family, made in CONVENTIONS.items():
         assert families.TRANSFORMERS[made.transformer] == family
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("needs_cuda")
+@pytest.mark.parametrize("family", [f for f, made in CONVENTIONS.items() if made.recorded])
+def test_predictions_are_recorded_in_a_cuda_graph(family: str) -> None:
+    device = torch.device("cuda")
+    options = PriorConfig(image_size=64, precision="fp32")
+    prior: Any = load_prior(str(folder(family)), device, options=options)
+    condition = prior.encode_prompt(PROMPT)
+    noisy, t = noise_like(prior).to(device), torch.tensor([500, 20], device=device)
+    cameras, plain = orbit(2).to(device), PLAIN.to(device)
+
+    def predict() -> Tensor:
+        found: Tensor = prior.predict_noise(
+            noisy, t, condition, cameras=cameras, textureless=plain, conditions=("text", "null")
+        )
+        return found
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        predict()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        recorded = predict()
+    noisy.copy_(noise_like(prior, seed=7))
+    t.fill_(300)
+    graph.replay()
+    torch.testing.assert_close(recorded, predict(), rtol=1e-4, atol=1e-4)

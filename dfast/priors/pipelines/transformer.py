@@ -77,7 +77,7 @@ class TransformerPrior(StableDiffusion):
         self.image_size = options.image_size or self._pixels() or self.image_size
         self.layout = torch.contiguous_format
         self.cuda_graph_safe = self.cuda_graph_safe and conventions.recorded
-        self.patch = int(folder.number("transformer", "patch_size", conventions.patch))
+        self.patch = max(1, int(folder.number("transformer", "patch_size", conventions.patch)))
         if self.image_size % (step := self.patch * self.latents.factor):
             raise PriorError(
                 f"prior.image_size: expected a multiple of {step}, got {self.image_size}"
