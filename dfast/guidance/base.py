@@ -46,7 +46,7 @@ class Guidance(ABC):
 
     @property
     def noise_schedule(self) -> tuple[Tensor, Tensor]:
-        """Return (alpha [T], sigma [T]) from clean to noise, alpha^2 + sigma^2 = 1.
+        """Return (alpha [T], sigma [T]) from clean to noise, see `Prior.noise_schedule`.
 
         The default, for guidance that adds no noise, is one clean level.
         """

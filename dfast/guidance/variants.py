@@ -129,8 +129,30 @@ def _ism(step: Distillation) -> Tensor:
     return sds.ism(text, negative, inverted, step.config.scale)
 
 
+def _rfds(step: Distillation) -> Tensor:
+    noisy, noise = step.add_noise()
+    return _velocity_error(step, noisy, noise)
+
+
+def _rfds_rev(step: Distillation) -> Tensor:
+    """Return RFDS at the noise that the prior itself finds in a first noisy version of x."""
+    noisy, _ = step.add_noise()
+    (noise,) = step.evaluate(noisy, step.batch.t, ("text",))
+    noisy = add_noise(step.x, noise, step.batch.alpha, step.batch.sigma)
+    return _velocity_error(step, noisy, noise)
+
+
+def _velocity_error(step: Distillation, noisy: Tensor, noise: Tensor) -> Tensor:
+    text, negative = step.predict(noisy)
+    level = step.batch.alpha, step.batch.sigma
+    return sds.rfds(text, negative, noise, step.config.scale, level)
+
+
 def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
-    """Return ISM's (x_t, eps_0(x_s)): DDIM inversion of x without words to s < t, then on to t."""
+    """Return ISM's (x_t, eps_0(x_s)): DDIM inversion of x without words to s < t, then on to t.
+
+    On the levels of a flow the steps are Euler steps.
+    """
     t, steps = step.batch.t, step.config.inversion_steps
     interval = max(1, round(step.config.delta_t * len(step.schedule[0])))
     s = (t - interval).clamp(min=0)
@@ -151,6 +173,10 @@ VARIANTS: dict[str, Variant] = {
         ("text", "negative"),
         alone=("null",),
         calls_alone=lambda config: config.inversion_steps + 1,
+    ),
+    "rfds": Variant(_rfds, ("text", "negative")),
+    "rfds_rev": Variant(
+        _rfds_rev, ("text", "negative"), alone=("text",), calls_alone=lambda config: 1
     ),
 }
 """By the name in `guidance.variant`."""

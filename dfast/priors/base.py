@@ -36,7 +36,7 @@ class Prior(ABC):
     Attributes:
         name: short name for logs and run folders; the name of the class if there is none.
         image_size: pixels a side of the images that `encode_images` takes.
-        family: whose settings `Config.for_prior` gives a run: "sd", "sdxl" or "if"; "shapes" means
+        family: whose settings `Config.for_prior` gives a run, such as "sd" or "sd3"; "shapes" means
             the defaults of dfast.
         options: the settings with which the prior was loaded; they become the run's. None if there
             are none.
@@ -70,7 +70,11 @@ class Prior(ABC):
 
     @abstractmethod
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return (alpha [T], sigma [T]) float32 from clean to noise, alpha^2 + sigma^2 = 1."""
+        """Return (alpha [T], sigma [T]) float32 from clean to noise.
+
+        alpha^2 + sigma^2 = 1 in a diffusion model and alpha + sigma = 1 in a flow. Guidance uses
+        neither: its formulas hold for any alpha and sigma.
+        """
 
     @abstractmethod
     def encode_prompt(

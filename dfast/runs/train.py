@@ -99,7 +99,7 @@ def train(
     Args:
         prompt: what to make, or a list of it.
         prior: the diffusion model: "shapes" (embedded, knows only its own small world), "sd15",
-            "sd21", "sdxl", "if-m", "if-l", "if-xl", a diffusers folder or a hub id; or an object
+            "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
         download: fetch a named model that is not on this machine; without it the network is never
             used.

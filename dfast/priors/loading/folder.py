@@ -25,9 +25,11 @@ from dfast.priors.loading.weight_files import (
 INDEX = "model_index.json"
 STEMS = {
     "unet": "diffusion_pytorch_model",
+    "transformer": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
     "text_encoder_2": "model",
+    "text_encoder_3": "model",
 }
 """Parts with weights, and the stem of the names of their files."""
 

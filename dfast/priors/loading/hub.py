@@ -21,7 +21,7 @@ from dfast.priors.loading.folder import INDEX, STEMS, Folder, one_line
 from dfast.priors.loading.foreign import LORA_FILES
 from dfast.priors.loading.weight_files import select_weight_files, variants_of
 
-PARTS = ("scheduler", "tokenizer", "tokenizer_2", *STEMS)
+PARTS = ("scheduler", "tokenizer", "tokenizer_2", "tokenizer_3", *STEMS)
 
 
 def find_folder(name: str, *, download: bool = False) -> Folder:
@@ -194,13 +194,15 @@ def select_files(files: list[str], name: str) -> list[str]:
     """
     if INDEX not in files:
         raise PriorError(f"prior {name!r}: not a diffusers pipeline, it has no {INDEX}")
-    if "unet/config.json" not in files:
-        raise PriorError(f"prior {name!r}: expected {SUPPORTED}, got a repository without a unet")
+    if not {"unet/config.json", "transformer/config.json"} & set(files):
+        raise PriorError(
+            f"prior {name!r}: expected {SUPPORTED}, got a repository without a unet or transformer"
+        )
     chosen = [INDEX]
     for part in PARTS:
         inside = [f for f in files if f.startswith(f"{part}/") and f.count("/") == 1]
         if part not in STEMS:
-            chosen += [f for f in inside if f.endswith((".json", ".txt", ".model"))]
+            chosen += [f for f in inside if f.endswith((".json", ".txt", ".model", ".jinja"))]
             continue
         if not inside:
             continue

@@ -30,9 +30,12 @@ _UNREAD_TEXT = (
 )
 _UNREAD = {
     "unet": re.compile(_COUNTERS),
+    "transformer": re.compile(_COUNTERS),
     "vae": re.compile(rf"{_COUNTERS}|^(decoder|post_quant_conv|loss)\."),
-    "text_encoder": re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}"),
-    "text_encoder_2": re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}"),
+    **{
+        part: re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}")
+        for part in ("text_encoder", "text_encoder_2", "text_encoder_3")
+    },
 }
 """Names of tensors that are known to be unread, by part."""
 
@@ -40,7 +43,10 @@ _WRAPPERS = {
     "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "module",
 }  # fmt: skip
 """Segments that torch.compile, FSDP, checkpoint wrappers and DataParallel put into names."""
-_HOLDERS = {"base_model", "model", "unet", "vae", "text_encoder", "text_encoder_2"}
+_HOLDERS = {
+    "base_model", "model", "unet", "transformer", "vae", "text_encoder", "text_encoder_2",
+    "text_encoder_3",
+}  # fmt: skip
 """Leading segments, of programs that save an object which holds the network."""
 
 
