@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         viewer,
         world,
     )
+    from dfast.batches.batch import batch
     from dfast.config.config import Config
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
@@ -66,6 +67,7 @@ _LAZY = {
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "Viewer": "dfast.viewer.live",
+    "batch": "dfast.batches.batch",
     "callbacks": "dfast.callbacks",
     "config": "dfast.config",
     "errors": "dfast.errors",
@@ -106,6 +108,7 @@ __all__ = [
     "RunFolderError",
     "Viewer",
     "__version__",
+    "batch",
     "callbacks",
     "config",
     "errors",

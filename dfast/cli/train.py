@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from argparse import Namespace
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +23,9 @@ from dfast.cli.signals import hinting, interrupted
 from dfast.cli.view import add_address, check_view_options, page, show
 from dfast.config import Config
 from dfast.config.checks import check_seed
-from dfast.errors import PromptError, RunFolderError
+from dfast.errors import RunFolderError
+from dfast.runs.exports import export
+from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
@@ -104,26 +103,6 @@ def _train_and_export(
     if viewer is not None:
         show(viewer, result, out)
     return 0
-
-
-def slug(prompt: str) -> str:
-    """Return a prompt as the name of a folder: lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
-
-
-def run_name(prompt: str, prior: str) -> str:
-    """Return the name of a run's folder, one for all prompts of the same meaning.
-
-    Args:
-        prompt: what to make.
-        prior: name of the prior.
-    """
-    if prior == "shapes":
-        from dfast.world.grammar import read
-
-        with suppress(PromptError):  # it is refused where the run begins
-            prompt = read(prompt).caption
-    return slug(prompt)
 
 
 def _run_folder(options: Namespace) -> Path:
@@ -225,15 +204,7 @@ def _export(result: Result, out: Path, *, keep: bool) -> None:
         out: the run folder.
         keep: leave files that are there; they are those of this object.
     """
-    writers: dict[str, Callable[[Path], object]] = {
-        "object.glb": result.mesh,
-        "contact_sheet.png": result.contact_sheet,
-        "turntable.gif": result.turntable,
-        "report.html": result.report,  # last: it shows the others
-    }
-    for name, write in writers.items():
-        if not (keep and (out / name).exists()):
-            written = write(out / name)
-            for note in getattr(written, "notes", ()):  # of a mesh
-                say(f"{out}/{name}: {note}")
-        say(f"{out}/{name}")
+    for path, notes in export(result, out, keep=keep):
+        for note in notes:  # of a mesh
+            say(f"{path}: {note}")
+        say(f"{path}")
