@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dfast.errors import ConfigError, RunFolderError
 from dfast.runs.lock import FolderLock
 from dfast.runs.notices import notice
 from dfast.runs.paths import as_path
+from dfast.runs.records import ABOUT
 from dfast.runs.signals import stop_on_signals, stopped_by
 
 
@@ -144,10 +146,13 @@ def make(
     if only not in (None, "failed"):
         raise ConfigError(f"only: expected 'failed' or None, got {shown(only)}")
     folder = as_path(out, "out").absolute()
-    lock = FolderLock(folder)
-    lock.check()
+    if (folder / ABOUT).exists():
+        raise RunFolderError(f"out: expected a folder for many runs, '{folder}' is one run's")
+    if common["prior"] != "shapes" and os.path.isdir(common["prior"]):
+        common = common | {"prior": os.path.abspath(common["prior"])}  # a worker is elsewhere
     with ExitStack() as stack:
         if not dry_run:
+            lock = FolderLock(folder)
             _make_folder(folder)
             stack.callback(lock.release)
             lock.acquire()
@@ -169,7 +174,7 @@ def make(
                 f"{counted(table)}; {place.at_once} at once, {place.device}, "
                 f"{place.threads} threads each, into '{folder}'"
             )
-        driver = Driver(folder, table, jobs, retries=resources.retries, live=live)
+        driver = Driver(folder, table, retries=resources.retries, live=live)
         with stop_on_signals() as request:
             driver.run(place.engine, place.at_once, todo, request)
         if request.number is not None:

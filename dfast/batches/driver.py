@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,6 +16,8 @@ from dfast.batches.summary import write_summary
 from dfast.runs.announce import duration
 from dfast.runs.signals import StopRequest
 
+SUMMARY_EVERY = 30.0
+"""Seconds between two summaries while runs proceed; one is written in the end."""
 LOOK = 0.5
 """Seconds between looks at signals and at what is shown."""
 
@@ -25,7 +28,6 @@ class Driver:
     Args:
         folder: of the batch; this process holds its lock.
         rows: the table, which changes.
-        jobs: the run of each row.
         retries: how often a run is started again that crashed.
         live: shows the table; None shows nothing.
     """
@@ -34,15 +36,14 @@ class Driver:
         self,
         folder: Path,
         rows: Sequence[Status],
-        jobs: Sequence[Job],
         *,
         retries: int,
         live: LiveTable | None,
     ) -> None:
         self._folder, self._rows, self._retries, self._live = folder, rows, retries, live
         self._row_of = {row.name: row for row in rows}
-        self._jobs = jobs
         self._crashes: Counter[str] = Counter()
+        self._summed = 0.0
 
     def run(self, engine: Engine, at_once: int, todo: Sequence[Job], request: StopRequest) -> None:
         """Make runs until none is left or a signal asks for the end.
@@ -55,7 +56,7 @@ class Driver:
         """
         queue, running = deque(todo), dict[Future[Outcome], Job]()
         stopping = False
-        self.write()
+        self.write(summary=True)
         while running or (queue and not request.asked):
             while queue and len(running) < at_once and not request.asked:
                 job = queue.popleft()
@@ -70,14 +71,21 @@ class Driver:
                 if self._settle(job, _outcome(future, stopping)):
                     queue.appendleft(job)
             if ended:
-                self.write()
+                self.write(summary=time.monotonic() - self._summed > SUMMARY_EVERY)
             if self._live is not None:
                 self._live.show()
+        self.write(summary=True)
 
-    def write(self) -> None:
-        """Write the table and the summary."""
+    def write(self, *, summary: bool) -> None:
+        """Write the table.
+
+        Args:
+            summary: write the page and the CSV file as well.
+        """
         write_table(self._folder, self._rows)
-        write_summary(self._folder, self._rows)
+        if summary:
+            write_summary(self._folder, self._rows)
+            self._summed = time.monotonic()
 
     def _settle(self, job: Job, outcome: Outcome) -> bool:
         """Take the outcome of a run into its row; return whether to start it again."""

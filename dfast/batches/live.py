@@ -16,6 +16,8 @@ from dfast.runs.notices import notice
 
 TERMINAL, LOG = 1.0, 30.0
 """Seconds between two tables, and between two lines."""
+SHARE = 10.0
+"""The time between two of them is at least so many times what it takes to make one."""
 MOST = 20
 """Running runs that are shown, at most."""
 
@@ -37,7 +39,8 @@ class LiveTable:
         self._terminal = False
         with suppress(OSError, ValueError, AttributeError):
             self._terminal = self._file.isatty()
-        self._drawn, self._last = 0, time.monotonic()
+        self._drawn = 0
+        self._due = time.monotonic() + (TERMINAL if self._terminal else LOG)
 
     def tell(self, text: str) -> None:
         """Print a line that stays.
@@ -50,11 +53,12 @@ class LiveTable:
 
     def show(self) -> None:
         """Draw the table, or print a line, if one is due."""
-        now = time.monotonic()
-        if now - self._last < (TERMINAL if self._terminal else LOG):
+        began = time.monotonic()
+        if began < self._due:
             return
-        self._last = now
         counts, running = counted(self._rows), self._running()
+        took = time.monotonic() - began  # long where there are many runs in a slow place
+        self._due = began + max(TERMINAL if self._terminal else LOG, SHARE * took)
         if not self._terminal:
             notice(f"{counts}{'; ' if running else ''}{', '.join(running)}")
             return

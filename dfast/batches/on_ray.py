@@ -11,13 +11,15 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from dfast.batches.job import Job, Outcome, perform
 from dfast.errors import ConfigError, DfastError
+from dfast.runs.lock import LOCK, Owner
 
 OBJECT_STORE = 80 << 20
 """Bytes of the object store of a Ray that is started here; nothing is kept in it but outcomes."""
@@ -88,7 +90,28 @@ class RayEngine:
 
 def _perform(job: Job) -> Outcome:
     """Do a job, in a worker."""
+    import ray
+
+    drop_lock_of_lost_machine(job.folder, ray.nodes())
     return perform(job)
+
+
+def drop_lock_of_lost_machine(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Remove the lock that a run on a machine left which its cluster has lost.
+
+    Whether a process on another machine still runs cannot be seen from here, but Ray knows which
+    machines are gone, and starts a run again only then.
+
+    Args:
+        folder: the run folder.
+        nodes: the machines that the cluster has and had, as `ray.nodes` returns them.
+    """
+    alive = {node["NodeManagerHostname"] for node in nodes if node["Alive"]}
+    lost = {node["NodeManagerHostname"] for node in nodes} - alive
+    with suppress(OSError):
+        owner = Owner.read((folder / LOCK).read_bytes())
+        if owner is not None and owner.host in lost:
+            (folder / LOCK).unlink()
 
 
 def _ray() -> Any:
