@@ -53,7 +53,7 @@ def _do(job: Job, outcome: IO[str]) -> int:
     """Train, export and score; print the outcome."""
     try:
         result = _train(job)
-        _finish(job, result)
+        finish(job, result)
     except OutOfMemoryError as error:  # another process may have had the memory
         print_outcome(outcome, "crashed", one_line(error))
     except DfastError as error:
@@ -84,8 +84,13 @@ def _train(job: Job) -> Result:
     )
 
 
-def _finish(job: Job, result: Result) -> None:
-    """Write what a run ends with, but for files that are there."""
+def finish(job: Job, result: Result) -> None:
+    """Write what a run ends with, but for files that are there.
+
+    Args:
+        job: says which files.
+        result: the finished object.
+    """
     folder = result.folder or job.folder  # another one if the run was rescued
     _drop_older_than_result(folder)
     if job.score and not (folder / SCORES).exists():

@@ -157,7 +157,7 @@ def _scores(folder: Path) -> dict[str, Any]:
     """Return the plain values of a run's scores, {} if it has none."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         first: dict[str, Any] = json.loads((folder / SCORES).read_bytes())["scores"][0]
-        return {k: v for k, v in first.items() if isinstance(v, int | float)}
+        return {k: v for k, v in first.items() if k != "seed" and isinstance(v, int | float)}
     return {}
 
 

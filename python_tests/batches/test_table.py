@@ -88,7 +88,11 @@ def test_rows_can_be_mappings() -> None:
             "prompt,train.steps\na red cube,many\n",
             "column 'train.steps': expected a whole number, got 'many'",
         ),
-        ("a.csv", "prompt,sed\na red cube,3\n", "column 'sed': expected prompt, seed, name, out or"),
+        (
+            "a.csv",
+            "prompt,sed\na red cube,3\n",
+            "column 'sed': expected prompt, seed, name, out or",
+        ),
         ("a.csv", 'prompt\n"a red cube\n', "expected CSV"),
         (
             "a.csv",
