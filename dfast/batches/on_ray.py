@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -21,6 +22,10 @@ from dfast.batches.job import Job, Outcome, perform
 from dfast.errors import ConfigError, DfastError
 from dfast.runs.lock import LOCK, Owner
 
+LOCAL = "local"
+"""Ray's address of a Ray that is started on this machine."""
+PATIENCE = 10.0
+"""Seconds to wait for an answer from a cluster's address."""
 OBJECT_STORE = 80 << 20
 """Bytes of the object store of a Ray that is started here; nothing is kept in it but outcomes."""
 
@@ -29,8 +34,8 @@ class RayEngine:
     """Runs as tasks of a Ray cluster.
 
     Args:
-        address: of a running cluster: "auto", "HOST:6379" or "ray://HOST:10001"; None takes that of
-            RAY_ADDRESS, and starts a Ray on this machine where there is none.
+        address: of a running cluster, "auto" or "HOST:6379"; None takes that of RAY_ADDRESS, and
+            starts a Ray on this machine where there is none.
         threads: of a run, each of them a processor to Ray.
         gpus: GPUs of a run, such as 0.25; None takes one where the cluster has any.
         retries: how often Ray starts a run again whose worker was lost.
@@ -128,19 +133,29 @@ def _ray() -> Any:
 
 def _connect(ray: Any, address: str | None) -> None:
     """Connect to a cluster, or start one of this machine."""
-    own = {} if address or "RAY_ADDRESS" in os.environ else {"object_store_memory": OBJECT_STORE}
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    own: dict[str, Any] = {}
+    if address == LOCAL:
+        own = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
+    _check_answers(address)
     try:
         with _own_signals():
-            ray.init(
-                address,
-                include_dashboard=None if not own else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **own,
-            )
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        where = f"'{address}'" if address else "this machine"
-        raise DfastError(f"address: expected a Ray cluster at {where} ({error})") from error
+        raise DfastError(f"address: expected a Ray cluster at '{address}' ({error})") from error
+
+
+def _check_answers(address: str) -> None:
+    """Raise DfastError if nothing listens at HOST:PORT, for which Ray would wait many minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise DfastError(
+            f"address: expected a Ray cluster at '{address}', got no answer ({error})"
+        ) from error
 
 
 @contextmanager

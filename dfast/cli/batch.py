@@ -38,8 +38,7 @@ def add_batch(commands: Commands[Any]) -> None:
     )
     p.add_argument(
         "--address",
-        help="of a Ray cluster: auto, HOST:6379 or ray://HOST:10001 (default: RAY_ADDRESS, else a "
-        "Ray on this machine)",
+        help="of a Ray cluster, auto or HOST:6379 (default: RAY_ADDRESS; else Ray starts here)",
     )
     p.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: what fits)")
     p.add_argument("--threads", type=int, metavar="N", help="of each run, on its CPU")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -80,3 +81,16 @@ def test_ray_that_is_missing_is_named(
     assert main(line) == 2
     said = capsys.readouterr().err
     assert "engine: expected Ray to be installed for 'ray'" in said and "dfast[ray]" in said
+
+
+def test_a_cluster_that_does_not_answer_is_named(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray", reason='needs Ray: pip install "dfast[ray]"')
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        line = ["batch", str(table), "--out", str(tmp_path / "out"), "--engine", "ray"]
+        assert main([*line, "--address", address]) == 2
+    said = capsys.readouterr().err
+    assert f"address: expected a Ray cluster at '{address}', got no answer" in said
