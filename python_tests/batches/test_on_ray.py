@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +38,11 @@ def address() -> Iterator[str]:
     """The address of a Ray with two processors, which starts a worker for each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # or Ray puts one into the home
         patch.delenv("RAY_ADDRESS", raising=False)
         try:
             ray.init(
+                "local",
                 num_cpus=2,
                 num_gpus=0,
                 object_store_memory=80 << 20,
