@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         viewer,
         world,
     )
+    from dfast.batches.batch import batch
     from dfast.config.config import Config
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
@@ -67,6 +68,7 @@ _LAZY = {
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "Viewer": "dfast.viewer.live",
+    "batch": "dfast.batches.batch",
     "callbacks": "dfast.callbacks",
     "config": "dfast.config",
     "errors": "dfast.errors",
@@ -108,6 +110,7 @@ __all__ = [
     "RunsFailedError",
     "Viewer",
     "__version__",
+    "batch",
     "callbacks",
     "config",
     "errors",

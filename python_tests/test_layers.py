@@ -26,7 +26,7 @@ LAYERS = (
     ("guidance", "testing", "evaluation"),
     ("training",),
     ("runs",),
-    ("viewer", "callbacks"),
+    ("viewer", "callbacks", "batches"),
     ("bench", "__init__"),
     ("cli",),
     ("__main__",),

@@ -14,9 +14,9 @@ from dfast._numbers import shown
 from dfast._version import __version__
 from dfast.cli.checks import check_finished, check_prompt, check_run
 from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
-from dfast.cli.train import run_name
 from dfast.config.checks import SEED_LIMIT
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
+from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
     from dfast.config import Config

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from argparse import Namespace
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +25,8 @@ from dfast.cli.signals import INTERRUPTED, hinting, interrupted
 from dfast.cli.view import add_address, check_view_options, page, show
 from dfast.config import Config
 from dfast.config.checks import check_seed
-from dfast.errors import PromptError, RunFolderError
+from dfast.errors import RunFolderError
+from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
@@ -108,26 +107,6 @@ def _train_and_export(
     if viewer is not None:
         show(viewer, result, out)
     return 0
-
-
-def slug(prompt: str) -> str:
-    """Return a prompt as the name of a folder: lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
-
-
-def run_name(prompt: str, prior: str) -> str:
-    """Return the name of a run's folder, one for all prompts of the same meaning.
-
-    Args:
-        prompt: what to make.
-        prior: name of the prior.
-    """
-    if prior == "shapes":
-        from dfast.world.grammar import read
-
-        with suppress(PromptError):  # it is refused where the run begins
-            prompt = read(prompt).caption
-    return slug(prompt)
 
 
 def _run_folder(options: Namespace) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from dfast.runs.arguments import RunArguments, resolve_arguments
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
+from dfast.runs.names import slug
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
@@ -241,7 +241,7 @@ def _folders(
         return [None] * len(each)
     if not isinstance(out, str | Path):
         raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
-    names = [re.sub(r"[^a-z0-9]+", "-", m.lower()).strip("-")[:60] or "run" for m in meanings]
+    names = [slug(meaning) for meaning in meanings]
     count = Counter(names)
     folders: list[RunFolder | None] = []
     for arguments, name, number in zip(each, names, seeds, strict=True):

@@ -62,6 +62,7 @@ def test_parts_of_the_package_are_found_when_asked_for() -> None:
         "config",
         "priors",
         "bench",
+        "batch",
         "doctor",
     ],
 )
