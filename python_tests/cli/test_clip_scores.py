@@ -9,8 +9,9 @@ import pytest
 import tiny_clip
 from tiny_runs import train_tiny
 
+from dfast.cli import clip_scores
 from dfast.cli.main import main
-from dfast.evaluation import clip_views
+from dfast.evaluation import clip_score, clip_views
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_tiny("A blue cube.", out=where / "two", seed=5)
     (where / "notes").mkdir()
     return where
+
+
+def test_the_command_line_knows_all_metrics() -> None:
+    assert clip_scores.METRICS == clip_score.METRICS
 
 
 def _evaluate(*arguments: object) -> int:
