@@ -23,6 +23,7 @@ LAYERS = (
     ("scene",),
     ("render", "mesh", "world"),
     ("priors", "pages"),
+    ("clip",),
     ("guidance", "testing", "evaluation"),
     ("training",),
     ("runs",),

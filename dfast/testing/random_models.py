@@ -165,7 +165,7 @@ def tokenizers_of(made: Networks) -> dict[str, Any]:
     """Return the tokenizers by the names of their folders."""
     found = {}
     for i, name in enumerate(_numbered("tokenizer", made)):
-        found[name] = _t5_tokenizer() if made.text_kinds[i] == "t5" else _clip_tokenizer(i)
+        found[name] = _t5_tokenizer() if made.text_kinds[i] == "t5" else clip_tokenizer(i)
     return found
 
 
@@ -183,8 +183,8 @@ def _clip_vocabulary() -> dict[str, int]:
     return {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
 
 
-def _clip_tokenizer(i: int) -> Any:
-    """Return the tokenizer of text encoder i."""
+def clip_tokenizer(i: int = 0) -> Any:
+    """Return the tokenizer of text encoder i, which pads as that encoder does."""
     from transformers import CLIPTokenizer
 
     pad = "<|endoftext|>" if i == 0 else "!"
