@@ -1,0 +1,40 @@
+"""From world coordinates to the clip space of cameras."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dfast.scene.cameras import CameraBatch
+
+NEAR, FAR = 0.05, 50.0
+"""Distances along the view between which things are seen, world units."""
+
+
+def clip_coordinates(
+    points: Tensor, cameras: CameraBatch, *, near: float = NEAR, far: float = FAR
+) -> Tensor:
+    """Return where points are in the clip space of each camera, for `dfast.ops.rasterize`.
+
+    The pixel at whose centre a point lies is the one whose ray (`CameraBatch.rays`) meets it. w is
+    the distance along the view, and z / w rises from -1 at the near plane to 1 at the far one.
+
+    Args:
+        points: [V, 3], or [B, V, 3] points of each camera, world coordinates.
+        cameras: B cameras.
+        near: distance of the near plane along the view, world units.
+        far: that of the far plane.
+
+    Returns:
+        [B, V, 4] (x, y, z, w), differentiable in the points and the cameras.
+
+    Raises:
+        ValueError: unless 0 < near < far.
+    """
+    if not 0 < near < far:
+        raise ValueError(f"near and far must be 0 < near < far, got {near} and {far}")
+    local = (points - cameras.origin[:, None]) @ cameras.rotation  # right, up, backward
+    slope = torch.tan(torch.deg2rad(cameras.fov) / 2).view(-1, 1, 1)
+    w = -local[..., 2:]
+    z = ((far + near) * w - 2 * far * near) / (far - near)
+    return torch.cat([local[..., :2] / slope, z, w], -1)
