@@ -63,7 +63,8 @@ def rasterize(clip: Tensor, faces: Tensor, *, resolution: int) -> Raster:
     (clip,) = transforms.widen(clip)
     clip = check_clip(clip)
     faces = check_faces("faces", faces, clip.shape[1], clip.device)
-    return Raster(*transforms.call(_rasterize, clip, faces, resolution))
+    barycentric, depth, face = transforms.call(_rasterize, clip, faces, resolution)
+    return Raster(face, barycentric, depth)
 
 
 def check_clip(clip: Tensor) -> Tensor:
@@ -155,14 +156,14 @@ def _rasterize(clip: Tensor, faces: Tensor, resolution: int) -> tuple[Tensor, Te
         barycentric=barycentric,
         depth=depth,
     )
-    return face, barycentric, depth
+    return barycentric, depth, face
 
 
 @_rasterize.register_fake
 def _(clip, faces, resolution):  # type: ignore[no-untyped-def]
     shape = (clip.shape[0], resolution, resolution)
     face = clip.new_empty(shape, dtype=torch.int32)
-    return face, clip.new_empty(*shape, 2), clip.new_empty(shape)
+    return clip.new_empty(*shape, 2), clip.new_empty(shape), face
 
 
 @custom_op(
@@ -208,12 +209,12 @@ def _(clip, faces, face, d_barycentric, d_depth):  # type: ignore[no-untyped-def
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     clip, faces, _ = inputs
-    ctx.save_for_backward(clip, faces, output[0])
+    ctx.save_for_backward(clip, faces, output[2])
     ctx.set_materialize_grads(False)
 
 
 def _backward(
-    ctx: Any, _: None, d_barycentric: Tensor | None, d_depth: Tensor | None
+    ctx: Any, d_barycentric: Tensor | None, d_depth: Tensor | None, _: None
 ) -> tuple[Tensor | None, ...]:
     if d_barycentric is None and d_depth is None:
         return None, None, None

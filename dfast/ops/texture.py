@@ -47,7 +47,7 @@ def texture(image: Tensor, uv: Tensor, level: Tensor | None = None) -> Tensor:
             raise ValueError(f"level must have shape {list(shape)}, got {list(level.shape)}")
         level = _native.contiguous("level", level.reshape(-1), (len(flat),), image)
     levels = [image] if level is None else mip_chain(image)
-    texels = torch.cat([one.reshape(-1, image.shape[2]) for one in levels])
+    texels = torch.cat([one.flatten(0, 1) for one in levels])
     out: Tensor = transforms.call(
         _texture, texels, flat, level, image.shape[0], image.shape[1], len(levels)
     )
