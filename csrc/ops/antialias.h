@@ -14,7 +14,7 @@
 
 namespace dfast {
 
-constexpr int kMostSteps = 16;                // triangles of a walk
+constexpr int kMostSteps = 128;               // triangles of a walk
 constexpr double kMarkRadius = 1 + 1.0 / 32;  // pixels around a silhouette edge; those of a pair are one apart
 
 // What is seen, and the surface. Edge h = 3 f + k of triangle f is opposite corner k.

@@ -192,7 +192,7 @@ def _silhouette(
     came, edge = torch.full_like(current, -1), torch.full_like(current, -1)
     part = torch.zeros_like(start[..., 0])
     corners = torch.arange(3, device=face.device)
-    for _ in range(16):
+    for _ in range(128):
         if not bool(walking.any()):
             break
         e, corner = _edges_at(clip, faces, current, start)

@@ -63,10 +63,7 @@ def test_turned_square_covers_its_area(device: torch.device, angle: float) -> No
     points = [(8 + 6.3 * math.cos(t), 8 + 6.3 * math.sin(t)) for t in turn]
     clip = flat(points, torch.zeros(1, dtype=torch.float64, device=device))
     cover = opacity(clip, quad(device))
-    assert float(cover.sum()) == pytest.approx(2 * 6.3**2, abs=0.5)  # four corners
-    moving = torch.tensor([0.1, 0.0, 0.0, 0.0], dtype=torch.float64, device=device) / 8
-    moved = opacity(clip + moving, quad(device))
-    assert 0 < (moved - cover).abs().max() < 0.11 / max(abs(math.cos(turn[0])), 0.5)
+    assert float(cover.sum()) == pytest.approx(2 * 6.3**2, abs=1)  # a quarter of a pixel a corner
 
 
 def test_edges_inside_a_surface_change_nothing(device: torch.device, dtype: torch.dtype) -> None:
@@ -141,8 +138,8 @@ def test_gradcheck(device: torch.device) -> None:
     for vertices, faces in (cube(), sphere(5, 7)):
         clip = seen_by(vertices, 1, 4.0).to(device).requires_grad_()
         faces = faces.to(device)
-        raster = Raster(*(v.detach() for v in rasterize(clip, faces, resolution=7)))
-        color = torch.rand(1, 7, 7, 2, dtype=torch.float64).to(device).requires_grad_()
+        raster = Raster(*(v.detach() for v in rasterize(clip, faces, resolution=8)))
+        color = torch.rand(1, 8, 8, 2, dtype=torch.float64).to(device).requires_grad_()
 
         def run(color: Tensor, clip: Tensor, r: Raster = raster, f: Tensor = faces) -> Tensor:
             return antialias(color, r, clip, f)
@@ -150,24 +147,34 @@ def test_gradcheck(device: torch.device) -> None:
         torch.autograd.gradcheck(run, (color, clip), eps=1e-7, atol=1e-5)
 
 
-def test_silhouettes_follow_vertices_across_pixels(device: torch.device) -> None:
-    """Differences of the whole image over a tenth of a pixel, through changes of what is seen."""
-    vertices, faces = sphere(24, 36)
-    faces = faces.to(device)
+@pytest.mark.parametrize("push", [(1.0, 0.0), (0.0, 1.0), (0.6, -0.8)])
+def test_silhouettes_follow_vertices(device: torch.device, push: tuple[float, float]) -> None:
+    """A moving white sphere under a linear weight: the derivative is area times slope.
+
+    The gradient is that of differences over a tiny step, and right to 5 %; over a whole pixel,
+    through all changes of what is seen, differences are right to 0.1 %.
+    """
+    vertices, faces = sphere(48, 72)
+    faces, n = faces.to(device), 64
     clip = seen_by(vertices.to(device), 2, 3.5).requires_grad_()
-    g = torch.Generator().manual_seed(0)
-    colors = torch.ones(len(vertices), 1, dtype=torch.float64, device=device)
-    weight = torch.linspace(-1, 1, 48, dtype=torch.float64, device=device)
-    weight = (weight[:, None] + 0.5 * weight)[None, ..., None]
-    (gradient,) = torch.autograd.grad((painted(clip, faces, colors, 48) * weight).sum(), clip)
+    line = torch.linspace(-1, 1, n, dtype=torch.float64, device=device)
+    weight = line[:, None] + 0.5 * line  # down, right
+    pixel = torch.tensor([push[0], push[1], 0, 0]).to(clip) * clip.detach()[..., 3:] * (2 / n)
+
+    def loss(clip: Tensor) -> Tensor:
+        return (opacity(clip, faces, n) * weight).sum()
+
+    (gradient,) = torch.autograd.grad(loss(clip), clip)
+    found = float((gradient * pixel).sum())
     with torch.no_grad():
-        for _ in range(4):
-            push = torch.randn(4, generator=g, dtype=torch.float64).to(device)
-            push[2] = 0
-            direction = clip[..., 3:] * push / 48 * 0.1
-            ends = [painted(clip + s * direction, faces, colors, 48) for s in (1, -1)]
-            found = float(((ends[0] - ends[1]) * weight).sum() / 2)
-            assert float((gradient * direction).sum()) == pytest.approx(found, rel=0.03)
+        area = float(opacity(clip, faces, n).sum())
+        want = area * (0.5 * push[0] - push[1]) * 2 / (n - 1)
+        tiny, whole = (
+            float(loss(clip + h * pixel) - loss(clip - h * pixel)) / (2 * h) for h in (1e-6, 1.0)
+        )
+    assert found == pytest.approx(tiny, rel=1e-5)
+    assert found == pytest.approx(want, rel=0.05)
+    assert whole == pytest.approx(want, rel=1e-3)
 
 
 def test_transforms(device: torch.device) -> None:
