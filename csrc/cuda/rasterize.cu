@@ -16,8 +16,13 @@ constexpr int kFewPixels = 32;         // of a box that a thread visits alone
 constexpr int64_t kThreads = 1 << 17;  // that fill a GPU
 constexpr int kBandRows = 8;           // fewest rows of a band
 
-__device__ __forceinline__ void keep_least(uint64_t* keys, int64_t pixel, uint64_t key) {
-  atomicMin(reinterpret_cast<unsigned long long*>(keys) + pixel, static_cast<unsigned long long>(key));
+template <class T>
+__device__ __forceinline__ void visit_pixel(const Triangle<T>& t, int32_t face, int x, int y, int resolution, T inverse,
+                                            uint64_t* keys) {
+  T depth;
+  if (!t.covers(pixel_center(x, inverse), -pixel_center(y, inverse), &depth)) return;
+  const unsigned long long key = depth_key(static_cast<float>(depth), face);
+  atomicMin(reinterpret_cast<unsigned long long*>(keys) + static_cast<int64_t>(y) * resolution + x, key);
 }
 
 // Grid: (triangles, bands, views).
@@ -25,6 +30,7 @@ template <class T>
 __global__ void __launch_bounds__(kBlock) fill_kernel(RasterizeParams<T> p) {
   const int64_t n = p.resolution, f = static_cast<int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   const T* clip = p.view(blockIdx.z);
+  const T inverse = T(1) / T(p.resolution);
   uint64_t* keys = p.keys + blockIdx.z * n * n;
   Triangle<T> t;
   PixelBox box = {0, 0, 0, 0};
@@ -37,7 +43,7 @@ __global__ void __launch_bounds__(kBlock) fill_kernel(RasterizeParams<T> p) {
       to_screen(corner, p.resolution, screen[k]);
       at[k] = screen[k];
     }
-    box = triangle_box(at, t.w, p.resolution);
+    box = triangle_box(at, t.w[0], t.w[1], t.w[2], p.resolution);
     const int first = static_cast<int>(n * blockIdx.y / gridDim.y),
               last = static_cast<int>(n * (blockIdx.y + 1) / gridDim.y);
     box.y0 = box.y0 > first ? box.y0 : first;
@@ -45,10 +51,9 @@ __global__ void __launch_bounds__(kBlock) fill_kernel(RasterizeParams<T> p) {
   }
   const int width = box.x1 - box.x0;
   const int64_t pixels = box.empty() ? 0 : static_cast<int64_t>(width) * (box.y1 - box.y0);
-  const auto keep = [&](int64_t pixel, uint64_t key) { keep_least(keys, pixel, key); };
   if (pixels <= kFewPixels) {
     for (int i = 0; i < pixels; ++i) {
-      visit_pixel(t, static_cast<int32_t>(f), box.x0 + i % width, box.y0 + i / width, p.resolution, keep);
+      visit_pixel(t, static_cast<int32_t>(f), box.x0 + i % width, box.y0 + i / width, p.resolution, inverse, keys);
     }
   }
   const int lane = threadIdx.x % 32;
@@ -61,7 +66,7 @@ __global__ void __launch_bounds__(kBlock) fill_kernel(RasterizeParams<T> p) {
     Triangle<T> large;
     large.load(clip, p.faces + 3 * static_cast<int64_t>(face));
     for (int64_t i = lane; i < count; i += 32) {
-      visit_pixel(large, face, x0 + static_cast<int>(i % w), y0 + static_cast<int>(i / w), p.resolution, keep);
+      visit_pixel(large, face, x0 + static_cast<int>(i % w), y0 + static_cast<int>(i / w), p.resolution, inverse, keys);
     }
   }
 }

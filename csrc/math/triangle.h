@@ -6,8 +6,7 @@
 // are the barycentric coordinates of the point seen there, and z / w = sum e_k z_k / D.
 //
 // Multiplications and additions are fused where std::fma says so and nowhere else, so that every compiler and device
-// computes the same bits. An edge is evaluated in an order of its ends that both of its triangles share: the two then
-// see opposite numbers, and no pixel falls between them.
+// computes the same bits. The two triangles at an edge see opposite numbers, and so no pixel falls between them.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -16,9 +15,10 @@
 
 namespace dfast {
 
+// Returns a x b. It is the mean of two roundings, of which either is the other's opposite when a and b change places.
 template <class T>
 DFAST_HD T cross2(T ax, T ay, T bx, T by) {
-  return std::fma(ax, by, -(ay * bx));
+  return T(0.5) * (std::fma(ax, by, -(ay * bx)) + std::fma(-bx, ay, ax * by));
 }
 
 // Returns the clip coordinate of a pixel's centre, along x from the left or along -y from the top.
@@ -30,16 +30,11 @@ DFAST_HD T pixel_center(int index, T inverse_resolution) {
 template <class T>
 struct Triangle {
   T x[3], y[3], z[3], w[3];
-  bool swapped[3];  // edge k, opposite corner k, is evaluated from its second end
 
   DFAST_HD void load(const T* clip /* [V, 4] */, const int32_t* corners /* [3] */) {
     for (int k = 0; k < 3; ++k) {
       const T* p = clip + 4 * static_cast<int64_t>(corners[k]);
       x[k] = p[0], y[k] = p[1], z[k] = p[2], w[k] = p[3];
-    }
-    for (int k = 0; k < 3; ++k) {
-      const int a = (k + 1) % 3, b = (k + 2) % 3;
-      swapped[k] = x[b] < x[a] || (x[b] == x[a] && (y[b] < y[a] || (y[b] == y[a] && w[b] < w[a])));
     }
   }
 
@@ -51,7 +46,7 @@ struct Triangle {
 
   DFAST_HD T edge(int k, const T* qx /* [3] */, const T* qy /* [3] */) const {
     const int a = (k + 1) % 3, b = (k + 2) % 3;
-    return swapped[k] ? -cross2(qx[b], qy[b], qx[a], qy[a]) : cross2(qx[a], qy[a], qx[b], qy[b]);
+    return cross2(qx[a], qy[a], qx[b], qy[b]);
   }
 
   DFAST_HD void edges(T px, T py, T* e /* [3] */) const {
@@ -62,16 +57,16 @@ struct Triangle {
 
   DFAST_HD T weighted(const T* e, const T* v) const { return std::fma(e[0], v[0], std::fma(e[1], v[1], e[2] * v[2])); }
 
-  // Returns whether the pixel sees the triangle within the depth range, and z / w there.
+  // Returns whether the pixel sees the triangle within the depth range, and z / w there. It has no branches: the
+  // answers are hard to predict, and the host computes several pixels at a time.
   DFAST_HD bool covers(T px, T py, T* depth) const {
     T e[3];
     edges(px, py, e);
-    const T d = weighted(e, w);
-    const bool left = e[0] >= T(0) && e[1] >= T(0) && e[2] >= T(0) && d > T(0);
-    const bool right = e[0] <= T(0) && e[1] <= T(0) && e[2] <= T(0) && d < T(0);
-    if (!left && !right) return false;
-    *depth = weighted(e, z) / d;
-    return *depth >= T(-1) && *depth <= T(1);
+    const T d = weighted(e, w), at = weighted(e, z) / d;
+    *depth = at;
+    const bool left = (e[0] >= T(0)) & (e[1] >= T(0)) & (e[2] >= T(0)) & (d > T(0));
+    const bool right = (e[0] <= T(0)) & (e[1] <= T(0)) & (e[2] <= T(0)) & (d < T(0));
+    return (left | right) & (at >= T(-1)) & (at <= T(1));
   }
 
   // Computes the barycentric coordinates of corners 0 and 1, and z / w, where the pixel sees the triangle.

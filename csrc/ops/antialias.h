@@ -102,7 +102,8 @@ DFAST_HD void mark_triangle(const SeenSurface<T>& s, int64_t view, int64_t f, co
   for (int k = 0; k < 3; ++k) {
     const int64_t edge = 3 * f + k;
     const int32_t twin = s.twins[edge];
-    if (twin > edge || (twin >= 0 && turns(twin / 3) == own)) continue;  // the later of two twins marks
+    const bool other = twin >= 0 ? turns(twin / 3) : !own;
+    if ((twin > edge) | (other == own)) continue;  // the later of two twins marks
     const T* p[2];
     for (int i = 0; i < 2; ++i) p[i] = s.clip + 4 * (s.vertices * view + s.faces[3 * f + (k + 1 + i) % 3]);
     if (p[0][3] > T(0) && p[1][3] > T(0)) {

@@ -42,20 +42,10 @@ DFAST_HD uint64_t depth_key(float depth, int32_t face) {
 
 // Returns the pixels that a triangle may cover, given its corners on the screen.
 template <class T>
-DFAST_HD PixelBox triangle_box(const T* const* screen /* [3][2] */, const T* w /* [3] */, int resolution) {
-  if (w[0] > T(0) && w[1] > T(0) && w[2] > T(0)) return box_around(screen, 3, T(kBoxMargin), resolution);
-  if (w[0] <= T(0) && w[1] <= T(0) && w[2] <= T(0)) return {0, 0, 0, 0};
+DFAST_HD PixelBox triangle_box(const T* const* screen /* [3][2] */, T w0, T w1, T w2, int resolution) {
+  if (w0 > T(0) && w1 > T(0) && w2 > T(0)) return box_around(screen, 3, T(kBoxMargin), resolution);
+  if (w0 <= T(0) && w1 <= T(0) && w2 <= T(0)) return {0, 0, 0, 0};
   return {0, resolution, 0, resolution};
-}
-
-// Calls body(index of the pixel in the view, key) for pixel i of the box, row by row, if it sees the triangle.
-template <class T, class Body>
-DFAST_HD void visit_pixel(const Triangle<T>& t, int32_t face, int x, int y, int resolution, const Body& body) {
-  const T inverse = T(1) / T(resolution);
-  T depth;
-  if (t.covers(pixel_center(x, inverse), -pixel_center(y, inverse), &depth)) {
-    body(static_cast<int64_t>(y) * resolution + x, depth_key(static_cast<float>(depth), face));
-  }
 }
 
 // Computes what pixel i of the B N N pixels sees, from its key.
