@@ -89,32 +89,35 @@ def render_mesh(
         raise ValueError("a surface with a texture must have uv and no colors")
     clip = clip_coordinates(positions, cameras, near=near, far=far)
     raster = rasterize(clip, faces, resolution=resolution)
-    corners = [positions]
+    opacity = (raster.face >= 0).to(clip.dtype)[..., None]
+    channels = [opacity, opacity * _distance(raster.depth, cameras, near, far)]
     if want_normal:
-        corners.append(vertex_normals(positions, faces))
-    if surface.colors is not None:
-        corners.append(surface.colors)
-    seen = interpolate(torch.cat(corners, -1), faces, raster)
-    opacity = (raster.face >= 0).to(seen.dtype)[..., None]
-    channels = [opacity, opacity * _distance(seen[..., :3], cameras, raster.face)]
-    if want_normal:
-        channels.append(normalize(seen[..., 3:6], dim=-1))
+        seen = interpolate(vertex_normals(positions, faces), faces, raster)
+        channels.append(normalize(seen, dim=-1))
     if surface.texture is not None:
-        channels.append(_textured(surface, clip, raster) * opacity)
-    else:
-        channels.append(seen[..., 6 if want_normal else 3 :])
+        channels.append(opacity * _textured(surface, clip, raster))
+    elif surface.colors is not None:
+        channels.append(interpolate(surface.colors, faces, raster))
+    sizes = [one.shape[-1] for one in channels]
     image = antialias(torch.cat(channels, -1), raster, clip, faces, surface.twins)
-    image = image.permute(0, 3, 1, 2)
-    normal = image[:, 2:5] if want_normal else None
-    color = image[:, 5 if want_normal else 2 :]
-    return MeshRendering(color, image[:, :1], image[:, 1:2], normal, raster)
+    parts = list(image.permute(0, 3, 1, 2).split(sizes, 1))
+    coloured = surface.texture is not None or surface.colors is not None
+    color = parts.pop() if coloured else image.new_empty(len(cameras), 0, resolution, resolution)
+    return MeshRendering(color, parts[0], parts[1], parts[2] if want_normal else None, raster)
 
 
-def _distance(points: Tensor, cameras: CameraBatch, face: Tensor) -> Tensor:
-    """Return the distances [B, N, N, 1] of points from their cameras; where there is none, 1."""
-    away = points - cameras.origin[:, None, None]
-    away = torch.where((face >= 0)[..., None], away, away.new_tensor([1.0, 0.0, 0.0]))
-    return away.norm(dim=-1, keepdim=True)
+def _distance(depth: Tensor, cameras: CameraBatch, near: float, far: float) -> Tensor:
+    """Return distances [B, N, N, 1] along the pixels' rays from depths z / w [B, N, N].
+
+    The inverse of `clip_coordinates`: z = ((far + near) w - 2 far near) / (far - near) gives w, the
+    distance along the view, and a ray is sqrt(1 + x^2 + y^2) as long.
+    """
+    w = 2 * far * near / ((far + near) - (far - near) * depth)
+    n = depth.shape[1]
+    line = (torch.arange(n, dtype=depth.dtype, device=depth.device) + 0.5) * (2 / n) - 1
+    slope = torch.tan(torch.deg2rad(cameras.fov) / 2).view(-1, 1, 1)
+    squared = line.square()
+    return (w * (1 + slope.square() * (squared[:, None] + squared)).sqrt())[..., None]
 
 
 def _textured(surface: Surface, clip: Tensor, raster: Raster) -> Tensor:

@@ -33,8 +33,10 @@ def clip_coordinates(
     """
     if not 0 < near < far:
         raise ValueError(f"near and far must be 0 < near < far, got {near} and {far}")
-    local = (points - cameras.origin[:, None]) @ cameras.rotation  # right, up, backward
-    slope = torch.tan(torch.deg2rad(cameras.fov) / 2).view(-1, 1, 1)
-    w = -local[..., 2:]
-    z = ((far + near) * w - 2 * far * near) / (far - near)
-    return torch.cat([local[..., :2] / slope, z, w], -1)
+    slope = torch.tan(torch.deg2rad(cameras.fov) / 2)
+    right, up, back = cameras.rotation.unbind(-1)
+    steep = (far + near) / (far - near)
+    axes = torch.stack([right / slope[:, None], up / slope[:, None], -steep * back, -back], -1)
+    shift = -cameras.origin[:, None] @ axes  # [B, 1, 4]
+    shift = shift - shift.new_tensor([0.0, 0.0, 2 * far * near / (far - near), 0.0])
+    return points @ axes + shift
