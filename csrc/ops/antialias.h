@@ -163,7 +163,7 @@ DFAST_HD int32_t find_silhouette(const SeenSurface<T>& s, int64_t view, int32_t 
 template <class T>
 DFAST_HD int edge_axis(const Triangle<T>& t, int k) {
   const int a = (k + 1) % 3, b = (k + 2) % 3;
-  const T dx = t.x[b] * t.w[a] - t.x[a] * t.w[b], dy = t.y[b] * t.w[a] - t.y[a] * t.w[b];
+  const T dx = cross2(t.x[b], t.w[b], t.x[a], t.w[a]), dy = cross2(t.y[b], t.w[b], t.y[a], t.w[a]);
   return std::abs(dy) >= std::abs(dx) ? 0 : 1;
 }
 

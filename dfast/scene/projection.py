@@ -17,7 +17,8 @@ def clip_coordinates(
     """Return where points are in the clip space of each camera, for `dfast.ops.rasterize`.
 
     The pixel at whose centre a point lies is the one whose ray (`CameraBatch.rays`) meets it. w is
-    the distance along the view, and z / w rises from -1 at the near plane to 1 at the far one.
+    the distance along the view, and z / w rises from -1 at the near plane to 1 at the far one:
+    z = ((far + near) w - 2 far near) / (far - near).
 
     Args:
         points: [V, 3], or [B, V, 3] points of each camera, world coordinates.
@@ -33,10 +34,10 @@ def clip_coordinates(
     """
     if not 0 < near < far:
         raise ValueError(f"near and far must be 0 < near < far, got {near} and {far}")
-    slope = torch.tan(torch.deg2rad(cameras.fov) / 2)
+    slope = torch.tan(torch.deg2rad(cameras.fov) / 2)[:, None]
     right, up, back = cameras.rotation.unbind(-1)
     steep = (far + near) / (far - near)
-    axes = torch.stack([right / slope[:, None], up / slope[:, None], -steep * back, -back], -1)
-    shift = -cameras.origin[:, None] @ axes  # [B, 1, 4]
-    shift = shift - shift.new_tensor([0.0, 0.0, 2 * far * near / (far - near), 0.0])
+    axes = torch.stack([right / slope, up / slope, -steep * back, -back], -1)  # [B, 3, 4]
+    x, y, z, w = (-cameras.origin[:, None] @ axes).unbind(-1)
+    shift = torch.stack([x, y, z - 2 * far * near / (far - near), w], -1)
     return points @ axes + shift
