@@ -54,7 +54,7 @@ class Case:
 
     @property
     def letter(self) -> str:
-        """Return the letter of the workload, A to F."""
+        """Return the letter of the workload, A to G."""
         return self.workload[0]
 
 
