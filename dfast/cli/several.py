@@ -31,6 +31,8 @@ def train_several(options: Namespace) -> int:
     for name in ("prompt", "view", "dry_run"):
         if getattr(options, name):
             raise UsageError(f"--prompts: expected without {_flag(name)}, which is for one prompt")
+    if options.best_of != 1:
+        raise UsageError("--prompts: expected without --best-of, which is for one prompt")
     if options.at_once < 1:
         raise UsageError(f"--at-once: expected at least 1, got {options.at_once}")
     check_run(options, None)

@@ -51,6 +51,10 @@ def add_train(commands: Commands[Any]) -> None:
         "--at-once", type=int, default=8, metavar="K", help="most objects side by side (default: 8)"
     )
     p.add_argument("--seed", type=int, help="another seed gives another object (default: 0)")
+    p.add_argument(
+        "--best-of", type=int, default=1, metavar="N",
+        help="begin with N seeds, go on with the best (default: 1)",
+    )  # fmt: skip
     add_settings(p)
     p.add_argument("--negative", metavar="TEXT", help="what it should not look like")
     p.add_argument(
@@ -192,6 +196,7 @@ def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer 
         out=out,
         steps=options.steps,
         seed=options.seed or 0,
+        best_of=options.best_of,
         device=options.device,
         config=config,
         progress=not options.quiet,

@@ -15,7 +15,13 @@ from dfast.guidance import sds
 from dfast.guidance.base import Guidance, GuidanceBatch
 from dfast.guidance.variants import PERP_NEG, VARIANTS, Distillation, conditions_of
 from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
+from dfast.priors.diffusion import add_noise
+from dfast.scene.cameras import CameraBatch
+from dfast.scene.lighting import Lighting
 from dfast.scene.tree import replace_tensors, tensors_of
+
+JUDGED = (0.3, 0.5, 0.7)
+"""Noise levels at which images are judged, as fractions of the prior's timesteps."""
 
 
 class DiffusionGuidance(Guidance):
@@ -101,6 +107,37 @@ class DiffusionGuidance(Guidance):
             and other.config == self.config
             and self.prior.joins_prompts
         )
+
+    @torch.no_grad()
+    def prediction_error(self, images: Tensor, cameras: CameraBatch, lighting: Lighting) -> Tensor:
+        """Return how badly the prior predicts images from noisy ones, a scalar.
+
+        It is the mean squared error of the image that the prior sees behind the noise, over the
+        images and `JUDGED`, with the same noise every time.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1].
+            cameras: of the B images.
+            lighting: of the B images.
+        """
+        x = self.encode_images(images)
+        generator = torch.Generator(x.device).manual_seed(0)
+        alphas, sigmas = (level.to(x.device) for level in self._schedule)
+        errors = []
+        for fraction in JUDGED:
+            t = torch.full((len(x),), int(fraction * len(alphas)), device=x.device)
+            alpha, sigma = alphas[t], sigmas[t]
+            noise = torch.randn(x.shape, generator=generator, device=x.device)
+            predicted = self.prior.predict_noise(
+                add_noise(x, noise, alpha, sigma),
+                t,
+                self._condition,
+                cameras=None if self.config.view_conditioning == "none" else cameras,
+                textureless=lighting.textureless > 0.5,
+            )[0]
+            ratio = (sigma / alpha).view(-1, 1, 1, 1)
+            errors.append((ratio * (predicted - noise)).square().mean())
+        return torch.stack(errors).mean()
 
     def _distil(
         self,

@@ -27,6 +27,7 @@ from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.announce import opening, understood
 from dfast.runs.arguments import resolve_arguments
+from dfast.runs.best_of import best_trainer, check_best_of, read_selection
 from dfast.runs.events import Callback
 from dfast.runs.folder import RunFolder
 from dfast.runs.forecast import seconds_left
@@ -60,7 +61,9 @@ class Options(TypedDict, total=False):
 
 
 @overload
-def train(prompt: str, *, seed: int = 0, **options: Unpack[Options]) -> Result: ...
+def train(
+    prompt: str, *, seed: int = 0, best_of: int = 1, **options: Unpack[Options]
+) -> Result: ...
 @overload
 def train(
     prompt: list[str] | tuple[str, ...],
@@ -78,6 +81,7 @@ def train(
     out: str | Path | None = None,
     steps: int | None = None,
     seed: int | Sequence[int] = 0,
+    best_of: int = 1,
     device: str | torch.device | None = None,
     config: Config | Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -109,6 +113,8 @@ def train(
             longer: schedules are fractions of the length, so they go on from where its steps are in
             the longer run.
         seed: of all randomness, in [0, 2**31); with a list, of every run, or one for each.
+        best_of: so many seeds, from `seed` on, begin side by side; after a third of the steps the
+            one whose views the prior predicts best goes on alone (`selection.json` in `out`).
         device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there.
         config: all settings, or nested mappings of those to change, such as
             {"guidance": {"scale": 20}}; what is left out is that of `Config.default(device)`, or of
@@ -146,7 +152,10 @@ def train(
         raise ConfigError(f"stop: expected a threading.Event or None, got {shown(stop)}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
+    count = check_best_of(best_of)
     if isinstance(prompt, list | tuple):
+        if count > 1:
+            raise ConfigError(f"best_of: expected 1 with a list of prompts, got {count}")
         return train_several(
             prompt,
             _finished,
@@ -173,9 +182,12 @@ def train(
         text = folder.prompt
         if (finished := _finished(folder, where)) is not None:
             return finished
+    selection = read_selection(folder.path) if folder is not None and folder.has_run else None
+    seeds = [number + i for i in range(count)] if selection is None else [selection.chosen]
     check_memory(where, settings, model)
     with explain_out_of_memory(where, settings, model):
-        trainer = build_trainer(settings, model, text, number, where)
+        trainers = [build_trainer(settings, model, text, s, where) for s in seeds]
+    trainer = trainers[0]
     with ExitStack() as stack:
         if folder is not None:
             stack.callback(folder.end)
@@ -201,6 +213,8 @@ def train(
             stack.callback(bar.close)
             listeners.insert(0, bar)
         stack.enter_context(explain_out_of_memory(where, settings, model))
+        if len(trainers) > 1 and trainer.step == 0:
+            trainer = best_trainer(trainers, folder, listeners[:1] if progress else [], stop)
         return run(trainer, folder, listeners, stop)
 
 
