@@ -126,7 +126,7 @@ def best_trainer(
 
 
 def choose(
-    trainers: Sequence[Trainer], request: StopRequest, show: Callable[[int], None] | None = None
+    trainers: Sequence[Trainer], request: StopRequest, show: Callable[[int], None]
 ) -> tuple[Trainer, Selection]:
     """Step some seeds of a run together, and return the best.
 
