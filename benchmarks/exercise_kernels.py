@@ -14,16 +14,21 @@ import torch
 from torch import Tensor
 
 from dfast.ops import grid_spec, hashgrid
+from dfast.ops.antialias import antialias
 from dfast.ops.composite import composite
 from dfast.ops.field import field
 from dfast.ops.field_spec import FieldSpec
 from dfast.ops.gated import geglu, merge
 from dfast.ops.grid_spec import GridSpec
 from dfast.ops.group_norm import Activation, group_norm
+from dfast.ops.interpolate import interpolate
 from dfast.ops.march import march
+from dfast.ops.rasterize import rasterize
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
 from dfast.ops.shade_composite import shade_composite
+from dfast.ops.texture import texture
+from dfast.ops.texture_level import texture_level
 from dfast.ops.world import scene_distance, trace_views
 from dfast.training.adam import NamedAdam
 
@@ -149,6 +154,29 @@ def exercise_world(dtype: torch.dtype) -> None:
     trace_views(table, -1.5 * directions + 0.2 * rand(2, 333, 3, dtype=dtype), directions)
 
 
+def exercise_meshes(dtype: torch.dtype, triangles: int, size: float, deterministic: bool) -> None:
+    """Both passes of the mesh renderer: triangles of this size, some of them behind the camera."""
+    vertices, resolution = 3 * triangles, 37
+    at = (rand(2, triangles, 1, 4, dtype=dtype) - 0.5) + size * rand(
+        2, triangles, 3, 4, dtype=dtype
+    )
+    clip = at.reshape(2, vertices, 4)
+    clip[..., 3] += 0.45
+    faces = torch.arange(vertices, dtype=torch.int32).view(-1, 3)
+    faces[1::2, 0] = faces[::2, 0][: len(faces[1::2])]  # shared corners
+    faces, clip = faces.to(CUDA), clip.requires_grad_()
+    attributes = rand(2, vertices, 5, dtype=dtype).requires_grad_()
+    uv, image = rand(vertices, 2, dtype=dtype), rand(24, 16, 3, dtype=dtype).requires_grad_()
+    torch.use_deterministic_algorithms(deterministic)
+    raster = rasterize(clip, faces, resolution=resolution)
+    level = texture_level(raster, clip, faces, uv, faces, height=24, width=16)
+    painted = texture(image, interpolate(uv, faces, raster), level)
+    seen = torch.cat([painted, interpolate(attributes, faces, raster)], -1)
+    out = antialias(seen, raster, clip, faces)
+    torch.autograd.grad(out.square().sum(), (clip, attributes, image))
+    torch.use_deterministic_algorithms(False)
+
+
 def exercise_norm(shape: tuple[int, ...], groups: int, dtype: torch.dtype) -> None:
     """Both passes, whole tiles and pieces, and what joins blocks."""
     batch, channels = shape[:2]
@@ -181,6 +209,9 @@ def main() -> None:
             for interpolation in ("linear", "smoothstep"):
                 exercise_hash_grid(features, interpolation, dtype)
         exercise_world(dtype)
+        for deterministic in (False, True):
+            exercise_meshes(dtype, 301, 0.05, deterministic)
+            exercise_meshes(dtype, 3, 2.0, deterministic)
         for cone_angle in (0.0, 0.02):
             for max_samples in (None, 5000, 100):  # exact, with slots to spare, too few
                 exercise_rendering(dtype, cone_angle, max_samples)

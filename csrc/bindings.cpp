@@ -14,16 +14,21 @@
 #include <vector>
 
 #include "ops/adam.h"
+#include "ops/antialias.h"
 #include "ops/composite.h"
 #include "ops/field.h"
 #include "ops/gated.h"
 #include "ops/group_norm.h"
 #include "ops/hashgrid.h"
+#include "ops/interpolate.h"
 #include "ops/launcher.h"
 #include "ops/march.h"
+#include "ops/rasterize.h"
 #include "ops/rays.h"
 #include "ops/shade.h"
 #include "ops/shade_composite.h"
+#include "ops/texture.h"
+#include "ops/texture_level.h"
 #include "ops/world.h"
 
 namespace py = pybind11;
@@ -281,6 +286,7 @@ PYBIND11_MODULE(_C, m) {
            py::arg("scale"), py::arg("bias"), py::arg("blob"), py::arg("blob_height"), py::arg("blob_width"));
 
   DFAST_ADAM(DFAST_BIND)
+  DFAST_ANTIALIAS(DFAST_BIND)
   DFAST_COMPOSITE(DFAST_BIND)
   DFAST_FIELD_FORWARD(DFAST_BIND)
   DFAST_FIELD_BACKWARD(DFAST_BIND)
@@ -288,9 +294,13 @@ PYBIND11_MODULE(_C, m) {
   DFAST_GROUP_NORM(DFAST_BIND)
   DFAST_GROUP_NORM_BACKWARD(DFAST_BIND)
   DFAST_HASHGRID(DFAST_BIND)
+  DFAST_INTERPOLATE(DFAST_BIND)
   DFAST_MARCH(DFAST_BIND)
+  DFAST_RASTERIZE(DFAST_BIND)
   DFAST_RAYS(DFAST_BIND)
   DFAST_SHADE(DFAST_BIND)
   DFAST_SHADE_COMPOSITE(DFAST_BIND)
+  DFAST_TEXTURE(DFAST_BIND)
+  DFAST_TEXTURE_LEVEL(DFAST_BIND)
   DFAST_WORLD(DFAST_BIND)
 }

@@ -27,6 +27,7 @@ from dfast.errors import (
     PriorError,
     PromptError,
     RunFolderError,
+    RunsFailedError,
 )
 from dfast.host.threads import prepare
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         viewer,
         world,
     )
+    from dfast.batches.batch import batch
     from dfast.config.config import Config
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
@@ -66,6 +68,7 @@ _LAZY = {
     "Event": "dfast.runs.events",
     "Result": "dfast.runs.result",
     "Viewer": "dfast.viewer.live",
+    "batch": "dfast.batches.batch",
     "callbacks": "dfast.callbacks",
     "config": "dfast.config",
     "errors": "dfast.errors",
@@ -104,8 +107,10 @@ __all__ = [
     "PromptError",
     "Result",
     "RunFolderError",
+    "RunsFailedError",
     "Viewer",
     "__version__",
+    "batch",
     "callbacks",
     "config",
     "errors",

@@ -7,6 +7,9 @@ error:`` and exits with 2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class DfastError(ValueError):
     """Base of dfast's own errors."""
@@ -57,3 +60,25 @@ class DfastWarning(UserWarning):
 
     The command line shows it after ``dfast:`` in one line.
     """
+
+
+class RunsFailedError(DfastError):
+    """Some of several runs failed; the others are done.
+
+    Attributes:
+        results: of the runs, None for those that failed.
+        errors: by the index of the run.
+    """
+
+    def __init__(
+        self, message: str, results: Sequence[Any], errors: Mapping[int, DfastError]
+    ) -> None:
+        """Keep what there is.
+
+        Args:
+            message: one line.
+            results: of the runs, None for those that failed.
+            errors: by the index of the run.
+        """
+        super().__init__(message)
+        self.results, self.errors = list(results), dict(errors)

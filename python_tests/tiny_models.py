@@ -17,10 +17,11 @@ from torch import Tensor
 from dfast.config import PriorConfig
 from dfast.priors import load_prior
 from dfast.priors.loading.quiet import quiet
-from dfast.testing import random_models
+from dfast.testing import random_models, random_transformers
 
 PREDICTIONS = {"sd15": "epsilon", "sd21": "v_prediction", "sdxl": "epsilon", "if-m": "epsilon"}
 FAMILIES = tuple(PREDICTIONS)
+TRANSFORMERS = tuple(random_transformers.TINY)
 LATENT = ("sd15", "sd21", "sdxl")
 UNET = "unet/diffusion_pytorch_model.safetensors"
 _ROOT = tempfile.TemporaryDirectory(prefix="dfast-tiny-")
@@ -34,6 +35,8 @@ PLAIN = torch.zeros(2, dtype=torch.bool)
 @functools.cache
 def folder(family: str) -> Path:
     """Return the folder of a family, which tests must not change."""
+    if family in TRANSFORMERS:
+        return random_transformers.write_transformer(family, Path(_ROOT.name) / family, seed=1)
     return random_models.write(
         family, Path(_ROOT.name) / family, size="tiny", prediction=PREDICTIONS[family], seed=1
     )
@@ -70,6 +73,7 @@ def pipeline(family: str) -> Any:
     import diffusers
 
     name = {"sdxl": "StableDiffusionXLPipeline", "if-m": "IFPipeline"}
+    name |= {family: made.pipeline for family, made in random_transformers.TINY.items()}
     cls = getattr(diffusers, name.get(family, "StableDiffusionPipeline"))
     with quiet():
         made = cls.from_pretrained(folder(family))
@@ -80,7 +84,8 @@ def pipeline(family: str) -> Any:
 def noise_like(prior: Any, batch: int = 2, seed: int = 0) -> Tensor:
     """Return noise [B, C, h, w] of the shape of what the model diffuses."""
     config = prior.unet_config
-    shape = (batch, config["in_channels"], config["sample_size"], config["sample_size"])
+    side = prior.latent_size if prior.family in TRANSFORMERS else config["sample_size"]
+    shape = (batch, config["in_channels"], side, side)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 

@@ -14,7 +14,12 @@ timing          clocks, memory, CUDA graphs
 trace           counts of kernels and host waits; NVTX ranges; Chrome traces
 machine         names and versions of the machine, and the best rates it reaches
 report          the table and the file
+measurement     what is measured of cases, and in which order
+apart           runs the cases of one peer in a process of its own
+process         a process whose lines are read, within a limit
 runner          runs every case, one after the other
+builds          another build of dfast, to compare with
+versus          both builds in turn, and the ratios of their times
 prior_steps     whole training steps with diffusion priors
 step_parts      the parts of such a step
 

@@ -49,10 +49,12 @@ class Case:
     """Makes the inputs on a device."""
     cuda_graph: bool = False
     """Whether it is recorded in a CUDA graph and replayed."""
+    apart: str = ""
+    """Module whose `cases` yields it, if it has to run in a process of its own (`apart`)."""
 
     @property
     def letter(self) -> str:
-        """Return the letter of the workload, A to F."""
+        """Return the letter of the workload, A to G."""
         return self.workload[0]
 
 

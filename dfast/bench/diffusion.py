@@ -99,9 +99,8 @@ def encoder(passes: str, size: Size, device: torch.device, *, tuned: bool) -> Wo
     flops = _flops(forward)
     if passes == "encode":
         return _work(model.encoder, forward, flops, tuned)
-    return _work(
-        model.encoder, backward, 2 * flops, tuned
-    )  # backward repeats every product, transposed
+    # The backward pass repeats every product, transposed.
+    return _work(model.encoder, backward, 2 * flops, tuned)
 
 
 def _random(made: Networks, part: str, device: torch.device) -> Any:

@@ -16,11 +16,11 @@ from torch import Tensor
 from dfast.config import FieldConfig, GridConfig, MarchConfig
 from dfast.nn.occupancy import OccupancyGrid
 from dfast.ops.bitfield import pack_bits
-from dfast.ops.grid_spec import GridSpec
 from dfast.ops.march import Samples, march
 from dfast.scene.cameras import CameraBatch, spherical
 from dfast.scene.lighting import Lighting, fixed_lighting
 from dfast.scene.rays import RayBatch
+from dfast.scene.scene import grid_spec
 
 CELLS = 128
 """Cells a side of the occupancy grid."""
@@ -28,14 +28,6 @@ STEP = 2.0 * math.sqrt(3.0) / 1024
 """Length of a ray's steps: the cube's diagonal over 1024."""
 EARLY_STOP = 1e-4
 """Transmittance below which a ray ends."""
-GRID = GridSpec(
-    levels=16,
-    features=2,
-    log2_entries=19,
-    base_resolution=16,
-    max_resolution=2048,
-    interpolation="linear",
-)
 FIELD = FieldConfig(
     grid=GridConfig(
         levels=16,
@@ -53,6 +45,8 @@ FIELD = FieldConfig(
     blob="none",
 )
 """The field of workload D: 16 levels, MLP 32-64-64-4, density exp."""
+GRID = grid_spec(FIELD)
+"""Its hash grid, that of workload A."""
 MARCH = MarchConfig(step_size=STEP, early_stop_eps=EARLY_STOP)
 SEED = 2026
 

@@ -1,7 +1,8 @@
 """nerfacc and tiny-cuda-nn on the same inputs, through their public Python interfaces.
 
 They run call by call, not in a CUDA graph, because both wait for the device in a step. tiny-cuda-nn
-initialises its own parameters.
+initialises its own parameters. Each runs in a process of its own (`apart`), because native code of
+others may crash.
 """
 
 from __future__ import annotations
@@ -35,19 +36,22 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
         for layout, count in sizes.points:
             for passes in ("forward", "backward"):
                 name = f"A-{passes}-{layout}-{count_name(count)}"
-                yield Case(name, "tinycudann", partial(grid, passes, count, layout))
+                yield _case(name, "tinycudann", partial(grid, passes, count, layout))
         for passes in ("forward", "forward-backward"):
             name = f"D-{passes}-{count_name(sizes.field_points)}"
-            yield Case(name, "tinycudann", partial(field, passes, sizes.field_points))
+            yield _case(name, "tinycudann", partial(field, passes, sizes.field_points))
     if "nerfacc" not in absent:
         for size in sizes.marched:
-            yield Case(f"B-march-{size}", "nerfacc", partial(marching, size))
-            yield Case(f"C-composite-{size}", "nerfacc", partial(compositing, size))
+            yield _case(f"B-march-{size}", "nerfacc", partial(marching, size))
+            yield _case(f"C-composite-{size}", "nerfacc", partial(compositing, size))
     if not absent:
         for size in sizes.steps:
             for shading in step.SHADING_MODES:
                 run = partial(render_step, shading, size)
-                yield Case(f"E-{shading}-{size}", "nerfacc + tinycudann", run)
+                yield _case(f"E-{shading}-{size}", "nerfacc + tinycudann", run)
+
+
+_case = partial(Case, apart=__name__)
 
 
 def _grid_config() -> dict[str, object]:

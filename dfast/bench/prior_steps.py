@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from dfast.bench import machine, report
+from dfast.bench.measurement import TIMES, error_line
 from dfast.bench.step_parts import part_times, wait
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
@@ -98,8 +99,7 @@ def run(
                 folder = _random(name, Path(temporary), device, tiny) if random else name
                 found = measure(folder, device, made, steps)
             except Exception as error:  # any error of a prior is its result
-                lines = str(error).splitlines() or [""]
-                found = {"error": f"{type(error).__name__}: {lines[0]}"[:300]}
+                found = {TIMES: error_line(error)}
         records.append({"model": name, "random": random} | found | about)
         say(f"{name}: {found.get('error') or found['step_ms']}")
         if out is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from dfast._files import replacing
 from dfast.bench.case import DFAST, EAGER, GATHERED, REFERENCE
+from dfast.bench.measurement import COUNTS, TIMES, TRACE
 from dfast.bench.suite import TITLES
 
 Record = Mapping[str, object]
@@ -24,6 +26,8 @@ COLUMNS = (
     "launches",
     "MiB",
 )
+FAILED = {TIMES: "failed", COUNTS: "launches not counted", TRACE: "no trace"}
+"""How a phase that failed is called."""
 
 
 def save(records: Sequence[Record], path: Path) -> None:
@@ -35,6 +39,12 @@ def save(records: Sequence[Record], path: Path) -> None:
     lines = ",\n".join(json.dumps(record) for record in records)
     with replacing(path) as temporary:
         temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+def milliseconds(record: Record) -> float | None:
+    """Return the time of a case: of its CUDA graph, else the host's; None if it has none."""
+    ms = record.get("captured_ms") or record.get("wall_ms")
+    return ms if isinstance(ms, float) else None
 
 
 def rates(record: Record) -> tuple[float, float] | None:
@@ -64,15 +74,20 @@ def floor_ms(record: Record) -> float | None:
     return round(max(bytes_ / ceilings["copy_gb_s"] / 1e6, flops / products / 1e9), 6)
 
 
+def place(about: Record) -> str:
+    """Return the machine of a record and its torch."""
+    where = about["gpu"] or f"{about['processor']}, {about['threads']} threads"
+    return f"{where}, torch {about['torch']}"
+
+
 def heading(records: Sequence[Record]) -> str:
     """Return where this was measured and what the columns of the table mean."""
     about = records[0]
-    where = about["gpu"] or f"{about['processor']}, {about['threads']} threads"
     best = about["ceilings"]
     assert isinstance(best, Mapping)
     ceilings = ", ".join(f"{key.replace('_', ' ', 1)} {value:g}" for key, value in best.items())
     return (
-        f"{where}, torch {about['torch']}, {about['date']}, commit {about['commit']}\n"
+        f"{place(about)}, {about['date']}, commit {about['commit']}\n"
         f"at best here: {ceilings.replace('tflop_s', 'TFLOP/s').replace('gb_s', 'GB/s')}\n"
         "ms a call, medians; dfast: replayed CUDA graphs on a GPU; reference: dfast.reference;\n"
         "torch: the same with the grid gathered in one go; ratio: the faster of these over dfast;\n"
@@ -85,22 +100,29 @@ def table(records: Sequence[Record]) -> str:
     by_name: dict[str, dict[str, Record]] = {}
     for record in records:
         by_name.setdefault(str(record["workload"]), {})[str(record["variant"])] = record
-    rows: list[tuple[str, ...]] = []
-    letter = ""
-    for name, variants in by_name.items():
-        if name[0] != letter:
-            letter = name[0]
-            rows.append((f"{letter}: {TITLES[letter]}",))
-        rows.append(_row(name, variants))
-    full = [COLUMNS, *(row for row in rows if len(row) > 1)]
-    widths = [max(len(row[i]) for row in full) for i in range(len(COLUMNS))]
-    lines = [_line(COLUMNS, widths)]
-    lines += [row[0] if len(row) == 1 else _line(row, widths) for row in rows]
+    lines = aligned(COLUMNS, [_row(name, variants) for name, variants in by_name.items()])
     others = _others(by_name)
     failures = [
-        f"{r['workload']}, {r['variant']}: failed: {r['error']}" for r in records if r.get("error")
+        f"{r['workload']}, {r['variant']}: {what}: {r[phase]}"
+        for r in records
+        for phase, what in FAILED.items()
+        if r.get(phase)
     ]
     return "\n".join([*lines, *others, *failures])
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose rows begin with a workload, under titles.
+
+    Args:
+        columns: the heads.
+        rows: as many cells each, those of one letter together.
+    """
+    widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
+    lines = [_line(columns, widths)]
+    for letter, group in groupby(rows, lambda row: row[0][0]):
+        lines += [f"{letter}: {TITLES.get(letter, '')}", *(_line(row, widths) for row in group)]
+    return lines
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -112,16 +134,15 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 def _row(name: str, variants: Mapping[str, Record]) -> tuple[str, ...]:
     """Return the cells of a workload, in the order of `COLUMNS`."""
     own, eager = variants.get(DFAST, {}), variants.get(EAGER, {})
-    mine = own.get("captured_ms") or own.get("wall_ms")
+    mine = milliseconds(own)
     plain = [variants.get(name, {}).get("wall_ms") for name in (GATHERED, REFERENCE)]
     theirs = min((ms for ms in plain if isinstance(ms, float)), default=None)
-    ratio = f"{theirs / mine:.1f}x" if theirs and isinstance(mine, float) else ""
     return (
         name,
-        _ms(mine),
-        _ms(eager.get("wall_ms")),
-        *map(_ms, plain),
-        ratio,
+        shown_ms(mine),
+        shown_ms(eager.get("wall_ms")),
+        *map(shown_ms, plain),
+        f"{theirs / mine:.1f}x" if theirs and mine else "",
         _share(own, "gb_s", "copy_gb_s"),
         _share(own, "tflop_s", "tflop_s"),
         _launches(own),
@@ -133,7 +154,8 @@ def _others(by_name: Mapping[str, Mapping[str, Record]]) -> list[str]:
     """Return lines for the peers that ran."""
     known = (DFAST, EAGER, REFERENCE, GATHERED)
     lines = [
-        f"  {name}  {variant}: {_ms(r.get('wall_ms'))} ms, on the device {_ms(r.get('gpu_ms'))} ms"
+        f"  {name}  {variant}: {shown_ms(r.get('wall_ms'))} ms, "
+        f"on the device {shown_ms(r.get('gpu_ms'))} ms"
         for name, variants in by_name.items()
         for variant, r in variants.items()
         if variant not in known and not r.get("error")
@@ -141,7 +163,7 @@ def _others(by_name: Mapping[str, Mapping[str, Record]]) -> list[str]:
     return ["others in the same run:", *lines] if lines else []
 
 
-def _ms(value: object) -> str:
+def shown_ms(value: object) -> str:
     """Return milliseconds with three digits, "" for None."""
     return f"{value:.3g}" if isinstance(value, int | float) and value < 100 else _rounded(value)
 

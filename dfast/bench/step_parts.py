@@ -38,14 +38,13 @@ def part_times(trainer: Trainer, runs: int) -> dict[str, float]:
     """
     guidance = trainer.guidance
     assert isinstance(guidance, DiffusionGuidance), "only a diffusion prior has a UNet"
-    device, config = trainer.device, trainer.config
-    inputs, size = trainer.draw(), config.camera.resolution[0][1]
-    max_samples = trainer.budget.max_samples(size)
+    device, step = trainer.device, trainer.begin_step()
+    inputs = step.inputs
     parameters = list(trainer.optimizer.parameters.values())
     timed = partial(milliseconds, device=device, runs=runs, generators=[trainer.generators.device])
 
     def render() -> Any:
-        return trainer.render(inputs, size, max_samples)
+        return trainer.forward(step)[0]
 
     sds_gradient = torch.randn_like(render().image)
 

@@ -8,7 +8,7 @@ from dfast.bench.case import Case
 from dfast.bench.sizes import Sizes, sizes
 from dfast.errors import ConfigError
 
-LETTERS = "ABCDEF"
+LETTERS = "ABCDEFG"
 TITLES = {
     "A": "hash grid (16 levels, 2^19 entries): values, table gradient",
     "B": "marching 128^3 cells",
@@ -16,6 +16,7 @@ TITLES = {
     "D": "field (grid and MLP 32-64-64-4): values, normals, backward",
     "E": "whole render step: march, field, shade, composite, backward, Adam",
     "F": "networks of a prior: a guided pair through the UNet, an image through the encoder",
+    "G": "images of a mesh, forward and backward",
 }
 """What each letter stands for."""
 
@@ -52,12 +53,13 @@ def cases(device_type: str, letters: str = LETTERS, *, quick: bool = False) -> l
         quick: sizes that take seconds.
     """
     # These import torch, which `parse_letters` must not.
-    from dfast.bench import diffusion, ops, peers, step
+    from dfast.bench import diffusion, meshes, ops, peers, step
 
     makers: tuple[Callable[[str, Sizes], Iterable[Case]], ...] = (
         ops.cases,
         step.cases,
         diffusion.cases,
+        meshes.cases,
         peers.cases,
     )
     amount = sizes(device_type, quick)

@@ -119,5 +119,5 @@ def write(call: Callable[[], object], path: Path, calls: int = 3) -> None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
     finally:
-        _ranges = False  # whether `stage` makes ranges; set while `write` takes a trace
+        _ranges = False
     seen.export_chrome_trace(str(path))

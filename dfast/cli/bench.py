@@ -15,8 +15,8 @@ from dfast.config import Config
 from dfast.config.checks import check_steps
 from dfast.errors import ConfigError
 
-STEPS = 100
-"""Steps timed with --prior, unless --steps says otherwise."""
+STEPS, ROUNDS = 100, 3
+"""Steps timed with --prior and rounds with --against, unless --steps and --rounds say otherwise."""
 
 
 def add_bench(commands: Commands[Any]) -> None:
@@ -45,6 +45,13 @@ def add_bench(commands: Commands[Any]) -> None:
     add_overrides(
         p, "with --prior: change one setting, such as prior.compile=true (may be repeated)"
     )
+    p.add_argument(
+        "--against",
+        metavar="BUILD",
+        help="another dfast, a virtual environment or a folder with a built dfast/: both in turn, "
+        "and the ratios of their times",
+    )
+    p.add_argument("--rounds", type=int, help=f"with --against (default: {ROUNDS})")
     p.add_argument("--out", metavar="FILE", help="write every measurement as JSON")
     p.add_argument("--profile", metavar="DIR", help="a Chrome trace of each case, stages named")
 
@@ -55,11 +62,22 @@ def bench(options: Namespace) -> int:
     if out is not None and out.is_dir():
         raise ConfigError(f"--out: expected a file to write, got the folder '{out}'")
     check_device(options.device)
-    with_priors = options.prior is not None
-    excluded = ("workloads", "profile") if with_priors else ("random", "steps", "set")
-    if given := [name for name in excluded if getattr(options, name)]:
-        raise UsageError(f"--{given[0]}: expected {'no' if with_priors else 'with'} --prior")
-    return _bench_priors(options, out) if with_priors else _bench_ops(options, out)
+    _check_together(options)
+    if options.against is not None:
+        return _bench_builds(options, out)
+    return _bench_ops(options, out) if options.prior is None else _bench_priors(options, out)
+
+
+def _check_together(options: Namespace) -> None:
+    """Raise UsageError for options that do not go together."""
+    for main, needed, excluded in (
+        ("against", ("rounds",), ("prior", "profile")),
+        ("prior", ("random", "steps", "set"), ("workloads", "profile")),
+    ):
+        given = getattr(options, main) is not None
+        for name in excluded if given else needed:
+            if getattr(options, name) not in (None, False, []):
+                raise UsageError(f"--{name}: expected {'no' if given else 'with'} --{main}")
 
 
 def _bench_ops(options: Namespace, out: Path | None) -> int:
@@ -89,6 +107,30 @@ def _bench_ops(options: Namespace, out: Path | None) -> int:
     print(report.heading(records))
     print(report.table(records))
     return int(any("error" in r and str(r["variant"]).startswith("dfast") for r in records))
+
+
+def _bench_builds(options: Namespace, out: Path | None) -> int:
+    """Measure another build and this one in turn; 1 when a case of this one's own failed."""
+    from dfast.bench import builds
+    from dfast.bench.suite import parse_letters
+
+    letters = parse_letters(options.workloads)
+    rounds = check_steps(ROUNDS if options.rounds is None else options.rounds, "--rounds")
+    pair = (builds.other_build(options.against), builds.this_build())
+
+    from dfast._device import pick_device
+    from dfast._native import library
+    from dfast.bench import versus
+
+    library()
+    arguments = ["--device", str(pick_device(options.device))]
+    if options.workloads is not None:
+        arguments += ["--workloads", ",".join(letters)]
+    if options.quick:
+        arguments.append("--quick")
+    result = versus.run(pair, arguments, rounds=rounds, out=out, say=_print_progress)
+    print(versus.table(result))
+    return int(any("new_error" in c and c["variant"].startswith("dfast") for c in result["cases"]))
 
 
 def _bench_priors(options: Namespace, out: Path | None) -> int:

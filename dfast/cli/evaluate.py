@@ -6,6 +6,8 @@ import json
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,11 @@ from dfast._files import read_text, replacing, user_path
 from dfast._numbers import shown
 from dfast._version import __version__
 from dfast.cli.checks import check_finished, check_prompt, check_run
+from dfast.cli.clip_scores import add_clip_options, check_clip_options, score_paths
 from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
-from dfast.cli.train import run_name
 from dfast.config.checks import SEED_LIMIT
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
+from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
     from dfast.config import Config
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 def add_evaluate(commands: Commands[Any]) -> None:
     """Add the command and its options."""
-    p = commands.add_parser("evaluate", help="score runs against the procedural world")
+    p = commands.add_parser("evaluate", help="score runs against the procedural world or by a CLIP")
     p.set_defaults(run=evaluate)
     p.add_argument("paths", nargs="*", metavar="RUN", help="finished run folders to score")
     p.add_argument(
@@ -46,11 +49,18 @@ def add_evaluate(commands: Commands[Any]) -> None:
         "--json", metavar="FILE", help="write everything measured as JSON (- for stdout)"
     )
     p.add_argument("--out", metavar="DIR", help="keep the trained runs in this folder")
+    add_clip_options(p)
     add_settings(p)
 
 
 def evaluate(options: Namespace) -> int:
     """Score finished runs, or train prompts and score them."""
+    check_clip_options(options)
+    if options.clip:
+        _check_json(options.json)
+        report = score_paths(options, _read_prompts(options.prompts))
+        _report(report.table(), report.as_dict, options)
+        return 0
     prompts = [*options.prompt, *_read_prompts(options.prompts)]
     if bool(options.paths) == bool(prompts):
         raise UsageError("evaluate: expected run folders, or --prompt/--prompts to train and score")
@@ -71,11 +81,26 @@ def evaluate(options: Namespace) -> int:
         scores = _score_runs(options.paths, device)
     else:
         scores = _train_and_score(prompts, device, options)
-    if options.json != "-":
-        print(scorecard.table(scores))  # first, so that a file that cannot be written costs nothing
-    if options.json:
-        _write_json(options.json, scores, device)
+    as_dict = partial(scorecard.as_dict, scores, dfast=__version__)
+    _report(scorecard.table(scores), as_dict, options)
     return 0
+
+
+def _report(table: str, as_dict: Callable[..., dict[str, Any]], options: Namespace) -> None:
+    """Print the table, and write everything measured with the device if --json asks for it."""
+    from dfast._device import pick_device
+
+    if options.json != "-":
+        print(table)  # first, so that a file that cannot be written costs nothing
+    if options.json:
+        device = str(pick_device(options.device))
+        _write_json(options.json, as_dict(device=device, device_name=_device_name(device)))
+
+
+def _check_json(path: str | None) -> None:
+    """Raise ConfigError for a folder as --json."""
+    if path not in (None, "-") and Path(str(path)).is_dir():
+        raise ConfigError(f"--json: expected a file to write, got the folder '{path}'")
 
 
 def _check_options(options: Namespace) -> None:
@@ -87,8 +112,7 @@ def _check_options(options: Namespace) -> None:
             raise UsageError(
                 f"--{given[0]}: expected with --prompt or --prompts; finished runs have their own"
             )
-    if options.json not in (None, "-") and Path(options.json).is_dir():
-        raise ConfigError(f"--json: expected a file to write, got the folder '{options.json}'")
+    _check_json(options.json)
 
 
 def _read_prompts(path: str | None) -> list[str]:
@@ -158,12 +182,9 @@ def _train_one(
     return score(result, prompt, seed=seed, seconds=time.perf_counter() - start)
 
 
-def _write_json(path: str, scores: list[Score], device: str) -> None:
+def _write_json(path: str, values: dict[str, Any]) -> None:
     """Write everything measured to a file, or print it where `path` is "-"."""
-    from dfast.evaluation import scorecard
-
-    about = {"dfast": __version__, "device": device, "device_name": _device_name(device)}
-    text = json.dumps(scorecard.as_dict(scores, **about), indent=1) + "\n"
+    text = json.dumps(values, indent=1) + "\n"
     if path == "-":
         print(text, end="")
         return

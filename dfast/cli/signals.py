@@ -17,6 +17,9 @@ from typing import NoReturn
 
 from dfast import _files
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 _hints: list[str] = []
 """What can be done after an interruption, for each `hinting` block, the innermost last."""
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from argparse import Namespace
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast.cli.checks import check_prompt, check_run
+from dfast.cli.exporting import RESULT, export
 from dfast.cli.importing import import_runs
 from dfast.cli.options import (
     Commands,
@@ -22,20 +20,17 @@ from dfast.cli.options import (
     read_config,
 )
 from dfast.cli.output import say
-from dfast.cli.signals import hinting, interrupted
+from dfast.cli.several import train_several
+from dfast.cli.signals import INTERRUPTED, hinting, interrupted
 from dfast.cli.view import add_address, check_view_options, page, show
 from dfast.config import Config
 from dfast.config.checks import check_seed
-from dfast.errors import PromptError, RunFolderError
+from dfast.errors import RunFolderError
+from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
     from dfast.viewer.live import Viewer
-
-RESULT = "result.safetensors"
-"""As in `dfast.runs.folder`, which imports torch."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 
 
 def add_train(commands: Commands[Any]) -> None:
@@ -49,7 +44,17 @@ def add_train(commands: Commands[Any]) -> None:
     p.add_argument(
         "--resume", action="store_true", help="continue the run in --out from its checkpoint"
     )
+    p.add_argument(
+        "--prompts", metavar="FILE", help="make an object for each line, side by side, in --out"
+    )
+    p.add_argument(
+        "--at-once", type=int, default=8, metavar="K", help="most objects side by side (default: 8)"
+    )
     p.add_argument("--seed", type=int, help="another seed gives another object (default: 0)")
+    p.add_argument(
+        "--best-of", type=int, default=1, metavar="N",
+        help="begin with N seeds, go on with the best (default: 1)",
+    )  # fmt: skip
     add_settings(p)
     p.add_argument("--negative", metavar="TEXT", help="what it should not look like")
     p.add_argument(
@@ -68,6 +73,8 @@ def add_train(commands: Commands[Any]) -> None:
 
 def train(options: Namespace) -> int:
     """Make an object, or resume a run; then write its mesh and images."""
+    if options.prompts is not None:
+        return train_several(options)
     _check_options(options)
     out = _run_folder(options)
     config = _take_from_run(options, out) if options.resume else None
@@ -100,30 +107,10 @@ def _train_and_export(
         if viewer is not None:
             viewer.announce(result, "writing")
         with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
-            _export(result, out, keep=before is not None and before == _stamp(out))
+            export(result, out, keep=before is not None and before == _stamp(out))
     if viewer is not None:
         show(viewer, result, out)
     return 0
-
-
-def slug(prompt: str) -> str:
-    """Return a prompt as the name of a folder: lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
-
-
-def run_name(prompt: str, prior: str) -> str:
-    """Return the name of a run's folder, one for all prompts of the same meaning.
-
-    Args:
-        prompt: what to make.
-        prior: name of the prior.
-    """
-    if prior == "shapes":
-        from dfast.world.reading import read
-
-        with suppress(PromptError):  # it is refused where the run begins
-            prompt = read(prompt).sentence.text()
-    return slug(prompt)
 
 
 def _run_folder(options: Namespace) -> Path:
@@ -209,31 +196,10 @@ def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer 
         out=out,
         steps=options.steps,
         seed=options.seed or 0,
+        best_of=options.best_of,
         device=options.device,
         config=config,
         progress=not options.quiet,
         callbacks=() if viewer is None else (viewer,),
         resume=options.resume,
     )
-
-
-def _export(result: Result, out: Path, *, keep: bool) -> None:
-    """Write the mesh and the images into the run folder, and print their names.
-
-    Args:
-        result: the finished object.
-        out: the run folder.
-        keep: leave files that are there; they are those of this object.
-    """
-    writers: dict[str, Callable[[Path], object]] = {
-        "object.glb": result.mesh,
-        "contact_sheet.png": result.contact_sheet,
-        "turntable.gif": result.turntable,
-        "report.html": result.report,  # last: it shows the others
-    }
-    for name, write in writers.items():
-        if not (keep and (out / name).exists()):
-            written = write(out / name)
-            for note in getattr(written, "notes", ()):  # of a mesh
-                say(f"{out}/{name}: {note}")
-        say(f"{out}/{name}")

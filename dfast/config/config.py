@@ -98,7 +98,7 @@ class Config:
         """Return the settings for a family of priors, see `dfast.config.presets.PRETRAINED`.
 
         Args:
-            family: "sd", "sdxl" or "if", or a short name of a model such as "sd15" or "if-m";
+            family: "sd" or another family, or a short name of a model such as "sd15" or "if-m";
                 "shapes" is `default`.
 
         Raises:

@@ -15,9 +15,10 @@ class GuidanceConfig:
     Timesteps t are fractions, in [0, 1], of the prior's number of timesteps.
     """
 
-    variant: Literal["sds", "csd", "nfsd", "ism"] = "sds"
+    variant: Literal["sds", "csd", "nfsd", "ism", "rfds", "rfds_rev"] = "sds"
     """sds: DreamFusion (Poole et al. 2022); csd: the classifier's part alone; nfsd: free of the
-    sampled noise; ism: along DDIM inversion, several times the cost."""
+    sampled noise; ism: along DDIM inversion, several times the cost; rfds: the error of a velocity,
+    not of the noise (Yang et al. 2024); rfds_rev: that at the noise which the prior finds."""
     scale: float = 10.0
     """The guidance scale w of the papers, 0 to 10000: eps = (1 + w) eps_c - w eps_u. The scale of
     diffusers is 1 + w."""

@@ -134,13 +134,18 @@ colour: a learned one can paint the object itself, since what a ray through the 
 on its direction alone.
 """
 
-SCALES = {"sd": 100.0, "sdxl": 100.0, "if": 20.0}
-"""Guidance scale w by family: latent models, then DeepFloyd's pixels."""
+_TRANSFORMERS = ("pixart", "sd3", "sana", "lumina2", "z-image", "flux2", "prx")
+SCALES = {"sd": 100.0, "sdxl": 100.0, "if": 20.0, **dict.fromkeys(_TRANSFORMERS, 100.0)}
+"""Guidance scale w by family: latent models (RFDS has 100 for Stable Diffusion 3 as well), then
+DeepFloyd's pixels."""
 
 NAMES = ("default", "dreamfusion")
 """Presets that can be named, as on the command line."""
 
-_FAMILY = re.compile(r"(shapes)|(sdxl)|(sd)\d*|(if)(?:-\w+)?")
+_FAMILY = re.compile(
+    r"(shapes)|(sdxl)|(sd3)5?(?:-\w+)?|(sd)\d*|(if)(?:-\w+)?|"
+    rf"({'|'.join(name for name in _TRANSFORMERS if name != 'sd3')})(?:-\w+)?"
+)
 """Families of priors, and how the short names of their models are made."""
 
 
@@ -168,14 +173,15 @@ def for_prior(family: str) -> Table:
     """Return the settings for a family of priors.
 
     Args:
-        family: "shapes", "sd", "sdxl" or "if", or a short name of a model such as "sd15" or "if-m".
+        family: "shapes" or a key of `SCALES`, or a short name of a model such as "sd15" or "if-m".
 
     Raises:
         ConfigError: there is no such family.
     """
     match = _FAMILY.fullmatch(family) if isinstance(family, str) else None
     if match is None:
-        raise ConfigError(f"family: expected 'shapes', 'sd', 'sdxl' or 'if', got {family!r}")
+        known = ", ".join(map(repr, SCALES))
+        raise ConfigError(f"family: expected 'shapes', {known}, got {family!r}")
     kind = next(group for group in match.groups() if group)
     if kind == "shapes":
         return CPU

@@ -26,7 +26,8 @@ class GuidanceBatch:
     sigma: Tensor
     """[B] noise level at t"""
     negative_weight: Tensor
-    """[1] how much of the pull away from the negative prompt applies in this step"""
+    """[1] how much of the pull away from the negative prompt applies in this step, or one for each
+    image, [B, 1, 1, 1]"""
 
 
 class Guidance(ABC):
@@ -45,7 +46,7 @@ class Guidance(ABC):
 
     @property
     def noise_schedule(self) -> tuple[Tensor, Tensor]:
-        """Return (alpha [T], sigma [T]) from clean to noise, alpha^2 + sigma^2 = 1.
+        """Return (alpha [T], sigma [T]) from clean to noise, see `Prior.noise_schedule`.
 
         The default, for guidance that adds no noise, is one clean level.
         """
@@ -76,6 +77,10 @@ class Guidance(ABC):
             batch: cameras, lighting and noise levels of the B images.
             generator: source of noise, on the device of `encoded`.
         """
+
+    def joins(self, other: Guidance) -> bool:
+        """Return whether one evaluation of a prior can serve this guidance and another one."""
+        return False
 
     def parameters(self) -> Iterable[Tensor]:
         """Return the parameters that this guidance trains; none by default."""

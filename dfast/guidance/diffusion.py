@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -17,7 +20,14 @@ from dfast.guidance.variants import (
     conditions_of,
     is_one_call,
 )
-from dfast.priors.base import Condition, Prior, as_prior
+from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
+from dfast.priors.diffusion import add_noise
+from dfast.scene.cameras import CameraBatch
+from dfast.scene.lighting import Lighting
+from dfast.scene.tree import replace_tensors, tensors_of
+
+JUDGED = (0.3, 0.5, 0.7)
+"""Noise levels at which images are judged, as fractions of the prior's timesteps."""
 
 
 class DiffusionGuidance(Guidance):
@@ -72,12 +82,81 @@ class DiffusionGuidance(Guidance):
 
     def gradient(self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator) -> Tensor:
         """Return w(t) times the direction of the variant, see `Guidance.gradient`."""
+        return self._distil(encoded, batch, (generator,), self._condition)
 
+    def gradients(
+        self,
+        others: Sequence[DiffusionGuidance],
+        encoded: Sequence[Tensor],
+        batches: Sequence[GuidanceBatch],
+        generators: Sequence[torch.Generator],
+    ) -> Sequence[Tensor]:
+        """Return the gradients of several runs, from one evaluation of the prior they share.
+
+        Args:
+            others: the guidances of the runs after this one, see `joins`.
+            encoded: [B, C, h, w] of each run.
+            batches: of each run.
+            generators: source of each run's noise.
+        """
+        conditions = [guidance._condition for guidance in (self, *others)]
+        joint = self.prior.join_prompts(conditions)
+        gradient = self._distil(torch.cat(list(encoded)), _joined(batches), generators, joint)
+        return gradient.chunk(len(encoded))
+
+    def joins(self, other: Guidance) -> bool:
+        """Return whether `gradients` can serve this guidance together with another one."""
+        return (
+            isinstance(other, DiffusionGuidance)
+            and type(other) is type(self)
+            and other.prior is self.prior
+            and other.config == self.config
+            and self.prior.joins_prompts
+        )
+
+    @torch.no_grad()
+    def prediction_error(self, images: Tensor, cameras: CameraBatch, lighting: Lighting) -> Tensor:
+        """Return how badly the prior predicts images from noisy ones, a scalar.
+
+        It is the mean squared error of the image that the prior sees behind the noise, over the
+        images and `JUDGED`, with the same noise every time.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1].
+            cameras: of the B images.
+            lighting: of the B images.
+        """
+        x = self.encode_images(images)
+        generator = torch.Generator(x.device).manual_seed(0)
+        alphas, sigmas = (level.to(x.device) for level in self._schedule)
+        errors = []
+        for fraction in JUDGED:
+            t = torch.full((len(x),), int(fraction * len(alphas)), device=x.device)
+            alpha, sigma = alphas[t], sigmas[t]
+            noise = torch.randn(x.shape, generator=generator, device=x.device)
+            predicted = self.prior.predict_noise(
+                add_noise(x, noise, alpha, sigma),
+                t,
+                self._condition,
+                cameras=None if self.config.view_conditioning == "none" else cameras,
+                textureless=lighting.textureless > 0.5,
+            )[0]
+            ratio = (sigma / alpha).view(-1, 1, 1, 1)
+            errors.append((ratio * (predicted - noise)).square().mean())
+        return torch.stack(errors).mean()
+
+    def _distil(
+        self,
+        encoded: Tensor,
+        batch: GuidanceBatch,
+        generators: Sequence[torch.Generator],
+        condition: PromptEmbedding,
+    ) -> Tensor:
         def evaluate(noisy: Tensor, t: Tensor, conditions: tuple[Condition, ...]) -> Tensor:
             return prior.predict_noise(
                 noisy,
                 t,
-                self._condition,
+                condition,
                 cameras=cameras,
                 textureless=textureless,
                 conditions=conditions,
@@ -87,7 +166,7 @@ class DiffusionGuidance(Guidance):
             return prior.predict_guided(
                 noisy,
                 batch.t,
-                self._condition,
+                condition,
                 cameras=cameras,
                 textureless=textureless,
                 scale=config.scale,
@@ -102,7 +181,7 @@ class DiffusionGuidance(Guidance):
                 batch,
                 config,
                 self._schedule,
-                generator,
+                generators,
                 evaluate,
                 guide if is_one_call(config, prior.largest_scale) else None,
             )
@@ -156,3 +235,13 @@ class DiffusionGuidance(Guidance):
             self._resizers[now, size] = along.to(self.device, non_blocking=True)
         along = self._resizers[now, size]
         return along @ images @ along.t()
+
+
+def _joined(batches: Sequence[GuidanceBatch]) -> GuidanceBatch:
+    """Return what is known of the images of several runs, run after run."""
+    each = [
+        replace(batch, negative_weight=batch.negative_weight.expand(len(batch.t)).view(-1, 1, 1, 1))
+        for batch in batches
+    ]
+    rows = zip(*map(tensors_of, each), strict=True)
+    return replace_tensors(each[0], [torch.cat(row) for row in rows])

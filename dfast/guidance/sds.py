@@ -1,14 +1,14 @@
 """Score distillation as pure functions: what each variant does with the prior's predictions.
 
-z_t = alpha_t x + sigma_t eps with alpha_t^2 + sigma_t^2 = 1, where x is what the prior diffuses.
-The gradient at x is w(t) times a direction made of noise predictions; nothing is backpropagated
-through the prior. Predictions [B, C, H, W] may be in half precision: arithmetic is in float32 at
-least.
+z_t = alpha_t x + sigma_t eps, where x is what the prior diffuses; the formulas hold for diffusion
+models (alpha^2 + sigma^2 = 1) and for flows (alpha + sigma = 1). The gradient at x is w(t) times a
+direction made of noise predictions; nothing is backpropagated through the prior. Predictions
+[B, C, H, W] may be in half precision: arithmetic is in float32 at least.
 
 eps_c, eps_u, eps_0 and eps_n are the predictions under the prompt, what guidance moves away from,
 the empty prompt and the negative prompt. docs/math.md, "Score distillation", derives the formulas.
 Sources: SDS, Poole et al. 2022 (section 3); CSD, Yu et al. 2023; NFSD, Katzir et al. 2023; ISM,
-Liang et al. 2023; Perp-Neg, Armandpour et al. 2023.
+Liang et al. 2023; RFDS and RFDS-Rev, Yang et al. 2024; Perp-Neg, Armandpour et al. 2023.
 """
 
 from __future__ import annotations
@@ -123,6 +123,27 @@ def ism(text: Tensor, base: Tensor, inverted: Tensor, scale: float) -> Tensor:
         scale: w.
     """
     return classifier_free_guidance(text, base, scale) - at_least_float32(inverted)
+
+
+def rfds(
+    text: Tensor, base: Tensor, noise: Tensor, scale: float, level: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Return the direction of RFDS: u_guided - (eps - x), the error of a velocity.
+
+    With u = eps - x-hat it is (alpha + sigma) / alpha times that of SDS, which for a flow is
+    1 / (1 - sigma).
+
+    Args:
+        text: eps_c, [B, C, H, W].
+        base: eps_u, [B, C, H, W].
+        noise: eps, [B, C, H, W].
+        scale: w.
+        level: (alpha [B], sigma [B]).
+    """
+    alpha, sigma = level
+    # Pure noise says nothing of x: there SDS is 0, and must not be divided by 0.
+    factor = (alpha + sigma) / alpha.clamp(min=1e-4)
+    return scaled(sds(text, base, noise, scale), factor)
 
 
 def scaled(direction: Tensor, w: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ A new variant is one entry of `VARIANTS`. The formulas are in `dfast.guidance.sd
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -53,14 +53,18 @@ class Distillation:
     config: GuidanceConfig
     schedule: tuple[Tensor, Tensor]
     """(alpha [T], sigma [T])"""
-    generator: torch.Generator
+    generators: Sequence[torch.Generator]
+    """draw the noise, each that of an equal share of the images, in their order"""
     evaluate: Predictor
     guide: Callable[[Tensor], Tensor] | None = None
     """(1 + w) eps_c - w eps_u of noisy images at t, where one evaluation gives it"""
 
     def add_noise(self) -> tuple[Tensor, Tensor]:
         """Return (z_t, eps): x with noise of the level of the batch, and the drawn noise."""
-        noise = torch.randn(self.x.shape, generator=self.generator, device=self.x.device)
+        shape = (len(self.x) // len(self.generators), *self.x.shape[1:])
+        noise = torch.cat(
+            [torch.randn(shape, generator=g, device=self.x.device) for g in self.generators]
+        )
         return add_noise(self.x, noise, self.batch.alpha, self.batch.sigma), noise
 
     def predict(self, noisy: Tensor) -> list[Tensor]:
@@ -139,8 +143,30 @@ def _ism(step: Distillation) -> Tensor:
     return step.guided(noisy) - at_least_float32(inverted)
 
 
+def _rfds(step: Distillation) -> Tensor:
+    noisy, noise = step.add_noise()
+    return _velocity_error(step, noisy, noise)
+
+
+def _rfds_rev(step: Distillation) -> Tensor:
+    """Return RFDS at the noise that the prior itself finds in a first noisy version of x."""
+    noisy, _ = step.add_noise()
+    (noise,) = step.evaluate(noisy, step.batch.t, ("text",))
+    noisy = add_noise(step.x, noise, step.batch.alpha, step.batch.sigma)
+    return _velocity_error(step, noisy, noise)
+
+
+def _velocity_error(step: Distillation, noisy: Tensor, noise: Tensor) -> Tensor:
+    text, negative = step.predict(noisy)
+    level = step.batch.alpha, step.batch.sigma
+    return sds.rfds(text, negative, noise, step.config.scale, level)
+
+
 def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
-    """Return ISM's (x_t, eps_0(x_s)): DDIM inversion of x without words to s < t, then on to t."""
+    """Return ISM's (x_t, eps_0(x_s)): DDIM inversion of x without words to s < t, then on to t.
+
+    On the levels of a flow the steps are Euler steps.
+    """
     t, steps = step.batch.t, step.config.inversion_steps
     interval = max(1, round(step.config.delta_t * len(step.schedule[0])))
     s = (t - interval).clamp(min=0)
@@ -162,6 +188,10 @@ VARIANTS: dict[str, Variant] = {
         alone=("null",),
         calls_alone=lambda config: config.inversion_steps + 1,
         guided=True,
+    ),
+    "rfds": Variant(_rfds, ("text", "negative")),
+    "rfds_rev": Variant(
+        _rfds_rev, ("text", "negative"), alone=("text",), calls_alone=lambda config: 1
     ),
 }
 """By the name in `guidance.variant`."""

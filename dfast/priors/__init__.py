@@ -61,7 +61,7 @@ def load_prior(
 
 
 def family_of(name: str, *, download: bool = False) -> str:
-    """Return the family of a prior for `Config.for_prior`: "shapes", "sd", "sdxl" or "if".
+    """Return the family of a prior for `Config.for_prior`, such as "shapes", "sd" or "sd3".
 
     Names of the catalogue need no files.
 

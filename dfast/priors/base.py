@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -35,7 +36,7 @@ class Prior(ABC):
     Attributes:
         name: short name for logs and run folders; the name of the class if there is none.
         image_size: pixels a side of the images that `encode_images` takes.
-        family: whose settings `Config.for_prior` gives a run: "sd", "sdxl" or "if"; "shapes" means
+        family: whose settings `Config.for_prior` gives a run, such as "sd" or "sd3"; "shapes" means
             the defaults of dfast.
         options: the settings with which the prior was loaded; they become the run's. None if there
             are none.
@@ -50,6 +51,7 @@ class Prior(ABC):
             there.
         image_flops: operations of `predict_noise` for one image under one condition, to say how
             long a run takes before it begins; 0 where they are not known.
+        joins_prompts: whether `join_prompts` is there.
     """
 
     name: str = ""
@@ -62,6 +64,7 @@ class Prior(ABC):
     dtype: torch.dtype = torch.float32
     image_flops: float = 0.0
     largest_scale: float = 0.0
+    joins_prompts: bool = False
 
     def __init_subclass__(cls) -> None:
         """Name the prior after its class if it has no name."""
@@ -70,7 +73,11 @@ class Prior(ABC):
 
     @abstractmethod
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return (alpha [T], sigma [T]) float32 from clean to noise, alpha^2 + sigma^2 = 1."""
+        """Return (alpha [T], sigma [T]) float32 from clean to noise.
+
+        alpha^2 + sigma^2 = 1 in a diffusion model and alpha + sigma = 1 in a flow. Guidance uses
+        neither: its formulas hold for any alpha and sigma.
+        """
 
     @abstractmethod
     def encode_prompt(
@@ -87,6 +94,18 @@ class Prior(ABC):
         Returns:
             What `predict_noise` takes as `condition`.
         """
+
+    def join_prompts(self, embeddings: Sequence[PromptEmbedding]) -> PromptEmbedding:
+        """Return one embedding for images of several prompts.
+
+        Args:
+            embeddings: what `encode_prompt` returned for each of R prompts.
+
+        Returns:
+            What `predict_noise` takes as `condition` of R B images: the first B are of the first
+            prompt, and so on.
+        """
+        raise NotImplementedError(f"the prior {self.name!r} takes one prompt at a time")
 
     @abstractmethod
     def predict_noise(
@@ -217,7 +236,8 @@ class Prior(ABC):
 _REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
 _OPTIONAL = (
     "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
-    "image_flops", "largest_scale", "predict_guided", "load", "normal_form", "notes", "check_text",
+    "image_flops", "joins_prompts", "join_prompts", "largest_scale", "predict_guided", "load",
+    "normal_form", "notes", "check_text",
     "cost_parts", "weight_bytes", "text_bytes",
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Diffusion algebra: forward process, parameterisations, classifier-free guidance, DDIM steps.
 
-z_t = alpha_t x + sigma_t eps with alpha_t^2 + sigma_t^2 = 1. docs/math.md, "Score distillation".
+z_t = alpha_t x + sigma_t eps, where alpha_t^2 + sigma_t^2 = 1 in a diffusion model and
+alpha_t + sigma_t = 1 in a flow. docs/math.md, "Score distillation" and "Flow matching".
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def classifier_free_guidance(
 def eps_from_v(v: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """Return eps = alpha v + sigma z of a v-prediction (Salimans and Ho 2022).
 
+    It holds where alpha^2 + sigma^2 = 1; `eps_from_flow` is its counterpart for flows.
+
     Args:
         v: [B, C, H, W].
         noisy: z, [B, C, H, W].
@@ -48,12 +51,24 @@ def eps_from_v(v: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor
     return alpha.view(-1, 1, 1, 1) * v + sigma.view(-1, 1, 1, 1) * noisy
 
 
+def eps_from_flow(velocity: Tensor, noisy: Tensor, alpha: Tensor) -> Tensor:
+    """Return eps = z + alpha u of a flow's velocity u = eps - x, where alpha + sigma = 1.
+
+    Args:
+        velocity: u, [B, C, H, W].
+        noisy: z, [B, C, H, W].
+        alpha: [B].
+    """
+    return noisy + alpha.view(-1, 1, 1, 1) * velocity
+
+
 def ddim_step(
     noisy: Tensor, predicted: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Return z at another noise level by a deterministic DDIM step (Song et al. 2020).
 
-    A step towards more noise is DDIM inversion.
+    A step towards more noise is DDIM inversion. On the levels of a flow it is the Euler step
+    z + (sigma' - sigma) u.
 
     Args:
         noisy: z at `start`, [B, C, H, W].

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dfast._device import ran_out
 from dfast.errors import PriorError
-from dfast.priors.diffusion import eps_from_v
+from dfast.priors.diffusion import eps_from_flow, eps_from_v
+from dfast.priors.flow_schedule import flow_sigmas, is_flow
 from dfast.priors.loading.folder import first_line, one_line
 from dfast.priors.loading.quiet import quiet
 
@@ -19,6 +20,7 @@ _KEYS = (
     "rescale_betas_zero_snr",
 )  # fmt: skip
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+"""What a network of a diffusion model predicts; that of a flow predicts its velocity, "flow"."""
 
 
 class NoiseSchedule:
@@ -27,21 +29,41 @@ class NoiseSchedule:
     Samplers of all kinds share these settings, so any scheduler_config.json will do.
 
     Attributes:
-        prediction: what the network predicts, one of `PREDICTIONS`.
+        prediction: what the network predicts, one of `PREDICTIONS` or "flow".
         alpha: [T] float32, from clean to noise.
-        sigma: [T] float32, alpha^2 + sigma^2 = 1.
+        sigma: [T] float32. alpha^2 + sigma^2 = 1 of a diffusion model; alpha + sigma = 1 of a flow.
     """
 
-    def __init__(self, config: Mapping[str, Any], name: str = "") -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        name: str = "",
+        shift: Callable[[Mapping[str, Any]], float] | None = None,
+    ) -> None:
         """Compute the schedule.
 
         Args:
             config: the content of scheduler_config.json.
             name: of the prior, for messages.
+            shift: gives mu of `flow_sigmas` for the same content, where the shift of a flow depends
+                on the size of the image.
 
         Raises:
             PriorError: for a schedule or a prediction type that is not known.
         """
+        if is_flow(config):
+            self.prediction = "flow"
+            try:
+                dynamic = shift is not None and config.get("use_dynamic_shifting")
+                self.sigma = flow_sigmas(config, shift(config) if shift and dynamic else None)
+            except (ValueError, ArithmeticError) as error:  # numbers that divide by 0 or overflow
+                raise _error(name, f"cannot use its noise schedule ({error})") from error
+            self.alpha = 1.0 - self.sigma
+        else:
+            self._from_betas(config, name)
+
+    def _from_betas(self, config: Mapping[str, Any], name: str) -> None:
+        """Compute the schedule of a diffusion model. Raises PriorError."""
         import diffusers
 
         self.prediction = str(config.get("prediction_type") or "epsilon")
@@ -74,6 +96,17 @@ class NoiseSchedule:
         self.alpha, self.sigma = self.alpha.to(device), self.sigma.to(device)
         return self.alpha, self.sigma
 
+    def time(self, t: Tensor) -> Tensor:
+        """Return what stands for timesteps in the scheduler: t itself, or T sigma of a flow.
+
+        Args:
+            t: [B] int64 timesteps.
+        """
+        if self.prediction != "flow":
+            return t
+        sigma = self.to(t.device)[1]
+        return sigma[t] * len(sigma)
+
     def eps(self, output: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Return the noise that the network's output stands for, [B, C, h, w].
 
@@ -87,6 +120,8 @@ class NoiseSchedule:
         alpha, sigma = (table[t] for table in self.to(noisy.device))
         if self.prediction == "v_prediction":
             return eps_from_v(output, noisy, alpha, sigma)
+        if self.prediction == "flow":
+            return eps_from_flow(output, noisy, alpha)
         return (noisy - alpha.view(-1, 1, 1, 1) * output) / sigma.view(-1, 1, 1, 1)
 
 

@@ -7,11 +7,13 @@ from autograd.
 
 from dfast.reference.adam import adam_step, gradient_norm
 from dfast.reference.field import blob, field, hash_encode, hash_encode_grad
+from dfast.reference.meshes import antialias, interpolate, rasterize, texture
 from dfast.reference.networks import geglu, group_norm, merge
 from dfast.reference.rendering import composite, march, shade, shade_composite
 
 __all__ = [
     "adam_step",
+    "antialias",
     "blob",
     "composite",
     "field",
@@ -20,8 +22,11 @@ __all__ = [
     "group_norm",
     "hash_encode",
     "hash_encode_grad",
+    "interpolate",
     "march",
     "merge",
+    "rasterize",
     "shade",
     "shade_composite",
+    "texture",
 ]

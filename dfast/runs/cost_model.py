@@ -80,7 +80,9 @@ def _fused_attention() -> Iterator[None]:
     """
     functional: Any = torch.nn.functional
     original = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = lambda q, k, v, *_, **__: _Attention.apply(q, k, v)
+    functional.scaled_dot_product_attention = lambda query, key, value, *_, **__: _Attention.apply(
+        query, key, value
+    )
     try:
         yield
     finally:

@@ -29,6 +29,8 @@ class Event:
     """A preview image that was just written."""
     request: StopRequest = field(default_factory=StopRequest, repr=False, compare=False)
     """What asks the run to stop."""
+    prompt: str = ""
+    """What the run makes."""
     snapshot: Callable[[], Result] | None = field(default=None, repr=False, compare=False)
     """Makes `result`; None in an event that belongs to no run."""
 

@@ -52,7 +52,15 @@ class Recorder:
                 preview = keeper.preview(step, encode_png(preview_image(result_of(trainer))))
             if last or _due(step, plan.checkpoint_every):
                 keeper.checkpoint(trainer.state_dict(), step)
-        return Event(step, plan.steps, metrics, preview, self._request, lambda: result_of(trainer))
+        return Event(
+            step,
+            plan.steps,
+            metrics,
+            preview,
+            self._request,
+            trainer.prompt,
+            lambda: result_of(trainer),
+        )
 
 
 def result_of(trainer: Trainer) -> Result:

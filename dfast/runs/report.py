@@ -23,13 +23,10 @@ from dfast.pages.html import KINDS, PAGES, picture
 from dfast.pages.object3d import object_frame
 from dfast.pages.report import Facts, Picture, report_page
 from dfast.runs.announce import duration
+from dfast.runs.exports import OBJECT, REPORT, SCORES, SHEET, TURN
 from dfast.runs.records import ABOUT, read_about, read_metrics
 from dfast.runs.unfinished import METRICS, PREVIEWS
 
-REPORT, SCORES = "report.html", "scores.json"
-"""The report of a run folder, and the scores that it shows: what `dfast evaluate --json` wrote."""
-SHEET, TURN, OBJECT = "contact_sheet.png", "turntable.gif", "object.glb"
-"""Files that `dfast train` writes beside a run's own."""
 LARGEST_OBJECT = 6 << 20
 """Bytes of the largest GLB file that a report holds; of larger objects it holds a coarse one."""
 COARSE = 64

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import torch
 
@@ -27,6 +27,7 @@ from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.announce import opening, understood
 from dfast.runs.arguments import resolve_arguments
+from dfast.runs.best_of import best_trainer, check_best_of, read_selection
 from dfast.runs.events import Callback
 from dfast.runs.folder import RunFolder
 from dfast.runs.forecast import seconds_left
@@ -36,6 +37,7 @@ from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
 from dfast.runs.recording import Recorder, result_of
 from dfast.runs.result import Result
+from dfast.runs.several import train_several
 from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.runs.slow_steps import SlowSteps
 from dfast.runs.unfinished import resume_command
@@ -43,23 +45,50 @@ from dfast.training.build import build_trainer
 from dfast.training.trainer import Trainer
 
 
+class Options(TypedDict, total=False):
+    """What `train` takes beside what to make and the seed."""
+
+    prior: str | Prior
+    download: bool
+    out: str | Path | None
+    steps: int | None
+    device: str | torch.device | None
+    config: Config | Mapping[str, Any] | None
+    progress: bool
+    callbacks: Sequence[Callback]
+    resume: bool
+    stop: threading.Event | None
+
+
+@overload
+def train(
+    prompt: str, *, seed: int = 0, best_of: int = 1, **options: Unpack[Options]
+) -> Result: ...
+@overload
+def train(
+    prompt: list[str] | tuple[str, ...],
+    *,
+    seed: int | Sequence[int] = 0,
+    **options: Unpack[Options],
+) -> list[Result]: ...
 @neutral_torch_state()
 @threads_within_quota()
 def train(
-    prompt: str,
+    prompt: str | list[str] | tuple[str, ...],
     *,
     prior: str | Prior = "shapes",
     download: bool = False,
     out: str | Path | None = None,
     steps: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
+    best_of: int = 1,
     device: str | torch.device | None = None,
     config: Config | Mapping[str, Any] | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     stop: threading.Event | None = None,
-) -> Result:
+) -> Result | list[Result]:
     """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
 
     On the CPU the same seed gives the same bytes, whether or not the run was interrupted, and
@@ -68,19 +97,25 @@ def train(
     raises at once. A `DfastWarning` says what is made in place of a word that the prior does not
     know itself, such as "corgi: made as a dog".
 
+    Several prompts are made side by side: a GPU that one run leaves mostly idle works on all of
+    them, and the prior sees their images in one batch. A run is then what it would be alone, up to
+    rounding.
+
     Args:
-        prompt: what to make.
+        prompt: what to make, or a list of it.
         prior: the diffusion model: "shapes" (embedded, knows what `dfast words` lists), "sd15",
-            "sd21", "sdxl", "if-m", "if-l", "if-xl", a diffusers folder or a hub id; or an object
+            "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
         download: fetch a named model that is not on this machine; without it the network is never
             used.
         out: run folder for settings, metrics, previews, checkpoints and the result; None keeps
-            nothing on disk.
+            nothing on disk. With a list, the folder of the run folders.
         steps: length of the run, if not the configuration's. A run that is resumed can be made
             longer: schedules are fractions of the length, so they go on from where its steps are in
             the longer run.
-        seed: of all randomness, in [0, 2**31).
+        seed: of all randomness, in [0, 2**31); with a list, of every run, or one for each.
+        best_of: so many seeds, from `seed` on, begin side by side; after a third of the steps the
+            one whose views the prior predicts best goes on alone (`selection.json` in `out`).
         device: "cpu", "cuda" or "cuda:N"; None takes CUDA if it is there.
         config: all settings, or nested mappings of those to change, such as
             {"guidance": {"scale": 20}}; what is left out is that of `Config.default(device)`, or of
@@ -92,7 +127,8 @@ def train(
             a callback can call `Event.stop` instead.
 
     Returns:
-        The finished object, or that of a stopped run, whose `steps` are those done.
+        The finished object, or that of a stopped run, whose `steps` are those done. With a list,
+        one for each prompt.
 
     Raises:
         ConfigError: an argument or a setting that cannot be used.
@@ -105,10 +141,10 @@ def train(
         NonFiniteError: gradients stay non-finite. Checkpoints are kept.
         CollapsedError: the scene stays empty or opaque. Checkpoints are kept.
         OutOfMemoryError: memory ran out, at any time. Checkpoints are kept.
+        RunsFailedError: some of several runs failed; it holds the results of the others.
         KeyboardInterrupt: after Ctrl-C.
         Terminated: a SystemExit of `dfast.runs.signals`, after SIGTERM or SIGHUP.
     """
-    number = check_seed(seed)
     if out is not None and not isinstance(out, str | Path):
         raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
     if not isinstance(callbacks, Iterable) or not all(map(callable, callbacks)):
@@ -117,21 +153,44 @@ def train(
         raise ConfigError(f"stop: expected a threading.Event or None, got {shown(stop)}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
-    prompt, where, config, model = resolve_arguments(
+    count = check_best_of(best_of)
+    if isinstance(prompt, list | tuple):
+        if count > 1:
+            raise ConfigError(f"best_of: expected 1 with a list of prompts, got {count}")
+        return train_several(
+            prompt,
+            _finished,
+            prior=prior,
+            download=download,
+            out=out,
+            steps=steps,
+            seed=seed,
+            device=device,
+            config=config,
+            progress=progress,
+            callbacks=callbacks,
+            resume=resume,
+            stop=stop,
+        )
+    number = check_seed(seed)
+    text, where, settings, model = resolve_arguments(
         prompt, prior=prior, download=download, device=device, config=config, steps=steps
     )
     folder = None
     if out is not None:
-        about = {"prompt": prompt, "seed": number, "prior": model.name, "dfast": __version__}
-        if notes := model.notes(prompt):
+        about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
+        if notes := model.notes(text):
             about["notes"] = list(notes)
-        folder = RunFolder(out, config, about, resume=resume, normal_form=model.normal_form)
-        prompt = folder.prompt
+        folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)
+        text = folder.prompt
         if (finished := _finished(folder, where)) is not None:
             return finished
-    check_memory(where, config, model)
-    with explain_out_of_memory(where, config, model):
-        trainer = build_trainer(config, model, prompt, number, where)
+    selection = read_selection(folder.path) if folder is not None and folder.has_run else None
+    seeds = [number + i for i in range(count)] if selection is None else [selection.chosen]
+    check_memory(where, settings, model)
+    with explain_out_of_memory(where, settings, model):
+        trainers = [build_trainer(settings, model, text, s, where) for s in seeds]
+    trainer = trainers[0]
     with ExitStack() as stack:
         if folder is not None:
             stack.callback(folder.end)
@@ -143,20 +202,22 @@ def train(
         if progress:
             before = folder.metrics() if folder and trainer.step else []
             for line in opening(
-                understood(prompt, model.normal_form(prompt)),
+                understood(text, model.normal_form(text)),
                 prior=model.name,
                 device=where,
-                config=config,
+                config=settings,
                 seed=number,
                 out=folder.path if folder else None,
                 done=trainer.step,
-                seconds=seconds_left(config, model, where, done=trainer.step, metrics=before),
+                seconds=seconds_left(settings, model, where, done=trainer.step, metrics=before),
             ):
                 notice(line)
-            bar = progress_of(config.train.steps, trainer.step)
+            bar = progress_of(settings.train.steps, trainer.step)
             stack.callback(bar.close)
             listeners.insert(0, bar)
-        stack.enter_context(explain_out_of_memory(where, config, model))
+        stack.enter_context(explain_out_of_memory(where, settings, model))
+        if len(trainers) > 1 and trainer.step == 0:
+            trainer = best_trainer(trainers, folder, listeners[:1] if progress else [], stop)
         return run(trainer, folder, listeners, stop)
 
 

@@ -35,13 +35,16 @@ class Unfetched(NamedTuple):
 def entry_to_fetch(name: object) -> Entry | None:
     """Return the entry of the catalogue for a name whose model is not on this machine.
 
+    Models whose sizes are not known have none.
+
     Args:
         name: the name of a prior, or anything else.
     """
     if not isinstance(name, str) or os.path.isdir(os.path.expanduser(name)):
         return None
     entry = CATALOG.get(name) or next((e for e in CATALOG.values() if e.hub == name), None)
-    return None if entry is None or is_complete(entry.hub) else entry
+    known = entry is not None and entry.alias in TEXT_BYTES
+    return entry if known and entry and not is_complete(entry.hub) else None
 
 
 @contextmanager

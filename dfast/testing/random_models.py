@@ -66,7 +66,7 @@ def write(
             options: dict[str, Any] = {"variant": variant} if variant else {}
             module.save_pretrained(folder / name, safe_serialization=True, **options)
             del module
-        for name, tokenizer in _tokenizers(made).items():
+        for name, tokenizer in tokenizers_of(made).items():
             tokenizer.save_pretrained(folder / name)
         scheduler_of(family, prediction).save_pretrained(folder / "scheduler")
     with replacing(folder / "model_index.json") as temporary:
@@ -82,7 +82,7 @@ def builders(made: Networks) -> dict[str, Callable[[], Any]]:
     if made.vae is not None:
         found["vae"] = partial(AutoencoderKL, **made.vae)
     for i, name in enumerate(_numbered("text_encoder", made)):
-        found[name] = partial(_text_encoder, made, i)
+        found[name] = partial(text_encoder_of, made, i)
     return found
 
 
@@ -116,7 +116,7 @@ def randomize(module: nn.Module, generator: torch.Generator) -> None:
         else:
             parameter.fill_(1.0 if name.endswith("weight") else 0.0)
     for buffer in module.buffers():
-        if not buffer.is_floating_point():  # positions
+        if buffer.ndim and not buffer.is_floating_point():  # positions
             buffer.copy_(torch.arange(buffer.shape[-1]).expand_as(buffer))
 
 
@@ -125,8 +125,11 @@ def _numbered(name: str, made: Networks) -> list[str]:
     return [name if i == 0 else f"{name}_{i + 1}" for i in range(len(made.text_kinds))]
 
 
-def _text_encoder(made: Networks, i: int) -> Any:
-    """Return text encoder i, with two layers, because some pipelines use the last but one."""
+def text_encoder_of(made: Networks, i: int) -> Any:
+    """Return text encoder i of a family.
+
+    It has two layers, because some pipelines use the last but one.
+    """
     transformers: Any = import_module("transformers")  # its type stubs lack keyword arguments
     kind, width, activation = made.text_kinds[i], made.text_widths[i], made.text_activations[i]
     if kind == "t5":
@@ -158,11 +161,11 @@ def _text_encoder(made: Networks, i: int) -> Any:
     )
 
 
-def _tokenizers(made: Networks) -> dict[str, Any]:
+def tokenizers_of(made: Networks) -> dict[str, Any]:
     """Return the tokenizers by the names of their folders."""
     found = {}
     for i, name in enumerate(_numbered("tokenizer", made)):
-        found[name] = _t5_tokenizer() if made.text_kinds[i] == "t5" else _clip_tokenizer(i)
+        found[name] = _t5_tokenizer() if made.text_kinds[i] == "t5" else clip_tokenizer(i)
     return found
 
 
@@ -180,8 +183,8 @@ def _clip_vocabulary() -> dict[str, int]:
     return {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
 
 
-def _clip_tokenizer(i: int) -> Any:
-    """Return the tokenizer of text encoder i."""
+def clip_tokenizer(i: int = 0) -> Any:
+    """Return the tokenizer of text encoder i, which pads as that encoder does."""
     from transformers import CLIPTokenizer
 
     pad = "<|endoftext|>" if i == 0 else "!"

@@ -2,15 +2,13 @@
 
 A captured function must read nothing but tensors whose memory stays where it is, and launch the
 same kernels whatever they hold. `CudaGraphCache` captures and replays functions, and calls them
-where capture is not possible. `StagingBuffer` gives host numbers a fixed place on the device.
-`AsyncReadback` brings numbers back without stopping the device. None of them knows what is
-captured.
+where capture is not possible. `AsyncReadback` brings numbers back without stopping the device.
+Neither knows what is captured.
 """
 
 from __future__ import annotations
 
 import gc
-import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -203,67 +201,6 @@ def _reason(error: BaseException) -> str:
     while error.__context__ is not None:
         error = error.__context__
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-class StagingBuffer:
-    """A fixed place on a device for some small tensors, filled by one asynchronous copy.
-
-    The first `send` decides shapes and dtypes for good.
-    """
-
-    ALIGNMENT = 16
-    """Bytes; each tensor starts at a multiple of it, which suits every dtype and vector loads."""
-
-    def __init__(self, device: torch.device) -> None:
-        """Make a buffer whose layout is not decided yet, on `device`."""
-        self.device = device
-        self._layout: list[tuple[tuple[int, ...], torch.dtype, int, int]] = []
-        self._bytes = 0
-        self._buffer: Tensor | None = None
-        self._views: list[Tensor] = []
-
-    def send(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Copy tensors to the device, in the order of its current stream.
-
-        Args:
-            tensors: on the host, with the shapes and dtypes of the first call.
-
-        Returns:
-            Tensors on the device with the same values: the same tensors every time, which the next
-            `send` overwrites.
-
-        Raises:
-            ValueError: when shapes or dtypes are not those of the first call.
-        """
-        if self._buffer is None:
-            self._arrange(tensors)
-        assert self._buffer is not None
-        got = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
-        if got != [(shape, dtype) for shape, dtype, *_ in self._layout]:
-            raise ValueError(f"tensors must be like those of the first call, got {got}")
-        # torch's allocator reuses freed pinned memory only after the copy from it is done, so a new
-        # tensor per call needs no event of ours.
-        host = torch.empty(self._bytes, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        for view, tensor in zip(self._split(host), tensors, strict=True):
-            view.copy_(tensor)
-        self._buffer.copy_(host, non_blocking=True)
-        return self._views
-
-    def _arrange(self, tensors: Sequence[Tensor]) -> None:
-        """Decide the layout and allocate the buffer."""
-        for tensor in tensors:
-            size = tensor.numel() * tensor.element_size()
-            self._layout.append((tuple(tensor.shape), tensor.dtype, self._bytes, size))
-            self._bytes += math.ceil(size / self.ALIGNMENT) * self.ALIGNMENT
-        self._buffer = torch.empty(self._bytes, dtype=torch.uint8, device=self.device)
-        self._views = self._split(self._buffer)
-
-    def _split(self, flat: Tensor) -> list[Tensor]:
-        """Return views of a flat uint8 tensor, one for each tensor of the layout."""
-        return [
-            flat[start : start + size].view(dtype).view(shape)
-            for shape, dtype, start, size in self._layout
-        ]
 
 
 class AsyncReadback:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -17,32 +19,37 @@ def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tens
     return low + (high - low) * torch.rand(n, generator=generator, device=generator.device)
 
 
-def stratified(n: int, generator: torch.Generator) -> Tensor:
+def stratified(n: int, generator: torch.Generator, steps: int = 1) -> Tensor:
     """Return n draws in [0, 1), one from each interval [i/n, (i+1)/n), in shuffled order.
 
     Args:
         n: number of draws.
         generator: source of randomness.
+        steps: how often, S.
 
     Returns:
-        float32 [n] on the generator's device.
+        float32 [S n] on the generator's device.
     """
-    strata = torch.randperm(n, generator=generator, device=generator.device)
-    jitter = torch.rand(n, generator=generator, device=generator.device)
-    return ((strata + jitter) / n).clamp(max=1.0 - 2.0**-24)
+    shape = (steps, n)
+    strata = torch.rand(shape, generator=generator, device=generator.device).argsort(1)
+    jitter = torch.rand(shape, generator=generator, device=generator.device)
+    return ((strata + jitter) / n).clamp(max=1.0 - 2.0**-24).flatten()
 
 
-def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> CameraBatch:
+def sample_cameras(
+    config: CameraConfig, n: int, generator: torch.Generator, steps: int = 1
+) -> CameraBatch:
     """Draw training cameras from the distribution of DreamFusion (arXiv 2209.14988).
 
     Args:
         config: distributions. With `stratified`, each n-th of the circle has one azimuth. The
             elevation mode "mixed" draws each elevation uniform in angle or uniform in area with
             even odds, as the paper does.
-        n: number of cameras.
+        n: number of cameras of a step.
         generator: source of randomness; the cameras are on its device.
+        steps: number of steps; their cameras follow each other.
     """
-    device = generator.device
+    device, views, n = generator.device, n, n * steps
     low, high = config.elevation
     in_angle = uniform(n, low, high, generator)
     limits = torch.sin(torch.deg2rad(torch.tensor([low, high])))
@@ -50,8 +57,12 @@ def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> 
     coin = torch.rand(n, generator=generator, device=device) < 0.5
     by_area = {"angle": torch.zeros_like(coin), "area": torch.ones_like(coin), "mixed": coin}
     elevation = torch.where(by_area[config.elevation_mode], in_area, in_angle).clamp(low, high)
-    turn = stratified(n, generator) if config.stratified else uniform(n, 0.0, 1.0, generator)
-    turn = (turn + torch.rand(1, generator=generator, device=device)) % 1.0
+    if config.stratified:
+        turn = stratified(views, generator, steps)
+    else:
+        turn = uniform(n, 0.0, 1.0, generator)
+    turned = torch.rand(steps, generator=generator, device=device).repeat_interleave(views)
+    turn = (turn + turned) % 1.0
     distance, fov = uniform(n, *config.distance, generator), uniform(n, *config.fov, generator)
     origin = position(360.0 * turn, elevation, distance)
     offset = 2.0 * torch.rand(n, 3, generator=generator, device=device) - 1.0
@@ -62,21 +73,22 @@ def sample_cameras(config: CameraConfig, n: int, generator: torch.Generator) -> 
 
 
 def sample_timesteps(
-    n: int, low: float, high: float, count: int, generator: torch.Generator
+    n: int, ranges: Sequence[tuple[float, float]], count: int, generator: torch.Generator
 ) -> Tensor:
-    """Draw timesteps, one from each n-th of a range, in shuffled order.
+    """Draw timesteps, one from each n-th of a step's range, in shuffled order.
 
     Args:
-        n: number of timesteps.
-        low: start of the range, as a fraction of `count`.
-        high: end of the range, as a fraction of `count`.
+        n: number of timesteps of a step.
+        ranges: (low, high) of each of S steps, as fractions of `count`.
         count: number of timesteps of the noise schedule.
         generator: source of randomness.
 
     Returns:
-        int64 [n] in [0, count) on the generator's device.
+        int64 [S n] in [0, count) on the generator's device.
     """
-    t = (low + (high - low) * stratified(n, generator)) * count
+    limits = torch.tensor(ranges, device=generator.device).repeat_interleave(n, 0)
+    low, high = limits.unbind(1)
+    t = (low + (high - low) * stratified(n, generator, len(ranges))) * count
     return t.long().clamp(0, count - 1)
 
 
@@ -84,7 +96,7 @@ def sample_lighting(
     shading: ShadingConfig,
     light: LightConfig,
     cameras: CameraBatch,
-    progress: float,
+    progress: Sequence[float],
     generator: torch.Generator,
 ) -> Lighting:
     """Draw a shading mode and a point light for each camera, as DreamFusion does.
@@ -92,17 +104,18 @@ def sample_lighting(
     Args:
         shading: odds of the shading modes, and when those other than albedo begin.
         light: distribution of the point light.
-        cameras: B cameras, on the generator's device.
-        progress: fraction of the run, in [0, 1].
+        cameras: B cameras, on the generator's device, as many for each step.
+        progress: fraction of the run at each of S steps, in [0, 1].
         generator: source of randomness, on the host, so that `lit` costs no synchronisation.
     """
     n, device = len(cameras), generator.device
     odds = torch.tensor([shading.albedo, shading.diffuse, shading.textureless], device=device)
     odds = odds / odds.sum()
-    lit = lit_probability(progress, shading)
-    odds = torch.stack([1.0 - lit * (odds[1] + odds[2]), lit * odds[1], lit * odds[2]])
+    chances = [lit_probability(p, shading) for p in progress]
+    lit = torch.tensor(chances, device=device).repeat_interleave(n // len(chances))
+    odds = torch.stack([1.0 - lit * (odds[1] + odds[2]), lit * odds[1], lit * odds[2]], 1)
     draw = torch.rand(n, generator=generator, device=device)
-    mode = (draw[:, None] >= torch.cumsum(odds, 0)[None, :2]).sum(-1)  # index in SHADING_MODES
+    mode = (draw[:, None] >= torch.cumsum(odds, 1)[:, :2]).sum(-1)  # index in SHADING_MODES
     spread = light.spread * torch.randn(n, 3, generator=generator, device=device)
     direction = normalize(normalize(cameras.origin, dim=-1) + spread, dim=-1)
     position = uniform(n, *light.distance, generator)[:, None] * direction

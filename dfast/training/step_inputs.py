@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.coarse_to_fine import level_weights
 from dfast.scene.lighting import Lighting
+from dfast.scene.tree import Tree, map_tensors
 from dfast.training.sampling import sample_cameras, sample_lighting, sample_timesteps
 
 
@@ -54,42 +55,57 @@ class StepInputs:
 
 def draw(
     config: Config,
-    step: int,
+    steps: Sequence[int],
     schedule: tuple[Tensor, Tensor],
     background: Background,
     resolutions: tuple[int, ...],
     generator: torch.Generator,
-    loss_weights: Sequence[float] = (),
+    loss_weights: Callable[[float], Sequence[float]] = lambda progress: (),
 ) -> StepInputs:
-    """Draw the inputs of one step on the host.
+    """Draw the inputs of S steps on the host.
 
     Args:
         config: distributions and schedules.
-        step: number of the step, from 0.
+        steps: numbers of the steps, from 0.
         schedule: the guidance's (alpha [T], sigma [T]) on the host.
         background: draws the background colours.
         resolutions: cells a side of the hash grid's levels.
         generator: source of randomness, on the host.
-        loss_weights: weights of the losses beside the guidance in this step.
+        loss_weights: weights of the losses beside the guidance at a fraction of the run.
+
+    Returns:
+        The inputs, each tensor with a first axis [S, ...] before its own; `lighting.lit` says
+        whether any step is lit.
     """
-    progress, n = step / config.train.steps, config.camera.views
-    cameras = sample_cameras(config.camera, n, generator)
+    total, n, count = config.train.steps, config.camera.views, len(steps)
+    progress = [min(step / total, 1.0) for step in steps]
+    cameras = sample_cameras(config.camera, n, generator, count)
     lighting = sample_lighting(config.shading, config.light, cameras, progress, generator)
-    colors = background.sample_colors(n, generator)
+    colors = background.sample_colors(n * count, generator)
     alpha, sigma = schedule
-    t = sample_timesteps(n, *t_range(progress, config.guidance), len(alpha), generator)
-    levels = level_weights(progress, resolutions, config.coarse_to_fine)
+    ranges = [t_range(p, config.guidance) for p in progress]
+    t = sample_timesteps(n, ranges, len(alpha), generator)
+    # A CUDA graph cannot switch from weights to no weights when the schedule ends, so ones stand
+    # for no weights.
+    ones = torch.ones(len(resolutions))
+    levels = [level_weights(p, resolutions, config.coarse_to_fine) for p in progress]
+    rates = [learning_rate(min(step, total), total, config.optimizer) for step in steps]
+    weights = [list(loss_weights(p)) for p in progress]
+    pulls = [ramp(p, *config.guidance.negative_weight, 1.0) for p in progress]
+
+    def rows(values: Tree) -> Tree:
+        """Return what was drawn for all images, a step a row."""
+        return map_tensors(lambda tensor: tensor.unflatten(0, (count, n)), values)
+
     return StepInputs(
-        cameras=cameras,
-        lighting=lighting,
-        colors=colors,
-        t=t,
-        alpha=alpha[t],
-        sigma=sigma[t],
-        # A CUDA graph cannot switch from weights to no weights when the schedule ends, so ones
-        # stand for no weights.
-        level_weights=torch.ones(len(resolutions)) if levels is None else levels,
-        rate_factor=torch.tensor([learning_rate(step, config.train.steps, config.optimizer)]),
-        loss_weights=torch.tensor(list(loss_weights), dtype=torch.float32),
-        negative_weight=torch.tensor([ramp(progress, *config.guidance.negative_weight, 1.0)]),
+        cameras=rows(cameras),
+        lighting=rows(lighting),
+        colors=rows(colors),
+        t=rows(t),
+        alpha=rows(alpha[t]),
+        sigma=rows(sigma[t]),
+        level_weights=torch.stack([ones if level is None else level for level in levels]),
+        rate_factor=torch.tensor(rates)[:, None],
+        loss_weights=torch.tensor(weights, dtype=torch.float32).view(count, len(weights[0])),
+        negative_weight=torch.tensor(pulls)[:, None],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,12 +19,12 @@ from dfast.render.outputs import Rendering
 from dfast.render.volume import render
 from dfast.scene.scene import Scene
 from dfast.scene.stored import find_fault, find_misfit
-from dfast.scene.tree import replace_tensors, tensors_of
 from dfast.training.adam import NamedAdam
 from dfast.training.average import ParameterAverage
-from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
+from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.generators import Generators
 from dfast.training.health import HealthCheck
+from dfast.training.input_stream import InputStream
 from dfast.training.losses import Loss, regularizer_losses
 from dfast.training.model_state import ModelState, under
 from dfast.training.sample_budget import SampleBudget
@@ -33,12 +34,27 @@ Metrics = dict[str, Tensor | float]
 """Numbers of one step. Tensors are scalars on the device: reading one waits for the step."""
 
 
+class Step(NamedTuple):
+    """What is decided on the host before a step's work on the device."""
+
+    inputs: StepInputs
+    """On the device."""
+    size: int
+    """Pixels a side."""
+    max_samples: int | None
+    """Samples to reserve memory for; None counts them."""
+    approximate: bool
+    """The images' encoder is approximated."""
+    lit: bool
+    """Normals are needed."""
+
+
 class Trainer:
     """One run: a scene that is optimised under a guidance.
 
-    All that changes is in `state_dict`, and loading it continues the run. On the CPU the same seed
-    gives the same bytes, interrupted or not. `dfast.training.build_trainer` makes a trainer from a
-    prior and a prompt.
+    All that changes is in `state_dict`, and loading it continues a run of the same seed. On the CPU
+    the same seed gives the same bytes, interrupted or not. `dfast.training.build_trainer` makes a
+    trainer from a prior and a prompt.
 
     Attributes:
         config: all settings.
@@ -94,7 +110,7 @@ class Trainer:
         )
         alpha, sigma = guidance.noise_schedule
         self._schedule = alpha.cpu(), sigma.cpu()
-        self._staging = StagingBuffer(self.device)
+        self._inputs = InputStream(generators.seed, self.device, self._draw)
         wanted = {loss.normals for loss in self.losses.values()}
         self._normals: Normals = max(wanted | {"none"}, key=NORMALS.index)
         self._graph_key: tuple[object, ...] = ()
@@ -122,11 +138,25 @@ class Trainer:
             NonFiniteError: when rewinding does not help.
             CollapsedError: when resetting the scene does not help.
         """
+        return self.end_step(self._run(self.begin_step()))
+
+    def begin_step(self) -> Step:
+        """Draw a step's inputs, and bring the occupancy up to date if that is due."""
         size = resolution(self.progress, self.config.camera.resolution)
         inputs = self.draw()
         if self.step % self.config.occupancy.every == 0:
             self._refresh_occupancy(inputs.level_weights)
-        metrics = self._run(inputs, size, self.budget.max_samples(size))
+        lit = inputs.lighting.lit or self._normals != "none"
+        approximate = self.guidance.approximate_at(self.progress)
+        return Step(inputs, size, self.budget.max_samples(size), approximate, lit)
+
+    def end_step(self, metrics: dict[str, Tensor]) -> Metrics:
+        """Do on the host what follows the work on the device, and return the step's metrics.
+
+        Raises:
+            NonFiniteError: when rewinding does not help.
+            CollapsedError: when resetting the scene does not help.
+        """
         self.budget.record(metrics["samples"])
         self.step += 1
         if self.model.average is not None and self.progress > self.config.train.average_from:
@@ -136,64 +166,59 @@ class Trainer:
 
     def draw(self) -> StepInputs:
         """Return the next step's inputs on the device, in the same tensors every time."""
-        drawn = draw(
+        return self._inputs.at(self.step)
+
+    def _draw(self, steps: range, generator: torch.Generator) -> StepInputs:
+        """Draw the inputs of some steps on the host, see `dfast.training.step_inputs.draw`."""
+        return draw(
             self.config,
-            self.step,
+            steps,
             self._schedule,
             self.scene.background,
             self.scene.field.spec.grid.resolutions,
-            self.generators.host,
-            [loss.weight_at(self.progress) for loss in self.losses.values()],
+            generator,
+            lambda progress: [loss.weight_at(progress) for loss in self.losses.values()],
         )
-        return replace_tensors(drawn, self._staging.send(tensors_of(drawn)))
 
-    def render(self, inputs: StepInputs, resolution: int, max_samples: int | None) -> Rendering:
-        """Return what a step renders.
+    def forward(self, step: Step) -> tuple[Rendering, Tensor]:
+        """Render a step's views, and encode them for the guidance.
 
         Args:
-            inputs: of the step, on the device.
-            resolution: pixels a side.
-            max_samples: samples to reserve memory for; None counts them.
+            step: what `begin_step` returned.
+
+        Returns:
+            The rendering, and what the guidance takes, [B, C, h, w].
         """
-        lit: Normals = "shading" if inputs.lighting.lit else "none"
+        inputs = step.inputs
         options = RenderOptions(
             self.config.march,
-            normals=max(self._normals, lit, key=NORMALS.index),
+            normals=max(self._normals, "shading" if step.lit else "none", key=NORMALS.index),
             level_weights=inputs.level_weights,
-            max_samples=max_samples,
+            max_samples=step.max_samples,
         )
-        return render(
+        rendering = render(
             self.scene,
             inputs.cameras,
             inputs.lighting,
             options,
-            resolution=resolution,
+            resolution=step.size,
             colors=inputs.colors,
             generator=self.generators.device,
         )
+        return rendering, self.guidance.encode_images(rendering.image, approximate=step.approximate)
 
-    def _run(self, inputs: StepInputs, size: int, max_samples: int | None) -> dict[str, Tensor]:
-        """Run `_device_step`, as a CUDA graph where that is possible."""
-        approximate = self.guidance.approximate_at(self.progress)
-        if not self.guidance.cuda_graph_safe or (self.graphs.enabled and max_samples is None):
-            return self._device_step(inputs, size, max_samples, approximate)
-        key = ("step", size, max_samples, approximate)
-        if key != self._graph_key:  # sizes that were outgrown, and past phases, do not come back
-            self.graphs.drop(lambda other: other[:1] == ("step",))
-            self._graph_key = key
-        with_normals = inputs.lighting.lit or self._normals != "none"
-        return self.graphs.run(
-            (*key, with_normals),
-            lambda: self._device_step(inputs, size, max_samples, approximate),
-        )
-
-    def _device_step(
-        self, inputs: StepInputs, size: int, max_samples: int | None, approximate: bool
+    def backward(
+        self, step: Step, rendering: Rendering, x: Tensor, gradient: Tensor
     ) -> dict[str, Tensor]:
-        """Compute the step from tensors on the device; nothing here may read them on the host."""
-        rendering = self.render(inputs, size, max_samples)
-        x = self.guidance.encode_images(rendering.image, approximate=approximate)
-        gradient = self.guidance.gradient(x, inputs.guidance_batch(), self.generators.device)
+        """Follow the guidance's gradient and the losses, and return the step's metrics.
+
+        Args:
+            step: what `begin_step` returned.
+            rendering: of `forward`.
+            x: of `forward`.
+            gradient: of the guidance at x.
+        """
+        inputs = step.inputs
         # A mean over the pixels (or latents) of x, as the losses are means over the image's pixels.
         loss = sds_loss(x, gradient) / (len(x) * x.shape[-2] * x.shape[-1])
         for weight, term in zip(inputs.loss_weights, self.losses.values(), strict=True):
@@ -210,6 +235,22 @@ class Trainer:
             "samples": rendering.num_samples,
             "skipped": status[SKIPPED],
         }
+
+    def _run(self, step: Step) -> dict[str, Tensor]:
+        """Do the step's work on the device, as a CUDA graph where that is possible."""
+        if not self.guidance.cuda_graph_safe or (self.graphs.enabled and step.max_samples is None):
+            return self._device_step(step)
+        key = ("step", step.size, step.max_samples, step.approximate)
+        if key != self._graph_key:  # sizes that were outgrown, and past phases, do not come back
+            self.graphs.drop(lambda other: other[:1] == ("step",))
+            self._graph_key = key
+        return self.graphs.run((*key, step.lit), lambda: self._device_step(step))
+
+    def _device_step(self, step: Step) -> dict[str, Tensor]:
+        """Compute the step from tensors on the device; nothing here may read them on the host."""
+        rendering, x = self.forward(step)
+        batch, generator = step.inputs.guidance_batch(), self.generators.device
+        return self.backward(step, rendering, x, self.guidance.gradient(x, batch, generator))
 
     def _refresh_occupancy(self, level_weights: Tensor) -> None:
         config = self.config.occupancy

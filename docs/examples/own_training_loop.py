@@ -48,7 +48,7 @@ def main(steps: int = 60, views: int = 2, size: int = 32) -> float:
             scene, cameras, lighting, options, resolution=size, generator=generator
         ).image
         encoded = guidance.encode_images(images)
-        t = sample_timesteps(views, 0.02, 0.98, len(alpha), generator)
+        t = sample_timesteps(views, [(0.02, 0.98)], len(alpha), generator)
         batch = GuidanceBatch(cameras, lighting, t, alpha[t], sigma[t], torch.zeros(1))
         gradient = guidance.gradient(encoded, batch, generator)
         # The gradient of this "loss" at the encoded images is the guidance's.

@@ -77,6 +77,12 @@ def test_bad_options_are_refused_before_anything_runs(
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("needs_native")
+def test_workloads_without_cases_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--device", "cpu", "--workloads", "F"]) == 2
+    assert "--workloads: expected one with cases here, got 'F'" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("needs_native", "three_cases")
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code = main(["bench", "--device", "cpu", "--quick", "--out", str(tmp_path / "x.json")])

@@ -63,6 +63,7 @@ def test_parts_of_the_package_are_found_when_asked_for() -> None:
         "priors",
         "words",
         "bench",
+        "batch",
         "doctor",
     ],
 )

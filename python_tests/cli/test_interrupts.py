@@ -18,7 +18,7 @@ import dfast
 from dfast import _files
 from dfast.cli import train as commands
 from dfast.cli.main import main
-from dfast.cli.train import run_name
+from dfast.runs.names import run_name
 from dfast.runs.signals import Terminated
 
 Calls = list[dict[str, Any]]

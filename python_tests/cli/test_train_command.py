@@ -12,6 +12,7 @@ import pytest
 import dfast
 from dfast.cli import train as commands
 from dfast.cli.main import main, parser
+from dfast.runs.names import slug
 
 Calls = list[dict[str, Any]]
 """Arguments of the calls to `dfast.train`."""
@@ -103,5 +104,5 @@ def test_resume_takes_prompt_seed_and_settings_from_the_folder(tmp_path: Path, c
 
 
 def test_slugs_are_plain() -> None:
-    assert commands.slug("A red  Chäir, on: top!") == "a-red-ch-ir-on-top"
+    assert slug("A red  Chäir, on: top!") == "a-red-ch-ir-on-top"
     assert parser().parse_args(["train", "x"]).run is commands.train

@@ -291,7 +291,7 @@ def test_the_embedded_prior_refuses_a_negative_prompt() -> None:
         DiffusionGuidance(GuidanceConfig(variant=variant), prior, "a red chair", CPU)
 
 
-@pytest.mark.parametrize("variant", ["sds", "csd", "nfsd", "ism"])
+@pytest.mark.parametrize("variant", ["sds", "csd", "nfsd", "ism", "rfds", "rfds_rev"])
 @pytest.mark.parametrize("perp_neg", [False, True])
 def test_every_condition_is_evaluated_once(variant: Any, perp_neg: bool) -> None:
     conditions = conditions_of(GuidanceConfig(variant=variant, perp_neg=perp_neg, negative="x"))
@@ -304,9 +304,10 @@ def test_every_condition_is_evaluated_once(variant: Any, perp_neg: bool) -> None
     "guidance",
     [
         {"variant": "csd", "negative": "blue"}, {"variant": "nfsd"}, {"variant": "ism"},
+        {"variant": "rfds"}, {"variant": "rfds_rev"},
         {"perp_neg": True, "linear_until": 0.5},
     ],
-    ids=["csd", "nfsd", "ism", "perp_neg-linear"],
+    ids=["csd", "nfsd", "ism", "rfds", "rfds_rev", "perp_neg-linear"],
 )  # fmt: skip
 def test_runs_step_with_every_variant(guidance: dict[str, Any]) -> None:
     config = Config().replace(

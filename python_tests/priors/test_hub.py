@@ -22,6 +22,7 @@ from tiny_models import (
     truncate,
 )
 
+from dfast.config import PriorConfig
 from dfast.errors import PriorError
 from dfast.priors import load_prior
 from dfast.priors.loading import hub
@@ -56,6 +57,21 @@ def test_only_what_is_needed_is_fetched(
     assert fake.fetched == [] and capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("family", ["sd3", "z-image"])
+def test_folders_with_transformers_are_fetched_whole(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = copied(family, tmp_path)
+    (source / "sd3_medium.safetensors").write_bytes(b"no")
+    fake = FakeHub(monkeypatch, source)
+    prior = load_prior("a/b", CPU, download=True, options=PriorConfig(image_size=64))
+    prior.encode_prompt("a red chair")
+    prior.load()
+    assert "sd3_medium.safetensors" not in fake.fetched and hub.is_complete("a/b")
+    parts = {name.split("/")[0] for name in fake.fetched}
+    assert ("text_encoder_3" in parts and "tokenizer_3" in parts) == (family == "sd3")
+
+
 def test_an_interrupted_download_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     cached = snapshot(CATALOG["sd15"].hub, folder("sd15"))
     (cached / UNET).unlink()
@@ -88,17 +104,19 @@ def test_a_damaged_file_of_the_cache_is_named_where_it_is(tmp_path: Path) -> Non
         load_prior("sd15", CPU)
 
 
-@pytest.mark.parametrize("what", ["inpainting", "no unet"])
+@pytest.mark.parametrize("what", ["inpainting", "no unet", "distilled"])
 def test_weights_of_another_family_are_not_fetched(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = copied("sd15", tmp_path)
-    if what == "no unet":
+    source = copied("flux2" if what == "distilled" else "sd15", tmp_path)
+    if what == "distilled":
+        edit_json(source / "model_index.json", is_distilled=True)
+    elif what == "no unet":
         shutil.rmtree(source / "unet")
     else:
         edit_json(source / "unet/config.json", in_channels=9)
     fake = FakeHub(monkeypatch, source)
-    with pytest.raises(PriorError, match="expected Stable Diffusion"):
+    with pytest.raises(PriorError, match=r"expected (Stable Diffusion|weights with a true uncond)"):
         load_prior("a/b", CPU, download=True)
     assert not [name for name in fake.fetched if name.endswith(".safetensors")]
 

@@ -10,11 +10,21 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import CPU, UNET, copied, edit_json, expected_prediction, predict_once
+from tiny_models import (
+    CPU,
+    TRANSFORMERS,
+    UNET,
+    copied,
+    edit_json,
+    expected_prediction,
+    folder,
+    predict_once,
+)
 from torch import Tensor
 
 from dfast.errors import PriorError
 from dfast.priors import load_prior
+from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.foreign import FOREIGN
 from dfast.priors.loading.leftovers import unwrapped
 from dfast.testing import model_sizes, random_models
@@ -245,6 +255,23 @@ def test_plain_weights_of_other_types(dtype: torch.dtype, tmp_path: Path) -> Non
     wanted = expected_prediction("sd15")
     error = float((use_all(path) - wanted).norm() / wanted.norm())
     assert error < {torch.float64: 1e-6}.get(dtype, 0.5)
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_names_of_transformers_mean_nothing_else(family: str) -> None:
+    parts = Folder(folder(family), family)
+    for part in ("transformer", "vae", "text_encoder"):
+        for header in parts.weights(part).headers.values():
+            names = [unwrapped(name) for name in header.tensors]
+            assert not [n for n in names for kind in FOREIGN if kind.pattern.search(n.lower())]
+
+
+def test_a_scale_beside_a_transformer_is_still_one_of_quantised_weights(tmp_path: Path) -> None:
+    path = copied("pixart", tmp_path)
+    file = path / "transformer/diffusion_pytorch_model.safetensors"
+    change(file, lambda tensors: tensors | {"proj_out.scale_weight": torch.ones(1)})
+    with pytest.raises(PriorError, match="transformer: expected plain weights, got quantised"):
+        load_prior(str(path), CPU)
 
 
 @pytest.mark.parametrize("family", model_sizes.FAMILIES)

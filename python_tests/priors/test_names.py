@@ -12,6 +12,7 @@ from hub_folders import snapshot
 from tiny_models import (
     CPU,
     PREDICTIONS,
+    TRANSFORMERS,
     copied,
     edit_json,
     expected_prediction,
@@ -29,10 +30,11 @@ pytestmark = pytest.mark.usefixtures("isolated")
 
 
 def test_the_catalogue_is_complete() -> None:
-    assert set(CATALOG) == {"sd15", "sd21", "sdxl", "if-m", "if-l", "if-xl"}
+    assert set(CATALOG) >= {"sd15", "sd21", "sdxl", "if-m", "if-l", "if-xl"}
+    assert {entry.family for entry in CATALOG.values()} >= {*TRANSFORMERS}
     for alias, entry in CATALOG.items():
         assert entry.alias == alias and is_hub_id(entry.hub) and entry.gigabytes > 1
-        assert entry.gated == alias.startswith("if-")
+        assert entry.gated == alias.startswith(("if-", "sd3"))
         assert ("accept it first at https://" in entry.terms) == entry.gated
     assert all(new in CATALOG or is_hub_id(new) for new in VANISHED.values())
 
@@ -48,6 +50,11 @@ def test_a_short_name_need_not_begin_with_its_family(monkeypatch: pytest.MonkeyP
     entry = dataclasses.replace(CATALOG["if-m"], alias="pixels")
     monkeypatch.setitem(CATALOG, "pixels", entry)
     assert family_of("pixels") == "if"
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_folders_with_transformers_are_recognised(family: str) -> None:
+    assert family_of(str(folder(family))) == family
 
 
 @pytest.mark.parametrize("alias", PREDICTIONS)

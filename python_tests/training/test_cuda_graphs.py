@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,11 +18,9 @@ from dfast.priors.base import Condition, Prior
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.runs.events import Event
 from dfast.runs.train import train
-from dfast.scene.tree import replace_tensors, tensors_of
 from dfast.training.build import build_trainer
-from dfast.training.cuda_graphs import CudaGraphCache, StagingBuffer
+from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.sample_budget import SampleBudget
-from dfast.training.step_inputs import draw
 from dfast.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -81,55 +78,6 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
-
-
-def test_staging_brings_everything_over(device: torch.device) -> None:
-    staging = StagingBuffer(device)
-    g = torch.Generator().manual_seed(0)
-
-    def values() -> list[Tensor]:
-        return [
-            torch.rand(3, generator=g),
-            torch.randint(99, (5,), generator=g),
-            torch.rand(2, 3, 3, generator=g),
-            torch.rand(4, 3, generator=g).t(),
-            torch.ones(1).expand(2, 1),
-            torch.rand(0),
-            torch.tensor([True]),
-            torch.rand(1, generator=g, dtype=torch.float64),
-        ]
-
-    first = values()
-    arrived = staging.send(first)
-    for a, b in zip(first, arrived, strict=True):
-        assert a.dtype == b.dtype and b.device.type == device.type and torch.equal(a, b.cpu())
-    second = values()
-    again = staging.send(second)
-    assert all(a is b for a, b in zip(arrived, again, strict=True))
-    assert all(torch.equal(a, b.cpu()) for a, b in zip(second, again, strict=True))
-    with pytest.raises(ValueError, match="tensors must be like those of the first call"):
-        staging.send([torch.rand(4), *second[1:]])
-
-
-def test_step_inputs_arrive_unchanged() -> None:
-    trainer = build_trainer(TINY, Grey(), "x", 0, torch.device("cpu"))
-    resolutions = trainer.scene.field.spec.grid.resolutions
-    host = trainer.generators.host
-    background = trainer.scene.background
-    drawn = draw(TINY, 0, trainer._schedule, background, resolutions, host, (0.5, 2.0))
-    staging = StagingBuffer(torch.device("cpu"))
-    inputs = replace_tensors(drawn, staging.send(tensors_of(drawn)))
-    for part in ("cameras", "lighting"):
-        for name, value in vars(getattr(drawn, part)).items():
-            got = getattr(getattr(inputs, part), name)
-            assert torch.equal(got, value) if isinstance(value, Tensor) else got == value
-    names = {field.name for field in fields(drawn)} - {"cameras", "lighting"}
-    assert len(names) == 8
-    for name in names:
-        assert torch.equal(getattr(inputs, name), getattr(drawn, name)), name
-    assert inputs.t.dtype == torch.int64 and torch.equal(
-        inputs.alpha, trainer._schedule[0][drawn.t]
-    )
 
 
 def test_off_cuda_functions_are_called() -> None:

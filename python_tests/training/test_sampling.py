@@ -23,9 +23,9 @@ def test_shading_modes_follow_their_odds(generator: torch.Generator) -> None:
         [0, 0, 0.5, 1]
     )
     cameras = orbit(4000)
-    early = sample_lighting(config, LightConfig(), cameras, 0.1, generator)
+    early = sample_lighting(config, LightConfig(), cameras, [0.1], generator)
     assert not early.lit and early.ambient.eq(1).all() and early.diffuse.eq(0).all()
-    late = sample_lighting(config, LightConfig(ambient=(0.1, 0.1)), cameras, 1.0, generator)
+    late = sample_lighting(config, LightConfig(ambient=(0.1, 0.1)), cameras, [1.0], generator)
     assert late.lit
     albedo, white = late.diffuse == 0, late.textureless == 1
     assert float(albedo.float().mean()) == pytest.approx(0.25, abs=0.03)
@@ -37,7 +37,7 @@ def test_shading_modes_follow_their_odds(generator: torch.Generator) -> None:
 def test_lights_are_near_the_camera(generator: torch.Generator) -> None:
     cameras = orbit(500)
     light = LightConfig(distance=(2.0, 2.5), spread=0.1)
-    position = sample_lighting(ShadingConfig(), light, cameras, 1.0, generator).light_position
+    position = sample_lighting(ShadingConfig(), light, cameras, [1.0], generator).light_position
     distance = position.norm(dim=-1)
     assert distance.min() >= 2.0 - 1e-5 and distance.max() <= 2.5 + 1e-5
     cosine = (position / distance[:, None] * cameras.origin / 3.0).sum(-1)
@@ -45,6 +45,6 @@ def test_lights_are_near_the_camera(generator: torch.Generator) -> None:
 
 
 def test_timesteps_fill_their_range(generator: torch.Generator) -> None:
-    t = sample_timesteps(500, 0.02, 0.98, 1000, generator)
+    t = sample_timesteps(500, [(0.02, 0.98)], 1000, generator)
     assert t.dtype == torch.int64 and 20 <= t.min() < 25 and 975 < t.max() <= 980
-    assert sample_timesteps(3, 1.0, 1.0, 10, generator).tolist() == [9, 9, 9]
+    assert sample_timesteps(3, [(1.0, 1.0)], 10, generator).tolist() == [9, 9, 9]

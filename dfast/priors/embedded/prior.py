@@ -8,7 +8,7 @@ training: without articles, nouns in the singular, and "plain chair" for a textu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,8 +47,8 @@ class ShapesCondition(NamedTuple):
     """The encoded captions of a run."""
 
     text: Tensor
-    """[2, 1 + len(VIEW_WORDS), M, D] of M tokens: with colours, then plain; without a view, then
-    with each of VIEW_WORDS"""
+    """[R, 2, 1 + len(VIEW_WORDS), M, D] of R prompts of M tokens: with colours, then plain; without
+    a view, then with each of VIEW_WORDS"""
     empty: Tensor
     """[1, M, D]"""
     views: str
@@ -61,6 +61,7 @@ class ShapesPrior(Prior):
     name = "shapes"
     image_size = IMAGE_SIZE
     cuda_graph_safe = True
+    joins_prompts = True
     image_flops = 2.3e9
     conditions: tuple[Condition, ...] = ("text", "null")
 
@@ -126,7 +127,11 @@ class ShapesPrior(Prior):
         captions = [variant + ending for variant in variants for ending in endings]
         text = self._encode([*captions, ""]).to(self.device, self.dtype)
         rows = text[:-1].unflatten(0, (len(variants), len(endings)))
-        return ShapesCondition(rows, text[-1:], views)
+        return ShapesCondition(rows[None], text[-1:], views)
+
+    def join_prompts(self, embeddings: Sequence[ShapesCondition]) -> ShapesCondition:
+        """Return one embedding for images of several prompts, see `Prior.join_prompts`."""
+        return embeddings[0]._replace(text=torch.cat([e.text for e in embeddings]))
 
     def normal_form(self, prompt: str) -> str:
         """Return the sentence with every colour stated, see `Prior.normal_form`."""
@@ -192,7 +197,8 @@ class ShapesPrior(Prior):
                     cameras.azimuth, cameras.elevation, cameras.distance, cameras.fov
                 )
                 rays = ray_map(cameras)
-        captions = {"text": condition.text[textureless.long(), view]}
+        prompt = torch.arange(batch, device=noisy.device) * len(condition.text) // batch
+        captions = {"text": condition.text[prompt, textureless.long(), view]}
         empty, n = condition.empty.expand(batch, -1, -1), len(conditions)
         text = torch.cat([captions.get(c, empty) for c in conditions])
         x = F.pixel_unshuffle(torch.cat([noisy, rays], 1), self.unshuffle).repeat(n, 1, 1, 1)

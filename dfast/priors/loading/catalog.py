@@ -12,6 +12,9 @@ from dataclasses import dataclass
 RAIL = "CreativeML Open RAIL-M"
 RAIL_PLUS = "CreativeML Open RAIL++-M"
 IF = "DeepFloyd IF License"
+STABILITY = "Stability AI Community License"
+SANA = "NVIDIA non-commercial, and the Gemma terms"
+APACHE, APACHE_GEMMA = "Apache-2.0", "Apache-2.0, and the Gemma terms"
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Entry:
 
     alias: str
     family: str
-    """what `detect_family` returns for its folder: "sd", "sdxl" or "if", without reading it"""
+    """what `detect_family` returns for its folder, without reading it"""
     hub: str
     """owner/name on huggingface.co"""
     license: str
@@ -69,6 +72,38 @@ CATALOG = {
         Entry(
             "if-xl", "if", "DeepFloyd/IF-I-XL-v1.0", IF, True, 18.2,
             "DeepFloyd IF stage I, 64 pixels, 4.3 G parameters; nearest to the paper's Imagen",
+        ),
+        Entry(
+            "pixart-sigma", "pixart", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", RAIL_PLUS, False,
+            21.8, "PixArt-Sigma, 1024 pixels, latent, 0.6 G parameters; T5-XXL reads the text",
+        ),
+        Entry(
+            "sd3-medium", "sd3", "stabilityai/stable-diffusion-3-medium-diffusers", STABILITY, True,
+            15.5, "Stable Diffusion 3 medium, 1024 pixels, latent, a flow of 2 G parameters",
+        ),
+        Entry(
+            "sd35-medium", "sd3", "stabilityai/stable-diffusion-3.5-medium", STABILITY, True, 16.2,
+            "Stable Diffusion 3.5 medium, 1024 pixels, latent, a flow of 2.5 G parameters",
+        ),
+        Entry(
+            "sana-600m", "sana", "Efficient-Large-Model/Sana_600M_512px_diffusers", SANA, False,
+            7.0, "Sana, 512 pixels, latent, a flow of 0.6 G parameters on a 16 x 16 grid",
+        ),
+        Entry(
+            "lumina2", "lumina2", "Alpha-VLLM/Lumina-Image-2.0", APACHE_GEMMA, False, 10.6,
+            "Lumina-Image 2.0, 1024 pixels, latent, a flow of 2.6 G parameters",
+        ),
+        Entry(
+            "z-image", "z-image", "Tongyi-MAI/Z-Image", APACHE, False, 20.5,
+            "Z-Image base, 1024 pixels, latent, a flow of 6 G parameters",
+        ),
+        Entry(
+            "flux2-klein", "flux2", "black-forest-labs/FLUX.2-klein-base-4B", APACHE, False, 16.0,
+            "FLUX.2 klein base, 1024 pixels, latent, a flow of 4 G parameters",
+        ),
+        Entry(
+            "prx-512", "prx", "Photoroom/prx-512-t2i-sft", APACHE_GEMMA, False, 8.0,
+            "PRX, 512 pixels, latent, a flow of 1.3 G parameters",
         ),
     )
 }  # fmt: skip

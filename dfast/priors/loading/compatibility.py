@@ -41,6 +41,27 @@ T5 = TextEncoderKind(
     model="Unigram",
     files=("spiece.model",),
 )
+GEMMA2 = TextEncoderKind(
+    types=("gemma2",),
+    width="hidden_size",
+    tokenizer="GemmaTokenizer",
+    model="BPE",
+    files=("tokenizer.json",),
+)
+T5GEMMA = TextEncoderKind(
+    types=("t5gemma", "t5_gemma_module"),
+    width="hidden_size",
+    tokenizer="GemmaTokenizer",
+    model="BPE",
+    files=("tokenizer.json",),
+)
+QWEN3 = TextEncoderKind(
+    types=("qwen3",),
+    width="hidden_size",
+    tokenizer="Qwen2Tokenizer",
+    model="BPE",
+    files=("vocab.json", "merges.txt"),
+)
 
 
 def check_text(folder: Folder, kind: TextEncoderKind, parts: Sequence[str], length: int) -> None:
@@ -59,21 +80,9 @@ def check_text(folder: Folder, kind: TextEncoderKind, parts: Sequence[str], leng
     """
     encoders, widths = parts[::2], {}
     for part, tokenizer in zip(encoders, parts[1::2], strict=True):
-        vocabulary = _vocabulary_size(folder, kind, tokenizer)
-        if not (config := folder.config(part)):
-            continue
-        if (got := config.get("model_type", kind.types[0])) not in kind.types:
-            raise folder.mismatch_error(
-                part, "model_type", repr(kind.types[0]), repr(got), other="UNet"
-            )
-        for key, least, other in (
-            ("vocab_size", vocabulary, tokenizer),
-            ("max_position_embeddings", length, "length of sentences"),
-        ):
-            if (number := folder.number(part, key, max(least, 1))) < least:
-                raise folder.mismatch_error(part, key, f"of at least {least}", number, other=other)
-        if kind.width in config:
-            widths[part] = folder.number(part, kind.width, None)
+        width = check_encoder(folder, kind, part, tokenizer, length)
+        if width is not None:
+            widths[part] = width
     projected = folder.config("unet").get("encoder_hid_dim") is not None
     wanted = folder.numbers("unet", "encoder_hid_dim" if projected else "cross_attention_dim", 1280)
     if len(widths) == len(encoders) and set(wanted) != {sum(widths.values())}:
@@ -82,6 +91,42 @@ def check_text(folder: Folder, kind: TextEncoderKind, parts: Sequence[str], leng
         raise folder.mismatch_error(
             " + ".join(widths), kind.width, total, sum_of_widths, other="UNet"
         )
+
+
+def check_encoder(
+    folder: Folder,
+    kind: TextEncoderKind,
+    part: str,
+    tokenizer: str,
+    length: int,
+    *,
+    other: str = "UNet",
+) -> float | None:
+    """Check a text encoder against its tokenizer, and return its width if it is there.
+
+    Args:
+        folder: the pipeline folder.
+        kind: of the text encoder.
+        part: of the encoder.
+        tokenizer: its part.
+        length: tokens of a sentence.
+        other: what the encoder serves, for messages.
+
+    Raises:
+        PriorError: for the first mismatch.
+    """
+    vocabulary = _vocabulary_size(folder, kind, tokenizer)
+    if not (config := folder.config(part)):
+        return None
+    if (got := config.get("model_type", kind.types[0])) not in kind.types:
+        raise folder.mismatch_error(part, "model_type", repr(kind.types[0]), repr(got), other=other)
+    for key, least, beside in (
+        ("vocab_size", vocabulary, tokenizer),
+        ("max_position_embeddings", length, "length of sentences"),
+    ):
+        if (number := folder.number(part, key, max(least, 1))) < least:
+            raise folder.mismatch_error(part, key, f"of at least {least}", number, other=beside)
+    return folder.number(part, kind.width, None) if kind.width in config else None
 
 
 def _vocabulary_size(folder: Folder, kind: TextEncoderKind, part: str) -> int:

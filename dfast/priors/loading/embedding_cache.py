@@ -64,7 +64,7 @@ def fingerprint(folder: Folder, parts: Iterable[str]) -> str | None:
             stamp = _stamp(file)
             hashes[stamp] = known.get(stamp) or _hash_file(file)
             digest.update(hashes[stamp].encode())
-        elif file.suffix in (".json", ".txt", ".model"):
+        elif file.suffix in (".json", ".txt", ".model", ".jinja"):
             digest.update(file.read_bytes())
     now = {"folder": where, "identity": digest.hexdigest(), **hashes}
     if note is not None and now != known:

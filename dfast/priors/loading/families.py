@@ -1,36 +1,52 @@
 """Which family a pipeline folder is of.
 
-The UNet's configuration decides: many pipelines share one UNet, and the name of the pipeline in
-the index does not tell what the UNet needs.
+The configuration of the UNet or transformer decides: many pipelines share one network, and the name
+of the pipeline in the index does not tell what the network needs.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from dfast.errors import PriorError
 from dfast.priors.loading.folder import INDEX, Folder
 
-SUPPORTED = "Stable Diffusion 1.x, 2.x and XL, and DeepFloyd IF stage I"
+SUPPORTED = (
+    "Stable Diffusion 1.x, 2.x, XL and 3.x, DeepFloyd IF stage I, PixArt-Sigma, Sana, "
+    "Lumina-Image 2, Z-Image, FLUX.2 klein or PRX"
+)
+TRANSFORMERS = {
+    "PixArtTransformer2DModel": "pixart",
+    "SD3Transformer2DModel": "sd3",
+    "SanaTransformer2DModel": "sana",
+    "Lumina2Transformer2DModel": "lumina2",
+    "ZImageTransformer2DModel": "z-image",
+    "Flux2Transformer2DModel": "flux2",
+    "PRXTransformer2DModel": "prx",
+}
+"""The family of each class of transformer."""
+_FOREIGN_PIPELINES = ("PixArtAlpha", "Flux2Pipeline", "SanaVideo", "SanaSprint", "Omni")
+"""Parts of the names of pipelines that share such a class and call it in another way."""
 
 
 def detect_family(folder: Folder) -> str:
-    """Return the family of a folder: "sd", "sdxl" or "if".
+    """Return the family of a folder: "sd", "sdxl", "if" or one of `TRANSFORMERS`.
 
     Args:
-        folder: of which only the index and the UNet's configuration are read.
+        folder: of which only the index and the configuration of its UNet or transformer are read.
 
     Raises:
         PriorError: if parts are missing, or the folder is of another family.
     """
     index = folder.read(INDEX)
     pipeline = str(index.get("_class_name"))
+    if "unet" not in index and "transformer" in index:
+        return _transformer_family(folder, index, pipeline)
     if "unet" not in index or not folder.has("unet"):
         if "unet" in index:
             raise folder.missing_error("unet")
         raise _foreign_error(folder, pipeline)
-    listed = folder.listed()
-    for part in ("vae", "scheduler"):
-        if part in listed and not folder.has(part):
-            raise folder.missing_error(part)
+    _check_parts(folder, ("vae", "scheduler"))
     unet = folder.read("unet", "config.json")
     if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
         raise _foreign_error(folder, pipeline)
@@ -54,6 +70,35 @@ def detect_family(folder: Folder) -> str:
     raise _foreign_error(
         folder, f"{pipeline} with a UNet of {channels[0]} to {channels[1]} channels"
     )
+
+
+def _transformer_family(folder: Folder, index: dict[str, Any], pipeline: str) -> str:
+    """Return the family of a folder with a transformer. Raises PriorError."""
+    _check_parts(folder, ("transformer", "vae", "scheduler"))
+    config = folder.read("transformer", "config.json")
+    listed = index["transformer"]
+    named = listed[-1] if isinstance(listed, list) and listed else None
+    kind = str(config.get("_class_name", named))  # PRX was published without it
+    if kind == "Transformer2DModel" and pipeline == "PixArtSigmaPipeline":
+        kind = "PixArtTransformer2DModel"  # its name when PixArt-Sigma was published
+    foreign = any(name in pipeline for name in _FOREIGN_PIPELINES)
+    if kind not in TRANSFORMERS or foreign or not folder.has("vae"):
+        raise _foreign_error(folder, f"{pipeline} with a {kind}")
+    for key, found in (("is_distilled", index), ("guidance_embeds", config)):
+        if found.get(key):
+            raise folder.error(
+                f"expected weights with a true unconditional branch, got guidance-distilled ones "
+                f"({key} is true); take the base model"
+            )
+    return TRANSFORMERS[kind]
+
+
+def _check_parts(folder: Folder, parts: tuple[str, ...]) -> None:
+    """Raise PriorError for a part that the index lists and the folder lacks."""
+    listed = folder.listed()
+    for part in parts:
+        if part in listed and not folder.has(part):
+            raise folder.missing_error(part)
 
 
 def _foreign_error(folder: Folder, what: str) -> PriorError:

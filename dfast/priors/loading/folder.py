@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dfast.errors import PriorError
 from dfast.priors.loading.headers import Header, excessive, read_header, read_json
@@ -23,11 +23,16 @@ from dfast.priors.loading.weight_files import (
 )
 
 INDEX = "model_index.json"
+ROOT = "."
+"""The part of a folder that holds one model of transformers, and so has no parts."""
 STEMS = {
     "unet": "diffusion_pytorch_model",
+    "transformer": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
     "text_encoder_2": "model",
+    "text_encoder_3": "model",
+    ROOT: "model",
 }
 """Parts with weights, and the stem of the names of their files."""
 
@@ -68,6 +73,11 @@ class Folder:
     """as the user wrote it, for messages"""
     fetched: bool = False
     """whether it is in the hub's cache, so that `--download` can complete it"""
+
+    kind: ClassVar[str] = "prior"
+    """what its messages call it"""
+    converter: ClassVar[str] = "DiffusionPipeline"
+    """class that writes such folders from pickled ones"""
 
     def read(self, *parts: str) -> dict[str, Any]:
         """Return the JSON object in a file, such as `read("unet", "config.json")`."""
@@ -211,7 +221,7 @@ class Folder:
             return self.error(
                 f"{where} has only pickled weights, which dfast never "
                 "reads since loading them runs code; convert a folder that you trust with "
-                "DiffusionPipeline.from_pretrained(old).save_pretrained(new)"
+                f"{self.converter}.from_pretrained(old).save_pretrained(new)"
             )
         found = [n for n in names if n.endswith((".safetensors", ".gguf", ".msgpack", ".onnx"))]
         beside = f" (it has {', '.join(found[:3])})" if found else ""
@@ -219,7 +229,7 @@ class Folder:
 
     def error(self, text: str) -> PriorError:
         """Return an error about this folder, in one line of bounded length."""
-        return PriorError(f"prior {one_line(self.name, repr)}: {one_line(text)}")
+        return PriorError(f"{self.kind} {one_line(self.name, repr)}: {one_line(text)}")
 
     def missing_error(self, missing: str, beside: str = "") -> PriorError:
         """Return the error for a part or file that is missing; `beside` is what is there."""

@@ -47,7 +47,7 @@ FOREIGN = (
         _MERGE,
     ),
     _kind(
-        r"(^|\.)(\w*_)?w?(scales?|scb|cb|absmax|amax|zeros?|zero_points?|qzeros|qweight|qdata|"
+        r"(^|\.)(?!scale_shift_table$)(\w*_)?w?(scales?|scb|cb|absmax|amax|zeros?|zero_points?|qzeros|qweight|qdata|"
         r"qscales?|quant_map|quant_state|g_idx|codebooks?)(_\w+)?(\.|$)|(^|[._])(scaled_fp8|"
         r"comfy_quant|nested_absmax|nested_quant_map|weight_format|weight_packed|weight_shape|"
         r"smooth_factor|bitsandbytes__\w+|_packed_params|_quantizer)(\.|$)|weight\._(data|scale)",

@@ -23,15 +23,24 @@ MAX_COUNTS = {
     "num_hidden_layers": 256,
     "num_layers": 256,
     "num_decoder_layers": 256,
+    "num_single_layers": 256,
+    "num_refiner_layers": 256,
+    "n_layers": 256,
+    "n_refiner_layers": 256,
+    "depth": 256,
     "layers_per_block": 64,
     "transformer_layers_per_block": 64,
     "reverse_transformer_layers_per_block": 64,
     "mid_block_layers": 64,
     "num_train_timesteps": 100_000,
     "sample_size": 8192,
+    "pos_embed_max_size": 8192,
+    "axes_lens": 100_000,
     "extra_ids": 10_000,
 }
 """Largest values of keys that decide how much is built: above those of all published models."""
+_UNLIMITED = ("model_max_length", "lambda_min_clipped")
+"""Keys at which tokenizers write 10^30, and schedulers infinity, for "no limit"."""
 MAX_BLOCKS = 16
 """Entries of a list of the blocks of a network."""
 
@@ -131,8 +140,7 @@ def excessive(config: dict[str, Any]) -> tuple[str, str, object] | None:
     """
     for key, value in _entries(config):
         most = MAX_COUNTS.get(key, MAX_NUMBER)
-        # Tokenizers write 10^30 for "no limit"; nothing is built from it.
-        if isinstance(value, int | float) and abs(value) > most and key != "model_max_length":
+        if isinstance(value, int | float) and abs(value) > most and key not in _UNLIMITED:
             return key, f"at most {most}", value
         blocks = isinstance(value, list) and key.endswith(("block_types", "block_out_channels"))
         if blocks and len(value) > MAX_BLOCKS:

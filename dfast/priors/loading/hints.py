@@ -88,7 +88,7 @@ def _network_of(names: list[str]) -> str:
     if tops & {"text_model", "shared"}:
         return "a text encoder alone, without the other parts of a pipeline"
     if tops & {"transformer_blocks", "joint_blocks", "double_blocks", "double_stream_modulation"}:
-        return "a transformer (SD 3, Flux and others), which dfast does not run"
+        return "a transformer alone, without the other parts of a pipeline"
     return ""
 
 

@@ -11,17 +11,21 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dfast.errors import DfastWarning, PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
 from dfast.priors.loading.families import SUPPORTED, detect_family
-from dfast.priors.loading.folder import INDEX, STEMS, Folder, one_line
+from dfast.priors.loading.folder import INDEX, ROOT, STEMS, Folder, one_line
 from dfast.priors.loading.foreign import LORA_FILES
 from dfast.priors.loading.weight_files import select_weight_files, variants_of
 
-PARTS = ("scheduler", "tokenizer", "tokenizer_2", *STEMS)
+PARTS = (
+    "scheduler", "tokenizer", "tokenizer_2", "tokenizer_3",
+    *(part for part in STEMS if part != ROOT),
+)  # fmt: skip
 
 
 def find_folder(name: str, *, download: bool = False) -> Folder:
@@ -53,18 +57,29 @@ def find_folder(name: str, *, download: bool = False) -> Folder:
     repo = entry.hub if entry else name
     entry = entry or next((e for e in CATALOG.values() if e.hub == name), None)
     if download and not is_complete(repo):
-        _download(repo, name, entry)
+        download_files(
+            repo,
+            name,
+            entry,
+            select=lambda files: select_files(files, name),
+            check=lambda path: detect_family(Folder(path, name, fetched=True)),
+        )
     folder = cached_snapshot(repo)
     if folder is None:
         raise _not_here_error(repo, name, entry)
     return Folder(folder, name, fetched=True)
 
 
-def cached_snapshot(repo: str) -> Path | None:
-    """Return the cached snapshot of a hub repository, complete or not; None if there is none."""
+def cached_snapshot(repo: str, index: str = INDEX) -> Path | None:
+    """Return the cached snapshot of a hub repository, complete or not; None if there is none.
+
+    Args:
+        repo: hub id "owner/name".
+        index: file at its root that is fetched first.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repo, INDEX)
+    found = try_to_load_from_cache(repo, index)
     return Path(found).parent if isinstance(found, str) else None
 
 
@@ -145,36 +160,57 @@ def _not_here_error(repo: str, name: str, entry: Entry | None) -> PriorError:
     nowhere = "not on this machine" if entry else "no such folder, and not in the hub's cache"
     return PriorError(
         f"prior {name!r}: {nowhere}; `dfast train ... --prior {name} --download` fetches "
-        f"https://huggingface.co/{repo} ({what}) into {_cache()}"
+        f"https://huggingface.co/{repo} ({what}) into {cache()}"
     )
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Return the folder of the hub's cache."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
-def _download(repo: str, name: str, entry: Entry | None) -> None:
-    """Fetch those files of a repository that are needed and not cached. Raises PriorError."""
+def download_files(
+    repo: str,
+    name: str,
+    entry: Entry | None,
+    *,
+    select: Callable[[list[str]], list[str]],
+    check: Callable[[Path], object],
+    index: str = INDEX,
+) -> None:
+    """Fetch those files of a repository that are needed and not cached.
+
+    Args:
+        repo: hub id "owner/name".
+        name: as the user wrote it, for messages.
+        entry: of the catalogue, if it has one.
+        select: from all files to those that are needed.
+        check: looks at the small files of a snapshot, before the large ones are fetched.
+        index: file at its root that is fetched first.
+
+    Raises:
+        PriorError: if they cannot be fetched; and what `select` and `check` raise.
+    """
     from huggingface_hub import HfApi, constants, snapshot_download
 
     if constants.HF_HUB_OFFLINE:
         raise PriorError(
-            f"prior {name!r}: cannot be fetched while HF_HUB_OFFLINE is set, and {_cache()} does "
+            f"prior {name!r}: cannot be fetched while HF_HUB_OFFLINE is set, and {cache()} does "
             "not have all of it"
         )
     try:
         info = HfApi().model_info(repo, files_metadata=True)
         sizes = {s.rfilename: s.size or 0 for s in info.siblings or []}
-        wanted = select_files(list(sizes), name)
-        have = cached_snapshot(repo)
+        wanted = select(list(sizes))
+        have = cached_snapshot(repo, index)
         rest = sum(sizes[f] for f in wanted if have is None or not (have / f).is_file())
         _announce(repo, name, entry, info, rest)
         # The small files tell the family, before gigabytes of an unsupported one are fetched.
         snapshot_download(repo, allow_patterns=[f for f in wanted if f.endswith(".json")])
-        if (small := cached_snapshot(repo)) is not None:
-            detect_family(Folder(small, name, fetched=True))
+        if (small := cached_snapshot(repo, index)) is not None:
+            check(small)
         snapshot_download(repo, allow_patterns=wanted)
     except PriorError:
         raise
@@ -194,13 +230,15 @@ def select_files(files: list[str], name: str) -> list[str]:
     """
     if INDEX not in files:
         raise PriorError(f"prior {name!r}: not a diffusers pipeline, it has no {INDEX}")
-    if "unet/config.json" not in files:
-        raise PriorError(f"prior {name!r}: expected {SUPPORTED}, got a repository without a unet")
+    if not {"unet/config.json", "transformer/config.json"} & set(files):
+        raise PriorError(
+            f"prior {name!r}: expected {SUPPORTED}, got a repository without a unet or transformer"
+        )
     chosen = [INDEX]
     for part in PARTS:
         inside = [f for f in files if f.startswith(f"{part}/") and f.count("/") == 1]
         if part not in STEMS:
-            chosen += [f for f in inside if f.endswith((".json", ".txt", ".model"))]
+            chosen += [f for f in inside if f.endswith((".json", ".txt", ".model", ".jinja"))]
             continue
         if not inside:
             continue
@@ -222,16 +260,16 @@ def select_files(files: list[str], name: str) -> list[str]:
 
 def _announce(repo: str, name: str, entry: Entry | None, info: Any, size: int) -> None:
     """Print what will be fetched. Raises PriorError if the disk has no room for it."""
-    cache = _cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    if not os.access(cache, os.W_OK):
-        raise PermissionError(errno.EACCES, "Permission denied", str(cache))
-    free = shutil.disk_usage(cache).free
+    into = cache()
+    into.mkdir(parents=True, exist_ok=True)
+    if not os.access(into, os.W_OK):
+        raise PermissionError(errno.EACCES, "Permission denied", str(into))
+    free = shutil.disk_usage(into).free
     card = getattr(info, "card_data", None)
     terms = entry.terms if entry else f"licence {getattr(card, 'license', None) or 'not stated'}"
     print(
         f"dfast: fetching {size / 1e9:.1f} GB of https://huggingface.co/{repo} ({terms}) into "
-        f"{cache} ({free / 1e9:.1f} GB free)",
+        f"{into} ({free / 1e9:.1f} GB free)",
         file=sys.stderr,
         flush=True,
     )
@@ -242,7 +280,7 @@ def _announce(repo: str, name: str, entry: Entry | None, info: Any, size: int) -
 def _disk_full_error(name: str, size: int | None, free: int) -> PriorError:
     wants = f"needs {size / 1e9:.1f} GB" if size else "needs more room"
     return PriorError(
-        f"prior {name!r}: {wants} in {_cache()}, which has {free / 1e9:.1f} GB free; make room, or "
+        f"prior {name!r}: {wants} in {cache()}, which has {free / 1e9:.1f} GB free; make room, or "
         "set HF_HOME to a folder on another disk"
     )
 
@@ -266,11 +304,11 @@ def _explain(error: Exception, repo: str, name: str, entry: Entry | None) -> Pri
         return PriorError(f"prior {name!r}: {url} does not exist or has vanished{known}{private}")
     full = (errno.ENOSPC, errno.EDQUOT)
     if any(getattr(e, "errno", None) in full or "No space left" in str(e) for e in causes):
-        return _disk_full_error(name, None, shutil.disk_usage(_cache()).free)
+        return _disk_full_error(name, None, shutil.disk_usage(cache()).free)
     denied = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
     if any(isinstance(e, OSError) and e.errno in denied and e.filename for e in causes):
         return PriorError(
-            f"prior {name!r}: {_cache()} cannot be written ({error}); set HF_HOME to a folder that "
+            f"prior {name!r}: {cache()} cannot be written ({error}); set HF_HOME to a folder that "
             "can be"
         )
     reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 from dfast.errors import DfastWarning
-from dfast.priors.loading.folder import Folder, Weights, one_line
+from dfast.priors.loading.folder import ROOT, Folder, Weights, one_line
 
 _INPUTS = ("add_embedding", "class_embedding", "encoder_hid_proj", "position_net", "quant_conv")
 """Modules of UNets and VAEs that exist only if their configuration says so."""
@@ -30,9 +30,13 @@ _UNREAD_TEXT = (
 )
 _UNREAD = {
     "unet": re.compile(_COUNTERS),
+    "transformer": re.compile(_COUNTERS),
     "vae": re.compile(rf"{_COUNTERS}|^(decoder|post_quant_conv|loss)\."),
-    "text_encoder": re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}"),
-    "text_encoder_2": re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}"),
+    **{
+        part: re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}")
+        for part in ("text_encoder", "text_encoder_2", "text_encoder_3")
+    },
+    ROOT: re.compile(rf"{_COUNTERS}|^logit_scale$"),  # a CLIP's, which no quantiser wrote
 }
 """Names of tensors that are known to be unread, by part."""
 
@@ -40,7 +44,10 @@ _WRAPPERS = {
     "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "module",
 }  # fmt: skip
 """Segments that torch.compile, FSDP, checkpoint wrappers and DataParallel put into names."""
-_HOLDERS = {"base_model", "model", "unet", "vae", "text_encoder", "text_encoder_2"}
+_HOLDERS = {
+    "base_model", "model", "unet", "transformer", "vae", "text_encoder", "text_encoder_2",
+    "text_encoder_3",
+}  # fmt: skip
 """Leading segments, of programs that save an object which holds the network."""
 
 
@@ -125,12 +132,8 @@ def check_leftovers(
             "has no place, and which would change it; take both files from the same model"
         )
     if rest:
-        warnings.warn(
-            f"prior {folder.name!r}: {part} has tensors that dfast does not know and leaves out: "
-            f"{some(rest)}",
-            DfastWarning,
-            stacklevel=2,
-        )
+        text = f"{part} has tensors that dfast does not know and leaves out: {some(rest)}"
+        warnings.warn(str(folder.error(text)), DfastWarning, stacklevel=2)
 
 
 def _module(name: str) -> str:

@@ -18,7 +18,7 @@ import torch
 
 from dfast._device import ran_out
 from dfast.errors import DeviceError, DfastError, PriorError
-from dfast.priors.loading.folder import STEMS, Folder, first_line
+from dfast.priors.loading.folder import ROOT, STEMS, Folder, first_line
 from dfast.priors.loading.headers import read_json
 
 _DEVICE_WORDS = ("CUDA error", "CUDA driver", "NVIDIA driver", "cuDNN", "CUBLAS", "cuda runtime",
@@ -144,7 +144,8 @@ def look(folder: Folder, part: str) -> None:
         folder.read(part, "config.json")
         for file in folder.weights(part).files:
             _look_at_tensors(folder, file)
-        return
+        if part != ROOT:
+            return
     folder.check_tokenizer(part)
     for name in folder.names(part):
         path = folder.path / part / name

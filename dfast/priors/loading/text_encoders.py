@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def open_text_encoder(
     Args:
         folder: the pipeline folder.
         part: of the folder, such as "text_encoder".
-        cls: class of transformers.
+        cls: class of transformers, perhaps with the module that it is in.
         dtype: of the stored weights.
         device: of the prior.
         setting: prior.text_encoder, which decides where the encoder runs.
@@ -74,13 +74,13 @@ def _check_encoder(folder: Folder, part: str, cls: str, weights: Weights) -> Any
 
     transformers would allocate what a configuration asks for, however large.
     """
-    import transformers
-
     folder.read(part, "config.json")  # transformers would invent one that is missing
-    made: Any = getattr(transformers, cls)
+    made = _class_of(cls)
     try:
         with quiet(), torch.device("meta"):
             config = made.config_class.from_pretrained(folder.path / part, local_files_only=True)
+            if cls.endswith("T5GemmaEncoder"):
+                config = _encoder_half(config, folder, part)
             expected = {k: tuple(v.shape) for k, v in made(config).state_dict().items()}
     except Exception as error:  # a foreign configuration fails in many ways
         raise_misconfigured(folder, part, error)
@@ -98,13 +98,20 @@ def _check_encoder(folder: Folder, part: str, cls: str, weights: Weights) -> Any
     return config
 
 
+def _encoder_half(config: Any, folder: Folder, part: str) -> Any:
+    """Return the configuration of T5Gemma's encoder, from a file of both halves or of one."""
+    half = config.encoder
+    if "encoder" not in folder.config(part):
+        half = type(half).from_pretrained(folder.path / part, local_files_only=True)
+        half.dropout_rate = getattr(half, "dropout_rate", 0.0)
+    return half
+
+
 def _load_model(
     path: Path, cls: str, weights: Weights, config: Any, options: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """Return a model of transformers, and what was missing or left over in its files."""
-    import transformers
-
-    made: Any = getattr(transformers, cls)
+    made, options = _class_of(cls), options | {"config": config}
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # reported by name
     ending = f".{weights.variant}" if weights.variant else ""
     shards = all("-of-" in p.name for p in weights.files)
@@ -115,7 +122,13 @@ def _load_model(
     from safetensors.torch import load_file
 
     state = {unwrapped(k): v for file in weights.files for k, v in load_file(file).items()}
-    return made.from_pretrained(None, config=config, state_dict=state, **options)
+    return made.from_pretrained(None, state_dict=state, **options)
+
+
+def _class_of(cls: str) -> Any:
+    """Return a class of transformers, by its name or by its module and name."""
+    module, _, name = f"transformers.{cls}".rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _choose_device(setting: str, device: torch.device, needed: int) -> torch.device:
@@ -130,15 +143,17 @@ def _choose_device(setting: str, device: torch.device, needed: int) -> torch.dev
 def _compute_in_float32(model: Any) -> Any:
     """Make a model compute in float32, since CPUs are slow in any other precision.
 
-    The eleven billion bytes of DeepFloyd's T5 stay in half precision, except for the block that
-    runs.
+    The billions of bytes of T5 and of language models stay in half precision, except for the block
+    that runs.
     """
-    blocks = getattr(getattr(model, "encoder", None), "block", ())
+    blocks = getattr(getattr(model, "encoder", model), "block", getattr(model, "layers", ()))
     stored = model.dtype
     if stored == torch.float32 or not blocks:
         return model.float()
-    for module in (model.shared, model.encoder.final_layer_norm):
-        module.float()
+    inside = {id(tensor) for tensor in blocks.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in inside:
+            parameter.data = parameter.data.float()
     for block in blocks:
         _widen_while_it_runs(block)
     return model
@@ -220,8 +235,8 @@ def _missing_packages(*packages: str) -> list[str]:
     return [name for name in packages if name not in found]
 
 
-def tokenize(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor, Tensor]:
-    """Return (ids, mask) of sentences, [N, length] int64 each, padded.
+def tokenize(tokenizer: Any, sentences: list[str], length: int) -> list[tuple[Tensor, Tensor]]:
+    """Return (ids, mask) of each sentence, [1, length] int64 each, padded at the end.
 
     Args:
         tokenizer: of transformers.
@@ -232,6 +247,7 @@ def tokenize(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor,
         PromptError: if a sentence has more tokens. Cutting it would remove the words of the view,
             which come last.
     """
+    tokenizer.padding_side = "right"
     with quiet():
         uncut = tokenizer(sentences).input_ids
     for sentence, ids in zip(sentences, uncut, strict=True):
@@ -241,9 +257,11 @@ def tokenize(tokenizer: Any, sentences: list[str], length: int) -> tuple[Tensor,
                 f"view, got {len(ids)} in {sentence!r}"
             )
     padded = tokenizer(sentences, padding="max_length", max_length=length, return_tensors="pt")
-    return padded.input_ids, padded.attention_mask
+    return list(zip(padded.input_ids.split(1), padded.attention_mask.split(1), strict=True))
 
 
-def one_at_a_time(model: Any, ids: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over the rows of (ids, mask) as [1, length] tensors on the device of the model."""
-    return zip(ids.to(model.device).split(1), mask.to(model.device).split(1), strict=True)
+def one_at_a_time(
+    model: Any, rows: Iterable[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterate over (ids, mask) of sentences, [1, length] each, on the device of the model."""
+    return ((ids.to(model.device), mask.to(model.device)) for ids, mask in rows)

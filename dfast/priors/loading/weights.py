@@ -1,8 +1,4 @@
-"""Networks of a pipeline folder: built without memory, then loaded straight from safetensors.
-
-The loader of diffusers first initialises random weights on the CPU, which for the four billion
-parameters of DeepFloyd's largest model takes longer than reading the file.
-"""
+"""Weights of a pipeline folder, read straight from safetensors into networks without memory."""
 
 from __future__ import annotations
 
@@ -17,71 +13,12 @@ from torch import Tensor, nn
 from dfast.errors import PriorError
 from dfast.priors.loading.folder import Folder, Weights, one_line
 from dfast.priors.loading.leftovers import assign, check_leftovers, is_unread, unwrapped
-from dfast.priors.loading.loader_errors import raise_explained, raise_misconfigured
-from dfast.priors.loading.quiet import quiet
+from dfast.priors.loading.loader_errors import raise_explained
+from dfast.priors.loading.networks import Float32
 
 FLOATING = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 """Types in safetensors whose values need no scales."""
 INTEGERS = {"U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64"}
-
-
-class Float32(nn.Module):
-    """Run a layer in float32, whatever the type of its input."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer.to(torch.float32)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output in float32."""
-        return self.layer(x.float())
-
-
-def build_unet(folder: Folder, dtype: torch.dtype) -> Any:
-    """Build the UNet on the meta device.
-
-    Its last convolution is float32: guidance multiplies the difference of two predictions by up to
-    a hundred, and with it the rounding of a half-precision output.
-
-    Args:
-        folder: the pipeline folder.
-        dtype: of all other layers.
-
-    Raises:
-        PriorError: if its configuration cannot be used.
-    """
-    from diffusers import UNet2DConditionModel
-
-    unet = _build_on_meta(UNet2DConditionModel, folder, "unet", dtype)
-    unet.conv_out = Float32(unet.conv_out)
-    return unet
-
-
-def build_vae(folder: Folder, dtype: torch.dtype) -> Any:
-    """Build the VAE on the meta device, without its decoder.
-
-    Args:
-        folder: the pipeline folder.
-        dtype: of its layers.
-
-    Raises:
-        PriorError: if its configuration cannot be used.
-    """
-    from diffusers import AutoencoderKL
-
-    vae = _build_on_meta(AutoencoderKL, folder, "vae", dtype)
-    vae.decoder = vae.post_quant_conv = None
-    return vae
-
-
-def _build_on_meta(cls: Any, folder: Folder, part: str, dtype: torch.dtype) -> Any:
-    config = folder.read(part, "config.json")
-    try:
-        with quiet(), torch.device("meta"):
-            module = cls.from_config(config).to(dtype)
-    except Exception as error:  # a foreign configuration fails in many ways
-        raise_misconfigured(folder, part, error)
-    return module.eval().requires_grad_(False)
 
 
 def load_weights(
@@ -109,7 +46,9 @@ def load_weights(
         PriorError: if a tensor is missing, has another shape, is quantised, or holds inf or NaN in
             the module's type; or if the files have others that would change the module.
     """
-    half = all(p.dtype != torch.float32 or "conv_out" in k for k, p in module.named_parameters())
+    inside = [m for m in module.modules() if isinstance(m, Float32)]
+    wide = {id(p) for m in inside for p in m.parameters()}
+    half = all(p.dtype != torch.float32 or id(p) in wide for p in module.parameters())
     expected = dict(module.state_dict())
     weights = folder.weights(part, half=half)
     places, rest = assign(folder, part, weights, expected, rename)
@@ -131,7 +70,7 @@ def load_weights(
                     raise _not_finite_error(read, cast, folder, file, key)
                 state[places[key]] = cast
     module.load_state_dict(state, assign=True)
-    return module.requires_grad_(False)
+    return module.to(device).requires_grad_(False)  # tables that no file has are still on the CPU
 
 
 def _check_shapes(
@@ -218,20 +157,6 @@ def _not_finite_error(
     setting = "vae_precision" if file.parent.name == "vae" else "precision"
     kind = str(cast.dtype).removeprefix("torch.")
     return folder.error(f'{file}: {key} overflows {kind}; set prior.{setting} = "fp32"')
-
-
-def unet_key(key: str) -> str:
-    """Return the name that `build_unet` gives a tensor of a UNet's file."""
-    return key.replace("conv_out.", "conv_out.layer.") if key.startswith("conv_out.") else key
-
-
-_OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-
-
-def vae_key(key: str) -> str:
-    """Return today's name of a tensor of a VAE's file; attention had other names in 2022."""
-    *path, name, leaf = key.split(".") if key.count(".") else ["", key, ""]
-    return ".".join([*path, _OLD_NAMES[name], leaf]) if name in _OLD_NAMES else key
 
 
 def size_of(module: nn.Module) -> int:

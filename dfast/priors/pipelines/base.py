@@ -19,13 +19,15 @@ from dfast.errors import PriorError
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.loading.compatibility import CLIP, check_text
-from dfast.priors.loading.embedding_cache import EmbeddingCache, EncodedSentence, fingerprint
+from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
+from dfast.priors.loading.networks import build_unet, unet_key
 from dfast.priors.loading.text_encoders import eight_bit_options, load_tokenizer, tokenize
-from dfast.priors.loading.weights import build_unet, load_weights, unet_key
+from dfast.priors.loading.weights import load_weights
 from dfast.priors.noise_schedule import NoiseSchedule
+from dfast.priors.pipelines.cached_text import encode_cached
 from dfast.priors.pipelines.text import (
     VIEW_CONDITIONING,
     TextCondition,
@@ -47,6 +49,11 @@ class TextPrior(Prior):
             a second pair.
         text_kind: of the text encoders, for checks.
         text_length: tokens that a sentence is padded to.
+        text_half: precision of the text encoders beside a half-precision UNet.
+        half: precision of the UNet on CUDA by default.
+        flow: whether the network predicts the velocity of a flow.
+        denoiser: the part of the folder that denoises; called the UNet also where it is a
+            transformer.
         default_sample_size: cells a side of what the UNet diffuses, if the folder does not say.
     """
 
@@ -55,6 +62,9 @@ class TextPrior(Prior):
     text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
     text_kind = CLIP
     text_length = 77
+    text_half = half = torch.float16
+    denoiser = "unet"
+    flow = False
     default_sample_size = 64
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
@@ -73,15 +83,20 @@ class TextPrior(Prior):
         # Weights that are streamed to the device cannot be recorded.
         self.cuda_graph_safe = options.offload == "none"
         cuda = device.type == "cuda"
-        self.dtype = PRECISIONS.get(options.precision, torch.float16 if cuda else torch.float32)
+        self.dtype = PRECISIONS.get(options.precision, self.half if cuda else torch.float32)
         self.layout = torch.channels_last if cuda else torch.contiguous_format
         self.schedule = NoiseSchedule(
             folder.read("scheduler", "scheduler_config.json"), folder.name
         )
-        self.unet_config = folder.read("unet", "config.json")
-        check_names(folder, "unet", folder.weights("unet", half=self.dtype != torch.float32))
+        if (found := self.schedule.prediction == "flow") != self.flow:
+            kinds = ("whose noise is defined by betas", "of a flow")
+            expected = f"scheduler: expected one {kinds[self.flow]} for this {self.denoiser}"
+            raise folder.error(f"{expected}, got one {kinds[found]}")
+        self.unet_config = folder.read(self.denoiser, "config.json")
+        weights = folder.weights(self.denoiser, half=self.dtype != torch.float32)
+        check_names(folder, self.denoiser, weights)
         self._check_text_weights()
-        check_text(folder, self.text_kind, self.text_parts, self.text_length)
+        self._check_text_parts()
         self.image_size = options.image_size or self._sample_size()
         self.unet: Any = None
         self._network: Any = None
@@ -95,13 +110,17 @@ class TextPrior(Prior):
                 continue
             check_names(self.folder, part, weights)
 
+    def _check_text_parts(self) -> None:
+        """Raise PriorError unless the text encoders fit their tokenizers and the UNet."""
+        check_text(self.folder, self.text_kind, self.text_parts, self.text_length)
+
     def _sample_size(self) -> int:
         """Return the cells a side of what the UNet diffused in training."""
-        return int(max(self.folder.numbers("unet", "sample_size", self.default_sample_size)))
+        return int(max(self.folder.numbers(self.denoiser, "sample_size", self.default_sample_size)))
 
     @neutral_torch_state(keep_grad=True)
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the schedule of the folder's scheduler, see `Prior.noise_schedule`."""
+        """Return that of the folder's scheduler, see `Prior.noise_schedule`."""
         alpha, sigma = self.schedule.to(self.device)
         return alpha.to(device), sigma.to(device)
 
@@ -154,59 +173,36 @@ class TextPrior(Prior):
         """Return a text as the encoder saw texts in training."""
         return text
 
-    def _tokenize(self, part: str, sentences: list[str]) -> tuple[Tensor, Tensor]:
-        """Return ids and mask, [n, text_length] each, by the tokenizer of that part."""
+    def _tokenize(self, part: str, sentences: list[str]) -> list[tuple[Tensor, Tensor]]:
+        """Return (ids, mask) of each sentence, [1, length] each, by the tokenizer of that part."""
         tokenizer = load_tokenizer(self.folder, part, self.text_kind.tokenizer)
         with calls_of(self.folder, part, self.device):
-            ids, mask = tokenize(tokenizer, sentences, self.text_length)
+            rows = tokenize(tokenizer, sentences, self.text_length)
+        self._check_tokens(part, rows)
+        return rows
+
+    def _check_tokens(self, part: str, rows: list[tuple[Tensor, Tensor]]) -> None:
+        """Raise PriorError for a special token that is not in the encoder's vocabulary."""
         encoder = self.text_parts[self.text_parts.index(part) - 1]
         known = self.folder.config(encoder).get("vocab_size", math.inf)
-        if (largest := int(ids.max())) >= known:  # a special token that is not in the vocabulary
+        if (largest := max(int(ids.max()) for ids, _ in rows)) >= known:
             raise self.folder.mismatch_error(
                 part, "tokens", f"below {known}", largest, other=encoder
             )
-        return ids, mask
 
     def _encode_sentences(self, sentences: list[str]) -> dict[str, EncodedSentence]:
         """Return sentences from the cache; the text encoder encodes the others."""
-        dtype = torch.float32 if self.dtype == torch.float32 else torch.float16
-        encoders = fingerprint(self.folder, self.text_parts)
-        key = {
-            "encoders": encoders,
+        dtype = torch.float32 if self.dtype == torch.float32 else self.text_half
+        settings = {
             "length": self.text_length,
             "dtype": str(dtype),
-            "family": type(self).__name__,
-            "format": 2,
+            "family": self.family,
             "rounded": self.options.text_encoder == "8bit",
         }
-        cache = EmbeddingCache(key)
-        found = {s: cache.get(s) if encoders else None for s in sentences}
-        encoded = {s: row for s, row in found.items() if row is not None}
-        missing = [s for s in sentences if s not in encoded]
-        if missing:
-            for part in self.text_parts:
-                if not self.folder.has(part):
-                    raise self.folder.missing_error(part)
-            with calls_of(self.folder, self.text_parts[0], self.device):
-                rows = self._encode_text(missing, dtype)
-            for sentence, row in zip(missing, rows, strict=True):
-                encoded[sentence] = {k: v.detach().float().cpu() for k, v in row.items()}
-                self._check_finite(sentence, encoded[sentence])
-                cache.put(sentence, encoded[sentence])
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()  # the UNet will need the encoder's memory
-        return encoded
-
-    def _check_finite(self, sentence: str, row: EncodedSentence) -> None:
-        """Raise PriorError for values that would be cached, and spoil every step of every run."""
-        for name, tensor in row.items():
-            if not bool(tensor.isfinite().all()):
-                raise PriorError(
-                    f"prior {self.name!r}: expected finite numbers from the text encoder, got "
-                    f"others in {name!r} of {sentence!r}; damaged weights, or half precision that "
-                    "overflowed: "
-                    'then prior.text_encoder = "cpu" or prior.precision = "fp32" helps'
-                )
+        return encode_cached(
+            self.folder, self.text_parts, self.device, sentences, settings,
+            lambda missing: self._encode_text(missing, dtype),
+        )  # fmt: skip
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
         """Encode sentences by encoders that are freed before this returns.
@@ -226,7 +222,7 @@ class TextPrior(Prior):
             return
         streamed = self.options.offload == "model" and self.device.type == "cuda"
         where = torch.device("cpu") if streamed else self.device
-        unet = load_weights(self._build_unet(), self.folder, "unet", where, unet_key)
+        unet = self._load_unet(where)
         unet = unet.to(memory_format=self.layout)
         if self.options.attention_slicing:
             unet.set_attention_slice("auto")
@@ -237,7 +233,7 @@ class TextPrior(Prior):
                 offload_type="leaf_level",
                 use_stream=True,
             )
-        elif self.device.type == "cuda" and self.options.tuned and not self.options.compile:
+        elif self.device.type == "cuda" and self._tuned():
             from dfast.priors.fused.tune import tune
 
             tune(unet)
@@ -245,6 +241,13 @@ class TextPrior(Prior):
         if self.options.compile:
             print("dfast: compiling the UNet, about a minute", file=sys.stderr, flush=True)
             self._network = torch.compile(unet, fullgraph=True, dynamic=False)
+
+    def _tuned(self) -> bool:
+        """Return whether dfast's own kernels take the place of parts of the UNet."""
+        return self.options.tuned and not self.options.compile
+
+    def _load_unet(self, device: torch.device) -> Any:
+        return load_weights(self._build_unet(), self.folder, "unet", device, unet_key)
 
     def _build_unet(self) -> Any:
         return build_unet(self.folder, self.dtype)
@@ -288,7 +291,7 @@ class TextPrior(Prior):
         repeated, t = noisy.repeat(n, 1, 1, 1), t.repeat(n)
         cast = repeated.to(self.dtype, memory_format=self.layout)
         # Models with a learned variance append it to the noise.
-        with calls_of(self.folder, "unet", self.device):
+        with calls_of(self.folder, self.denoiser, self.device):
             output = self._denoise(cast, t, text).float()[:, :channels]
         return self.schedule.eps(output, repeated, t).view(n, *noisy.shape)
 

@@ -37,12 +37,12 @@ class DeepFloyd(TextPrior):
         return text.lower().strip()
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
-        ids, mask = self._tokenize("tokenizer", sentences)
+        rows = self._tokenize("tokenizer", sentences)
         setting = self.options.text_encoder
         with open_text_encoder(
             self.folder, "text_encoder", "T5EncoderModel", dtype, self.device, setting
         ) as model:
             return [
-                {"hidden": model(row, attention_mask=row_mask)[0][0]}
-                for row, row_mask in one_at_a_time(model, ids, mask)
+                {"hidden": model(ids, attention_mask=mask)[0][0]}
+                for ids, mask in one_at_a_time(model, rows)
             ]

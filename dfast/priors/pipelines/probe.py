@@ -6,22 +6,28 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dfast.config import Config
 from dfast.priors.base import Prior
+from dfast.priors.pipelines.conventions import CONVENTIONS, Conventions
 
 
 @torch.no_grad()
 def call_unet(unet: Any, batch: int, side: int) -> None:
-    """Call a UNet on the meta device, without gradients.
+    """Call a UNet or transformer on the meta device, without gradients.
 
     Args:
-        unet: a `UNet2DConditionModel` there.
+        unet: a `UNet2DConditionModel` or a transformer of `CONVENTIONS` there.
         batch: rows of the call.
         side: cells a side of what it diffuses.
     """
     c, dtype = unet.config, next(unet.parameters()).dtype
+    for made in CONVENTIONS.values():
+        if type(unet).__name__ == made.transformer:
+            _call_transformer(unet, made, batch, side)
+            return
     with torch.device("meta"):
         hidden = torch.empty(batch, 77, c.encoder_hid_dim or c.cross_attention_dim, dtype=dtype)
         added = None
@@ -36,11 +42,27 @@ def call_unet(unet: Any, batch: int, side: int) -> None:
     unet(noisy, t, hidden, added_cond_kwargs=added, return_dict=False)
 
 
+def _call_transformer(network: Any, made: Conventions, batch: int, side: int) -> None:
+    """Call a transformer on the meta device; see `call_unet`."""
+    c, dtype = network.config, next(network.parameters()).dtype
+    length = made.text_length
+    with torch.device("meta"):
+        texts = {
+            "hidden": torch.empty(batch, length, getattr(c, made.text[-1].width), dtype=dtype),
+            "mask": torch.empty(batch, length, dtype=torch.bool),
+            "pooled": torch.empty(batch, getattr(c, "pooled_projection_dim", 0), dtype=dtype),
+        }
+        noisy = torch.empty(batch, c.in_channels, side, side, dtype=dtype)
+        time = torch.empty(batch)
+    given = {name: texts[key] for key, name in made.arguments.items()}
+    made.call(network, noisy, time, {**given, **made.constants})
+
+
 def call_vae_encoder(vae: Any, batch: int, prior: Prior, config: Config) -> None:
     """Call a VAE's encoder on the meta device, forward and back to the images.
 
     Args:
-        vae: an `AutoencoderKL` there, whose decoder is not needed.
+        vae: one of `VAES` there, whose decoder is not needed.
         batch: images of the call.
         prior: whose VAE it is; for its sizes.
         config: of the run; its memory options change the call.
@@ -55,5 +77,5 @@ def call_vae_encoder(vae: Any, batch: int, prior: Prior, config: Config) -> None
         vae.tile_latent_min_size = side // 2 // (side // prior.latent_size)
     dtype = next(vae.parameters()).dtype
     image = torch.empty(batch, 3, side, side, device="meta", dtype=dtype, requires_grad=True)
-    mean = vae.encode(image, return_dict=False)[0].mean
-    mean.sum().backward()
+    encoded = vae.encode(image, return_dict=False)[0]
+    (encoded if isinstance(encoded, Tensor) else encoded.mean).sum().backward()

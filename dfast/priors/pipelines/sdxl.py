@@ -23,6 +23,7 @@ class StableDiffusionXL(StableDiffusion):
     family = "sdxl"
     text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     default_sample_size = 128
+    vae_overflows = True
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
         """Read the small files, see `TextPrior`."""
@@ -43,28 +44,20 @@ class StableDiffusionXL(StableDiffusion):
         if self.folder.config(part) and (got := self.folder.number(part, key, 512)) != expected:
             raise self.folder.mismatch_error(part, key, expected, got, other="UNet")
 
-    def _vae_dtype(self) -> torch.dtype:
-        """Return float32 for a VAE that is marked as overflowing float16."""
-        config = self.folder.read("vae", "config.json")
-        if self.options.vae_precision == "auto" and config.get("force_upcast", True):
-            return torch.float32
-        return super()._vae_dtype()
-
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
         hidden: list[list[Tensor]] = []
         pooled: list[Tensor] = []
         setting = self.options.text_encoder
         for part, tokenizer, cls in _ENCODERS:
-            ids, _ = self._tokenize(tokenizer, sentences)
+            rows = self._tokenize(tokenizer, sentences)
             with open_text_encoder(self.folder, part, cls, dtype, self.device, setting) as model:
                 outputs = [
-                    model(row, output_hidden_states=True)
-                    for row, _ in one_at_a_time(model, ids, ids)
+                    model(ids, output_hidden_states=True) for ids, _ in one_at_a_time(model, rows)
                 ]
                 hidden.append([out.hidden_states[-2][0].float().cpu() for out in outputs])
                 pooled = [out[0][0] for out in outputs]  # the second encoder's is used
-        rows = [torch.cat(pair, -1) for pair in zip(*hidden, strict=True)]
-        return [{"hidden": h, "pooled": p} for h, p in zip(rows, pooled, strict=True)]
+        both = [torch.cat(pair, -1) for pair in zip(*hidden, strict=True)]
+        return [{"hidden": h, "pooled": p} for h, p in zip(both, pooled, strict=True)]
 
     def _encode_sentences(self, sentences: list[str]) -> dict[str, EncodedSentence]:
         rows = super()._encode_sentences(sentences)

@@ -20,10 +20,12 @@ class StableDiffusion(TextPrior):
 
     Attributes:
         latents: its VAE; `image_size` is a multiple of `latents.factor`.
+        vae_overflows: whether the VAE overflows float16 unless its configuration says otherwise.
     """
 
     family = "sd"
     is_latent = True
+    vae_overflows = False
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
         """Read the small files, see `TextPrior`."""
@@ -42,22 +44,26 @@ class StableDiffusion(TextPrior):
     def _vae_dtype(self) -> torch.dtype:
         """Return the precision of the VAE.
 
-        By default it is float16 beside a half-precision UNet: the activations of this encoder stay
-        within its range.
+        By default it is float16 beside a half-precision UNet, if the activations of this encoder
+        stay within its range.
         """
+        config = self.folder.read("vae", "config.json")
+        asked = self.options.vae_precision
+        if self.vae_overflows and asked == "auto" and config.get("force_upcast", True):
+            return torch.float32
         auto = torch.float32 if self.dtype == torch.float32 else torch.float16
         return PRECISIONS.get(self.options.vae_precision, auto)
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
-        ids, mask = self._tokenize("tokenizer", sentences)
+        rows = self._tokenize("tokenizer", sentences)
         setting = self.options.text_encoder
         with open_text_encoder(
             self.folder, "text_encoder", "CLIPTextModel", dtype, self.device, setting
         ) as model:
             wants_mask = getattr(model.config, "use_attention_mask", False)
             return [
-                {"hidden": model(row, attention_mask=row_mask if wants_mask else None)[0][0]}
-                for row, row_mask in one_at_a_time(model, ids, mask)
+                {"hidden": model(ids, attention_mask=mask if wants_mask else None)[0][0]}
+                for ids, mask in one_at_a_time(model, rows)
             ]
 
     @property

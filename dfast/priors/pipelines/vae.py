@@ -1,4 +1,9 @@
-"""From images to the latents of a latent diffusion model; the gradient flows to the image only."""
+"""From images to the latents of a latent diffusion model; the gradient flows to the image only.
+
+Three kinds of VAE are known. `AutoencoderKL` gives a Gaussian, whose mean is taken; `AutoencoderDC`
+gives latents themselves; `AutoencoderKLFlux2` is a Gaussian whose cells are gathered two by two and
+normalised by stored statistics.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate, pixel_unshuffle
 from torch.utils.checkpoint import checkpoint
 
 from dfast.config import PriorConfig
+from dfast.errors import PriorError
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
-from dfast.priors.loading.weights import build_vae, load_weights, vae_key
+from dfast.priors.loading.networks import VAES, build_vae, vae_key
+from dfast.priors.loading.weights import load_weights
 
 
 class LatentEncoder:
@@ -46,8 +53,11 @@ class LatentEncoder:
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
         config = folder.read("vae", "config.json")
         check_names(folder, "vae", folder.weights("vae", half=dtype != torch.float32))
-        self.factor = _downscale_factor(folder, config)
-        self.channels = int(folder.number("vae", "latent_channels", 4))
+        self.kind = str(config.get("_class_name", VAES[0]))
+        self.factor = _downscale_factor(folder, config, self.kind)
+        stored = int(folder.number("vae", "latent_channels", 4))
+        self.channels = stored * (4 if self.kind == "AutoencoderKLFlux2" else 1)
+        self._check_options()
         scale = folder.number("vae", "scaling_factor", 0.18215)
         if config.get("latents_mean") is None or config.get("latents_std") is None:
             mean, std = self._per_channel("shift_factor", 0.0, -math.inf), torch.ones(1, 1, 1)
@@ -59,6 +69,12 @@ class LatentEncoder:
         self.layout = torch.channels_last if cuda else torch.contiguous_format
         self.vae: Any = None
         self._linear: tuple[Tensor, Tensor, float] | None = None
+
+    def _check_options(self) -> None:
+        """Raise PriorError for settings that this kind of VAE cannot follow."""
+        for key in ("vae_checkpointing", "vae_tiling"):
+            if self.kind != "AutoencoderKL" and getattr(self.options, key):
+                raise PriorError(f"prior.{key}: expected false with an {self.kind}, got true")
 
     def _per_channel(self, key: str, default: float | None, above: float = 0.0) -> Tensor:
         """Return one number for all channels or one for each, [1 or C, 1, 1] float32."""
@@ -82,7 +98,7 @@ class LatentEncoder:
             # The encoder draws nothing, and a CUDA graph cannot record a read of the RNG state.
             recompute = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
             vae.enable_gradient_checkpointing(gradient_checkpointing_func=recompute)
-        if self.device.type == "cuda" and self.options.tuned:
+        if self.device.type == "cuda" and self.options.tuned and self.kind == "AutoencoderKL":
             from dfast.priors.fused.tune import tune
 
             tune(vae.encoder)
@@ -105,8 +121,22 @@ class LatentEncoder:
             self.vae.tile_sample_min_size = latents * self.factor
         pixels = images.to(self.dtype, memory_format=self.layout)
         with calls_of(self.folder, "vae", self.device):
-            mean = self.vae.encode(pixels, return_dict=False)[0].mean.float()
-        return (mean - self._shift) * self._gain
+            encoded = self.vae.encode(pixels, return_dict=False)[0]
+        return self.normalized((encoded if isinstance(encoded, Tensor) else encoded.mean).float())
+
+    def normalized(self, encoded: Tensor) -> Tensor:
+        """Return what the model diffuses, from what the VAE's encoder gives.
+
+        Args:
+            encoded: [B, C', h, w] float32, C' being the `latent_channels` of the VAE.
+        """
+        if self.kind != "AutoencoderKLFlux2":
+            return (encoded - self._shift) * self._gain
+        statistics, epsilon = self.vae.bn, self.vae.config.batch_norm_eps
+        mean, variance = (
+            v.view(1, -1, 1, 1) for v in (statistics.running_mean, statistics.running_var)
+        )
+        return (pixel_unshuffle(encoded, 2) - mean) / (variance + epsilon).sqrt()
 
     def encode_linear(self, images: Tensor, size: int) -> Tensor:
         """Return latents [B, C, size, size] by an affine map of each cell's mean colour.
@@ -144,22 +174,22 @@ class LatentEncoder:
         return self._linear
 
 
-def _downscale_factor(folder: Folder, config: dict[str, Any]) -> int:
+def _downscale_factor(folder: Folder, config: dict[str, Any], kind: str) -> int:
     """Return the pixels a side of a latent cell. Raises PriorError for a VAE of another kind."""
-    kind, levels = config.get("_class_name", "AutoencoderKL"), config.get("block_out_channels")
-    blocks, colors = config.get("down_block_types"), config.get("in_channels", 3)
-    if kind != "AutoencoderKL":
+    if kind not in VAES:
         raise folder.error(
-            f"expected the VAE of Stable Diffusion, AutoencoderKL, got {kind} in "
-            f"{folder.path / 'vae'}"
+            f"expected a VAE of {', '.join(VAES)}, got {kind} in {folder.path / 'vae'}"
         )
+    of = "encoder_" if kind == "AutoencoderDC" else ""
+    levels, colors = config.get(f"{of}block_out_channels"), config.get("in_channels", 3)
     if not isinstance(levels, list) or not levels:
-        raise folder.value_error("vae", "block_out_channels", "a list", levels)
-    if not isinstance(blocks, list) or len(blocks) != len(levels):
+        raise folder.value_error("vae", f"{of}block_out_channels", "a list", levels)
+    blocks = config.get("down_block_types")
+    if not of and (not isinstance(blocks, list) or len(blocks) != len(levels)):
         raise folder.value_error("vae", "down_block_types", f"a list of {len(levels)}", blocks)
     if colors != 3:
         raise folder.value_error("vae", "in_channels", "3", colors)
-    return int(2 ** (len(levels) - 1))
+    return int(2 ** (len(levels) - (0 if kind == "AutoencoderKLFlux2" else 1)))
 
 
 def _calibration_images(size: int) -> Tensor:

@@ -1,0 +1,169 @@
+"""The engine of a Ray cluster: a task for each run, which starts the run's process on its machine.
+
+Ray decides where a run goes, by processors and by GPUs or fractions of them, and starts it again
+when its worker or its machine is lost. A worker computes nothing itself: Ray uses it for many
+tasks, and torch in it would keep the threads of the first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dfast.batches.job import Job, Outcome, perform
+from dfast.errors import ConfigError, DfastError
+from dfast.runs.lock import LOCK, Owner
+
+LOCAL = "local"
+"""Ray's address of a Ray that is started on this machine."""
+PATIENCE = 10.0
+"""Seconds to wait for an answer from a cluster's address."""
+OBJECT_STORE = 80 << 20
+"""Bytes of the object store of a Ray that is started here; nothing is kept in it but outcomes."""
+
+
+class RayEngine:
+    """Runs as tasks of a Ray cluster.
+
+    Args:
+        address: of a running cluster, "auto" or "HOST:6379"; None takes that of RAY_ADDRESS, and
+            starts a Ray on this machine where there is none.
+        threads: of a run, each of them a processor to Ray.
+        gpus: GPUs of a run, such as 0.25; None takes one where the cluster has any.
+        retries: how often Ray starts a run again whose worker was lost.
+
+    Attributes:
+        gpus: GPUs of a run.
+
+    Raises:
+        ConfigError: Ray is not installed, or a run asks for more than the cluster has.
+        DfastError: there is no cluster at the address.
+    """
+
+    def __init__(
+        self, address: str | None, *, threads: int, gpus: float | None, retries: int
+    ) -> None:
+        self._ray = ray = _ray()
+        _connect(ray, address)
+        try:
+            there = ray.cluster_resources()
+            self.gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
+            for name, wanted in (("CPU", threads), ("GPU", self.gpus)):
+                if wanted > (most := there.get(name, 0)):
+                    raise ConfigError(
+                        f"ray: expected a cluster with {wanted:g} {name} for each run, got one "
+                        f"with {most:g} in all"
+                    )
+        except BaseException:
+            ray.shutdown()
+            raise
+        self._stopping = False
+        self._task = ray.remote(
+            num_cpus=threads, num_gpus=self.gpus, max_retries=retries, retry_exceptions=False
+        )(_perform)
+        self._running: list[Any] = []
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Start a run when there is room for it; return what becomes of it."""
+        if self._stopping:
+            ended: Future[Outcome] = Future()
+            ended.set_result(Outcome("stopped"))
+            return ended
+        reference = self._task.options(name=f"dfast {job.name}").remote(job)
+        self._running.append(reference)
+        future: Future[Outcome] = reference.future()
+        return future
+
+    def stop(self) -> None:
+        """Have all runs save and end, and start no others; return at once."""
+        self._stopping = True
+        for reference in self._running:
+            self._ray.cancel(reference, force=False)  # raises KeyboardInterrupt in the task
+
+    def close(self) -> None:
+        """Leave the cluster, which ends what still runs there."""
+        self._ray.shutdown()
+
+
+def _perform(job: Job) -> Outcome:
+    """Do a job, in a worker."""
+    import ray
+
+    drop_lock_of_lost_machine(job.folder, ray.nodes())
+    return perform(job)
+
+
+def drop_lock_of_lost_machine(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Remove the lock that a run on a machine left which its cluster has lost.
+
+    Whether a process on another machine still runs cannot be seen from here, but Ray knows which
+    machines are gone, and starts a run again only then.
+
+    Args:
+        folder: the run folder.
+        nodes: the machines that the cluster has and had, as `ray.nodes` returns them.
+    """
+    alive = {node["NodeManagerHostname"] for node in nodes if node["Alive"]}
+    lost = {node["NodeManagerHostname"] for node in nodes} - alive
+    with suppress(OSError):
+        owner = Owner.read((folder / LOCK).read_bytes())
+        if owner is not None and owner.host in lost:
+            (folder / LOCK).unlink()
+
+
+def _ray() -> Any:
+    """Import Ray."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of dfast asks the network
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            f"engine: expected Ray to be installed for 'ray' ({error}); pip install \"dfast[ray]\""
+        ) from error
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Connect to a cluster, or start one of this machine."""
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    own: dict[str, Any] = {}
+    if address == LOCAL:
+        own = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
+    _check_answers(address)
+    try:
+        with _own_signals():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise DfastError(f"address: expected a Ray cluster at '{address}' ({error})") from error
+
+
+def _check_answers(address: str) -> None:
+    """Raise DfastError if nothing listens at HOST:PORT, for which Ray would wait many minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise DfastError(
+            f"address: expected a Ray cluster at '{address}', got no answer ({error})"
+        ) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which Ray replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)

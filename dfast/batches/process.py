@@ -1,0 +1,120 @@
+"""The process of one run: `python -m dfast.batches.process`, see `dfast.batches.job`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from dfast._files import replacing
+from dfast._version import __version__
+from dfast.batches.job import Job, one_line, print_outcome
+from dfast.config import Config
+from dfast.errors import DfastError, OutOfMemoryError
+from dfast.runs.exports import OBJECT, REPORT, SCORES, SHEET, TURN, export
+from dfast.runs.records import ABOUT
+from dfast.runs.unfinished import RESULT
+
+if TYPE_CHECKING:
+    from dfast.runs.result import Result
+
+
+def main() -> int:
+    """Do the job that stdin names; return the exit code."""
+    outcome = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes into the log
+    job = Job(**json.loads(_first_line()))
+    threading.Thread(target=_end_with_starter, daemon=True).start()
+    return _do(job, outcome)
+
+
+def _first_line() -> bytes:
+    """Return the line that stdin begins with, and read nothing after it."""
+    line = b""
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        line += byte
+    return line
+
+
+def _end_with_starter() -> None:
+    """End this process as SIGTERM does when stdin ends."""
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _do(job: Job, outcome: IO[str]) -> int:
+    """Train, export and score; print the outcome."""
+    try:
+        result = _train(job)
+        finish(job, result)
+    except OutOfMemoryError as error:  # another process may have had the memory
+        print_outcome(outcome, "crashed", one_line(error))
+    except DfastError as error:
+        print(f"dfast: error: {one_line(error)}", file=sys.stderr)
+        print_outcome(outcome, "failed", one_line(error))
+    except Exception as error:
+        traceback.print_exc()
+        print_outcome(outcome, "crashed", f"{type(error).__name__}: {one_line(error)}")
+    else:
+        print_outcome(outcome, "done")
+        return 0
+    return 1
+
+
+def _train(job: Job) -> Result:
+    """Return the finished object of a job, which is only read where it is there."""
+    from dfast.runs.train import train
+
+    return train(
+        job.prompt,
+        prior=job.prior,
+        download=job.download,
+        out=job.folder,
+        seed=job.seed,
+        device=job.device,
+        config=Config.from_dict(job.config),
+        resume=(job.folder / ABOUT).exists(),
+    )
+
+
+def finish(job: Job, result: Result) -> None:
+    """Write what a run ends with, but for files that are there.
+
+    Args:
+        job: says which files.
+        result: the finished object.
+    """
+    folder = result.folder or job.folder  # another one if the run was rescued
+    _drop_older_than_result(folder)
+    if job.score and not (folder / SCORES).exists():
+        from dfast.evaluation.score import score
+        from dfast.evaluation.scorecard import as_dict
+
+        values = as_dict([score(result, seed=job.seed)], dfast=__version__, device=job.device)
+        with replacing(folder / SCORES) as temporary:
+            temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        (folder / REPORT).unlink(missing_ok=True)  # it shows the scores
+    if job.export:
+        for path, notes in export(result, folder, keep=True):
+            for note in notes:
+                print(f"dfast: {path}: {note}", file=sys.stderr)
+
+
+def _drop_older_than_result(folder: Path) -> None:
+    """Remove files of a shorter run, whose result another has replaced."""
+    written = (folder / RESULT).stat().st_mtime_ns
+    for name in (OBJECT, SHEET, TURN, REPORT, SCORES):
+        with suppress(OSError):
+            if (folder / name).stat().st_mtime_ns < written:
+                (folder / name).unlink()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,156 @@
+"""`dfast evaluate --clip`: score runs and folders of runs by CLIPs."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfast._files import user_path
+from dfast.cli.checks import check_device, check_finished
+from dfast.cli.options import UsageError
+from dfast.errors import ConfigError, PromptError
+
+if TYPE_CHECKING:
+    from dfast.evaluation.clip_report import ClipReport
+    from dfast.evaluation.clip_score import Subject
+
+METRICS = ("r-precision", "similarity", "janus", "t3bench")
+"""Names of `dfast.evaluation.clip_score.METRICS`, here without torch."""
+DEFAULT = METRICS[:3]
+
+
+def add_clip_options(parser: ArgumentParser) -> None:
+    """Add --clip, and what goes with it.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument(
+        "--clip",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="score by this CLIP instead: a folder of transformers, a hub id or shapes, the "
+        "embedded one (may be repeated); the prompts are then those to choose from",
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        help=f"what a CLIP measures, of {','.join(METRICS)} (default: {','.join(DEFAULT)})",
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch a CLIP that is not on this machine"
+    )
+
+
+def check_clip_options(options: Namespace) -> None:
+    """Raise UsageError for options that do not go together.
+
+    Args:
+        options: the parsed command line.
+    """
+    if not options.clip:
+        for name in ("metrics", "download"):
+            if getattr(options, name):
+                raise UsageError(f"--{name}: expected with --clip")
+        return
+    unused = ("prompt", "out", "steps", "prior", "config", "preset", "set")
+    given = [name for name in unused if getattr(options, name)]
+    if given := given + ["seeds"] * (options.seeds != 1):
+        raise UsageError(f"--{given[0]}: expected without --clip, which scores what is made")
+    if not options.paths:
+        raise UsageError("--clip: expected runs or folders of runs to score")
+
+
+def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
+    """Score what the command line names.
+
+    Args:
+        options: the parsed command line.
+        lines: prompts to choose from; without any, those of the runs.
+
+    Raises:
+        ConfigError: a metric that cannot be used.
+        PromptError: a run whose prompt is not among the prompts.
+        PriorError: a CLIP that cannot be used.
+        RunFolderError: a run that has not finished.
+    """
+    metrics = _metrics(options.metrics)
+    check_device(options.device)
+    files = [file for path in options.paths for file in _expand(user_path(path))]
+
+    from dfast._device import pick_device
+    from dfast.clip import load_clip
+    from dfast.evaluation.clip_metrics import normalized
+    from dfast.evaluation.clip_report import ClipReport
+    from dfast.evaluation.clip_score import score_with_clips, views_of
+
+    device = pick_device(options.device)
+    names = list(dict.fromkeys(options.clip))
+    clips = [load_clip(name, device, download=options.download) for name in names]
+    subjects = [_subject(file, str(device)) for file in files]
+    prompts = lines or [subject.prompt for subject in subjects]
+    choices = list({normalized(prompt): prompt for prompt in prompts}.values())
+    known = {normalized(prompt) for prompt in choices}
+    for subject in subjects:
+        if normalized(subject.prompt) not in known:
+            raise PromptError(
+                f"--prompts: expected the prompt of '{subject.name}' among them, which is "
+                f"{subject.prompt!r}"
+            )
+    scores: list[Any] = []
+    for number, found in enumerate(score_with_clips(subjects, clips, choices, metrics), 1):
+        scores += found
+        print(f"{number}/{len(subjects)} {found[0].object}", file=sys.stderr)
+    return ClipReport(
+        tuple(scores),
+        tuple(clip.about() for clip in clips),
+        tuple(views.about() for views in views_of(metrics)),
+        tuple(normalized(prompt) for prompt in choices),
+    )
+
+
+def _metrics(text: str | None) -> tuple[str, ...]:
+    """Return the metrics that --metrics names."""
+    if text is None:
+        return DEFAULT
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in METRICS]:
+        raise ConfigError(f"--metrics: expected some of {', '.join(METRICS)}, got {unknown[0]!r}")
+    return names
+
+
+def _expand(path: Path) -> list[Path]:
+    """Return the runs that a path stands for: itself, or those in a folder."""
+    from dfast.runs.unfinished import RESULT
+
+    own = not path.is_dir() or (path / RESULT).exists()
+    inside = [] if own else [run for run in sorted(path.iterdir()) if (run / RESULT).is_file()]
+    if not inside:
+        check_finished(str(path))
+    return inside or [path]
+
+
+def _subject(path: Path, device: str) -> Subject:
+    """Return what is at a path, ready to be rendered."""
+    from dfast.evaluation.clip_score import Subject
+    from dfast.evaluation.clip_views import Views, views_of_scene
+
+    def render(views: Views) -> Any:
+        result = _load(path, device)
+        return views_of_scene(result.scene, result.config.march, views)
+
+    result = _load(path, device)
+    return Subject(path.name or str(path), result.prompt, "run", result.seed, render)
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path, device: str) -> Any:
+    """Return a result; of many runs, one at a time is in memory."""
+    import dfast
+
+    return dfast.load(path, device)

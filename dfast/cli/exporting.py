@@ -1,0 +1,25 @@
+"""The files that `dfast train` writes of a finished object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dfast.cli.output import say
+from dfast.runs import exports
+
+RESULT = "result.safetensors"
+"""As in `dfast.runs.folder`, which imports torch."""
+
+
+def export(result: exports.Exported, out: Path, *, keep: bool) -> None:
+    """Write the mesh and the images into the run folder, and print their names.
+
+    Args:
+        result: the finished object.
+        out: the run folder.
+        keep: leave files that are there; they are those of this object.
+    """
+    for path, notes in exports.export(result, out, keep=keep):
+        for note in notes:  # of a mesh
+            say(f"{path}: {note}")
+        say(f"{path}")

@@ -1,0 +1,116 @@
+"""`dfast train --prompts FILE`: make an object for each line of a file, several side by side."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from dfast._files import user_path
+from dfast.cli.checks import check_prompt, check_run
+from dfast.cli.exporting import RESULT, export
+from dfast.cli.importing import import_runs
+from dfast.cli.options import UsageError, gives_settings, prior_name, read_config
+from dfast.cli.output import say
+from dfast.cli.signals import INTERRUPTED, hinting, interrupted
+from dfast.config import Config
+from dfast.errors import PromptError, RunsFailedError
+
+FAILED = 2
+"""Exit code where some runs failed."""
+
+
+def train_several(options: Namespace) -> int:
+    """Make all objects, then write their meshes and images; return the exit code.
+
+    Args:
+        options: of `dfast train`.
+
+    Raises:
+        DfastError: for arguments that cannot be used, before anything is written.
+    """
+    for name in ("prompt", "view", "dry_run"):
+        if getattr(options, name):
+            raise UsageError(f"--prompts: expected without {_flag(name)}, which is for one prompt")
+    if options.best_of != 1:
+        raise UsageError("--prompts: expected without --best-of, which is for one prompt")
+    if options.at_once < 1:
+        raise UsageError(f"--at-once: expected at least 1, got {options.at_once}")
+    check_run(options, None)
+    prompts = read_prompts(user_path(options.prompts), prior_name(options))
+    config = read_config(options) if gives_settings(options) else None
+    out = user_path(options.out) if options.out else Path("runs")
+    again = f"go on with the same command and --resume: the runs are in '{out}'"
+    failed = 0
+    try:
+        with hinting(again):
+            import_runs()
+            for start in range(0, len(prompts), options.at_once):
+                failed += _train(options, prompts[start : start + options.at_once], config, out)
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        interrupted(again)
+        return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
+    return FAILED if failed else 0
+
+
+def read_prompts(path: Path, prior: str) -> list[str]:
+    """Return the prompts of a file, one a line; empty lines and those after # are left out.
+
+    Args:
+        path: the file.
+        prior: name of the prior that has to know them.
+
+    Raises:
+        PromptError: the file cannot be read, holds none, or one that the prior does not know.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise PromptError(f"--prompts: cannot read '{path}' ({reason})") from None
+    found = []
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        try:
+            check_prompt(line, prior)
+        except PromptError as error:
+            raise PromptError(f"'{path}', line {number}: {error}") from None
+        found.append(line)
+    if not found:
+        raise PromptError(f"--prompts: expected a prompt a line in '{path}', got none")
+    return found
+
+
+def _train(options: Namespace, prompts: list[str], config: Config | None, out: Path) -> int:
+    """Make some objects side by side, and write their files; return how many runs failed."""
+    import dfast
+
+    errors = {}
+    try:
+        results = dfast.train(
+            prompts,
+            prior=prior_name(options),
+            download=options.download,
+            out=out,
+            steps=options.steps,
+            seed=options.seed or 0,
+            device=options.device,
+            config=config,
+            progress=not options.quiet,
+            resume=options.resume,
+        )
+    except RunsFailedError as failure:
+        results, errors = [r for r in failure.results if r is not None], failure.errors
+    for result in results:
+        assert result.folder is not None
+        say(f"{result.folder}/{RESULT}")
+        if not options.no_export:
+            export(result, result.folder, keep=options.resume)
+    for index, error in errors.items():
+        say(f'failed: "{prompts[index]}": {error}')
+    return len(errors)
+
+
+def _flag(name: str) -> str:
+    """Return what the user typed for an option."""
+    return "a prompt" if name == "prompt" else "--" + name.replace("_", "-")

@@ -1,0 +1,140 @@
+"""Images of triangle meshes, differentiable in positions, colours and textures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dfast.ops.antialias import antialias
+from dfast.ops.interpolate import interpolate
+from dfast.ops.rasterize import Raster, rasterize
+from dfast.ops.texture import texture
+from dfast.ops.texture_level import texture_level
+from dfast.scene.cameras import CameraBatch
+from dfast.scene.projection import FAR, NEAR, clip_coordinates
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A triangle mesh on the device that renders it, with colours or a texture."""
+
+    positions: Tensor
+    """[V, 3] world coordinates."""
+    faces: Tensor
+    """[F, 3] int32, counterclockwise as seen from outside."""
+    colors: Tensor | None = None
+    """[V, C] colours of the vertices; exclusive with `texture`."""
+    texture: Tensor | None = None
+    """[H, W, C], row 0 at v = 0."""
+    uv: Tensor | None = None
+    """[A, 2] positions in the texture."""
+    uv_faces: Tensor | None = None
+    """[F, 3] int32 rows of `uv` of each triangle's corners; `faces` by default."""
+    twins: Tensor | None = None
+    """`dfast.ops.half_edge_twins` of the faces, computed in every call by default."""
+
+
+@dataclass(frozen=True)
+class MeshRendering:
+    """B images of a mesh, antialiased at silhouettes; before a background of zeros."""
+
+    color: Tensor
+    """[B, C, N, N] premultiplied by the opacity; of a surface without colour, C = 0"""
+    opacity: Tensor
+    """[B, 1, N, N] the covered share of the pixel"""
+    depth: Tensor
+    """[B, 1, N, N] distance along the ray, premultiplied by the opacity"""
+    normal: Tensor | None
+    """[B, 3, N, N] unit normals in world coordinates, premultiplied by the opacity, or None unless
+    they were wanted"""
+    raster: Raster
+    """What the pixels' centres see."""
+
+    def on(self, background: Tensor) -> Tensor:
+        """Return the image [B, C, N, N] before a background that broadcasts to it."""
+        return self.color + (1 - self.opacity) * background
+
+
+def render_mesh(
+    surface: Surface,
+    cameras: CameraBatch,
+    *,
+    resolution: int,
+    want_normal: bool = False,
+    near: float = NEAR,
+    far: float = FAR,
+) -> MeshRendering:
+    """Render a mesh without light.
+
+    Differentiable once in positions, colours, texture and uv: silhouettes move with the positions
+    by `dfast.ops.antialias`, what is inside by perspective.
+
+    Args:
+        surface: what is rendered; tensors are float32 or float64, of the cameras' dtype.
+        cameras: B cameras.
+        resolution: N pixels a side.
+        want_normal: whether to render normals: area-weighted means at the vertices, interpolated.
+        near: distance of the near plane along the view, world units.
+        far: that of the far plane.
+
+    Raises:
+        ValueError: on a surface with both colours and a texture, with a texture without uv, or with
+            a wrong shape, dtype or device.
+    """
+    positions, faces = surface.positions, surface.faces
+    if surface.texture is not None and (surface.colors is not None or surface.uv is None):
+        raise ValueError("a surface with a texture must have uv and no colors")
+    clip = clip_coordinates(positions, cameras, near=near, far=far)
+    raster = rasterize(clip, faces, resolution=resolution)
+    opacity = (raster.face >= 0).to(clip.dtype)[..., None]
+    channels = [opacity, opacity * _distance(raster.depth, cameras, near, far)]
+    if want_normal:
+        seen = interpolate(vertex_normals(positions, faces), faces, raster)
+        channels.append(normalize(seen, dim=-1))
+    if surface.texture is not None:
+        channels.append(opacity * _textured(surface, clip, raster))
+    elif surface.colors is not None:
+        channels.append(interpolate(surface.colors, faces, raster))
+    sizes = [one.shape[-1] for one in channels]
+    image = antialias(torch.cat(channels, -1), raster, clip, faces, surface.twins)
+    parts = list(image.permute(0, 3, 1, 2).split(sizes, 1))
+    coloured = surface.texture is not None or surface.colors is not None
+    color = parts.pop() if coloured else image.new_empty(len(cameras), 0, resolution, resolution)
+    return MeshRendering(color, parts[0], parts[1], parts[2] if want_normal else None, raster)
+
+
+def _distance(depth: Tensor, cameras: CameraBatch, near: float, far: float) -> Tensor:
+    """Return distances [B, N, N, 1] along the pixels' rays from depths z / w [B, N, N].
+
+    The inverse of `clip_coordinates`: z = ((far + near) w - 2 far near) / (far - near) gives w, the
+    distance along the view, and a ray is sqrt(1 + x^2 + y^2) as long.
+    """
+    w = 2 * far * near / ((far + near) - (far - near) * depth)
+    n = depth.shape[1]
+    line = (torch.arange(n, dtype=depth.dtype, device=depth.device) + 0.5) * (2 / n) - 1
+    slope = torch.tan(torch.deg2rad(cameras.fov) / 2).view(-1, 1, 1)
+    squared = line.square()
+    return (w * (1 + slope.square() * (squared[:, None] + squared)).sqrt())[..., None]
+
+
+def _textured(surface: Surface, clip: Tensor, raster: Raster) -> Tensor:
+    """Return the texture's colours [B, N, N, C] at what the pixels see."""
+    assert surface.texture is not None and surface.uv is not None
+    uv_faces = surface.faces if surface.uv_faces is None else surface.uv_faces
+    height, width = surface.texture.shape[:2]
+    level = texture_level(
+        raster, clip, surface.faces, surface.uv, uv_faces, height=height, width=width
+    )
+    return texture(surface.texture, interpolate(surface.uv, uv_faces, raster), level)
+
+
+def vertex_normals(positions: Tensor, faces: Tensor) -> Tensor:
+    """Return the area-weighted unit normals [V, 3] at the vertices [V, 3] of faces [F, 3]."""
+    rows = faces.long()
+    a, b, c = positions[rows].unbind(1)
+    face = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(positions).index_add(0, rows.T.reshape(-1), face.repeat(3, 1))
+    return normalize(total, dim=-1, eps=1e-20)

@@ -1,0 +1,190 @@
+"""Best of n: several seeds of a prompt side by side for a part of the run, then the best alone.
+
+Which is best is judged without knowing the object: by how well the prior, told the prompt and the
+camera, predicts noise that was added to views of the scene (as a diffusion model's likelihood is
+bounded by, Ho et al. 2020, and classifiers were made of, Li et al. 2023, arXiv 2303.16203).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from dfast._numbers import shown
+from dfast.errors import CollapsedError, ConfigError, DfastError, RunFolderError
+from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.io.tensors import write_bytes
+from dfast.render.options import RenderOptions
+from dfast.render.volume import render
+from dfast.runs.events import Callback, Event
+from dfast.runs.folder import RunFolder
+from dfast.runs.notices import notice
+from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
+from dfast.scene.cameras import orbit
+from dfast.scene.lighting import fixed_lighting
+from dfast.training.together import Together
+from dfast.training.trainer import Trainer
+
+SELECTION = "selection.json"
+"""In a run folder: what was chosen, and why."""
+UNTIL = 0.35
+"""Fraction of a run that all seeds take part in."""
+VIEWS = 8
+"""Views from all around by which a seed is judged, in colour and textureless."""
+MOST = 64
+"""Most seeds."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of several seeds goes on."""
+
+    chosen: int
+    """The seed."""
+    step: int
+    """Steps that all had taken."""
+    errors: dict[int, float | None]
+    """Error of the prior's predictions by seed, the smallest is best; None for a seed that
+    failed."""
+
+
+def check_best_of(count: int) -> int:
+    """Return a number of seeds.
+
+    Raises:
+        ConfigError: if it cannot be used.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
+        raise ConfigError(f"best_of: expected a number from 1 to {MOST}, got {shown(count)}")
+    return count
+
+
+def read_selection(folder: Path) -> Selection | None:
+    """Return what was chosen in a run folder, None if nothing was.
+
+    Raises:
+        RunFolderError: the file cannot be read.
+    """
+    path = folder / SELECTION
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        errors = {int(seed): error for seed, error in values["errors"].items()}
+        return Selection(int(values["chosen"]), int(values["step"]), errors)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(f"'{path}': cannot be read ({shown(error)})") from error
+
+
+def write_selection(folder: Path, selection: Selection) -> None:
+    """Write what was chosen.
+
+    Raises:
+        RunFolderError: if it cannot be written.
+    """
+    text = json.dumps(asdict(selection), indent=2) + "\n"
+    write_bytes(folder / SELECTION, text.encode())
+
+
+def best_trainer(
+    trainers: Sequence[Trainer],
+    folder: RunFolder | None,
+    bars: Sequence[Callback],
+    stop: threading.Event | None,
+) -> Trainer:
+    """Return the best of some seeds, after the steps that they take side by side.
+
+    Args:
+        trainers: of the seeds, at step 0.
+        folder: gets what was chosen.
+        bars: show the steps.
+        stop: ends the steps early.
+
+    Raises:
+        CollapsedError: all failed.
+        KeyboardInterrupt: after Ctrl-C; nothing is saved then.
+        Terminated: the same after SIGTERM or SIGHUP.
+    """
+    steps = trainers[0].config.train.steps
+
+    def show(done: int) -> None:
+        for bar in bars:
+            bar(Event(done, steps))
+
+    with stop_on_signals(stop) as request:
+        best, selection = choose(trainers, request, show)
+        if request.number is not None:
+            raise stopped_by(request.number)
+    if folder is not None:
+        write_selection(folder.path, selection)
+    return best
+
+
+def choose(
+    trainers: Sequence[Trainer], request: StopRequest, show: Callable[[int], None]
+) -> tuple[Trainer, Selection]:
+    """Step some seeds of a run together, and return the best.
+
+    Args:
+        trainers: of one prompt, at step 0.
+        request: ends the steps early when it asks.
+        show: called with the steps done after each.
+
+    Returns:
+        The best trainer, which goes on from there, and how it was chosen.
+
+    Raises:
+        CollapsedError: all failed.
+    """
+    until = max(1, round(UNTIL * trainers[0].config.train.steps))
+    going, failed = list(trainers), dict[int, DfastError]()
+    together = Together(going)
+    while going and going[0].step < until and not request.asked:
+        for trainer, end in zip(list(going), together.train_step(), strict=True):
+            if isinstance(end, DfastError):
+                failed[trainer.seed] = end
+                together.drop(trainer)
+                going.remove(trainer)
+        if going:
+            show(going[0].step)
+    if not going:
+        raise CollapsedError(f"all {len(trainers)} seeds failed: {next(iter(failed.values()))}")
+    errors = {trainer.seed: prediction_error(trainer) for trainer in going}
+    best = min(going, key=lambda trainer: errors[trainer.seed])
+    every = {trainer.seed: errors.get(trainer.seed) for trainer in trainers}
+    listed = ", ".join(f"{s}: {'failed' if e is None else f'{e:.4f}'}" for s, e in every.items())
+    notice(f"seed {best.seed} goes on, the best of {len(trainers)} after {best.step} steps")
+    notice(f"errors of the prior's predictions by seed: {listed}")
+    return best, Selection(best.seed, best.step, every)
+
+
+@torch.no_grad()
+def prediction_error(trainer: Trainer) -> float:
+    """Return how badly the prior predicts noise in views of a scene, from all around.
+
+    Args:
+        trainer: of a diffusion prior, at any step. Nothing of it changes.
+    """
+    guidance, config = trainer.guidance, trainer.config
+    assert isinstance(guidance, DiffusionGuidance), "only a diffusion prior predicts noise"
+    distance, fov = (sum(span) / 2 for span in (config.camera.distance, config.camera.fov))
+    cameras = orbit(VIEWS, distance=distance, fov=fov, device=trainer.device)
+    errors = []
+    for mode in ("albedo", "textureless"):
+        lighting = fixed_lighting(mode, cameras)
+        rendering = render(
+            trainer.scene,
+            cameras,
+            lighting,
+            RenderOptions(config.march, normals="shading" if lighting.lit else "none"),
+            resolution=guidance.prior.image_size,
+            colors=torch.full((VIEWS, 3), 0.5, device=trainer.device),
+            generator=torch.Generator(trainer.device).manual_seed(0),
+        )
+        errors.append(guidance.prediction_error(rendering.image, cameras, lighting))
+    return float(torch.stack(errors).mean())

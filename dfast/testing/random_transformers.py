@@ -1,0 +1,299 @@
+"""Write tiny model folders with transformers and random weights, in the published layout.
+
+They have every feature on which the code depends: several text encoders, masks, chat templates,
+packed latents, statistics of the VAE.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from string import ascii_letters
+from typing import Any
+
+import torch
+
+from dfast._files import replacing
+from dfast.errors import ConfigError
+from dfast.priors.loading.quiet import quiet
+from dfast.testing.model_sizes import NetworkConfig, Networks
+from dfast.testing.random_models import randomize, text_encoder_of, tokenizers_of
+
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+)
+"""A chat template like that of Qwen3."""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The parts of one tiny pipeline."""
+
+    pipeline: str
+    transformer: str
+    config: NetworkConfig
+    text: Networks
+    """of the text encoders; its own networks are not used"""
+    vae: str = "AutoencoderKL"
+    channels: int = 16
+    """of the VAE"""
+    scheduler: tuple[str, dict[str, Any]] = (
+        "FlowMatchEulerDiscreteScheduler",
+        {"shift": 3.0},
+    )
+
+
+def _text(*kinds: str, widths: tuple[int, ...] = (32,)) -> Networks:
+    activations = {"clip-projected": "gelu", "t5": "gated-gelu"}
+    return Networks({}, None, widths, kinds, tuple(activations.get(k, "") for k in kinds))
+
+
+_SOLVER = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+
+TINY = {
+    "pixart": Tiny(
+        "PixArtSigmaPipeline",
+        "PixArtTransformer2DModel",
+        {
+            "num_attention_heads": 2, "attention_head_dim": 8, "in_channels": 4, "out_channels": 8,
+            "num_layers": 2, "cross_attention_dim": 16, "sample_size": 8, "caption_channels": 32,
+            "use_additional_conditions": False,
+        },
+        _text("t5"),
+        channels=4,
+        scheduler=("DPMSolverMultistepScheduler", {"beta_end": 0.02, "beta_start": 0.0001}),
+    ),
+    "sd3": Tiny(
+        "StableDiffusion3Pipeline",
+        "SD3Transformer2DModel",
+        {
+            "sample_size": 8, "num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2,
+            "joint_attention_dim": 72, "caption_projection_dim": 16, "pooled_projection_dim": 64,
+            "pos_embed_max_size": 12, "dual_attention_layers": (0,), "qk_norm": "rms_norm",
+        },
+        _text("clip-projected", "clip-projected", "t5", widths=(24, 40, 72)),
+    ),
+    "sana": Tiny(
+        "SanaPipeline",
+        "SanaTransformer2DModel",
+        {
+            "in_channels": 8, "out_channels": 8, "num_attention_heads": 2, "attention_head_dim": 8,
+            "num_layers": 1, "num_cross_attention_heads": 2, "cross_attention_head_dim": 8,
+            "cross_attention_dim": 16, "caption_channels": 32, "sample_size": 8,
+            "timestep_scale": 0.5,
+        },
+        _text("gemma2"),
+        vae="AutoencoderDC",
+        channels=8,
+        scheduler=("DPMSolverMultistepScheduler", _SOLVER),
+    ),
+    "lumina2": Tiny(
+        "Lumina2Pipeline",
+        "Lumina2Transformer2DModel",
+        {
+            "sample_size": 8, "hidden_size": 24, "num_layers": 1, "num_refiner_layers": 1,
+            "num_attention_heads": 3, "num_kv_heads": 1, "multiple_of": 8,
+            "axes_dim_rope": (4, 2, 2), "axes_lens": (300, 32, 32), "cap_feat_dim": 32,
+        },
+        _text("gemma2"),
+        scheduler=("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}),
+    ),
+    "z-image": Tiny(
+        "ZImagePipeline",
+        "ZImageTransformer2DModel",
+        {
+            "dim": 32, "n_layers": 1, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2,
+            "cap_feat_dim": 32, "axes_dims": [8, 4, 4], "axes_lens": [1024, 64, 64],
+        },
+        _text("qwen3"),
+    ),
+    "flux2": Tiny(
+        "Flux2KleinPipeline",
+        "Flux2Transformer2DModel",
+        {
+            "in_channels": 16, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16,
+            "num_attention_heads": 2, "joint_attention_dim": 48, "timestep_guidance_channels": 16,
+            "axes_dims_rope": (4, 4, 4, 4), "guidance_embeds": False,
+        },
+        _text("qwen3-causal", widths=(16,)),
+        vae="AutoencoderKLFlux2",
+        channels=4,
+        scheduler=("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}),
+    ),
+    "prx": Tiny(
+        "PRXPipeline",
+        "PRXTransformer2DModel",
+        {
+            "context_in_dim": 32, "hidden_size": 32, "num_heads": 2, "depth": 1,
+            "axes_dim": [8, 8],
+        },
+        _text("t5gemma"),
+    ),
+}  # fmt: skip
+"""By family."""
+
+
+def write_transformer(family: str, folder: str | Path, *, seed: int = 0) -> Path:
+    """Write a tiny diffusers folder with random weights.
+
+    Args:
+        family: one of `TINY`.
+        folder: where to write; files in an existing folder are replaced.
+        seed: of the weights; equal seeds write equal bytes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: if there is no such family.
+    """
+    if family not in TINY:
+        raise ConfigError(f"family: expected one of {', '.join(TINY)}, got {family!r}")
+    made, folder = TINY[family], Path(folder)
+    diffusers: Any = import_module("diffusers")
+    index: dict[str, Any] = {"_class_name": made.pipeline}
+    with quiet():
+        for name, build in _builders(made).items():
+            module = build().eval().requires_grad_(False)
+            generator = torch.Generator().manual_seed(seed)
+            randomize(module, generator)
+            if hasattr(module, "bn"):
+                module.bn.running_mean.normal_(generator=generator)
+                module.bn.running_var.uniform_(0.5, 2.0, generator=generator)
+            module.save_pretrained(folder / name, safe_serialization=True)
+            if type(module).__name__ == "T5GemmaEncoder":  # published with that of both halves
+                _t5gemma_config(module.config).save_pretrained(folder / name)
+            library = "diffusers" if name in ("transformer", "vae") else "transformers"
+            index[name] = [library, type(module).__name__]
+        for name, tokenizer in _tokenizers(made).items():
+            tokenizer.save_pretrained(folder / name)
+            index[name] = ["transformers", type(tokenizer).__name__]
+        kind, options = made.scheduler
+        getattr(diffusers, kind)(**options).save_pretrained(folder / "scheduler")
+        index["scheduler"] = ["diffusers", kind]
+    with replacing(folder / "model_index.json") as temporary:
+        temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def _builders(made: Tiny) -> dict[str, Callable[[], Any]]:
+    """Return a constructor for each network, by the name of its folder."""
+    diffusers: Any = import_module("diffusers")
+    found: dict[str, Callable[[], Any]] = {
+        "transformer": lambda: getattr(diffusers, made.transformer)(**made.config),
+        "vae": lambda: getattr(diffusers, made.vae)(**_vae(made)),
+    }
+    for i, kind in enumerate(made.text.text_kinds):
+        name = "text_encoder" if i == 0 else f"text_encoder_{i + 1}"
+        found[name] = lambda i=i, kind=kind: (  # type: ignore[misc]
+            _language_model(kind, made.text.text_widths[i])
+            if kind.startswith(("gemma", "qwen", "t5gemma"))
+            else text_encoder_of(made.text, i)
+        )
+    return found
+
+
+def _vae(made: Tiny) -> NetworkConfig:
+    """Return the arguments of a tiny VAE."""
+    if made.vae == "AutoencoderDC":
+        return {
+            "latent_channels": made.channels, "attention_head_dim": 4, "scaling_factor": 0.41407,
+            "encoder_block_types": "ResBlock", "decoder_block_types": "ResBlock",
+            "encoder_block_out_channels": (8, 8, 16), "decoder_block_out_channels": (8, 8, 16),
+            "encoder_layers_per_block": (1, 1, 1), "decoder_layers_per_block": (1, 1, 1),
+            "encoder_qkv_multiscales": ((), (), ()), "decoder_qkv_multiscales": ((), (), ()),
+        }  # fmt: skip
+    common: NetworkConfig = {
+        "latent_channels": made.channels,
+        "block_out_channels": (8, 8, 16, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    }
+    if made.vae == "AutoencoderKLFlux2" or made.channels == 4:
+        return common
+    return common | {
+        "scaling_factor": 1.5305,
+        "shift_factor": 0.0609,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+    }
+
+
+def _language_model(kind: str, width: int) -> Any:
+    """Return a tiny Gemma 2, encoder of T5Gemma or Qwen 3, with as many layers as are read."""
+    transformers: Any = import_module("transformers")
+    deep = kind == "qwen3-causal"
+    shape: dict[str, Any] = {
+        "vocab_size": 512,
+        "hidden_size": width,
+        "intermediate_size": 32,
+        "num_hidden_layers": 28 if deep else 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "max_position_embeddings": 2048,
+        "pad_token_id": 0,
+    }
+    if kind == "gemma2":
+        return transformers.Gemma2Model(
+            transformers.Gemma2Config(query_pre_attn_scalar=8, sliding_window=4096, **shape)
+        )
+    if kind == "t5gemma":
+        module = import_module("transformers.models.t5gemma.modeling_t5gemma")
+        own = transformers.T5GemmaModuleConfig(query_pre_attn_scalar=8, **shape)
+        return module.T5GemmaEncoder(_t5gemma_config(own).encoder)
+    config = transformers.Qwen3Config(tie_word_embeddings=True, **shape)
+    return (transformers.Qwen3ForCausalLM if deep else transformers.Qwen3Model)(config)
+
+
+def _t5gemma_config(half: Any) -> Any:
+    """Return the configuration of an encoder and a decoder of the same shape."""
+    transformers: Any = import_module("transformers")
+    return transformers.T5GemmaConfig(
+        encoder=half.to_dict(), decoder=half.to_dict(), is_encoder_decoder=False
+    )
+
+
+def _tokenizers(made: Tiny) -> dict[str, Any]:
+    """Return the tokenizers by the names of their folders."""
+    kind = made.text.text_kinds[0]
+    if kind in ("gemma2", "t5gemma"):
+        return {"tokenizer": _gemma_tokenizer()}
+    if kind.startswith("qwen3"):
+        return {"tokenizer": _qwen_tokenizer()}
+    return tokenizers_of(made.text)
+
+
+_PAIRS = [(a, b) for a in ascii_letters[:26] for b in "aeinorst"]
+"""Pairs of letters that are one token, so that long texts fit."""
+
+
+def _gemma_tokenizer() -> Any:
+    """Return a tokenizer of characters and pairs of letters, which begins each text with <bos>."""
+    transformers: Any = import_module("transformers")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    pieces = ["\u2581", "\n", *(chr(code) for code in range(33, 127))]
+    words = [*special, *pieces, *(a + b for a, b in _PAIRS)]
+    return transformers.GemmaTokenizer(
+        vocab={word: i for i, word in enumerate(words)}, merges=_PAIRS, model_max_length=256
+    )
+
+
+def _qwen_tokenizer() -> Any:
+    """Return a tokenizer of bytes and pairs of letters, with a chat template."""
+    transformers: Any = import_module("transformers")
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    words = ["<|endoftext|>", *sorted(ByteLevel.alphabet()), *(a + b for a, b in _PAIRS)]
+    return transformers.Qwen2Tokenizer(
+        vocab={word: i for i, word in enumerate(words)},
+        merges=_PAIRS,
+        chat_template=CHAT,
+        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+    )

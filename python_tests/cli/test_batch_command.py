@@ -1,0 +1,96 @@
+"""`dfast batch`: what it refuses at once, and its dry run."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from dfast.cli.main import main
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "runs.csv"
+    path.write_text("prompt,seed,guidance.scale\na red cube,0,\na blue cone,3,20\n")
+    return path
+
+
+def test_a_dry_run_prints_the_table_and_writes_nothing(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = ["--device", "cpu", "--steps", "50", "--dry-run"]
+    assert main(["batch", str(table), "--out", str(out), *options]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a-red-cube-0: waiting, 'a red cube', seed 0, 50 steps",
+        "a-blue-cone-3-guidance.scale-20: waiting, 'a blue cone', seed 3, 50 steps, "
+        "guidance.scale=20",
+    ]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--address", "auto"], "address: expected that of a cluster, with the engine 'ray'"),
+        (["--jobs", "0"], "jobs: expected 1 to 4096, got 0"),
+        (["--gpus-per-run", "0.5", "--device", "cpu"], "device: expected cuda beside"),
+        (["--dry-run", "--download"], "--dry-run: expected without --download"),
+        (["--set", "guidance.scael=3"], "config key 'guidance.scael': unknown"),
+        (["--set", "guidance.negative=grey"], "negative: expected ''"),
+        (["--seeds", "0"], "seeds: expected 1 to"),
+        (["--only", "done"], "invalid choice: 'done'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_one_line(
+    table: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    try:
+        code = main(["batch", str(table), "--out", str(tmp_path / "out"), *options])
+    except SystemExit as stop:  # by argparse
+        code = int(stop.code or 0)
+    assert code == 2
+    line = capsys.readouterr().err
+    assert message in line and line.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_no_folder_for_many(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").touch()
+    assert main(["batch", str(table), "--out", str(tmp_path), "--device", "cpu"]) == 2
+    assert "out: expected a folder for many runs" in capsys.readouterr().err
+
+
+def test_ray_that_is_missing_is_named(
+    table: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    line = ["batch", str(table), "--out", str(tmp_path / "out"), "--engine", "ray"]
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    assert "engine: expected Ray to be installed for 'ray'" in said and "dfast[ray]" in said
+
+
+def test_a_cluster_that_does_not_answer_is_named(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray", reason='needs Ray: pip install "dfast[ray]"')
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        line = ["batch", str(table), "--out", str(tmp_path / "out"), "--engine", "ray"]
+        assert main([*line, "--address", address]) == 2
+    said = capsys.readouterr().err
+    assert f"address: expected a Ray cluster at '{address}', got no answer" in said

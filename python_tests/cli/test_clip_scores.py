@@ -1,0 +1,108 @@
+"""`dfast evaluate --clip` on tiny runs and a tiny random CLIP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_clip
+from tiny_runs import train_tiny
+
+from dfast.cli import clip_scores
+from dfast.cli.main import main
+from dfast.evaluation import clip_score, clip_views
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished runs and something else."""
+    where = tmp_path_factory.mktemp("runs")
+    train_tiny("a red ball", out=where / "one")
+    train_tiny("A blue cube.", out=where / "two", seed=5)
+    (where / "notes").mkdir()
+    return where
+
+
+def test_the_command_line_knows_all_metrics() -> None:
+    assert clip_scores.METRICS == clip_score.METRICS
+
+
+def _evaluate(*arguments: object) -> int:
+    clip = ("--device", "cpu", "--clip", tiny_clip.folder())
+    return main(["evaluate", *map(str, clip + arguments)])
+
+
+def test_a_folder_of_runs(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "scores.json"
+    assert _evaluate(runs, "--json", file) == 0
+    out = capsys.readouterr().out
+    assert "among 2 (chance 0.500)" in out and "back=front" in out
+    stored = json.loads(file.read_text())
+    rows = {score["object"]: score for score in stored["scores"]}
+    assert rows["two"]["prompt"] == "A blue cube." and rows["two"]["seed"] == 5
+    assert set(rows["one"]["r_precision"]) == {
+        "dreamfusion-color", "dreamfusion-geometry", "dream-fields",
+    }  # fmt: skip
+    assert stored["prompts"] == ["a red ball.", "a blue cube."]
+    assert stored["device"] == "cpu" and stored["clips"][0]["image_size"] == 32
+
+
+def test_prompts_to_choose_from(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red ball\na blue cube\n# more\na dog\na cat\n")
+    arguments = (runs / "one", "--prompts", prompts, "--metrics", "r-precision,similarity")
+    assert _evaluate(*arguments, "--json", "-") == 0
+    stored = json.loads(capsys.readouterr().out)
+    assert stored["prompts"] == ["a red ball.", "a blue cube.", "a dog.", "a cat."]
+    assert stored["scores"][0]["janus"] is None
+    prompts.write_text("a dog\n")
+    assert _evaluate(runs, "--prompts", prompts) == 2
+    error = capsys.readouterr().err
+    assert "--prompts: expected the prompt of 'one' among them" in error and "a red ball" in error
+
+
+def test_two_clips_see_the_same_images(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny_clip.copied(tmp_path)
+    calls: list[str] = []
+    real = clip_views.views_of_scene
+
+    def counted(scene: object, march: object, views: clip_views.Views) -> object:
+        calls.append(views.name)
+        return real(scene, march, views)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clip_views, "views_of_scene", counted)
+    arguments = (runs / "one", "--clip", other, "--metrics", "similarity", "--json", "-")
+    assert _evaluate(*arguments) == 0
+    stored = json.loads(capsys.readouterr().out)
+    one, two = stored["scores"]
+    assert one["clip"] != two["clip"] and one["similarity"] == two["similarity"]
+    assert calls == ["dreamfusion-color"] and len(stored["means"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--clip", "x/y"], "--clip: expected runs or folders of runs to score"),
+        (["RUN", "--metrics", "similarity"], "--metrics: expected with --clip"),
+        (["RUN", "--download"], "--download: expected with --clip"),
+        (["RUN", "--clip", "x/y", "--prompt", "a dog"], "--prompt: expected without --clip"),
+        (["RUN", "--clip", "x/y", "--seeds", "2"], "--seeds: expected without --clip"),
+        (["RUN", "--clip", "x/y", "--prior", "sd15"], "--prior: expected without --clip"),
+        (["RUN", "--clip", "x/y", "--metrics", "a,b"], "--metrics: expected some of r-precision"),
+        (["RUN", "--clip", "x/y"], "clip 'x/y': no such folder, and not in the hub's cache"),
+        (["RUN/none", "--clip", "x/y"], "none"),
+        (["RUN/..", "--clip", "x/y", "--json", "RUN"], "--json: expected a file to write"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    runs: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [argument.replace("RUN", str(runs / "one")) for argument in arguments]
+    assert main(["evaluate", "--device", "cpu", *given]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

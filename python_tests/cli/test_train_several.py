@@ -1,0 +1,88 @@
+"""`dfast train --prompts FILE`: a folder for each line, failures and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dfast.cli.main import main
+from dfast.errors import CollapsedError
+from dfast.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("needs_native")
+SETTINGS = {
+    "field.grid.levels": 3, "field.grid.log2_entries": 10, "field.hidden": 8,
+    "occupancy.resolution": 16, "march.step_size": 0.1, "camera.views": 1,
+    "camera.resolution": "[[0.0, 8]]", "train.checkpoint_every": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> list[str]:
+    """A command for three prompts, of which two step side by side."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("# chairs and more\na red chair\n\n  a blue mug\na yellow duck\n")
+    tiny = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    line = ["train", "--prompts", str(prompts), "--out", str(tmp_path / "runs"), "--at-once", "2"]
+    return [*line, "--steps", "4", "--device", "cpu", "--quiet", "--no-export", *tiny]
+
+
+def test_each_line_is_a_run(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line) == 0
+    names = ["a-red-chair", "a-blue-mug", "a-yellow-duck"]
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"{tmp_path}/runs/{name}/result.safetensors" for name in names]
+    assert all((tmp_path / "runs" / name / "result.safetensors").exists() for name in names)
+
+
+def test_a_failed_run_is_named_and_resumed(
+    line: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failing(self: Trainer, metrics: object) -> object:
+        if "mug" in self.prompt and self.step == 2:
+            raise CollapsedError("the scene stays empty")
+        return end_step(self, metrics)  # type: ignore[arg-type]
+
+    end_step = Trainer.end_step
+    monkeypatch.setattr(Trainer, "end_step", failing)
+    assert main(line) == 2
+    said = capsys.readouterr()
+    assert 'failed: "a blue mug": the scene stays empty' in said.out
+    assert '"a blue mug": the scene stays empty; the other runs go on' in said.err
+    monkeypatch.undo()
+    assert main([*line, "--resume"]) == 0
+    assert (tmp_path / "runs" / "a-blue-mug" / "result.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "message"),
+    [
+        ("", [], "expected a prompt a line in"),
+        ("a red chair\na glorb\n", [], "line 2: "),
+        (None, [], "cannot read"),
+        ("a red chair\n", ["a blue mug"], "expected without a prompt, which is for one prompt"),
+        ("a red chair\n", ["--view"], "expected without --view"),
+        ("a red chair\n", ["--dry-run"], "expected without --dry-run"),
+        ("a red chair\n", ["--at-once", "0"], "expected at least 1, got 0"),
+    ],
+)
+def test_refusals_are_one_line(
+    text: str | None,
+    more: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "prompts.txt"
+    if text is not None:
+        file.write_text(text)
+    out = tmp_path / "runs"
+    assert main(["train", "--prompts", str(file), "--out", str(out), *more]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and "\n" not in error and not out.exists()
