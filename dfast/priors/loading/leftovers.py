@@ -29,11 +29,11 @@ _UNREAD_TEXT = (
     r"lm_head\.|decoder\.|encoder\.embed_tokens\.)"
 )
 _UNREAD = {
+    ROOT: re.compile(rf"{_COUNTERS}|^logit_scale$"),  # a CLIP's, which no quantiser wrote
     "unet": re.compile(_COUNTERS),
     "vae": re.compile(rf"{_COUNTERS}|^(decoder|post_quant_conv|loss)\."),
     "text_encoder": re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}"),
     "text_encoder_2": re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}"),
-    ROOT: re.compile(rf"{_COUNTERS}|^logit_scale$"),  # a CLIP's, which no quantiser wrote
 }
 """Names of tensors that are known to be unread, by part."""
 
