@@ -14,8 +14,9 @@ from training_pool import small_pool
 
 from dfast.clip import load_clip
 from dfast.clip.captions import Captions, all_words
+from dfast.clip.loss import contrastive_loss
 from dfast.clip.networks import TEXT_LENGTH, build_tokenizer
-from dfast.clip.training import ClipTraining, Options, contrastive_loss
+from dfast.clip.training import ClipTraining, Options
 from dfast.priors.embedded.training.networks import words
 from dfast.world.sentence import vocabulary
 
