@@ -21,12 +21,6 @@ DFAST_HD T cross2(T ax, T ay, T bx, T by) {
   return T(0.5) * (std::fma(ax, by, -(ay * bx)) + std::fma(-bx, ay, ax * by));
 }
 
-// Returns the clip coordinate of a pixel's centre, along x from the left or along -y from the top.
-template <class T>
-DFAST_HD T pixel_center(int index, T inverse_resolution) {
-  return std::fma(T(2 * index + 1), inverse_resolution, T(-1));
-}
-
 template <class T>
 struct Triangle {
   T x[3], y[3], z[3], w[3];
@@ -116,44 +110,5 @@ struct Triangle {
     return (cross2(ax, ay, bx, by) >= T(0)) == (w[0] >= T(0));
   }
 };
-
-// Pixels [x0, x1) x [y0, y1).
-struct PixelBox {
-  int x0, x1, y0, y1;
-
-  DFAST_HD bool empty() const { return x0 >= x1 || y0 >= y1; }
-};
-
-// Computes the pixels [low, high) whose centres are in [a, b], in pixels from the first centre; all for a NaN.
-template <class T>
-DFAST_HD void pixel_range(T a, T b, int resolution, int* low, int* high) {
-  const T end = T(resolution);
-  *low = a > T(0) ? static_cast<int>(std::ceil(a < end ? a : end)) : 0;
-  *high = b < end - T(1) ? (b >= T(0) ? static_cast<int>(b) + 1 : 0) : resolution;
-}
-
-// Computes where a point of clip space is on the screen, in pixels from the centre of the first.
-template <class T>
-DFAST_HD void to_screen(const T* p /* [4] */, int resolution, T* s /* [2] */) {
-  const T half = T(0.5) * T(resolution), inverse = T(1) / p[3];
-  s[0] = (T(1) + p[0] * inverse) * half - T(0.5);
-  s[1] = (T(1) - p[1] * inverse) * half - T(0.5);
-}
-
-// Returns the pixels within `margin` of n points of the screen, all of them in front of the camera.
-template <class T>
-DFAST_HD PixelBox box_around(const T* const* s /* [n][2] */, int n, T margin, int resolution) {
-  T low[2] = {s[0][0], s[0][1]}, high[2] = {s[0][0], s[0][1]};
-  for (int k = 1; k < n; ++k) {
-    for (int c = 0; c < 2; ++c) {  // written so that a NaN stays
-      low[c] = low[c] <= s[k][c] ? low[c] : s[k][c];
-      high[c] = high[c] >= s[k][c] ? high[c] : s[k][c];
-    }
-  }
-  PixelBox box;
-  pixel_range(low[0] - margin, high[0] + margin, resolution, &box.x0, &box.x1);
-  pixel_range(low[1] - margin, high[1] + margin, resolution, &box.y0, &box.y1);
-  return box;
-}
 
 }  // namespace dfast
