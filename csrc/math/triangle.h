@@ -73,34 +73,40 @@ struct Triangle {
     *depth = weighted(e, z) / weighted(e, w);
   }
 
-  // Adds to the gradients (x, y, z, w) of the corners what a gradient of e_k brings.
-  DFAST_HD void edge_vjp(int k, T px, T py, T d_e, T* d_corner /* [3, 4] */) const {
-    const int ends[2] = {(k + 1) % 3, (k + 2) % 3};
-    for (int i = 0; i < 2; ++i) {
-      T ox, oy;  // the other end
-      relative(ends[1 - i], px, py, &ox, &oy);
-      const T d_qx = i == 0 ? d_e * oy : -d_e * oy, d_qy = i == 0 ? -d_e * ox : d_e * ox;
-      T* d = d_corner + 4 * ends[i];
-      d[0] += d_qx;
-      d[1] += d_qy;
-      d[3] -= px * d_qx + py * d_qy;
-    }
+  // Adds to the gradients (x, y, z, w) of the corners what a gradient of e_k brings, given all q.
+  DFAST_HD void edge_vjp(int k, T px, T py, const T* qx, const T* qy, T d_e, T* d_corner /* [3, 4] */) const {
+    const int a = (k + 1) % 3, b = (k + 2) % 3;
+    add_relative_vjp(px, py, d_e * qy[b], -d_e * qx[b], d_corner + 4 * a);
+    add_relative_vjp(px, py, -d_e * qy[a], d_e * qx[a], d_corner + 4 * b);
   }
 
   // Computes the gradients of the corners from those of locate().
   DFAST_HD void locate_vjp(T px, T py, const T* d_barycentric /* [2] */, T d_depth, T* d_corner /* [3, 4] */) const {
-    T e[3];
-    edges(px, py, e);
+    T qx[3], qy[3], e[3], d_e[3];
+    for (int k = 0; k < 3; ++k) relative(k, px, py, qx + k, qy + k);
+    for (int k = 0; k < 3; ++k) e[k] = edge(k, qx, qy);
     const T inverse = T(1) / (e[0] + e[1] + e[2]), inverse_d = T(1) / weighted(e, w);
     const T depth = weighted(e, z) * inverse_d, d_z = d_depth * inverse_d;
     const T mean = (e[0] * d_barycentric[0] + e[1] * d_barycentric[1]) * inverse;
-    for (int i = 0; i < 12; ++i) d_corner[i] = T(0);
     for (int k = 0; k < 3; ++k) {
       const T own = k < 2 ? d_barycentric[k < 2 ? k : 0] : T(0);
-      edge_vjp(k, px, py, (own - mean) * inverse + d_z * (z[k] - depth * w[k]), d_corner);
-      d_corner[4 * k + 2] += d_z * e[k];
-      d_corner[4 * k + 3] -= d_z * depth * e[k];
+      d_e[k] = (own - mean) * inverse + d_z * (z[k] - depth * w[k]);
     }
+    for (int k = 0; k < 3; ++k) {  // q_k is in the edges of the other two corners
+      const int a = (k + 1) % 3, b = (k + 2) % 3;
+      T* d = d_corner + 4 * k;
+      d[0] = d[1] = T(0);
+      d[2] = d_z * e[k];
+      d[3] = -depth * d[2];
+      add_relative_vjp(px, py, d_e[b] * qy[a] - d_e[a] * qy[b], d_e[a] * qx[b] - d_e[b] * qx[a], d);
+    }
+  }
+
+  // Adds to the gradient of a corner that of its q.
+  static DFAST_HD void add_relative_vjp(T px, T py, T d_qx, T d_qy, T* d /* [4] */) {
+    d[0] += d_qx;
+    d[1] += d_qy;
+    d[3] -= px * d_qx + py * d_qy;
   }
 
   // Returns whether the corners turn counterclockwise on the screen. Corners behind the camera count as they project.

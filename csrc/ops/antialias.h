@@ -262,12 +262,15 @@ DFAST_HD void edge_backward(const AntialiasBackwardParams<T>& p, const PixelPlac
   const int32_t edge = p.edge[2 * i + axis];
   const int k = edge % 3;
   const Triangle<T> t = s.triangle(place.view, edge / 3);
-  T e[3], g[3], d_corner[12] = {};
-  t.edges(from[0], from[1], e);
-  t.edges(to[0], to[1], g);
-  const T inverse = T(1) / (e[k] - g[k]), scale = d_part * inverse * inverse;
-  t.edge_vjp(k, from[0], from[1], -g[k] * scale, d_corner);
-  t.edge_vjp(k, to[0], to[1], e[k] * scale, d_corner);
+  T qx[2][3], qy[2][3], d_corner[12] = {};
+  for (int c = 0; c < 3; ++c) {
+    t.relative(c, from[0], from[1], qx[0] + c, qy[0] + c);
+    t.relative(c, to[0], to[1], qx[1] + c, qy[1] + c);
+  }
+  const T e = t.edge(k, qx[0], qy[0]), g = t.edge(k, qx[1], qy[1]);
+  const T inverse = T(1) / (e - g), scale = d_part * inverse * inverse;
+  t.edge_vjp(k, from[0], from[1], qx[0], qy[0], -g * scale, d_corner);
+  t.edge_vjp(k, to[0], to[1], qx[1], qy[1], e * scale, d_corner);
   for (int end = 0; end < 2; ++end) {
     for (int c = 0; c < 4; ++c) d_ends[4 * end + c] = d_corner[4 * ((k + 1 + end) % 3) + c];
   }
