@@ -31,7 +31,12 @@ def add_evaluate(commands: Commands[Any]) -> None:
     """Add the command and its options."""
     p = commands.add_parser("evaluate", help="score runs against the procedural world or by a CLIP")
     p.set_defaults(run=evaluate)
-    p.add_argument("paths", nargs="*", metavar="RUN", help="finished run folders to score")
+    p.add_argument(
+        "paths",
+        nargs="*",
+        metavar="RUN",
+        help="finished run folders; with --clip also .glb files, and folders of both",
+    )
     p.add_argument(
         "--prompt",
         action="append",
