@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dfast._files import user_path
 from dfast.cli.checks import check_device, check_finished
 from dfast.cli.options import UsageError
-from dfast.cli.train import slug
 from dfast.errors import ConfigError, PromptError
+from dfast.runs.names import slug
 
 if TYPE_CHECKING:
     from torch import Tensor
