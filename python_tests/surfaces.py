@@ -45,6 +45,22 @@ def cube() -> tuple[Tensor, Tensor]:
     return vertices, torch.tensor(faces, dtype=torch.int32)
 
 
+def soup(triangles: int, size: float) -> tuple[Tensor, Tensor]:
+    """Return triangles of this size in the clip space of 3 views [3, V, 4], and the faces.
+
+    They are random and cross each other, and a third of the corners are behind the camera.
+    Neighbours in the list share an edge.
+    """
+    g = torch.Generator().manual_seed(0)
+    middle = torch.rand(3, triangles, 1, 4, generator=g, dtype=torch.float64) * 2 - 1
+    around = torch.rand(3, triangles, 3, 4, generator=g, dtype=torch.float64) - 0.5
+    clip = middle + size * around
+    clip[..., 3] += 0.4
+    faces = torch.arange(3 * triangles, dtype=torch.int32).view(-1, 3)
+    faces[1::2, :2] = faces[::2, :2].flip(1)
+    return clip.reshape(3, -1, 4), faces
+
+
 def seen_by(points: Tensor, views: int = 2, distance: float = 3.0) -> Tensor:
     """Return points [V, 3] in the clip space of cameras around them, [views, V, 4]."""
     return clip_coordinates(points, cameras(views, distance, points))

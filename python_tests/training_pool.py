@@ -29,13 +29,13 @@ SMALL = ("chair", "mug", "dog", "sailboat", "bowl", "table", "cube", "bird")
 
 
 @cache
-def small_pool() -> Pool:
-    """Trace a few views of a few things on the CPU."""
+def small_pool(device: str = "cpu") -> Pool:
+    """Trace a few views of a few things."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(all_things, "NOUNS", {w: n for w, n in NOUNS.items() if w in SMALL})
         patch.setattr(all_things, "SHELTERS", ("table",))
         patch.setattr(all_things, "CONTAINERS", ("bowl",))
-        things = Things(torch.device("cpu"))
+        things = Things(torch.device(device))
     captions = Captions(things, words(), TEXT_LENGTH)
     return Pool(things, captions, 40, seed=3, chunk=8, steps=32)
 

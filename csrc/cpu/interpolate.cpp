@@ -1,7 +1,7 @@
 #include "ops/interpolate.h"
 
-#include "cpu/owners.h"
 #include "cpu/parallel.h"
+#include "cpu/pixels.h"
 
 namespace dfast::cpu {
 

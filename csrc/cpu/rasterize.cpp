@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu/owners.h"
 #include "cpu/parallel.h"
+#include "cpu/pixels.h"
 
 namespace dfast::cpu {
 
@@ -77,25 +77,26 @@ void rasterize(Launch launch, const RasterizeParams<T>& p) {
     const int64_t view = band / bands, k = band % bands;
     const int64_t begin = view * n + n * k / bands, end = view * n + n * (k + 1) / bands;
     fill_band(p, screen.data(), begin, end);
-    for (int64_t i = begin * n; i < end * n; ++i) resolve_pixel(p, i);
+    visit_rows(begin, end, p.resolution, [&](const PixelPlace& place) { resolve_pixel(p, place); });
   });
 }
 
 template <class T>
 void rasterize_backward(Launch launch, const RasterizeBackwardParams<T>& p) {
-  const int64_t pixels = static_cast<int64_t>(p.resolution) * p.resolution;
+  const int64_t n = p.resolution;
   for_each_owner(launch.threads, p.views * p.vertices, [&](int64_t low, int64_t high) {
-    const int64_t last = (high - 1) / p.vertices;
-    for (int64_t i = low / p.vertices * pixels; i < (last + 1) * pixels; ++i) {
-      if (p.face[i] < 0) continue;
+    const int64_t first = low / p.vertices, last = (high - 1) / p.vertices;
+    visit_rows(first * n, (last + 1) * n, p.resolution, [&](const PixelPlace& place) {
+      const int32_t face = p.face[place.index];
+      if (face < 0) return;
       T d_corner[12];
-      rasterize_pixel_backward(p, i, d_corner);
+      rasterize_pixel_backward(p, place, d_corner);
       for (int k = 0; k < 3; ++k) {
-        const int64_t row = i / pixels * p.vertices + p.faces[3 * static_cast<int64_t>(p.face[i]) + k];
+        const int64_t row = place.view * p.vertices + p.faces[3 * static_cast<int64_t>(face) + k];
         if (row < low || row >= high) continue;
         for (int c = 0; c < 4; ++c) p.d_clip[4 * row + c] += d_corner[4 * k + c];
       }
-    }
+    });
   });
 }
 

@@ -1,7 +1,7 @@
 #include "ops/texture.h"
 
-#include "cpu/owners.h"
 #include "cpu/parallel.h"
+#include "cpu/pixels.h"
 
 namespace dfast::cpu {
 

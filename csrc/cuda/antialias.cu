@@ -25,32 +25,32 @@ __global__ void __launch_bounds__(kBlock) mark_kernel(AntialiasParams<T> p) {
 template <class T>
 __global__ void __launch_bounds__(kBlock) find_kernel(AntialiasParams<T> p, int64_t pixels) {
   const int64_t i = thread_index();
-  if (i < pixels) find_edges(p, i);
+  if (i < pixels) find_edges(p, PixelPlace::of(i, p.seen.resolution));
 }
 
 template <class T>
 __global__ void __launch_bounds__(kBlock) blend_kernel(AntialiasParams<T> p, int64_t pixels) {
   const int64_t i = thread_index();
-  if (i < pixels) blend_pixel(p, i);
+  if (i < pixels) blend_pixel(p, PixelPlace::of(i, p.seen.resolution));
 }
 
 template <class T>
 __global__ void __launch_bounds__(kBlock) backward_kernel(AntialiasBackwardParams<T> p, int64_t pixels) {
   const int64_t i = thread_index();
   if (i >= pixels) return;
-  blend_pixel_backward(p, i);
   const SeenSurface<T>& s = p.seen;
-  const int64_t view = i / s.resolution / s.resolution;
+  const PixelPlace place = PixelPlace::of(i, s.resolution);
+  blend_pixel_backward(p, place);
   for (int axis = 0; axis < 2; ++axis) {
     const int32_t edge = p.edge[2 * i + axis];
     T d_ends[8] = {};
-    if (edge >= 0) edge_backward(p, i, axis, d_ends);
+    if (edge >= 0) edge_backward(p, place, axis, d_ends);
     if (p.terms) {
       for (int c = 0; c < 8; ++c) p.terms[8 * (2 * i + axis) + c] = d_ends[c];
     } else if (edge >= 0) {
       for (int end = 0; end < 2; ++end) {
         const int64_t corner = s.faces[3 * static_cast<int64_t>(edge / 3) + (edge % 3 + 1 + end) % 3];
-        T* to = p.d_clip + 4 * (view * s.vertices + corner);
+        T* to = p.d_clip + 4 * (place.view * s.vertices + corner);
         for (int c = 0; c < 4; ++c) {
           if (c != 2) atomicAdd(to + c, d_ends[4 * end + c]);
         }

@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kBlock) fill_kernel(RasterizeParams<T> p) {
 template <class T>
 __global__ void __launch_bounds__(kBlock) resolve_kernel(RasterizeParams<T> p, int64_t pixels) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kBlock + threadIdx.x;
-  if (i < pixels) resolve_pixel(p, i);
+  if (i < pixels) resolve_pixel(p, PixelPlace::of(i, p.resolution));
 }
 
 template <class T>
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kBlock) backward_kernel(RasterizeBackwardParam
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kBlock + threadIdx.x;
   const int32_t face = i < pixels ? p.face[i] : -1;
   T d_corner[12] = {};
-  if (face >= 0) rasterize_pixel_backward(p, i, d_corner);
+  if (face >= 0) rasterize_pixel_backward(p, PixelPlace::of(i, p.resolution), d_corner);
   if (p.terms) {
     for (int k = 0; k < 12 && i < pixels; ++k) p.terms[12 * i + k] = d_corner[k];
     return;

@@ -12,7 +12,7 @@ constexpr int kBlock = 128;
 template <class T>
 __global__ void __launch_bounds__(kBlock) level_kernel(TextureLevelParams<T> p, int64_t pixels) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kBlock + threadIdx.x;
-  if (i < pixels) level_of_pixel(p, i);
+  if (i < pixels) level_of_pixel(p, PixelPlace::of(i, p.resolution));
 }
 
 }  // namespace

@@ -21,12 +21,6 @@ DFAST_HD T cross2(T ax, T ay, T bx, T by) {
   return T(0.5) * (std::fma(ax, by, -(ay * bx)) + std::fma(-bx, ay, ax * by));
 }
 
-// Returns the clip coordinate of a pixel's centre, along x from the left or along -y from the top.
-template <class T>
-DFAST_HD T pixel_center(int index, T inverse_resolution) {
-  return std::fma(T(2 * index + 1), inverse_resolution, T(-1));
-}
-
 template <class T>
 struct Triangle {
   T x[3], y[3], z[3], w[3];
@@ -79,34 +73,40 @@ struct Triangle {
     *depth = weighted(e, z) / weighted(e, w);
   }
 
-  // Adds to the gradients (x, y, z, w) of the corners what a gradient of e_k brings.
-  DFAST_HD void edge_vjp(int k, T px, T py, T d_e, T* d_corner /* [3, 4] */) const {
-    const int ends[2] = {(k + 1) % 3, (k + 2) % 3};
-    for (int i = 0; i < 2; ++i) {
-      T ox, oy;  // the other end
-      relative(ends[1 - i], px, py, &ox, &oy);
-      const T d_qx = i == 0 ? d_e * oy : -d_e * oy, d_qy = i == 0 ? -d_e * ox : d_e * ox;
-      T* d = d_corner + 4 * ends[i];
-      d[0] += d_qx;
-      d[1] += d_qy;
-      d[3] -= px * d_qx + py * d_qy;
-    }
+  // Adds to the gradients (x, y, z, w) of the corners what a gradient of e_k brings, given all q.
+  DFAST_HD void edge_vjp(int k, T px, T py, const T* qx, const T* qy, T d_e, T* d_corner /* [3, 4] */) const {
+    const int a = (k + 1) % 3, b = (k + 2) % 3;
+    add_relative_vjp(px, py, d_e * qy[b], -d_e * qx[b], d_corner + 4 * a);
+    add_relative_vjp(px, py, -d_e * qy[a], d_e * qx[a], d_corner + 4 * b);
   }
 
   // Computes the gradients of the corners from those of locate().
   DFAST_HD void locate_vjp(T px, T py, const T* d_barycentric /* [2] */, T d_depth, T* d_corner /* [3, 4] */) const {
-    T e[3];
-    edges(px, py, e);
+    T qx[3], qy[3], e[3], d_e[3];
+    for (int k = 0; k < 3; ++k) relative(k, px, py, qx + k, qy + k);
+    for (int k = 0; k < 3; ++k) e[k] = edge(k, qx, qy);
     const T inverse = T(1) / (e[0] + e[1] + e[2]), inverse_d = T(1) / weighted(e, w);
     const T depth = weighted(e, z) * inverse_d, d_z = d_depth * inverse_d;
     const T mean = (e[0] * d_barycentric[0] + e[1] * d_barycentric[1]) * inverse;
-    for (int i = 0; i < 12; ++i) d_corner[i] = T(0);
     for (int k = 0; k < 3; ++k) {
       const T own = k < 2 ? d_barycentric[k < 2 ? k : 0] : T(0);
-      edge_vjp(k, px, py, (own - mean) * inverse + d_z * (z[k] - depth * w[k]), d_corner);
-      d_corner[4 * k + 2] += d_z * e[k];
-      d_corner[4 * k + 3] -= d_z * depth * e[k];
+      d_e[k] = (own - mean) * inverse + d_z * (z[k] - depth * w[k]);
     }
+    for (int k = 0; k < 3; ++k) {  // q_k is in the edges of the other two corners
+      const int a = (k + 1) % 3, b = (k + 2) % 3;
+      T* d = d_corner + 4 * k;
+      d[0] = d[1] = T(0);
+      d[2] = d_z * e[k];
+      d[3] = -depth * d[2];
+      add_relative_vjp(px, py, d_e[b] * qy[a] - d_e[a] * qy[b], d_e[a] * qx[b] - d_e[b] * qx[a], d);
+    }
+  }
+
+  // Adds to the gradient of a corner that of its q.
+  static DFAST_HD void add_relative_vjp(T px, T py, T d_qx, T d_qy, T* d /* [4] */) {
+    d[0] += d_qx;
+    d[1] += d_qy;
+    d[3] -= px * d_qx + py * d_qy;
   }
 
   // Returns whether the corners turn counterclockwise on the screen. Corners behind the camera count as they project.
@@ -116,44 +116,5 @@ struct Triangle {
     return (cross2(ax, ay, bx, by) >= T(0)) == (w[0] >= T(0));
   }
 };
-
-// Pixels [x0, x1) x [y0, y1).
-struct PixelBox {
-  int x0, x1, y0, y1;
-
-  DFAST_HD bool empty() const { return x0 >= x1 || y0 >= y1; }
-};
-
-// Computes the pixels [low, high) whose centres are in [a, b], in pixels from the first centre; all for a NaN.
-template <class T>
-DFAST_HD void pixel_range(T a, T b, int resolution, int* low, int* high) {
-  const T end = T(resolution);
-  *low = a > T(0) ? static_cast<int>(std::ceil(a < end ? a : end)) : 0;
-  *high = b < end - T(1) ? (b >= T(0) ? static_cast<int>(b) + 1 : 0) : resolution;
-}
-
-// Computes where a point of clip space is on the screen, in pixels from the centre of the first.
-template <class T>
-DFAST_HD void to_screen(const T* p /* [4] */, int resolution, T* s /* [2] */) {
-  const T half = T(0.5) * T(resolution), inverse = T(1) / p[3];
-  s[0] = (T(1) + p[0] * inverse) * half - T(0.5);
-  s[1] = (T(1) - p[1] * inverse) * half - T(0.5);
-}
-
-// Returns the pixels within `margin` of n points of the screen, all of them in front of the camera.
-template <class T>
-DFAST_HD PixelBox box_around(const T* const* s /* [n][2] */, int n, T margin, int resolution) {
-  T low[2] = {s[0][0], s[0][1]}, high[2] = {s[0][0], s[0][1]};
-  for (int k = 1; k < n; ++k) {
-    for (int c = 0; c < 2; ++c) {  // written so that a NaN stays
-      low[c] = low[c] <= s[k][c] ? low[c] : s[k][c];
-      high[c] = high[c] >= s[k][c] ? high[c] : s[k][c];
-    }
-  }
-  PixelBox box;
-  pixel_range(low[0] - margin, high[0] + margin, resolution, &box.x0, &box.x1);
-  pixel_range(low[1] - margin, high[1] + margin, resolution, &box.y0, &box.y1);
-  return box;
-}
 
 }  // namespace dfast

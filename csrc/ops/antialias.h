@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "math/screen.h"
 #include "math/triangle.h"
 #include "ops/launcher.h"
 
@@ -50,28 +51,6 @@ struct AntialiasParams {
   T* out;          // [B, N, N, C]
 
   DFAST_FIELDS(seen, color, channels, near, edge, offset, out)
-};
-
-// A pixel, and the pair that it makes with the one on its right (axis 0) or below (axis 1).
-struct PixelPlace {
-  int64_t index, view;
-  int x, y, resolution;
-
-  DFAST_HD PixelPlace(int64_t i, int n) : index(i), view(i / n / n), resolution(n) {
-    const int64_t row = i / n;
-    x = static_cast<int>(i - row * n);
-    y = static_cast<int>(row - view * n);
-  }
-  DFAST_HD bool has_next(int axis) const { return (axis ? y : x) + 1 < resolution; }
-  DFAST_HD bool has_previous(int axis) const { return (axis ? y : x) > 0; }
-  DFAST_HD int64_t stride(int axis) const { return axis ? resolution : 1; }
-
-  template <class T>
-  DFAST_HD void center(T* at /* [2] */) const {
-    const T inverse = T(1) / T(resolution);
-    at[0] = pixel_center(x, inverse);
-    at[1] = -pixel_center(y, inverse);
-  }
 };
 
 // Calls mark(pixel of the view) for the pixels around the segment between two points of the screen.
@@ -167,11 +146,11 @@ DFAST_HD int edge_axis(const Triangle<T>& t, int k) {
   return std::abs(dy) >= std::abs(dx) ? 0 : 1;
 }
 
-// Computes the edges and offsets of the two pairs of pixel i.
+// Computes the edges and offsets of a pixel's pairs with the one on the right (axis 0) and below (axis 1).
 template <class T>
-DFAST_HD void find_edges(const AntialiasParams<T>& p, int64_t i) {
+DFAST_HD void find_edges(const AntialiasParams<T>& p, const PixelPlace& place) {
   const SeenSurface<T>& s = p.seen;
-  const PixelPlace place(i, s.resolution);
+  const int64_t i = place.index;
   for (int axis = 0; axis < 2; ++axis) {
     int32_t edge = -1;
     T offset = T(0);
@@ -179,7 +158,7 @@ DFAST_HD void find_edges(const AntialiasParams<T>& p, int64_t i) {
     if (p.near[i] && place.has_next(axis) && p.near[j] && s.face[i] != s.face[j]) {
       T at[2][2], part = T(0);
       place.center(at[0]);
-      PixelPlace(j, s.resolution).center(at[1]);
+      place.next(axis).center(at[1]);
       const bool first = is_nearer(s, i, j);
       edge = find_silhouette(s, place.view, s.face[first ? i : j], s.face[first ? j : i], at[!first], at[first], &part);
       if (edge >= 0 && edge_axis(s.triangle(place.view, edge / 3), edge % 3) != axis) edge = -1;
@@ -218,12 +197,13 @@ DFAST_HD void visit_neighbours(const PixelPlace& place, const T* offset, const B
 }
 
 template <class T>
-DFAST_HD void blend_pixel(const AntialiasParams<T>& p, int64_t i) {
+DFAST_HD void blend_pixel(const AntialiasParams<T>& p, const PixelPlace& place) {
+  const int64_t i = place.index;
   const int channels = p.channels;
   const T* own = p.color + i * channels;
   T* out = p.out + i * channels;
   for (int c = 0; c < channels; ++c) out[c] = own[c];
-  visit_neighbours(PixelPlace(i, p.seen.resolution), p.offset, [&](int64_t j, T share, T) {
+  visit_neighbours(place, p.offset, [&](int64_t j, T share, T) {
     const T* other = p.color + j * channels;
     for (int c = 0; c < channels; ++c) out[c] += share * (other[c] - own[c]);
   });
@@ -245,27 +225,28 @@ struct AntialiasBackwardParams {
 };
 
 template <class T>
-DFAST_HD void blend_pixel_backward(const AntialiasBackwardParams<T>& p, int64_t i) {
+DFAST_HD void blend_pixel_backward(const AntialiasBackwardParams<T>& p, const PixelPlace& place) {
+  const int64_t i = place.index;
   const int channels = p.channels;
   const T* own = p.d_out + i * channels;
   T* d = p.d_color + i * channels;
   for (int c = 0; c < channels; ++c) d[c] = own[c];
-  visit_neighbours(PixelPlace(i, p.seen.resolution), p.offset, [&](int64_t j, T taken, T given) {
+  visit_neighbours(place, p.offset, [&](int64_t j, T taken, T given) {
     const T* other = p.d_out + j * channels;
     for (int c = 0; c < channels; ++c) d[c] += given * other[c] - taken * own[c];
   });
 }
 
-// Computes what a pair of pixel i adds to the ends of its edge, which exists.
+// Computes what a pair of a pixel adds to the ends of its edge, which exists.
 //
 // Either share moves colour by (first - second) per unit of the offset, into the second pixel for a positive one and
 // out of the first for a negative one. The part of the segment before the edge is e / (e - g), with the edge function's
 // values e at the nearer pixel and g at the other.
 template <class T>
-DFAST_HD void edge_backward(const AntialiasBackwardParams<T>& p, int64_t i, int axis, T* d_ends /* [2, 4] */) {
+DFAST_HD void edge_backward(const AntialiasBackwardParams<T>& p, const PixelPlace& place, int axis,
+                            T* d_ends /* [2, 4] */) {
   const SeenSurface<T>& s = p.seen;
-  const PixelPlace place(i, s.resolution);
-  const int64_t j = i + place.stride(axis);
+  const int64_t i = place.index, j = i + place.stride(axis);
   const T *first = p.color + i * p.channels, *second = p.color + j * p.channels;
   const T* d_out = p.d_out + (p.offset[2 * i + axis] < T(0) ? i : j) * p.channels;
   T d_part = T(0);
@@ -274,19 +255,22 @@ DFAST_HD void edge_backward(const AntialiasBackwardParams<T>& p, int64_t i, int 
   if (d_part == T(0)) return;
   T at[2][2];
   place.center(at[0]);
-  PixelPlace(j, s.resolution).center(at[1]);
+  place.next(axis).center(at[1]);
   const bool first_is_nearer = is_nearer(s, i, j);
   if (!first_is_nearer) d_part = -d_part;
   const T *from = at[!first_is_nearer], *to = at[first_is_nearer];
   const int32_t edge = p.edge[2 * i + axis];
   const int k = edge % 3;
   const Triangle<T> t = s.triangle(place.view, edge / 3);
-  T e[3], g[3], d_corner[12] = {};
-  t.edges(from[0], from[1], e);
-  t.edges(to[0], to[1], g);
-  const T inverse = T(1) / (e[k] - g[k]), scale = d_part * inverse * inverse;
-  t.edge_vjp(k, from[0], from[1], -g[k] * scale, d_corner);
-  t.edge_vjp(k, to[0], to[1], e[k] * scale, d_corner);
+  T qx[2][3], qy[2][3], d_corner[12] = {};
+  for (int c = 0; c < 3; ++c) {
+    t.relative(c, from[0], from[1], qx[0] + c, qy[0] + c);
+    t.relative(c, to[0], to[1], qx[1] + c, qy[1] + c);
+  }
+  const T e = t.edge(k, qx[0], qy[0]), g = t.edge(k, qx[1], qy[1]);
+  const T inverse = T(1) / (e - g), scale = d_part * inverse * inverse;
+  t.edge_vjp(k, from[0], from[1], qx[0], qy[0], -g * scale, d_corner);
+  t.edge_vjp(k, to[0], to[1], qx[1], qy[1], e * scale, d_corner);
   for (int end = 0; end < 2; ++end) {
     for (int c = 0; c < 4; ++c) d_ends[4 * end + c] = d_corner[4 * ((k + 1 + end) % 3) + c];
   }

@@ -25,9 +25,8 @@ struct InterpolateParams {
 template <class Params>
 DFAST_HD bool corner_rows(const Params& p, int64_t i, int64_t* row /* [3] */) {
   const int32_t face = p.face[i];
-  for (int k = 0; k < 3; ++k) {
-    row[k] = face < 0 ? -1 : i / p.pixels * p.rows_of_a_view + p.faces[3 * static_cast<int64_t>(face) + k];
-  }
+  const int64_t first = p.rows_of_a_view ? i / p.pixels * p.rows_of_a_view : 0;
+  for (int k = 0; k < 3; ++k) row[k] = face < 0 ? -1 : first + p.faces[3 * static_cast<int64_t>(face) + k];
   return face >= 0;
 }
 

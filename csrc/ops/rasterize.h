@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "math/screen.h"
 #include "math/triangle.h"
 #include "ops/launcher.h"
 
@@ -48,20 +49,20 @@ DFAST_HD PixelBox triangle_box(const T* const* screen /* [3][2] */, T w0, T w1, 
   return {0, resolution, 0, resolution};
 }
 
-// Computes what pixel i of the B N N pixels sees, from its key.
+// Computes what a pixel sees, from its key.
 template <class T>
-DFAST_HD void resolve_pixel(const RasterizeParams<T>& p, int64_t i) {
+DFAST_HD void resolve_pixel(const RasterizeParams<T>& p, const PixelPlace& place) {
+  const int64_t i = place.index;
   const uint64_t key = p.keys[i];
   const bool hit = key != kNoKey;
   const int32_t face = hit ? static_cast<int32_t>(static_cast<uint32_t>(key)) : -1;
   T barycentric[2] = {T(0), T(0)}, depth = T(1);
   if (hit) {
-    const int64_t n = p.resolution, row = i / n, view = row / n;
-    const T inverse = T(1) / T(p.resolution);
+    T at[2];
+    place.center(at);
     Triangle<T> t;
-    t.load(p.view(view), p.faces + 3 * static_cast<int64_t>(face));
-    t.locate(pixel_center(static_cast<int>(i - row * n), inverse),
-             -pixel_center(static_cast<int>(row - view * n), inverse), barycentric, &depth);
+    t.load(p.view(place.view), p.faces + 3 * static_cast<int64_t>(face));
+    t.locate(at[0], at[1], barycentric, &depth);
   }
   p.face[i] = face;
   p.barycentric[2 * i] = barycentric[0];
@@ -85,21 +86,22 @@ struct RasterizeBackwardParams {
   DFAST_FIELDS(clip, faces, face, d_barycentric, d_depth, views, vertices, resolution, d_clip, terms)
 };
 
-// Computes the gradients of the corners of the triangle that pixel i sees; zeros if there is none.
+// Computes the gradients of the corners of the triangle that a pixel sees; zeros if there is none.
 template <class T>
-DFAST_HD void rasterize_pixel_backward(const RasterizeBackwardParams<T>& p, int64_t i, T* d_corner /* [3, 4] */) {
+DFAST_HD void rasterize_pixel_backward(const RasterizeBackwardParams<T>& p, const PixelPlace& place,
+                                       T* d_corner /* [3, 4] */) {
+  const int64_t i = place.index;
   for (int k = 0; k < 12; ++k) d_corner[k] = T(0);
   if (p.face[i] < 0) return;
   const T d_barycentric[2] = {p.d_barycentric ? p.d_barycentric[2 * i] : T(0),
                               p.d_barycentric ? p.d_barycentric[2 * i + 1] : T(0)};
   const T d_depth = p.d_depth ? p.d_depth[i] : T(0);
   if (d_barycentric[0] == T(0) && d_barycentric[1] == T(0) && d_depth == T(0)) return;
-  const int64_t n = p.resolution, row = i / n, view = row / n;
-  const T inverse = T(1) / T(p.resolution);
+  T at[2];
+  place.center(at);
   Triangle<T> t;
-  t.load(p.clip + 4 * p.vertices * view, p.faces + 3 * static_cast<int64_t>(p.face[i]));
-  t.locate_vjp(pixel_center(static_cast<int>(i - row * n), inverse),
-               -pixel_center(static_cast<int>(row - view * n), inverse), d_barycentric, d_depth, d_corner);
+  t.load(p.clip + 4 * p.vertices * place.view, p.faces + 3 * static_cast<int64_t>(p.face[i]));
+  t.locate_vjp(at[0], at[1], d_barycentric, d_depth, d_corner);
 }
 
 #define DFAST_RASTERIZE(X)                    \

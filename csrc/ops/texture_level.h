@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "math/screen.h"
 #include "math/triangle.h"
 #include "ops/launcher.h"
 
@@ -28,17 +29,18 @@ struct TextureLevelParams {
 // With b_k = e_k / S and S = sum e: db_k = (de_k - b_k dS) / S, where moving the pixel's centre by dX moves every q_k
 // by -w_k dX along x.
 template <class T>
-DFAST_HD void level_of_pixel(const TextureLevelParams<T>& p, int64_t i) {
+DFAST_HD void level_of_pixel(const TextureLevelParams<T>& p, const PixelPlace& place) {
+  const int64_t i = place.index;
   p.level[i] = T(0);
   if (p.face[i] < 0) return;
-  const int64_t n = p.resolution, row = i / n, view = row / n, face = 3 * static_cast<int64_t>(p.face[i]);
+  const int64_t face = 3 * static_cast<int64_t>(p.face[i]);
   const T inverse = T(1) / T(p.resolution);
   Triangle<T> t;
-  t.load(p.clip + 4 * p.vertices * view, p.faces + face);
-  const T px = pixel_center(static_cast<int>(i - row * n), inverse);
-  const T py = -pixel_center(static_cast<int>(row - view * n), inverse);
+  t.load(p.clip + 4 * p.vertices * place.view, p.faces + face);
+  T at[2];
+  place.center(at);
   T qx[3], qy[3], e[3];
-  for (int k = 0; k < 3; ++k) t.relative(k, px, py, qx + k, qy + k);
+  for (int k = 0; k < 3; ++k) t.relative(k, at[0], at[1], qx + k, qy + k);
   for (int k = 0; k < 3; ++k) e[k] = t.edge(k, qx, qy);
   const T inverse_sum = T(1) / (e[0] + e[1] + e[2]);
   T longest = T(0);

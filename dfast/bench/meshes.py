@@ -26,15 +26,11 @@ CHANNELS = 4
 
 
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
-    """Yield the cases of workload G: 50 000 triangles at 256 pixels a side, fewer if quick.
-
-    At the full size plain torch runs on GPUs only: a call takes most of a minute on a CPU.
-    """
+    """Yield the cases of workload G: 50 000 triangles at 256 pixels a side, fewer if quick."""
     segments, size = ((50, 20), 64) if sizes.quick else ((250, 100), 256)
     name = f"G-mesh-{size}"
     yield from dfast_cases(device_type, name, partial(rendering, segments, size))
-    if sizes.quick or device_type == "cuda":
-        yield Case(name, REFERENCE, partial(rendering, segments, size, plain=True))
+    yield Case(name, REFERENCE, partial(rendering, segments, size, plain=True))
 
 
 def torus(around: int, along: int, device: torch.device) -> tuple[Tensor, Tensor]:

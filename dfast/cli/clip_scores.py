@@ -1,11 +1,11 @@
-"""`dfast evaluate --clip`: score runs and folders of runs by CLIPs."""
+"""`dfast evaluate --clip`: score runs, folders of runs and mesh files by CLIPs."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,21 @@ from dfast._files import user_path
 from dfast.cli.checks import check_device, check_finished
 from dfast.cli.options import UsageError
 from dfast.errors import ConfigError, PromptError
+from dfast.runs.names import slug
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dfast.evaluation.clip_report import ClipReport
     from dfast.evaluation.clip_score import Subject
+    from dfast.evaluation.clip_views import Views
+    from dfast.mesh.reading import MeshPart
 
 METRICS = ("r-precision", "similarity", "janus", "t3bench")
 """Names of `dfast.evaluation.clip_score.METRICS`, here without torch."""
 DEFAULT = METRICS[:3]
+MESHES = (".glb",)
+"""Endings of mesh files."""
 
 
 def add_clip_options(parser: ArgumentParser) -> None:
@@ -63,7 +70,7 @@ def check_clip_options(options: Namespace) -> None:
     if given := given + ["seeds"] * (options.seeds != 1):
         raise UsageError(f"--{given[0]}: expected without --clip, which scores what is made")
     if not options.paths:
-        raise UsageError("--clip: expected runs or folders of runs to score")
+        raise UsageError("--clip: expected runs, folders of runs or .glb files to score")
 
 
 def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
@@ -71,17 +78,19 @@ def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
 
     Args:
         options: the parsed command line.
-        lines: prompts to choose from; without any, those of the runs.
+        lines: prompts to choose from, some with the name of a mesh before a tab; without any, the
+            prompts are those of the runs.
 
     Raises:
-        ConfigError: a metric that cannot be used.
-        PromptError: a run whose prompt is not among the prompts.
+        ConfigError: a metric, a mesh or a file of prompts that cannot be used.
+        PromptError: an object whose prompt is not known, or not among the prompts.
         PriorError: a CLIP that cannot be used.
         RunFolderError: a run that has not finished.
     """
     metrics = _metrics(options.metrics)
     check_device(options.device)
     files = [file for path in options.paths for file in _expand(user_path(path))]
+    named, prompts = _read_lines(lines)
 
     from dfast._device import pick_device
     from dfast.clip import load_clip
@@ -92,8 +101,8 @@ def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
     device = pick_device(options.device)
     names = list(dict.fromkeys(options.clip))
     clips = [load_clip(name, device, download=options.download) for name in names]
-    subjects = [_subject(file, str(device)) for file in files]
-    prompts = lines or [subject.prompt for subject in subjects]
+    subjects = [_subject(file, named, prompts, str(device)) for file in files]
+    prompts = prompts or [subject.prompt for subject in subjects]
     choices = list({normalized(prompt): prompt for prompt in prompts}.values())
     known = {normalized(prompt) for prompt in choices}
     for subject in subjects:
@@ -125,27 +134,75 @@ def _metrics(text: str | None) -> tuple[str, ...]:
 
 
 def _expand(path: Path) -> list[Path]:
-    """Return the runs that a path stands for: itself, or those in a folder."""
+    """Return the runs and meshes that a path stands for: itself, or those in a folder."""
     from dfast.runs.unfinished import RESULT
 
+    if _is_mesh(path):
+        return [path]
     own = not path.is_dir() or (path / RESULT).exists()
-    inside = [] if own else [run for run in sorted(path.iterdir()) if (run / RESULT).is_file()]
-    if not inside:
+    inside = [] if own else sorted(path.iterdir())
+    found = [one for one in inside if (one / RESULT).is_file() or _is_mesh(one)]
+    if not found:
         check_finished(str(path))
-    return inside or [path]
+    return found or [path]
 
 
-def _subject(path: Path, device: str) -> Subject:
+def _is_mesh(path: Path) -> bool:
+    return path.suffix.lower() in MESHES and path.is_file()
+
+
+def _read_lines(lines: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return (prompts by the name of a mesh, all prompts).
+
+    A line is a prompt, or the name of a mesh file, a tab and its prompt.
+    """
+    named: dict[str, str] = {}
+    prompts: list[str] = []
+    for line in lines:
+        name, _, prompt = (part.strip() for part in line.rpartition("\t"))
+        prompts.append(prompt)
+        if name:
+            named[name] = named[Path(name).stem] = prompt
+    return named, prompts
+
+
+def _subject(path: Path, named: dict[str, str], prompts: Sequence[str], device: str) -> Subject:
     """Return what is at a path, ready to be rendered."""
     from dfast.evaluation.clip_score import Subject
-    from dfast.evaluation.clip_views import Views, views_of_scene
 
-    def render(views: Views) -> Any:
-        result = _load(path, device)
-        return views_of_scene(result.scene, result.config.march, views)
+    if _is_mesh(path):
+        prompt = _prompt_of_mesh(path, named, prompts)
+        _read(path)  # a damaged file is told before others are scored
+        return Subject(path.name, prompt, "mesh", None, partial(_render_mesh, path, device))
+    result = _load(path, device)
+    render = partial(_render_run, path, device)
+    return Subject(path.name or str(path), result.prompt, "run", result.seed, render)
+
+
+def _prompt_of_mesh(path: Path, named: dict[str, str], prompts: Sequence[str]) -> str:
+    """Return the prompt of a mesh: that of its line, or the one that its name is made of."""
+    if (prompt := named.get(path.name) or named.get(path.stem)) is not None:
+        return prompt
+    found = [prompt for prompt in prompts if slug(prompt) == slug(path.stem)]
+    if not found:
+        raise PromptError(
+            f"--prompts: expected a line '{path.name}', a tab and its prompt, or a prompt that the "
+            "name is made of, got neither"
+        )
+    return found[0]
+
+
+def _render_run(path: Path, device: str, views: Views) -> Tensor:
+    from dfast.evaluation.clip_views import views_of_scene
 
     result = _load(path, device)
-    return Subject(path.name or str(path), result.prompt, "run", result.seed, render)
+    return views_of_scene(result.scene, result.config.march, views)
+
+
+def _render_mesh(path: Path, device: str, views: Views) -> Tensor:
+    from dfast.evaluation.clip_meshes import views_of_mesh
+
+    return views_of_mesh(_read(path), views, device)
 
 
 @lru_cache(maxsize=1)
@@ -154,3 +211,11 @@ def _load(path: Path, device: str) -> Any:
     import dfast
 
     return dfast.load(path, device)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> list[MeshPart]:
+    """Return a mesh; of many, one at a time is in memory."""
+    from dfast.mesh.reading import read_glb
+
+    return read_glb(path)

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.clip.captions import Captions, all_words
+from dfast.clip.loss import contrastive_loss
 from dfast.clip.networks import build_model, build_tokenizer, save_folder
 from dfast.priors.embedded.checkpoint import Checkpoint
 from dfast.priors.embedded.distributed import flatten_gradients
@@ -39,8 +40,6 @@ NOISE, BLURRED = 0.02, 0.5
 softer than traced things."""
 MOST_LOGIT_SCALE = math.log(100.0)
 """Largest logarithm of the factor of cosines, as published."""
-HASH = 0x1E3779B97F4A7C15
-"""An odd number of 61 bits, whose multiples tell rows of tokens apart."""
 LOG_EVERY, SAVE_SECONDS = 100, 60.0
 """Steps between printed lines, seconds between checkpoints."""
 
@@ -60,30 +59,6 @@ class Options:
     rate: float
     """peak learning rate"""
     seed: int
-
-
-def contrastive_loss(images: Tensor, texts: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
-    """Return the symmetric cross entropy of pairs, each against all others of the batch.
-
-    Pairs whose captions are equal are no wrong answers to each other, so they are left out.
-
-    Args:
-        images: [B, D] embeddings of length 1.
-        texts: [B, D] embeddings of length 1.
-        captions: [B, L] tokens, to find equal ones.
-        scale: [] factor of cosines.
-    """
-    powers = (
-        torch.arange(1, captions.shape[1] + 1, device=captions.device)
-        * 0x9E3779B97F4A7C15
-        % (2**61 - 1)
-    )
-    key = (captions.long() * powers).sum(1)  # wraps around; equal rows have equal keys
-    same = key[:, None] == key
-    same.fill_diagonal_(False)
-    logits = (scale * images @ texts.mT).masked_fill(same, -math.inf)
-    own = torch.arange(len(images), device=images.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.mT, own)) / 2
 
 
 class ClipTraining:

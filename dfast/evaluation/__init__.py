@@ -1,4 +1,4 @@
-"""Scores of results against the ground truth of the procedural world."""
+"""Scores of results against the truth of the procedural world, and of any object by a CLIP."""
 
 from dfast.evaluation.score import EmptyField, score
 from dfast.evaluation.scorecard import PartScore, Score

@@ -46,6 +46,10 @@ class Views:
     """one of `dfast.config.views.SHADING`"""
     background: tuple[float, float, float] = WHITE
     """display RGB in [0, 1]"""
+    fit: str = "sphere"
+    """where meshes are put: "sphere" has the middle of their extent at the origin and fills the
+    unit sphere, "coordinate" has their mean corner there and a largest coordinate of 1; fields
+    stay"""
     open: str = ""
     """what the source leaves open and is chosen here"""
 
@@ -155,7 +159,8 @@ def t3bench() -> Views:
         distance=2.2,
         resolution=512,
         background=BLACK,
-        open="meshes are scaled as there; runs keep their place in the unit sphere",
+        fit="coordinate",
+        open="runs keep their place in the unit sphere",
     )
 
 

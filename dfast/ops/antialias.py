@@ -51,8 +51,7 @@ def antialias(
     depth = _native.contiguous("raster.depth", raster.depth.detach(), shape, clip)
     if clip.shape[0] != shape[0]:
         raise ValueError(f"clip must have {shape[0]} views, got {list(clip.shape)}")
-    if twins is None:
-        twins = half_edge_twins(faces)
+    twins = half_edge_twins(faces) if twins is None else _native.dense("twins", twins)
     if twins.dtype != torch.int32 or twins.shape != faces.shape or twins.device != faces.device:
         raise ValueError(
             f"twins must be int32 {list(faces.shape)} on {faces.device}, "

@@ -43,7 +43,7 @@ def texture(image: Tensor, uv: Tensor, level: Tensor | None = None) -> Tensor:
     shape = _native.vectors("uv", uv, 2).shape[:-1]
     flat = _native.contiguous("uv", uv.reshape(-1, 2), (None, 2), image)
     if level is not None:
-        if level.shape != shape:
+        if _native.dense("level", level).shape != shape:
             raise ValueError(f"level must have shape {list(shape)}, got {list(level.shape)}")
         level = _native.contiguous("level", level.reshape(-1), (len(flat),), image)
     levels = [image] if level is None else mip_chain(image)

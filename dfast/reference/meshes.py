@@ -183,40 +183,40 @@ def _silhouette(
     axis: int,
 ) -> tuple[Tensor, Tensor]:
     """Return which part of each pair's segment is before a silhouette edge, and the edge or -1."""
-    nearer = _first_is_nearer(face, depth)[..., None]
-    start = torch.where(nearer, at[..., 0, :], at[..., 1, :])
-    end = torch.where(nearer, at[..., 1, :], at[..., 0, :])
-    walking = face[..., 0] != face[..., 1]
-    current = torch.where(nearer[..., 0], face[..., 0], face[..., 1])
-    behind = torch.where(nearer[..., 0], face[..., 1], face[..., 0])
-    came, edge = torch.full_like(current, -1), torch.full_like(current, -1)
-    part = torch.zeros_like(start[..., 0])
+    part = torch.zeros_like(at[..., 0, 0].expand(face.shape[:-1]))
+    edge = torch.full_like(face[..., 0], -1)
+    place = (face[..., 0] != face[..., 1]).nonzero()  # of the pairs whose walk goes on
+    view = place[:, 0]
+    pair = tuple(place.unbind(1))
+    nearer = _first_is_nearer(face, depth)[pair][:, None]
+    ends = at.expand(*face.shape, 2)[pair]
+    start, end = torch.where(nearer[..., None], ends, ends.flip(1)).unbind(1)
+    current, behind = torch.where(nearer, face[pair], face[pair].flip(1)).unbind(1)
+    came = torch.full_like(current, -1)
     corners = torch.arange(3, device=face.device)
     for _ in range(128):
-        if not bool(walking.any()):
+        if not len(place):
             break
-        e, corner = _edges_at(clip, faces, current, start)
-        g = _edges_at(clip, faces, current, end)[0]
+        corner = clip[view[:, None], faces[current]]
+        e, g = _edges(corner, start), _edges(corner, end)
         sign = torch.where((e * corner[..., 3]).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-        leaving = (sign * g < 0) & (sign * e > sign * g) & (corners != came[..., None])
+        leaving = (sign * g < 0) & (sign * e > sign * g) & (corners != came[:, None])
         share = e / torch.where(leaving, e - g, 1.0)
         least, k = torch.where(leaving, share.detach(), torch.inf).min(-1)
-        walking = walking & least.isfinite()
-        along = share.gather(-1, k[..., None])[..., 0]
-        half_edge = 3 * current + k
-        twin = twins[half_edge.clamp(min=0)]
+        twin = twins[3 * current + k]
         nearby = twin.clamp(min=0) // 3
-        folds = _turns(corner) != _turns(_edges_at(clip, faces, nearby, start)[1])
-        found = walking & ((twin < 0) | folds)
-        ends = torch.stack([corner.roll(-1, -2), corner.roll(-2, -2)])
-        a, b = ends.gather(-2, k[None, ..., None, None].expand(2, *k.shape, 1, 4))[..., 0, :]
-        across = (b[..., :2] * a[..., 3:] - a[..., :2] * b[..., 3:]).abs()
-        right_axis = (across[..., 1] >= across[..., 0]) == (axis == 0)
-        part = torch.where(found, along, part)
-        edge = torch.where(found & right_axis, half_edge, edge)
-        walking = walking & ~found & (nearby != behind)
-        current = torch.where(walking, nearby, current)
-        came = torch.where(walking, twin % 3, came)
+        folds = _turns(corner) != _turns(clip[view[:, None], faces[nearby]])
+        found = least.isfinite() & ((twin < 0) | folds)
+        index = torch.arange(len(k), device=face.device)
+        a, b = corner[index, (k + 1) % 3], corner[index, (k + 2) % 3]
+        across = (b[:, :2] * a[:, 3:] - a[:, :2] * b[:, 3:]).abs()
+        blends = found & ((across[:, 1] >= across[:, 0]) == (axis == 0))
+        pair = tuple(place[blends].unbind(1))
+        part = part.index_put(pair, share[index, k][blends])
+        edge = edge.index_put(pair, (3 * current + k)[blends])
+        goes_on = least.isfinite() & ~found & (nearby != behind)
+        place, view, start, end = place[goes_on], view[goes_on], start[goes_on], end[goes_on]
+        current, behind, came = nearby[goes_on], behind[goes_on], (twin % 3)[goes_on]
     return part, edge
 
 

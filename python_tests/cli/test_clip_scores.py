@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import tiny_clip
+import trimesh
 from tiny_runs import train_tiny
 
 from dfast.cli import clip_scores
@@ -87,7 +89,7 @@ def test_two_clips_see_the_same_images(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--clip", "x/y"], "--clip: expected runs or folders of runs to score"),
+        (["--clip", "x/y"], "--clip: expected runs, folders of runs or .glb files to score"),
         (["RUN", "--metrics", "similarity"], "--metrics: expected with --clip"),
         (["RUN", "--download"], "--download: expected with --clip"),
         (["RUN", "--clip", "x/y", "--prompt", "a dog"], "--prompt: expected without --clip"),
@@ -106,3 +108,32 @@ def test_options_that_do_not_go_together(
     assert main(["evaluate", "--device", "cpu", *given]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_meshes_beside_runs(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = Path(shutil.copytree(runs, tmp_path / "both"))
+    for name in ("a_green_box.glb", "x7.glb"):
+        trimesh.Scene(trimesh.creation.box()).export(both / name)
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red ball\na blue cube\nA green box.\nx7.glb\ta grey box\n")
+    assert _evaluate(both, "--prompts", prompts, "--json", "-") == 0
+    stored = json.loads(capsys.readouterr().out)
+    rows = {score["object"]: score for score in stored["scores"]}
+    assert list(rows) == ["a_green_box.glb", "one", "two", "x7.glb"]
+    assert rows["x7.glb"]["prompt"] == "a grey box" and rows["x7.glb"]["kind"] == "mesh"
+    assert rows["a_green_box.glb"]["prompt"] == "A green box."
+    assert len(stored["prompts"]) == 4 and rows["x7.glb"]["janus"] is not None
+
+
+def test_meshes_that_cannot_be_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mesh, prompts = tmp_path / "thing.glb", tmp_path / "prompts.txt"
+    mesh.write_bytes(b"glTF")
+    assert _evaluate(mesh) == 2
+    assert "expected a line 'thing.glb', a tab and its prompt" in capsys.readouterr().err
+    prompts.write_text("thing.glb\t\n")
+    assert _evaluate(mesh, "--prompts", prompts) == 2
+    assert "thing.glb" in capsys.readouterr().err
+    prompts.write_text("thing\n")
+    assert _evaluate(mesh, "--prompts", prompts) == 2
+    error = capsys.readouterr().err
+    assert "cannot be read as a GLB file" in error and error.count("\n") == 1

@@ -14,8 +14,9 @@ from training_pool import small_pool
 
 from dfast.clip import load_clip
 from dfast.clip.captions import Captions, all_words
+from dfast.clip.loss import contrastive_loss
 from dfast.clip.networks import TEXT_LENGTH, build_tokenizer
-from dfast.clip.training import ClipTraining, Options, contrastive_loss
+from dfast.clip.training import ClipTraining, Options
 from dfast.priors.embedded.training.networks import words
 from dfast.world.sentence import vocabulary
 
@@ -156,3 +157,13 @@ def test_a_gradient_that_is_not_finite_is_dropped(
     assert all(p.isfinite().all() for p in made.model.parameters())
     change = [(p.detach() - before[n]).abs().max() for n, p in made.model.named_parameters()]
     assert max(float(c) for c in change) < 1e-5
+
+
+@pytest.mark.gpu
+def test_captured_steps_learn(tmp_path: Path, needs_cuda: None) -> None:
+    made = ClipTraining(Options(tmp_path, 60.0, 64, 0, 2e-3, 0), small_pool("cuda"))
+    made.capture()
+    losses = [float(made.train_step(0.5)) for _ in range(200)]
+    assert made.graph is not None and int(made.dropped) == 0
+    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
+    assert len(set(losses)) > 190  # every replay draws another batch

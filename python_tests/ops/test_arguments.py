@@ -61,6 +61,8 @@ def _calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     table = rand(GRID.entries, GRID.features)
     points = {"x": rand(SAMPLES, 3), "table": table, "spec": GRID, "level_weights": rand(2)}
     per_sample = {"gradient": rand(SAMPLES, 3), "albedo": rand(SAMPLES, 3)}
+    clip, faces = rand(2, 4, 4), torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
+    raster = ops.rasterize(clip, faces, resolution=8)
     moments = {name: rand(5) for name in ("param", "grad", "exp_avg", "exp_avg_sq")}
     return {
         "march": (
@@ -108,6 +110,25 @@ def _calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             ops.pixel_rays,
             {"origin": rand(2, 3), "rotation": rand(2, 3, 3), "fov": rand(2), "resolution": 8},
         ),
+        "rasterize": (ops.rasterize, {"clip": clip, "faces": faces, "resolution": 8}),
+        "interpolate": (
+            ops.interpolate,
+            {"attributes": rand(4, 2), "faces": faces, "raster": raster},
+        ),
+        "antialias": (
+            ops.antialias,
+            {"color": rand(2, 8, 8, 3), "raster": raster, "clip": clip, "faces": faces}
+            | {"twins": ops.half_edge_twins(faces)},
+        ),
+        "texture": (
+            ops.texture,
+            {"image": rand(4, 4, 3), "uv": rand(SAMPLES, 2), "level": rand(SAMPLES)},
+        ),
+        "texture_level": (
+            ops.texture_level,
+            {"raster": raster, "clip": clip, "faces": faces, "uv": rand(4, 2)}
+            | {"uv_faces": faces, "height": 4, "width": 4},
+        ),
         "pack_bits": (ops.pack_bits, {"occupied": torch.ones(8, 8, 8, dtype=torch.bool)}),
         "unpack_bits": (ops.unpack_bits, {"occupancy_bitfield": BITS, "resolution": 16}),
         "adam_step": (_adam, moments | {"factor": torch.ones(1), "status": torch.zeros(4)}),
@@ -141,6 +162,8 @@ WHOLE: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (_march, {}, "max_samples"),
     (ops.pixel_rays, _calls()["pixel_rays"][1], "resolution"),
     (ops.group_norm, _calls()["group_norm"][1], "groups"),
+    (ops.rasterize, _calls()["rasterize"][1], "resolution"),
+    (ops.texture_level, _calls()["texture_level"][1], "width"),
     (ops.unpack_bits, _calls()["unpack_bits"][1], "resolution"),
     (ops.GridSpec, {}, "levels"),
     (ops.GridSpec, {}, "log2_entries"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from surfaces import cube, seen_by, sphere
+from surfaces import cube, seen_by, soup, sphere
 from torch import Tensor
 
 from dfast import reference
@@ -67,9 +67,9 @@ def test_a_plane_under_the_camera_reaches_the_horizon(
 @pytest.mark.parametrize("resolution", [1, 7, 64])
 def test_equals_the_reference(device: torch.device, dtype: torch.dtype, resolution: int) -> None:
     like = torch.zeros(1, dtype=dtype, device=device)
-    for make in (lambda: sphere(9, 14), cube):
-        vertices, faces = make()
-        clip, faces = seen_by(vertices, 3).to(like).requires_grad_(), faces.to(device)
+    meshes = [(seen_by(vertices, 3), faces) for vertices, faces in (sphere(9, 14), cube())]
+    for clip, faces in (*meshes, soup(60, 0.3), soup(400, 0.08), soup(6, 3.0)):
+        clip, faces = clip.to(like).requires_grad_(), faces.to(device)
         got = rasterize(clip, faces, resolution=resolution)
         want = reference.rasterize(clip, faces, resolution=resolution)
         same = got.face == want.face

@@ -26,13 +26,13 @@ INDEX = "model_index.json"
 ROOT = "."
 """The part of a folder that holds one model of transformers, and so has no parts."""
 STEMS = {
+    ROOT: "model",
     "unet": "diffusion_pytorch_model",
     "transformer": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
     "text_encoder_2": "model",
     "text_encoder_3": "model",
-    ROOT: "model",
 }
 """Parts with weights, and the stem of the names of their files."""
 

@@ -18,14 +18,11 @@ from typing import Any
 from dfast.errors import DfastWarning, PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
 from dfast.priors.loading.families import SUPPORTED, detect_family
-from dfast.priors.loading.folder import INDEX, ROOT, STEMS, Folder, one_line
+from dfast.priors.loading.folder import INDEX, STEMS, Folder, one_line
 from dfast.priors.loading.foreign import LORA_FILES
 from dfast.priors.loading.weight_files import select_weight_files, variants_of
 
-PARTS = (
-    "scheduler", "tokenizer", "tokenizer_2", "tokenizer_3",
-    *(part for part in STEMS if part != ROOT),
-)  # fmt: skip
+PARTS = ("scheduler", "tokenizer", "tokenizer_2", "tokenizer_3", *STEMS)
 
 
 def find_folder(name: str, *, download: bool = False) -> Folder:

@@ -29,6 +29,7 @@ _UNREAD_TEXT = (
     r"lm_head\.|decoder\.|encoder\.embed_tokens\.)"
 )
 _UNREAD = {
+    ROOT: re.compile(rf"{_COUNTERS}|^logit_scale$"),  # a CLIP's, which no quantiser wrote
     "unet": re.compile(_COUNTERS),
     "transformer": re.compile(_COUNTERS),
     "vae": re.compile(rf"{_COUNTERS}|^(decoder|post_quant_conv|loss)\."),
@@ -36,7 +37,6 @@ _UNREAD = {
         part: re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}")
         for part in ("text_encoder", "text_encoder_2", "text_encoder_3")
     },
-    ROOT: re.compile(rf"{_COUNTERS}|^logit_scale$"),  # a CLIP's, which no quantiser wrote
 }
 """Names of tensors that are known to be unread, by part."""
 
