@@ -12,15 +12,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dfast.batches.job import Job, Outcome, perform
-from dfast.errors import ConfigError, DfastError
-from dfast.runs.lock import LOCK, Owner
+from dfast.batches.job import GRACE, Job, Outcome, perform
+from dfast.errors import ConfigError, DfastError, RunFolderError
+from dfast.runs.lock import LOCK, FolderLock, Owner
 
 LOCAL = "local"
 """Ray's address of a Ray that is started on this machine."""
@@ -95,28 +95,60 @@ class RayEngine:
 
 def _perform(job: Job) -> Outcome:
     """Do a job, in a worker."""
-    import ray
-
-    drop_lock_of_lost_machine(job.folder, ray.nodes())
+    ray = _ray()
+    with suppress(ray.exceptions.RayError):  # then the lock is judged as far as it can be from here
+        drop_lock_of_another_machine(job.folder, ray.nodes(), drop_stale_lock_there)
     return perform(job)
 
 
-def drop_lock_of_lost_machine(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Remove the lock that a run on a machine left which its cluster has lost.
+def drop_lock_of_another_machine(
+    folder: Path, nodes: Sequence[Mapping[str, Any]], ask: Callable[[Path, str], None]
+) -> None:
+    """Remove the lock that a killed run left on another machine, which cannot be judged from here.
 
-    Whether a process on another machine still runs cannot be seen from here, but Ray knows which
-    machines are gone, and starts a run again only then.
+    Ray knows which machines are gone, and a task on one that is there can judge the lock.
 
     Args:
         folder: the run folder.
         nodes: the machines that the cluster has and had, as `ray.nodes` returns them.
+        ask: has the node of an ID remove the folder's lock if it is stale.
     """
-    alive = {node["NodeManagerHostname"] for node in nodes if node["Alive"]}
-    lost = {node["NodeManagerHostname"] for node in nodes} - alive
-    with suppress(OSError):
+    try:
         owner = Owner.read((folder / LOCK).read_bytes())
-        if owner is not None and owner.host in lost:
+    except OSError:
+        return
+    if owner is None or owner.here or owner.same_kernel:
+        return
+    its = [node for node in nodes if node["NodeManagerHostname"] == owner.host]
+    alive = [node["NodeID"] for node in its if node["Alive"]]
+    if alive:
+        ask(folder, alive[0])
+    elif its:
+        with suppress(OSError):
             (folder / LOCK).unlink()
+
+
+def drop_stale_lock_there(folder: Path, node: str) -> None:
+    """Remove the lock of a run folder if it is stale, by a task on the machine that it names.
+
+    Args:
+        folder: the run folder.
+        node: ID of the machine's node.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray = _ray()
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    task = ray.remote(num_cpus=0, scheduling_strategy=there)(drop_stale_lock)
+    ray.get(task.remote(folder), timeout=GRACE)
+
+
+def drop_stale_lock(folder: Path) -> None:
+    """Remove the lock of a run folder whose process ran on this machine and is gone."""
+    lock = FolderLock(folder)
+    with suppress(RunFolderError):  # it still runs
+        lock.acquire()
+    lock.release()
 
 
 def _ray() -> Any:

@@ -14,7 +14,7 @@ import pytest
 from dfast.batches.driver import Driver
 from dfast.batches.job import BEGIN, Job, Outcome, attempts
 from dfast.batches.live import LiveTable, counted
-from dfast.batches.on_ray import drop_lock_of_lost_machine
+from dfast.batches.on_ray import drop_lock_of_another_machine, drop_stale_lock
 from dfast.batches.plan import Resources
 from dfast.batches.state import (
     Status,
@@ -29,7 +29,7 @@ from dfast.batches.state import (
 from dfast.batches.summary import as_csv, summary_page
 from dfast.config import Config
 from dfast.errors import ConfigError, RunFolderError
-from dfast.runs.lock import Owner
+from dfast.runs.lock import FolderLock, Owner
 from dfast.runs.signals import StopRequest
 
 CONFIG = Config().replace(train={"steps": 4})
@@ -244,18 +244,37 @@ def test_the_summary_has_pictures_numbers_and_links(tmp_path: Path) -> None:
     ]
 
 
-def test_locks_of_lost_machines_are_dropped(tmp_path: Path) -> None:
+def test_locks_of_other_machines_are_judged_there(tmp_path: Path) -> None:
     lock = tmp_path / "run.lock"
     nodes = [
-        {"NodeManagerHostname": "lost", "Alive": False},
-        {"NodeManagerHostname": "back", "Alive": False},
-        {"NodeManagerHostname": "back", "Alive": True},
+        {"NodeManagerHostname": "lost", "Alive": False, "NodeID": "1"},
+        {"NodeManagerHostname": "back", "Alive": False, "NodeID": "2"},
+        {"NodeManagerHostname": "back", "Alive": True, "NodeID": "3"},
     ]
-    drop_lock_of_lost_machine(tmp_path, nodes)
+    asked: list[str] = []
+
+    def ask(folder: Path, node: str) -> None:
+        asked.append(node)
+
+    drop_lock_of_another_machine(tmp_path, nodes, ask)
     for host, stays in (("lost", False), ("back", True), ("elsewhere", True)):
         lock.write_bytes(Owner(1, host, "boot", "1").encode())
-        drop_lock_of_lost_machine(tmp_path, nodes)
+        drop_lock_of_another_machine(tmp_path, nodes, ask)
         assert lock.exists() is stays
+    assert asked == ["3"]
+    lock.write_bytes(Owner(1, "lost", Owner.this().boot, "1").encode())
+    drop_lock_of_another_machine(tmp_path, nodes, ask)
+    assert lock.exists()  # of this machine under another name: `perform` can judge it
+
+
+def test_a_lock_is_stale_when_its_process_is_gone(tmp_path: Path) -> None:
+    held = FolderLock(tmp_path)
+    held.acquire()
+    drop_stale_lock(tmp_path)
+    assert held.path.exists()
+    held.forget()  # as when its process ends without a word
+    drop_stale_lock(tmp_path)
+    assert not held.path.exists()
 
 
 @pytest.mark.parametrize(

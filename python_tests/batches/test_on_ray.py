@@ -25,7 +25,9 @@ from tiny_batches import (
 )
 
 from dfast.batches.job import attempts
+from dfast.batches.on_ray import drop_stale_lock_there
 from dfast.batches.state import last_metrics
+from dfast.runs.lock import FolderLock
 
 ray = pytest.importorskip("ray", reason='needs Ray: pip install "dfast[ray]"')
 
@@ -106,3 +108,15 @@ def test_a_stopped_driver_has_its_runs_save(address: str, tmp_path: Path) -> Non
     assert owner(out / NAMES[0]) == 0
     assert not result(out / NAMES[0]).exists()
     assert saved_step(out / NAMES[0]) == last_metrics(out / NAMES[0])["step"]
+
+
+@pytest.mark.usefixtures("address")
+def test_a_machine_is_asked_about_its_lock(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    node = ray.nodes()[0]["NodeID"]
+    drop_stale_lock_there(tmp_path, node)
+    assert lock.path.exists()
+    lock.forget()
+    drop_stale_lock_there(tmp_path, node)
+    assert not lock.path.exists()
