@@ -179,7 +179,7 @@ def make(
             driver.run(place.engine, place.at_once, todo, request)
         if request.number is not None:
             if progress:
-                notice(f"{counted(table)}: {_named(table)}; the same command goes on with them")
+                notice(f"{counted(table)}: {_named(table)}")
             raise stopped_by(request.number, folder)
     return Batch(folder, tuple(table))
 

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dfast.batches.job import GRACE, Job, Outcome, perform
-from dfast.errors import ConfigError, DfastError, RunFolderError
+from dfast.errors import ConfigError, DfastError, DfastWarning, RunFolderError
 from dfast.runs.lock import LOCK, FolderLock, Owner
 
 LOCAL = "local"
@@ -35,7 +36,8 @@ class RayEngine:
 
     Args:
         address: of a running cluster, "auto" or "HOST:6379"; None takes that of RAY_ADDRESS, and
-            starts a Ray on this machine where there is none.
+            starts a Ray on this machine where there is none. A program that has connected to a
+            cluster stays in that.
         threads: of a run, each of them a processor to Ray.
         gpus: GPUs of a run, such as 0.25; None takes one where the cluster has any.
         retries: how often Ray starts a run again whose worker was lost.
@@ -44,7 +46,7 @@ class RayEngine:
         gpus: GPUs of a run.
 
     Raises:
-        ConfigError: Ray is not installed, or a run asks for more than the cluster has.
+        ConfigError: Ray is not installed.
         DfastError: there is no cluster at the address.
     """
 
@@ -52,19 +54,19 @@ class RayEngine:
         self, address: str | None, *, threads: int, gpus: float | None, retries: int
     ) -> None:
         self._ray = ray = _ray()
-        _connect(ray, address)
-        try:
-            there = ray.cluster_resources()
-            self.gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
-            for name, wanted in (("CPU", threads), ("GPU", self.gpus)):
-                if wanted > (most := there.get(name, 0)):
-                    raise ConfigError(
-                        f"ray: expected a cluster with {wanted:g} {name} for each run, got one "
-                        f"with {most:g} in all"
-                    )
-        except BaseException:
-            ray.shutdown()
-            raise
+        self._connected_before = ray.is_initialized()  # by the program that called dfast
+        if not self._connected_before:
+            _connect(ray, address)
+        there = ray.cluster_resources()
+        self.gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
+        for name, wanted in (("CPU", threads), ("GPU", self.gpus)):
+            if wanted > (most := there.get(name, 0)):
+                warnings.warn(
+                    f"ray: a run asks for {wanted:g} {name}, and the cluster has {most:g} in all; "
+                    "runs wait until it grows",
+                    DfastWarning,
+                    stacklevel=2,
+                )
         self._stopping = False
         self._task = ray.remote(
             num_cpus=threads, num_gpus=self.gpus, max_retries=retries, retry_exceptions=False
@@ -89,8 +91,9 @@ class RayEngine:
             self._ray.cancel(reference, force=False)  # raises KeyboardInterrupt in the task
 
     def close(self) -> None:
-        """Leave the cluster, which ends what still runs there."""
-        self._ray.shutdown()
+        """Leave the cluster, which ends what still runs there, unless the program was in it."""
+        if not self._connected_before:
+            self._ray.shutdown()
 
 
 def _perform(job: Job) -> Outcome:

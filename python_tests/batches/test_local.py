@@ -64,14 +64,15 @@ def test_a_driver_is_killed_restarted_and_stopped(tmp_path: Path) -> None:
         f"name,prompt,seed,train.steps\nshort,a blue sphere,2,\nlong,a red cube,0,{LONG}\n"
     )
     first = driver(table, out, "--jobs", "1")
-    until(lambda: is_stepping(out / "long"), first)
+    until(lambda: owner(out) == first.pid, first)
     second = driver(table, out)
     _, refused = second.communicate(timeout=60)
     assert second.returncode == 2
     assert refused == (f"dfast: error: out: '{out}' is in use by another process, {first.pid}\n")
+    until(lambda: is_stepping(out / "long"), first)
+    process = owner(out / "long")
     first.kill()
     first.communicate()
-    process = owner(out / "long")
     until(lambda: gone(process))  # it notices, saves and ends
     assert not result(out / "long").exists()
     written = result(out / "short").stat().st_mtime_ns
@@ -81,7 +82,7 @@ def test_a_driver_is_killed_restarted_and_stopped(tmp_path: Path) -> None:
     third.terminate()
     _, said = third.communicate(timeout=60)
     assert third.returncode == 143
-    assert "1 of 2 done, 1 to do: long; the same command goes on with them" in said
+    assert "1 of 2 done, 1 to do: long\ndfast: interrupted; the same command goes on\n" in said
     assert saved_step(out / "long") == last_metrics(out / "long")["step"]
 
     found = dfast.batch(table, out, jobs=2, threads=2, **OPTIONS)
