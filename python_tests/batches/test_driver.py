@@ -127,12 +127,15 @@ def test_crashes_are_repeated_and_failures_are_not(tmp_path: Path) -> None:
     assert read_states(tmp_path) == {row.name: row for row in rows}
 
 
-def test_a_signal_stops_the_engine_and_starts_nothing_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [lambda job: Outcome("stopped"), crash, lose])
+def test_a_signal_stops_the_engine_and_starts_nothing_more(
+    tmp_path: Path, how: Callable[[Job], Outcome]
+) -> None:
     request = StopRequest()
 
     def stop(job: Job) -> Outcome:
         request.ask(signal.SIGTERM)
-        return Outcome("stopped")
+        return how(job)
 
     engine = Scripted(a=[finish], b=[stop], c=[finish])
     rows = drive(tmp_path, engine, request)
