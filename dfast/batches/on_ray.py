@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from dfast.batches.job import GRACE, Job, Outcome, perform
+from dfast.batches.locks import drop_foreign_lock, foreign_owner
 from dfast.errors import ConfigError, DfastError, DfastWarning, RunFolderError
-from dfast.runs.lock import LOCK, FolderLock, Owner
+from dfast.runs.lock import FolderLock
 
 LOCAL = "local"
 """Ray's address of a Ray that is started on this machine."""
@@ -116,19 +117,14 @@ def drop_lock_of_another_machine(
         nodes: the machines that the cluster has and had, as `ray.nodes` returns them.
         ask: has the node of an ID remove the folder's lock if it is stale.
     """
-    try:
-        owner = Owner.read((folder / LOCK).read_bytes())
-    except OSError:
-        return
-    if owner is None or owner.here or owner.same_kernel:
+    if (owner := foreign_owner(folder)) is None:
         return
     its = [node for node in nodes if node["NodeManagerHostname"] == owner.host]
     alive = [node["NodeID"] for node in its if node["Alive"]]
     if alive:
         ask(folder, alive[0])
     elif its:
-        with suppress(OSError):
-            (folder / LOCK).unlink()
+        drop_foreign_lock(folder)
 
 
 def drop_stale_lock_there(folder: Path, node: str) -> None:

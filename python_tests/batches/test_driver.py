@@ -8,9 +8,11 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import dfast
 from dfast.batches.driver import Driver
 from dfast.batches.job import BEGIN, Job, Outcome, attempts
 from dfast.batches.live import LiveTable, counted
@@ -268,6 +270,21 @@ def test_locks_of_other_machines_are_judged_there(tmp_path: Path) -> None:
     lock.write_bytes(Owner(1, "lost", Owner.this().boot, "1").encode())
     drop_lock_of_another_machine(tmp_path, nodes, ask)
     assert lock.exists()  # of this machine under another name: `perform` can judge it
+
+
+@pytest.mark.usefixtures("needs_native")
+def test_locks_of_other_machines_are_taken_over_on_request(tmp_path: Path) -> None:
+    run = job(tmp_path, "a")
+    finish(run)
+    row = {"name": "a", "prompt": "a red cube", "seed": 0}
+    for folder in (tmp_path, run.folder):
+        (folder / "run.lock").write_bytes(Owner(1, "elsewhere", "boot", "1").encode())
+    options: dict[str, Any] = {"config": CONFIG, "device": "cpu", "export": False}
+    with pytest.raises(RunFolderError, match="is in use by process 1 on the host 'elsewhere'"):
+        dfast.batch([row], tmp_path, progress=False, **options)
+    found = dfast.batch([row], tmp_path, progress=False, take_over=True, **options)
+    assert [row.state for row in found.rows] == ["done"]
+    assert not (run.folder / "run.lock").exists()
 
 
 def test_a_lock_is_stale_when_its_process_is_gone(tmp_path: Path) -> None:
