@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -324,6 +325,9 @@ def test_names_that_tell_of_distillation_are_warned_of(tmp_path: Path) -> None:
     path = shutil.copytree(copied("z-image", tmp_path), tmp_path / "Z-Image-Turbo")
     with pytest.warns(DfastWarning, match=r"\(turbo\) says that its guidance was distilled"):
         load_prior(str(path), CPU)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_prior(str(copied("z-image", tmp_path / "hyper")), CPU)  # only the last name counts
 
 
 REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {

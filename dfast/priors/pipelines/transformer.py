@@ -114,8 +114,9 @@ class TransformerPrior(StableDiffusion):
 
     def _warn_of_distilled(self) -> None:
         """Warn of weights whose names, not their configuration, say that they are distilled."""
-        names = (self.name, self.unet_config.get("_name_or_path"))
-        found = [mark for mark in DISTILLED if any(mark in str(n).lower() for n in names)]
+        paths = (self.name, self.unet_config.get("_name_or_path"))
+        names = [str(path).rstrip("/").split("/")[-1].lower() for path in paths]
+        found = [mark for mark in DISTILLED if any(mark in name for name in names)]
         if found:
             warnings.warn(
                 f"prior {self.name!r}: its name ({found[0]}) says that its guidance was distilled; "
