@@ -41,9 +41,8 @@ def priors(options: Namespace) -> int:
         here = f"{entry.gigabytes:g} GB to fetch"
         if cached_snapshot(entry.hub):
             here = "on this machine" if is_complete(entry.hub) else "in part on this machine"
-        print(
-            f"{entry.alias:{width}} {entry.about} ({entry.license}{', gated' * entry.gated}; {here})"
-        )
+        terms = f"{entry.license}{', gated' * entry.gated}"
+        print(f"{entry.alias:{width}} {entry.about} ({terms}; {here})")
         print(f"{'':{width}} {entry.url}")
     print("or a diffusers folder of these families, or owner/name on the hub")
     return 0
