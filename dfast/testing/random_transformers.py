@@ -133,6 +133,17 @@ TINY = {
         },
         _text("t5gemma"),
     ),
+    "wan": Tiny(
+        "WanPipeline",
+        "WanTransformer3DModel",
+        {
+            "num_attention_heads": 2, "attention_head_dim": 16, "text_dim": 32, "freq_dim": 16,
+            "ffn_dim": 32, "num_layers": 1, "rope_max_seq_len": 32,
+        },
+        _text("umt5"),
+        vae="AutoencoderKLWan",
+        scheduler=("UniPCMultistepScheduler", _SOLVER),
+    ),
 }  # fmt: skip
 """By family."""
 
@@ -191,7 +202,7 @@ def _builders(made: Tiny) -> dict[str, Callable[[], Any]]:
         name = "text_encoder" if i == 0 else f"text_encoder_{i + 1}"
         found[name] = lambda i=i, kind=kind: (  # type: ignore[misc]
             _language_model(kind, made.text.text_widths[i])
-            if kind.startswith(("gemma", "qwen", "t5gemma"))
+            if kind.startswith(("gemma", "qwen", "t5gemma", "umt5"))
             else text_encoder_of(made.text, i)
         )
     return found
@@ -207,6 +218,8 @@ def _vae(made: Tiny) -> NetworkConfig:
             "encoder_layers_per_block": (1, 1, 1), "decoder_layers_per_block": (1, 1, 1),
             "encoder_qkv_multiscales": ((), (), ()), "decoder_qkv_multiscales": ((), (), ()),
         }  # fmt: skip
+    if made.vae == "AutoencoderKLWan":
+        return {"base_dim": 4, "num_res_blocks": 1}
     common: NetworkConfig = {
         "latent_channels": made.channels,
         "block_out_channels": (8, 8, 16, 16),
@@ -226,8 +239,14 @@ def _vae(made: Tiny) -> NetworkConfig:
 
 
 def _language_model(kind: str, width: int) -> Any:
-    """Return a tiny Gemma 2, encoder of T5Gemma or Qwen 3, with as many layers as are read."""
+    """Return a tiny language model, with as many layers as are read."""
     transformers: Any = import_module("transformers")
+    if kind == "umt5":
+        sizes = {"d_model": width, "d_kv": 16, "d_ff": 64, "num_heads": 2, "num_layers": 1}
+        config = transformers.UMT5Config(
+            vocab_size=1024, is_encoder_decoder=False, use_cache=False, **sizes
+        )
+        return transformers.UMT5EncoderModel(config)
     deep = kind == "qwen3-causal"
     shape: dict[str, Any] = {
         "vocab_size": 512,
@@ -267,6 +286,8 @@ def _tokenizers(made: Tiny) -> dict[str, Any]:
         return {"tokenizer": _gemma_tokenizer()}
     if kind.startswith("qwen3"):
         return {"tokenizer": _qwen_tokenizer()}
+    if kind == "umt5":
+        return tokenizers_of(_text("t5"))
     return tokenizers_of(made.text)
 
 

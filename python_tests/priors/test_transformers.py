@@ -68,17 +68,22 @@ def call_pipeline(pipe: Any, family: str, x: Tensor, w: float, patch: pytest.Mon
         config = {**pipe.scheduler.config, **config}
         pipe.scheduler = diffusers.DDIMScheduler.from_config(config)
         options |= {"clean_caption": False}
-    elif family == "prx":  # it takes no noise levels, and mends texts by a package
+    elif family in ("prx", "wan"):  # they take no noise levels, and mend texts by a package
         from diffusers.pipelines.prx import pipeline_prx
+        from diffusers.pipelines.wan import pipeline_wan
 
+        pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
         set_timesteps = pipe.scheduler.set_timesteps
         patch.setattr(
             pipe.scheduler, "set_timesteps", lambda *_, **__: set_timesteps(sigmas=list(LEVELS))
         )
         mend = SimpleNamespace(fix_text=lambda text: text)
-        patch.setattr(pipeline_prx, "ftfy", mend, raising=False)
+        for module in (pipeline_prx, pipeline_wan):
+            patch.setattr(module, "ftfy", mend, raising=False)
     else:
         options |= {"sigmas": list(LEVELS)}
+    if family == "wan":
+        options |= {"num_frames": 1, "latents": x.unsqueeze(2)}
     if family == "sana":
         pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     if family in ("pixart", "sana", "prx"):
@@ -103,7 +108,7 @@ def call_pipeline(pipe: Any, family: str, x: Tensor, w: float, patch: pytest.Mon
     patch.setattr(pipe.vae, "decode", decode)
     with torch.no_grad(), pytest.raises(Decoded):
         pipe(prompt=PROMPT, **options)
-    return seen[0]
+    return seen[0].squeeze(2) if family == "wan" else seen[0]
 
 
 @pytest.mark.parametrize("family", TRANSFORMERS)
@@ -141,9 +146,11 @@ def test_images_are_encoded_as_by_the_pipelines_vae(
     prior, pipe = opened(family), pipeline(family)
     image = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
     with torch.no_grad():
-        encoded = pipe.vae.encode(image, return_dict=False)[0]
+        pixels = image.unsqueeze(2) if family == "wan" else image
+        encoded = pipe.vae.encode(pixels, return_dict=False)[0]
         got = prior.encode_images(image)
     encoded = encoded if isinstance(encoded, Tensor) else encoded.mean
+    encoded = encoded.squeeze(2) if family == "wan" else encoded
     assert got.shape == (1, prior.unet_config.get("in_channels", 16), *(prior.latent_size,) * 2)
     torch.testing.assert_close(got, prior.latents.normalized(encoded), rtol=1e-5, atol=1e-5)
     assert image_gradient(prior, image, torch.ones_like(got)).abs().max() > 0
@@ -335,6 +342,10 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "pixart", "model_index.json", {"_class_name": "PixArtAlphaPipeline"},
         "expected Stable Diffusion .* got a folder of PixArtAlphaPipeline with a PixArt",
     ),
+    "two transformers": (
+        "wan", "model_index.json", {"transformer_2": ["diffusers", "WanTransformer3DModel"]},
+        "got a folder of WanPipeline with a WanTransformer3DModel",
+    ),
     "another transformer": (
         "sd3", "transformer/config.json", {"_class_name": "FluxTransformer2DModel"},
         "got a folder of StableDiffusion3Pipeline with a FluxTransformer2DModel",
@@ -424,8 +435,10 @@ def test_the_last_layer_runs_in_float32_beside_half_precision(family: str) -> No
     noisy, t = noise_like(prior), torch.tensor([500, 20])
     got = prior.predict_noise(noisy, t, condition, cameras=None, textureless=PLAIN)
     wanted = opened(family).predict_noise(noisy, t, condition, cameras=None, textureless=PLAIN)
-    kinds = {p.dtype for p in prior.unet.parameters()}
-    assert kinds == {torch.bfloat16, torch.float32}
+    kinds = {name: p.dtype for name, p in prior.unet.named_parameters()}
+    assert set(kinds.values()) == {torch.bfloat16, torch.float32}
+    if family == "wan":  # its class keeps some layers
+        assert kinds["scale_shift_table"] == kinds["blocks.0.norm2.weight"] == torch.float32
     assert got.dtype == torch.float32 and (got - wanted).norm() / wanted.norm() < 5e-2
 
 
