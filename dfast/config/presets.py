@@ -140,7 +140,7 @@ NAMES = ("default", "dreamfusion")
 
 _FAMILY = re.compile(
     r"(shapes)|(sdxl)|(sd3)5?(?:-\w+)?|(sd)\d*|(if)(?:-\w+)?|"
-    rf"({'|'.join(name for name in _TRANSFORMERS if name != 'sd3')})(?:-\w+)?"
+    rf"({'|'.join(name for name in _TRANSFORMERS if name != 'sd3')})(?:-[\w.]+)?"
 )
 """Families of priors, and how the short names of their models are made."""
 
