@@ -203,6 +203,7 @@ DFAST_HD void blend_pixel(const AntialiasParams<T>& p, const PixelPlace& place) 
   const T* own = p.color + i * channels;
   T* out = p.out + i * channels;
   for (int c = 0; c < channels; ++c) out[c] = own[c];
+  if (!p.near[i]) return;  // most pixels; both of a pair that blends are near
   visit_neighbours(place, p.offset, [&](int64_t j, T share, T) {
     const T* other = p.color + j * channels;
     for (int c = 0; c < channels; ++c) out[c] += share * (other[c] - own[c]);
