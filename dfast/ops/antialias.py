@@ -10,7 +10,15 @@ from torch import Tensor
 from dfast import _native
 from dfast.ops import transforms
 from dfast.ops.custom_op import custom_op
-from dfast.ops.rasterize import Raster, check_clip, check_faces, in_fixed_order, summed
+from dfast.ops.rasterize import (
+    Raster,
+    check_clip,
+    check_faces,
+    check_range,
+    check_seen,
+    in_fixed_order,
+    summed,
+)
 
 
 def antialias(
@@ -57,8 +65,9 @@ def antialias(
             f"twins must be int32 {list(faces.shape)} on {faces.device}, "
             f"got {twins.dtype} {list(twins.shape)} on {twins.device}"
         )
-    twins = twins.contiguous()
-    result = transforms.call(_antialias, color, clip, faces, twins, raster.face, depth)
+    check_range("twins", twins, -1, faces.numel())
+    face = check_seen(raster, faces.shape[0], clip.device)
+    result = transforms.call(_antialias, color, clip, faces, twins.contiguous(), face, depth)
     out: Tensor = result[0]
     return out
 

@@ -250,6 +250,8 @@ def test_bad_input() -> None:
         antialias(color, raster, clip[:1], faces)
     with pytest.raises(ValueError, match=r"^twins must be int32 \[12, 3\] on cpu, got torch.int64"):
         antialias(color, raster, clip, faces, half_edge_twins(faces).long())
+    with pytest.raises(ValueError, match=r"^twins must be in \[-1, 36\), got values in \[1, 36\]$"):
+        antialias(color, raster, clip, faces, half_edge_twins(faces) + 1)
 
 
 def test_opcheck(device: torch.device) -> None:
