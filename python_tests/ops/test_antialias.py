@@ -10,7 +10,13 @@ from surfaces import cube, seen_by, soup, sphere
 from torch import Tensor
 
 from dfast import reference
-from dfast.ops.antialias import _antialias, _antialias_backward, antialias, half_edge_twins
+from dfast.ops.antialias import (
+    _antialias,
+    _antialias_backward,
+    _edge_ends,
+    antialias,
+    half_edge_twins,
+)
 from dfast.ops.interpolate import interpolate
 from dfast.ops.rasterize import Raster, rasterize
 
@@ -140,6 +146,15 @@ def test_equals_the_reference(
         # Edge functions cancel to a hundredth of their terms, and gradients are sums of several.
         atol = 200 * torch.finfo(dtype).eps * max(1.0, float(b.detach().abs().max()))
         torch.testing.assert_close(a, b, rtol=0, atol=atol)
+
+
+def test_rows_of_the_ends_of_edges(device: torch.device) -> None:
+    """Edge 3 f + k goes from corner k + 1 to corner k + 2, in its view's rows."""
+    faces = torch.tensor([[5, 6, 7], [8, 9, 4]], device=device)
+    edge = torch.tensor([0, 1, 2, 3, 4, 5, -1, -1], device=device).view(2, 2, 1, 2)
+    rows = _edge_ends(edge, faces, 10).view(8, 2)[:6].tolist()
+    assert rows == [[6, 7], [7, 5], [5, 6], [9, 4], [14, 18], [18, 19]]
+    assert _edge_ends(edge, faces[:0], 10).shape == (16,)
 
 
 def test_gradcheck(device: torch.device) -> None:
