@@ -22,7 +22,7 @@ SETTINGS = TINY.replace(
     camera={"views": 1}, train={"log_every": 1, "preview_every": 0, "checkpoint_every": 2}
 )
 """Of every run: four steps of a tenth of a second."""
-LONG = 20
+LONG = 30
 """Steps of runs that are long enough to be killed on the way."""
 PATIENCE = 90.0
 """Seconds after which something that should happen did not."""

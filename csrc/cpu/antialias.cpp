@@ -35,6 +35,7 @@ void antialias_backward(Launch launch, const AntialiasBackwardParams<T>& p) {
   for_each_owner(launch.threads, s.views * s.vertices, [&](int64_t low, int64_t high) {
     const int64_t first = low / s.vertices, last = (high - 1) / s.vertices;
     visit_rows(first * n, (last + 1) * n, s.resolution, [&](const PixelPlace& place) {
+      if (!p.near[place.index]) return;
       for (int axis = 0; axis < 2; ++axis) {
         const int32_t edge = p.edge[2 * place.index + axis];
         if (edge < 0) continue;

@@ -20,14 +20,14 @@ template <class T>
 void visit_tile(const Triangle<T>& t, int32_t face, int x, int y, const PixelBox& box, int resolution, uint64_t* keys) {
   const T inverse = T(1) / T(resolution);
   T depth[kTile];
-  int seen[kTile];
+  unsigned seen = 0;
   for (int i = 0; i < kTile; ++i) {
     const int column = x + i % kTileColumns, row = y + i / kTileColumns;
     const bool covered = t.covers(pixel_center(column, inverse), -pixel_center(row, inverse), depth + i);
-    seen[i] = covered & (column < box.x1) & (row < box.y1);
+    seen |= static_cast<unsigned>(covered & (column < box.x1) & (row < box.y1)) << i;
   }
-  for (int i = 0; i < kTile; ++i) {
-    if (!seen[i]) continue;
+  for (; seen; seen &= seen - 1) {
+    const int i = __builtin_ctz(seen);
     uint64_t& key = keys[static_cast<int64_t>(y + i / kTileColumns) * resolution + x + i % kTileColumns];
     key = std::min(key, depth_key(static_cast<float>(depth[i]), face));
   }

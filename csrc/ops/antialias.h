@@ -203,6 +203,7 @@ DFAST_HD void blend_pixel(const AntialiasParams<T>& p, const PixelPlace& place) 
   const T* own = p.color + i * channels;
   T* out = p.out + i * channels;
   for (int c = 0; c < channels; ++c) out[c] = own[c];
+  if (!p.near[i]) return;  // most pixels; both of a pair that blends are near
   visit_neighbours(place, p.offset, [&](int64_t j, T share, T) {
     const T* other = p.color + j * channels;
     for (int c = 0; c < channels; ++c) out[c] += share * (other[c] - own[c]);
@@ -213,6 +214,7 @@ template <class T>
 struct AntialiasBackwardParams {
   SeenSurface<T> seen;
   const T* color;       // [B, N, N, C]
+  const uint8_t* near;  // [B, N, N]
   const int32_t* edge;  // [B, N, N, 2]
   const T* offset;      // [B, N, N, 2]
   const T* d_out;       // [B, N, N, C]
@@ -221,7 +223,7 @@ struct AntialiasBackwardParams {
   T* d_clip;            // [B, V, 4] zeros, to which is added; or null:
   T* terms;             // [B, N, N, 2, 2, 4] what each pair adds to the edge's ends
 
-  DFAST_FIELDS(seen, color, edge, offset, d_out, channels, d_color, d_clip, terms)
+  DFAST_FIELDS(seen, color, near, edge, offset, d_out, channels, d_color, d_clip, terms)
 };
 
 template <class T>
@@ -231,6 +233,7 @@ DFAST_HD void blend_pixel_backward(const AntialiasBackwardParams<T>& p, const Pi
   const T* own = p.d_out + i * channels;
   T* d = p.d_color + i * channels;
   for (int c = 0; c < channels; ++c) d[c] = own[c];
+  if (!p.near[i]) return;
   visit_neighbours(place, p.offset, [&](int64_t j, T taken, T given) {
     const T* other = p.d_out + j * channels;
     for (int c = 0; c < channels; ++c) d[c] += given * other[c] - taken * own[c];

@@ -13,6 +13,7 @@ from dfast._numbers import shown
 from dfast.batches.driver import Driver
 from dfast.batches.job import Job
 from dfast.batches.live import LiveTable, counted
+from dfast.batches.locks import drop_foreign_lock
 from dfast.batches.plan import Resources, jobs_of
 from dfast.batches.state import Status, check_same, flat, look, read_states
 from dfast.batches.table import Cells, Row, read_table
@@ -59,6 +60,7 @@ def batch(
     config: Config | Mapping[str, Any] | None = None,
     export: bool = True,
     score: bool = False,
+    take_over: bool = False,
     dry_run: bool = False,
     progress: bool = True,
 ) -> Batch:
@@ -89,6 +91,8 @@ def batch(
         config: settings of all runs, as of `dfast.train`; a row changes some.
         export: write mesh, pictures and report of each run.
         score: score each object against the procedural world.
+        take_over: drop the locks that processes on other machines left in `out`, of which nobody
+            here can say that they have ended; only when they have.
         dry_run: read and check everything, write and start nothing.
         progress: show on stderr how it proceeds.
 
@@ -115,6 +119,7 @@ def batch(
         settings,
         common={"prior": prior, "download": download, "export": export, "score": score},
         only=only,
+        take_over=take_over,
         dry_run=dry_run,
         progress=progress,
     )
@@ -128,6 +133,7 @@ def make(
     *,
     common: dict[str, Any],
     only: str | None = None,
+    take_over: bool = False,
     dry_run: bool = False,
     progress: bool = True,
 ) -> Batch:
@@ -140,6 +146,7 @@ def make(
         settings: returns the settings of all runs on a device, "cpu" or "cuda".
         common: fields of every `Job`: `prior`, `download`, `export`, `score`.
         only: "failed" or None.
+        take_over: drop the locks that processes on other machines left.
         dry_run: write and start nothing.
         progress: show on stderr how it proceeds.
     """
@@ -154,6 +161,9 @@ def make(
         if not dry_run:
             lock = FolderLock(folder)
             _make_folder(folder)
+            if take_over:
+                for each in (folder, *(folder / row.name for row in rows)):
+                    drop_foreign_lock(each)
             stack.callback(lock.release)
             lock.acquire()
         place = resources.open(len(rows))
@@ -179,7 +189,7 @@ def make(
             driver.run(place.engine, place.at_once, todo, request)
         if request.number is not None:
             if progress:
-                notice(f"{counted(table)}: {_named(table)}; the same command goes on with them")
+                notice(f"{counted(table)}: {_named(table)}")
             raise stopped_by(request.number, folder)
     return Batch(folder, tuple(table))
 

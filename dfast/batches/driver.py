@@ -123,6 +123,8 @@ class Driver:
 def _outcome(future: Future[Outcome], stopping: bool) -> Outcome:
     """Return the outcome of a run, also where its place was lost or told to stop."""
     try:
-        return future.result()
+        outcome = future.result()
     except Exception as error:  # of Ray: a worker was lost, a task was cancelled
         return Outcome("stopped") if stopping else Outcome("failed", one_line(error))
+    cut_short = stopping and outcome.state == "crashed"
+    return Outcome("stopped", seconds=outcome.seconds) if cut_short else outcome

@@ -12,15 +12,17 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dfast.batches.job import Job, Outcome, perform
-from dfast.errors import ConfigError, DfastError
-from dfast.runs.lock import LOCK, Owner
+from dfast.batches.job import GRACE, Job, Outcome, perform
+from dfast.batches.locks import drop_foreign_lock, foreign_owner
+from dfast.errors import ConfigError, DfastError, DfastWarning, RunFolderError
+from dfast.runs.lock import FolderLock
 
 LOCAL = "local"
 """Ray's address of a Ray that is started on this machine."""
@@ -35,7 +37,8 @@ class RayEngine:
 
     Args:
         address: of a running cluster, "auto" or "HOST:6379"; None takes that of RAY_ADDRESS, and
-            starts a Ray on this machine where there is none.
+            starts a Ray on this machine where there is none. A program that has connected to a
+            cluster stays in that.
         threads: of a run, each of them a processor to Ray.
         gpus: GPUs of a run, such as 0.25; None takes one where the cluster has any.
         retries: how often Ray starts a run again whose worker was lost.
@@ -44,7 +47,7 @@ class RayEngine:
         gpus: GPUs of a run.
 
     Raises:
-        ConfigError: Ray is not installed, or a run asks for more than the cluster has.
+        ConfigError: Ray is not installed.
         DfastError: there is no cluster at the address.
     """
 
@@ -52,19 +55,19 @@ class RayEngine:
         self, address: str | None, *, threads: int, gpus: float | None, retries: int
     ) -> None:
         self._ray = ray = _ray()
-        _connect(ray, address)
-        try:
-            there = ray.cluster_resources()
-            self.gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
-            for name, wanted in (("CPU", threads), ("GPU", self.gpus)):
-                if wanted > (most := there.get(name, 0)):
-                    raise ConfigError(
-                        f"ray: expected a cluster with {wanted:g} {name} for each run, got one "
-                        f"with {most:g} in all"
-                    )
-        except BaseException:
-            ray.shutdown()
-            raise
+        self._connected_before = ray.is_initialized()  # by the program that called dfast
+        if not self._connected_before:
+            _connect(ray, address)
+        there = ray.cluster_resources()
+        self.gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
+        for name, wanted in (("CPU", threads), ("GPU", self.gpus)):
+            if wanted > (most := there.get(name, 0)):
+                warnings.warn(
+                    f"ray: a run asks for {wanted:g} {name}, and the cluster has {most:g} in all; "
+                    "runs wait until it grows",
+                    DfastWarning,
+                    stacklevel=2,
+                )
         self._stopping = False
         self._task = ray.remote(
             num_cpus=threads, num_gpus=self.gpus, max_retries=retries, retry_exceptions=False
@@ -89,34 +92,62 @@ class RayEngine:
             self._ray.cancel(reference, force=False)  # raises KeyboardInterrupt in the task
 
     def close(self) -> None:
-        """Leave the cluster, which ends what still runs there."""
-        self._ray.shutdown()
+        """Leave the cluster, which ends what still runs there, unless the program was in it."""
+        if not self._connected_before:
+            self._ray.shutdown()
 
 
 def _perform(job: Job) -> Outcome:
     """Do a job, in a worker."""
-    import ray
-
-    drop_lock_of_lost_machine(job.folder, ray.nodes())
+    ray = _ray()
+    with suppress(ray.exceptions.RayError):  # then the lock is judged as far as it can be from here
+        drop_lock_of_another_machine(job.folder, ray.nodes(), drop_stale_lock_there)
     return perform(job)
 
 
-def drop_lock_of_lost_machine(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Remove the lock that a run on a machine left which its cluster has lost.
+def drop_lock_of_another_machine(
+    folder: Path, nodes: Sequence[Mapping[str, Any]], ask: Callable[[Path, str], None]
+) -> None:
+    """Remove the lock that a killed run left on another machine, which cannot be judged from here.
 
-    Whether a process on another machine still runs cannot be seen from here, but Ray knows which
-    machines are gone, and starts a run again only then.
+    Ray knows which machines are gone, and a task on one that is there can judge the lock.
 
     Args:
         folder: the run folder.
         nodes: the machines that the cluster has and had, as `ray.nodes` returns them.
+        ask: has the node of an ID remove the folder's lock if it is stale.
     """
-    alive = {node["NodeManagerHostname"] for node in nodes if node["Alive"]}
-    lost = {node["NodeManagerHostname"] for node in nodes} - alive
-    with suppress(OSError):
-        owner = Owner.read((folder / LOCK).read_bytes())
-        if owner is not None and owner.host in lost:
-            (folder / LOCK).unlink()
+    if (owner := foreign_owner(folder)) is None:
+        return
+    its = [node for node in nodes if node["NodeManagerHostname"] == owner.host]
+    alive = [node["NodeID"] for node in its if node["Alive"]]
+    if alive:
+        ask(folder, alive[0])
+    elif its:
+        drop_foreign_lock(folder)
+
+
+def drop_stale_lock_there(folder: Path, node: str) -> None:
+    """Remove the lock of a run folder if it is stale, by a task on the machine that it names.
+
+    Args:
+        folder: the run folder.
+        node: ID of the machine's node.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray = _ray()
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    task = ray.remote(num_cpus=0, scheduling_strategy=there)(drop_stale_lock)
+    ray.get(task.remote(folder), timeout=GRACE)
+
+
+def drop_stale_lock(folder: Path) -> None:
+    """Remove the lock of a run folder whose process ran on this machine and is gone."""
+    lock = FolderLock(folder)
+    with suppress(RunFolderError):  # it still runs
+        lock.acquire()
+    lock.release()
 
 
 def _ray() -> Any:

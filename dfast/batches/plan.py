@@ -89,7 +89,7 @@ class Resources:
             runs: how many there are.
 
         Raises:
-            ConfigError: Ray is not installed, or its cluster is too small.
+            ConfigError: Ray is not installed.
             DeviceError: there is no GPU.
             DfastError: there is no cluster at the address.
         """

@@ -68,6 +68,11 @@ def add_batch(commands: Commands[Any]) -> None:
     p.add_argument("--no-export", action="store_true", help="no meshes, pictures and reports")
     p.add_argument("--score", action="store_true", help="score against the procedural world")
     p.add_argument(
+        "--take-over",
+        action="store_true",
+        help="drop the locks that other machines left in DIR; only when nothing runs there",
+    )
+    p.add_argument(
         "--dry-run", action="store_true", help="print the table, write and start nothing"
     )
     p.add_argument("--quiet", action="store_true", help="do not show how it proceeds")
@@ -113,6 +118,7 @@ def batch(options: Namespace) -> int:
                 "score": options.score,
             },
             only=options.only,
+            take_over=options.take_over,
             dry_run=options.dry_run,
             progress=not options.quiet,
         )

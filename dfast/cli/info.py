@@ -35,12 +35,14 @@ def priors(options: Namespace) -> int:
     from dfast.priors.loading.catalog import CATALOG
     from dfast.priors.loading.hub import cached_snapshot, is_complete
 
-    print("shapes  embedded; knows the things that `dfast words` lists")
+    width = max(map(len, CATALOG))
+    print(f"{'shapes':{width}} embedded; knows the things that `dfast words` lists")
     for entry in CATALOG.values():
         here = f"{entry.gigabytes:g} GB to fetch"
         if cached_snapshot(entry.hub):
             here = "on this machine" if is_complete(entry.hub) else "in part on this machine"
-        print(f"{entry.alias:7} {entry.about} ({entry.license}{', gated' * entry.gated}; {here})")
-        print(f"        {entry.url}")
+        terms = f"{entry.license}{', gated' * entry.gated}"
+        print(f"{entry.alias:{width}} {entry.about} ({terms}; {here})")
+        print(f"{'':{width}} {entry.url}")
     print("or a diffusers folder of these families, or owner/name on the hub")
     return 0

@@ -134,7 +134,7 @@ colour: a learned one can paint the object itself, since what a ray through the 
 on its direction alone.
 """
 
-_TRANSFORMERS = ("pixart", "sd3", "sana", "lumina2", "z-image", "flux2", "prx")
+_TRANSFORMERS = ("pixart", "sd3", "sana", "lumina2", "z-image", "flux2", "prx", "wan")
 SCALES = {"sd": 100.0, "sdxl": 100.0, "if": 20.0, **dict.fromkeys(_TRANSFORMERS, 100.0)}
 """Guidance scale w by family: latent models (RFDS has 100 for Stable Diffusion 3 as well), then
 DeepFloyd's pixels."""
@@ -144,7 +144,7 @@ NAMES = ("default", "dreamfusion")
 
 _FAMILY = re.compile(
     r"(shapes)|(sdxl)|(sd3)5?(?:-\w+)?|(sd)\d*|(if)(?:-\w+)?|"
-    rf"({'|'.join(name for name in _TRANSFORMERS if name != 'sd3')})(?:-\w+)?"
+    rf"({'|'.join(name for name in _TRANSFORMERS if name != 'sd3')})(?:-[\w.]+)?"
 )
 """Families of priors, and how the short names of their models are made."""
 

@@ -10,7 +10,15 @@ from torch import Tensor
 from dfast import _native
 from dfast.ops import transforms
 from dfast.ops.custom_op import custom_op
-from dfast.ops.rasterize import Raster, check_clip, check_faces, in_fixed_order, summed
+from dfast.ops.rasterize import (
+    Raster,
+    check_clip,
+    check_faces,
+    check_range,
+    check_seen,
+    in_fixed_order,
+    summed,
+)
 
 
 def antialias(
@@ -57,8 +65,9 @@ def antialias(
             f"twins must be int32 {list(faces.shape)} on {faces.device}, "
             f"got {twins.dtype} {list(twins.shape)} on {twins.device}"
         )
-    twins = twins.contiguous()
-    result = transforms.call(_antialias, color, clip, faces, twins, raster.face, depth)
+    check_range("twins", twins, -1, faces.numel())
+    face = check_seen(raster, faces.shape[0], clip.device)
+    result = transforms.call(_antialias, color, clip, faces, twins.contiguous(), face, depth)
     out: Tensor = result[0]
     return out
 
@@ -90,12 +99,14 @@ def half_edge_twins(faces: Tensor) -> Tensor:
 @custom_op(
     "antialias",
     "(Tensor color, Tensor clip, Tensor faces, Tensor twins, Tensor face, Tensor depth)"
-    " -> (Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _antialias(
     color: Tensor, clip: Tensor, faces: Tensor, twins: Tensor, face: Tensor, depth: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the image, and for the backward pass: where silhouettes are, edges and offsets."""
     out = torch.empty_like(color)
+    near = torch.zeros_like(face, dtype=torch.uint8)
     edge, offset = face.new_empty(*face.shape, 2), color.new_empty(*face.shape, 2)
     _native.call(
         "antialias",
@@ -103,12 +114,12 @@ def _antialias(
         **_surface(clip, faces, twins, face, depth),
         color=color,
         channels=color.shape[-1],
-        near=torch.zeros_like(face, dtype=torch.uint8),
+        near=near,
         edge=edge,
         offset=offset,
         out=out,
     )
-    return out, edge, offset
+    return out, near, edge, offset
 
 
 def _surface(
@@ -132,6 +143,7 @@ def _surface(
 def _(color, clip, faces, twins, face, depth):  # type: ignore[no-untyped-def]
     return (
         torch.empty_like(color),
+        torch.empty_like(face, dtype=torch.uint8),
         face.new_empty(*face.shape, 2),
         color.new_empty(*face.shape, 2),
     )
@@ -140,7 +152,7 @@ def _(color, clip, faces, twins, face, depth):  # type: ignore[no-untyped-def]
 @custom_op(
     "antialias_backward",
     "(Tensor color, Tensor clip, Tensor faces, Tensor twins, Tensor face, Tensor depth,"
-    " Tensor edge, Tensor offset, Tensor d_out) -> (Tensor, Tensor)",
+    " Tensor near, Tensor edge, Tensor offset, Tensor d_out) -> (Tensor, Tensor)",
 )
 def _antialias_backward(
     color: Tensor,
@@ -149,6 +161,7 @@ def _antialias_backward(
     twins: Tensor,
     face: Tensor,
     depth: Tensor,
+    near: Tensor,
     edge: Tensor,
     offset: Tensor,
     d_out: Tensor,
@@ -162,6 +175,7 @@ def _antialias_backward(
         like=color,
         **_surface(clip, faces, twins, face, depth),
         color=color,
+        near=near,
         edge=edge,
         offset=offset,
         d_out=d_out.contiguous(),
@@ -188,7 +202,7 @@ def _edge_ends(edge: Tensor, faces: Tensor, vertices: int) -> Tensor:
 
 @_antialias_backward.register_fake
 def _(  # type: ignore[no-untyped-def]
-    color, clip, faces, twins, face, depth, edge, offset, d_out
+    color, clip, faces, twins, face, depth, near, edge, offset, d_out
 ):
     return torch.empty_like(color), torch.empty_like(clip)
 

@@ -10,7 +10,14 @@ from torch import Tensor
 from dfast import _native
 from dfast.ops import transforms
 from dfast.ops.custom_op import custom_op
-from dfast.ops.rasterize import Raster, check_faces, corners_seen, in_fixed_order, summed
+from dfast.ops.rasterize import (
+    Raster,
+    check_faces,
+    check_seen,
+    corners_seen,
+    in_fixed_order,
+    summed,
+)
 
 
 def interpolate(attributes: Tensor, faces: Tensor, raster: Raster) -> Tensor:
@@ -39,7 +46,8 @@ def interpolate(attributes: Tensor, faces: Tensor, raster: Raster) -> Tensor:
     attributes = _native.contiguous("attributes", attributes, (*leading, None, None), attributes)
     barycentric = _native.contiguous("raster.barycentric", barycentric, (*shape, 2), attributes)
     faces = check_faces("faces", faces, attributes.shape[-2], attributes.device)
-    out: Tensor = transforms.call(_interpolate, attributes, faces, raster.face, barycentric)
+    face = check_seen(raster, faces.shape[0], attributes.device)
+    out: Tensor = transforms.call(_interpolate, attributes, faces, face, barycentric)
     return out
 
 

@@ -98,15 +98,46 @@ def check_faces(name: str, faces: Tensor, rows: int, device: torch.device) -> Te
         )
     if faces.device != device:
         raise ValueError(f"{name} must be on {device}, got {faces.device}")
-    if torch.compiler.is_compiling():
-        return faces.to(torch.int32).contiguous()
-    if 3 * faces.shape[0] > _native.MOST_ROWS:
+    if not torch.compiler.is_compiling() and 3 * faces.shape[0] > _native.MOST_ROWS:
         raise ValueError(f"{name} must have fewer than 2**31 corners, got {list(faces.shape)}")
-    if device.type == "cpu" and faces.numel() and not transforms.active():
-        low, high = (int(v) for v in torch.aminmax(faces))
-        if low < 0 or high >= rows:
-            raise ValueError(f"{name} must be in [0, {rows}), got values in [{low}, {high}]")
+    check_range(name, faces, 0, rows)
     return faces.to(torch.int32).contiguous()
+
+
+def check_seen(raster: Raster, triangles: int, device: torch.device) -> Tensor:
+    """Return the triangles that pixels see, contiguous.
+
+    Args:
+        raster: what the pixels see.
+        triangles: how many there are; checked on the CPU only.
+        device: where the raster must be.
+
+    Raises:
+        ValueError: on another shape, dtype or device, or a triangle that is not there.
+    """
+    face = _native.dense("raster.face", raster.face)
+    if face.dtype != torch.int32 or face.ndim != 3 or face.shape[1] != face.shape[2]:
+        raise ValueError(
+            f"raster.face must be int32 [B, N, N], got {face.dtype} {list(face.shape)}"
+        )
+    if face.device != device:
+        raise ValueError(f"raster.face must be on {device}, got {face.device}")
+    check_range("raster.face", face, -1, triangles)
+    return face.contiguous()
+
+
+def check_range(name: str, indices: Tensor, low: int, high: int) -> None:
+    """Raise unless indices are in [low, high).
+
+    Nothing is checked on a GPU, whose values the host would have to wait for, nor under
+    torch.compile and torch.func, where they are not known.
+    """
+    unknown = torch.compiler.is_compiling() or transforms.active()
+    if indices.device.type != "cpu" or unknown or not indices.numel():
+        return
+    least, most = (int(v) for v in torch.aminmax(indices))
+    if least < low or most >= high:
+        raise ValueError(f"{name} must be in [{low}, {high}), got values in [{least}, {most}]")
 
 
 def in_fixed_order(tensor: Tensor) -> bool:

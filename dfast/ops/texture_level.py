@@ -8,7 +8,7 @@ from torch import Tensor
 from dfast import _native
 from dfast.ops import transforms
 from dfast.ops.custom_op import custom_op
-from dfast.ops.rasterize import Raster, check_clip, check_faces
+from dfast.ops.rasterize import Raster, check_clip, check_faces, check_seen
 
 
 def texture_level(
@@ -54,9 +54,8 @@ def texture_level(
         raise ValueError(f"uv_faces must be {list(faces.shape)}, got {list(uv_faces.shape)}")
     if raster.face.shape[0] != clip.shape[0]:
         raise ValueError(f"clip must have {raster.face.shape[0]} views, got {list(clip.shape)}")
-    level: Tensor = transforms.call(
-        _texture_level, clip, faces, uv, uv_faces, raster.face, height, width
-    )
+    face = check_seen(raster, faces.shape[0], clip.device)
+    level: Tensor = transforms.call(_texture_level, clip, faces, uv, uv_faces, face, height, width)
     return level
 
 

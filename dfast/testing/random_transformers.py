@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from string import ascii_letters
 from typing import Any
 
 import torch
@@ -19,14 +18,14 @@ import torch
 from dfast._files import replacing
 from dfast.errors import ConfigError
 from dfast.priors.loading.quiet import quiet
+from dfast.testing.language_models import (
+    gemma_tokenizer,
+    language_model,
+    qwen_tokenizer,
+    t5gemma_config,
+)
 from dfast.testing.model_sizes import NetworkConfig, Networks
 from dfast.testing.random_models import randomize, text_encoder_of, tokenizers_of
-
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
-)
-"""A chat template like that of Qwen3."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,17 @@ TINY = {
         },
         _text("t5gemma"),
     ),
+    "wan": Tiny(
+        "WanPipeline",
+        "WanTransformer3DModel",
+        {
+            "num_attention_heads": 2, "attention_head_dim": 16, "text_dim": 32, "freq_dim": 16,
+            "ffn_dim": 32, "num_layers": 1, "rope_max_seq_len": 32,
+        },
+        _text("umt5"),
+        vae="AutoencoderKLWan",
+        scheduler=("UniPCMultistepScheduler", _SOLVER),
+    ),
 }  # fmt: skip
 """By family."""
 
@@ -166,7 +176,7 @@ def write_transformer(family: str, folder: str | Path, *, seed: int = 0) -> Path
                 module.bn.running_var.uniform_(0.5, 2.0, generator=generator)
             module.save_pretrained(folder / name, safe_serialization=True)
             if type(module).__name__ == "T5GemmaEncoder":  # published with that of both halves
-                _t5gemma_config(module.config).save_pretrained(folder / name)
+                t5gemma_config(module.config).save_pretrained(folder / name)
             library = "diffusers" if name in ("transformer", "vae") else "transformers"
             index[name] = [library, type(module).__name__]
         for name, tokenizer in _tokenizers(made).items():
@@ -190,8 +200,8 @@ def _builders(made: Tiny) -> dict[str, Callable[[], Any]]:
     for i, kind in enumerate(made.text.text_kinds):
         name = "text_encoder" if i == 0 else f"text_encoder_{i + 1}"
         found[name] = lambda i=i, kind=kind: (  # type: ignore[misc]
-            _language_model(kind, made.text.text_widths[i])
-            if kind.startswith(("gemma", "qwen", "t5gemma"))
+            language_model(kind, made.text.text_widths[i])
+            if kind.startswith(("gemma", "qwen", "t5gemma", "umt5"))
             else text_encoder_of(made.text, i)
         )
     return found
@@ -207,6 +217,8 @@ def _vae(made: Tiny) -> NetworkConfig:
             "encoder_layers_per_block": (1, 1, 1), "decoder_layers_per_block": (1, 1, 1),
             "encoder_qkv_multiscales": ((), (), ()), "decoder_qkv_multiscales": ((), (), ()),
         }  # fmt: skip
+    if made.vae == "AutoencoderKLWan":
+        return {"base_dim": 4, "num_res_blocks": 1}
     common: NetworkConfig = {
         "latent_channels": made.channels,
         "block_out_channels": (8, 8, 16, 16),
@@ -225,75 +237,13 @@ def _vae(made: Tiny) -> NetworkConfig:
     }
 
 
-def _language_model(kind: str, width: int) -> Any:
-    """Return a tiny Gemma 2, encoder of T5Gemma or Qwen 3, with as many layers as are read."""
-    transformers: Any = import_module("transformers")
-    deep = kind == "qwen3-causal"
-    shape: dict[str, Any] = {
-        "vocab_size": 512,
-        "hidden_size": width,
-        "intermediate_size": 32,
-        "num_hidden_layers": 28 if deep else 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 8,
-        "max_position_embeddings": 2048,
-        "pad_token_id": 0,
-    }
-    if kind == "gemma2":
-        return transformers.Gemma2Model(
-            transformers.Gemma2Config(query_pre_attn_scalar=8, sliding_window=4096, **shape)
-        )
-    if kind == "t5gemma":
-        module = import_module("transformers.models.t5gemma.modeling_t5gemma")
-        own = transformers.T5GemmaModuleConfig(query_pre_attn_scalar=8, **shape)
-        return module.T5GemmaEncoder(_t5gemma_config(own).encoder)
-    config = transformers.Qwen3Config(tie_word_embeddings=True, **shape)
-    return (transformers.Qwen3ForCausalLM if deep else transformers.Qwen3Model)(config)
-
-
-def _t5gemma_config(half: Any) -> Any:
-    """Return the configuration of an encoder and a decoder of the same shape."""
-    transformers: Any = import_module("transformers")
-    return transformers.T5GemmaConfig(
-        encoder=half.to_dict(), decoder=half.to_dict(), is_encoder_decoder=False
-    )
-
-
 def _tokenizers(made: Tiny) -> dict[str, Any]:
     """Return the tokenizers by the names of their folders."""
     kind = made.text.text_kinds[0]
     if kind in ("gemma2", "t5gemma"):
-        return {"tokenizer": _gemma_tokenizer()}
+        return {"tokenizer": gemma_tokenizer()}
     if kind.startswith("qwen3"):
-        return {"tokenizer": _qwen_tokenizer()}
+        return {"tokenizer": qwen_tokenizer()}
+    if kind == "umt5":
+        return tokenizers_of(_text("t5"))
     return tokenizers_of(made.text)
-
-
-_PAIRS = [(a, b) for a in ascii_letters[:26] for b in "aeinorst"]
-"""Pairs of letters that are one token, so that long texts fit."""
-
-
-def _gemma_tokenizer() -> Any:
-    """Return a tokenizer of characters and pairs of letters, which begins each text with <bos>."""
-    transformers: Any = import_module("transformers")
-    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-    pieces = ["\u2581", "\n", *(chr(code) for code in range(33, 127))]
-    words = [*special, *pieces, *(a + b for a, b in _PAIRS)]
-    return transformers.GemmaTokenizer(
-        vocab={word: i for i, word in enumerate(words)}, merges=_PAIRS, model_max_length=256
-    )
-
-
-def _qwen_tokenizer() -> Any:
-    """Return a tokenizer of bytes and pairs of letters, with a chat template."""
-    transformers: Any = import_module("transformers")
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    words = ["<|endoftext|>", *sorted(ByteLevel.alphabet()), *(a + b for a, b in _PAIRS)]
-    return transformers.Qwen2Tokenizer(
-        vocab={word: i for i, word in enumerate(words)},
-        merges=_PAIRS,
-        chat_template=CHAT,
-        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
-    )

@@ -8,13 +8,15 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import dfast
 from dfast.batches.driver import Driver
 from dfast.batches.job import BEGIN, Job, Outcome, attempts
 from dfast.batches.live import LiveTable, counted
-from dfast.batches.on_ray import drop_lock_of_lost_machine
+from dfast.batches.on_ray import drop_lock_of_another_machine, drop_stale_lock
 from dfast.batches.plan import Resources
 from dfast.batches.state import (
     Status,
@@ -29,7 +31,7 @@ from dfast.batches.state import (
 from dfast.batches.summary import as_csv, summary_page
 from dfast.config import Config
 from dfast.errors import ConfigError, RunFolderError
-from dfast.runs.lock import Owner
+from dfast.runs.lock import FolderLock, Owner
 from dfast.runs.signals import StopRequest
 
 CONFIG = Config().replace(train={"steps": 4})
@@ -127,12 +129,15 @@ def test_crashes_are_repeated_and_failures_are_not(tmp_path: Path) -> None:
     assert read_states(tmp_path) == {row.name: row for row in rows}
 
 
-def test_a_signal_stops_the_engine_and_starts_nothing_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [lambda job: Outcome("stopped"), crash, lose])
+def test_a_signal_stops_the_engine_and_starts_nothing_more(
+    tmp_path: Path, how: Callable[[Job], Outcome]
+) -> None:
     request = StopRequest()
 
     def stop(job: Job) -> Outcome:
         request.ask(signal.SIGTERM)
-        return Outcome("stopped")
+        return how(job)
 
     engine = Scripted(a=[finish], b=[stop], c=[finish])
     rows = drive(tmp_path, engine, request)
@@ -244,18 +249,52 @@ def test_the_summary_has_pictures_numbers_and_links(tmp_path: Path) -> None:
     ]
 
 
-def test_locks_of_lost_machines_are_dropped(tmp_path: Path) -> None:
+def test_locks_of_other_machines_are_judged_there(tmp_path: Path) -> None:
     lock = tmp_path / "run.lock"
     nodes = [
-        {"NodeManagerHostname": "lost", "Alive": False},
-        {"NodeManagerHostname": "back", "Alive": False},
-        {"NodeManagerHostname": "back", "Alive": True},
+        {"NodeManagerHostname": "lost", "Alive": False, "NodeID": "1"},
+        {"NodeManagerHostname": "back", "Alive": False, "NodeID": "2"},
+        {"NodeManagerHostname": "back", "Alive": True, "NodeID": "3"},
     ]
-    drop_lock_of_lost_machine(tmp_path, nodes)
+    asked: list[str] = []
+
+    def ask(folder: Path, node: str) -> None:
+        asked.append(node)
+
+    drop_lock_of_another_machine(tmp_path, nodes, ask)
     for host, stays in (("lost", False), ("back", True), ("elsewhere", True)):
         lock.write_bytes(Owner(1, host, "boot", "1").encode())
-        drop_lock_of_lost_machine(tmp_path, nodes)
+        drop_lock_of_another_machine(tmp_path, nodes, ask)
         assert lock.exists() is stays
+    assert asked == ["3"]
+    lock.write_bytes(Owner(1, "lost", Owner.this().boot, "1").encode())
+    drop_lock_of_another_machine(tmp_path, nodes, ask)
+    assert lock.exists()  # of this machine under another name: `perform` can judge it
+
+
+@pytest.mark.usefixtures("needs_native")
+def test_locks_of_other_machines_are_taken_over_on_request(tmp_path: Path) -> None:
+    run = job(tmp_path, "a")
+    finish(run)
+    row = {"name": "a", "prompt": "a red cube", "seed": 0}
+    for folder in (tmp_path, run.folder):
+        (folder / "run.lock").write_bytes(Owner(1, "elsewhere", "boot", "1").encode())
+    options: dict[str, Any] = {"config": CONFIG, "device": "cpu", "export": False}
+    with pytest.raises(RunFolderError, match="is in use by process 1 on the host 'elsewhere'"):
+        dfast.batch([row], tmp_path, progress=False, **options)
+    found = dfast.batch([row], tmp_path, progress=False, take_over=True, **options)
+    assert [row.state for row in found.rows] == ["done"]
+    assert not (run.folder / "run.lock").exists()
+
+
+def test_a_lock_is_stale_when_its_process_is_gone(tmp_path: Path) -> None:
+    held = FolderLock(tmp_path)
+    held.acquire()
+    drop_stale_lock(tmp_path)
+    assert held.path.exists()
+    held.forget()  # as when its process ends without a word
+    drop_stale_lock(tmp_path)
+    assert not held.path.exists()
 
 
 @pytest.mark.parametrize(

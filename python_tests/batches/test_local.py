@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from tiny_batches import (
 import dfast
 from dfast.batches.job import attempts
 from dfast.batches.state import last_metrics
+from dfast.errors import RunFolderError
+from dfast.runs.signals import Terminated
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_native")]
 ROWS: list[dict[str, Any]] = [
@@ -58,30 +62,45 @@ def test_a_killed_run_is_resumed_and_a_failing_row_stops_no_other(tmp_path: Path
     assert [row.attempts for row in again.rows] == [2, 2, 1]  # nothing else was started
 
 
-def test_a_driver_is_killed_restarted_and_stopped(tmp_path: Path) -> None:
+def stop_when(true: Callable[[], bool]) -> None:
+    """Send this process what a batch queue sends, while a batch handles it."""
+    until(true)
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def is_going_on(folder: Path) -> bool:
+    """Return whether the second attempt at a run is on its way."""
+    return attempts(folder.parent / "logs" / f"{folder.name}.log") == 2 and is_stepping(folder)
+
+
+def test_a_driver_is_killed_restarted_and_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table, out = tmp_path / "runs.csv", tmp_path / "out"
     table.write_text(
         f"name,prompt,seed,train.steps\nshort,a blue sphere,2,\nlong,a red cube,0,{LONG}\n"
     )
     first = driver(table, out, "--jobs", "1")
+    until(lambda: owner(out) == first.pid, first)
+    with pytest.raises(RunFolderError, match=f"in use by another process, {first.pid}$"):
+        dfast.batch(table, out, **OPTIONS)
     until(lambda: is_stepping(out / "long"), first)
-    second = driver(table, out)
-    _, refused = second.communicate(timeout=60)
-    assert second.returncode == 2
-    assert refused == (f"dfast: error: out: '{out}' is in use by another process, {first.pid}\n")
+    process = owner(out / "long")
     first.kill()
     first.communicate()
-    process = owner(out / "long")
     until(lambda: gone(process))  # it notices, saves and ends
     assert not result(out / "long").exists()
     written = result(out / "short").stat().st_mtime_ns
 
-    third = driver(table, out)
-    until(lambda: attempts(out / "logs" / "long.log") == 2 and is_stepping(out / "long"), third)
-    third.terminate()
-    _, said = third.communicate(timeout=60)
-    assert third.returncode == 143
-    assert "1 of 2 done, 1 to do: long; the same command goes on with them" in said
+    stopper = threading.Thread(target=stop_when, args=(lambda: is_going_on(out / "long"),))
+    stopper.start()
+    with pytest.raises(Terminated) as stopped:
+        dfast.batch(table, out, **OPTIONS | {"progress": True})
+    stopper.join()
+    assert (stopped.value.code, stopped.value.folder) == (143, out)
+    assert capsys.readouterr().err.endswith("dfast: 1 of 2 done, 1 to do: long\n")
+    assert not result(out / "long").exists()
     assert saved_step(out / "long") == last_metrics(out / "long")["step"]
 
     found = dfast.batch(table, out, jobs=2, threads=2, **OPTIONS)

@@ -25,7 +25,10 @@ from tiny_batches import (
 )
 
 from dfast.batches.job import attempts
+from dfast.batches.on_ray import RayEngine, drop_stale_lock_there
 from dfast.batches.state import last_metrics
+from dfast.errors import DfastWarning
+from dfast.runs.lock import FolderLock
 
 ray = pytest.importorskip("ray", reason='needs Ray: pip install "dfast[ray]"')
 
@@ -106,3 +109,24 @@ def test_a_stopped_driver_has_its_runs_save(address: str, tmp_path: Path) -> Non
     assert owner(out / NAMES[0]) == 0
     assert not result(out / NAMES[0]).exists()
     assert saved_step(out / NAMES[0]) == last_metrics(out / NAMES[0])["step"]
+
+
+@pytest.mark.usefixtures("address")
+def test_a_program_stays_in_its_ray_and_too_large_a_run_is_told() -> None:
+    with pytest.warns(DfastWarning, match="a run asks for 3 CPU, and the cluster has 2 in all"):
+        engine = RayEngine(None, threads=3, gpus=None, retries=0)
+    assert engine.gpus == 0.0
+    engine.close()
+    assert ray.is_initialized()
+
+
+@pytest.mark.usefixtures("address")
+def test_a_machine_is_asked_about_its_lock(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    node = ray.nodes()[0]["NodeID"]
+    drop_stale_lock_there(tmp_path, node)
+    assert lock.path.exists()
+    lock.forget()
+    drop_stale_lock_there(tmp_path, node)
+    assert not lock.path.exists()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfast import reference
 from dfast.ops.interpolate import _interpolate, _interpolate_backward, interpolate
-from dfast.ops.rasterize import Raster, rasterize
+from dfast.ops.rasterize import Raster, corners_seen, rasterize, summed
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -100,6 +100,21 @@ def test_empty_and_non_contiguous(device: torch.device, dtype: torch.dtype) -> N
     assert torch.equal(out, interpolate(vertices, faces, raster))
     (gradient,) = torch.autograd.grad(out.mean(0)[..., 0].sum(), strided)
     assert gradient.isfinite().all() and not gradient[:, 1:].any()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_terms_summed_by_torch_are_the_gradient(device: torch.device, shared: bool) -> None:
+    """The sums in a fixed order, with the terms of each corner computed here."""
+    vertices, faces, raster = scene(device, torch.float64)
+    attributes = vertices if shared else torch.stack([vertices, -vertices])
+    d_out = torch.randn(2, 20, 20, 3, dtype=torch.float64, device=device)
+    want = _interpolate_backward(attributes, faces, raster.face, raster.barycentric, d_out)[0]
+    b = raster.barycentric
+    weight = torch.cat([b, 1 - b.sum(-1, keepdim=True)], -1) * (raster.face >= 0)[..., None]
+    terms = (weight[..., None] * d_out[..., None, :]).reshape(-1, 3)
+    rows = corners_seen(raster.face, faces, 0 if shared else len(vertices))
+    got = summed(rows, terms, attributes.numel() // 3).view_as(attributes)
+    torch.testing.assert_close(got, want)
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:

@@ -30,7 +30,8 @@ def test_the_documents_say_what_the_code_does(family: str) -> None:
     velocity = "x - eps" if made.negated else "eps - x"
     assert output.split(",")[0] == (velocity if made.flow else "eps")
     dropped = made.arguments.get("mask") == "mask"  # of a list; the transformer sees no mask
-    assert padding == ("dropped" if dropped else "masked" if made.masked else "as text")
+    seen = "zeros" if made.zeroed else "as text"
+    assert padding == ("dropped" if dropped else "masked" if made.masked else seen)
     assert shift == (made.shift_by if made.flow else "")
     assert half == {torch.float16: "fp16", torch.bfloat16: "bf16"}[made.half]
     assert ("lower case" in text) == made.lowercase

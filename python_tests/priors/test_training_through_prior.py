@@ -46,6 +46,30 @@ def test_training_through_a_folder(family: str, needs_native: None, tmp_path: Pa
     assert results[0].prior == str(folder(family))
 
 
+@pytest.mark.parametrize(("family", "variant"), [("sd3", "rfds"), ("z-image", "rfds_rev")])
+def test_training_through_a_flow(family: str, variant: str, needs_native: None) -> None:
+    import dfast
+
+    prior = load_tiny(family, image_size=64)
+    config = dfast.Config.for_prior(family).replace(
+        field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 8},
+        occupancy={"resolution": 16},
+        march={"step_size": 0.1},
+        guidance={"variant": variant, "linear_until": 0.4, "negative": "blurry"},
+        camera={"views": 2, "resolution": [[0.0, 16]]},
+        train={"steps": 3, "log_every": 1},
+        prior={"image_size": 64},
+    )
+    losses: list[dict[str, float]] = []
+    result = dfast.train(
+        PROMPT, prior=prior, config=config, progress=False, device="cpu",
+        callbacks=[lambda event: losses.append(event.metrics)],
+    )  # fmt: skip
+    assert len(losses) == 3
+    assert all(loss["guidance"] > 0 and loss["gradient_norm"] > 0 for loss in losses)
+    assert all(p.isfinite().all() for p in result.scene.field.parameters())
+
+
 @pytest.mark.parametrize("options", [{"attention_slicing": True}, {"offload": "model"}])
 def test_memory_options_change_no_number(options: dict[str, Any]) -> None:
     def predicted(**options: Any) -> Tensor:

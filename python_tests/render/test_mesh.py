@@ -180,6 +180,30 @@ def test_textures_show_the_colours_of_their_texels(
     torch.testing.assert_close(gradient.sum(), 2 * textured.opacity.sum(), rtol=1e-4, atol=0)
 
 
+def test_compiles_to_one_graph(device: torch.device) -> None:
+    vertices, faces = (v.to(device) for v in sphere(6, 8))
+    camera = cameras(2, 4.0, vertices)
+    image = torch.rand(8, 8, 3, dtype=torch.float64, device=device, requires_grad=True)
+    twins = half_edge_twins(faces)
+
+    def run(positions: Tensor) -> Tensor:
+        uv = vertices[:, 1:] / 2 + 0.5
+        surface = Surface(positions, faces, texture=image, uv=uv, twins=twins)
+        return render_mesh(surface, camera, resolution=12, want_normal=True).color
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    positions = vertices.clone().requires_grad_()
+    got, want = compiled(positions), run(positions)
+    torch.testing.assert_close(got, want)
+    upstream = torch.randn_like(want)
+    for a, b in zip(
+        torch.autograd.grad(got, (positions, image), upstream),
+        torch.autograd.grad(want, (positions, image), upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
 def test_background(device: torch.device) -> None:
     out, _ = rendered(cube(), 16, torch.zeros(1, device=device))
     white = out.on(torch.ones(3, 1, 1, device=device))

@@ -105,6 +105,10 @@ CATALOG = {
             "prx-512", "prx", "Photoroom/prx-512-t2i-sft", APACHE_GEMMA, False, 8.0,
             "PRX, 512 pixels, latent, a flow of 1.3 G parameters",
         ),
+        Entry(
+            "wan-1.3b", "wan", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", APACHE, False, 28.8,
+            "Wan 2.1, 480 pixels, latent, a flow of videos with 1.3 G parameters; UMT5-XXL",
+        ),
     )
 }  # fmt: skip
 """By alias."""

@@ -41,6 +41,7 @@ T5 = TextEncoderKind(
     model="Unigram",
     files=("spiece.model",),
 )
+UMT5 = T5._replace(types=("umt5",))
 GEMMA2 = TextEncoderKind(
     types=("gemma2",),
     width="hidden_size",

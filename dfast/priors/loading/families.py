@@ -13,7 +13,7 @@ from dfast.priors.loading.folder import INDEX, Folder
 
 SUPPORTED = (
     "Stable Diffusion 1.x, 2.x, XL and 3.x, DeepFloyd IF stage I, PixArt-Sigma, Sana, "
-    "Lumina-Image 2, Z-Image, FLUX.2 klein or PRX"
+    "Lumina-Image 2, Z-Image, FLUX.2 klein, PRX or Wan 2.1"
 )
 TRANSFORMERS = {
     "PixArtTransformer2DModel": "pixart",
@@ -23,6 +23,7 @@ TRANSFORMERS = {
     "ZImageTransformer2DModel": "z-image",
     "Flux2Transformer2DModel": "flux2",
     "PRXTransformer2DModel": "prx",
+    "WanTransformer3DModel": "wan",
 }
 """The family of each class of transformer."""
 _FOREIGN_PIPELINES = ("PixArtAlpha", "Flux2Pipeline", "SanaVideo", "SanaSprint", "Omni")
@@ -82,6 +83,8 @@ def _transformer_family(folder: Folder, index: dict[str, Any], pipeline: str) ->
     if kind == "Transformer2DModel" and pipeline == "PixArtSigmaPipeline":
         kind = "PixArtTransformer2DModel"  # its name when PixArt-Sigma was published
     foreign = any(name in pipeline for name in _FOREIGN_PIPELINES)
+    # Wan 2.2 divides the noise levels between two transformers, or the image between timesteps.
+    foreign |= "transformer_2" in folder.listed() or bool(index.get("expand_timesteps"))
     if kind not in TRANSFORMERS or foreign or not folder.has("vae"):
         raise _foreign_error(folder, f"{pipeline} with a {kind}")
     for key, found in (("is_distilled", index), ("guidance_embeds", config)):

@@ -142,7 +142,8 @@ def excessive(config: dict[str, Any]) -> tuple[str, str, object] | None:
         most = MAX_COUNTS.get(key, MAX_NUMBER)
         if isinstance(value, int | float) and abs(value) > most and key not in _UNLIMITED:
             return key, f"at most {most}", value
-        blocks = isinstance(value, list) and key.endswith(("block_types", "block_out_channels"))
+        of_blocks = ("block_types", "block_out_channels", "dim_mult")
+        blocks = isinstance(value, list) and key.endswith(of_blocks)
         if blocks and len(value) > MAX_BLOCKS:
             return key, f"at most {MAX_BLOCKS} blocks", f"{len(value)} of them"
     return None

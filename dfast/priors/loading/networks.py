@@ -7,7 +7,7 @@ parameters of DeepFloyd's largest model takes longer than reading the file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ class _EmptyOnMeta(TorchFunctionMode):
 def build_transformer(folder: Folder, cls: str, last: str, dtype: torch.dtype) -> Any:
     """Build a transformer whose weights are on the meta device.
 
-    Its last layer is float32, see `build_unet`.
+    Its last layer is float32, see `build_unet`, and so are those that its class keeps in it.
 
     Args:
         folder: the pipeline folder.
@@ -79,7 +79,12 @@ def build_transformer(folder: Folder, cls: str, last: str, dtype: torch.dtype) -
     """
     import diffusers
 
-    built = _build(getattr(diffusers, cls), folder, "transformer", dtype, _EmptyOnMeta())
+    made = getattr(diffusers, cls)
+    built = _build(made, folder, "transformer", dtype, _EmptyOnMeta())
+    wide = set(getattr(made, "_keep_in_fp32_modules", None) or ())
+    for name, tensor in [*built.named_parameters(), *built.named_buffers()]:
+        if wide & set(name.split(".")):
+            tensor.data = tensor.data.float()
     above, _, name = last.rpartition(".")
     holder = built.get_submodule(above)
     setattr(holder, name, Float32(getattr(holder, name)))
@@ -95,8 +100,28 @@ class _Statistics(nn.Module):
             self.register_buffer(name, getattr(norm, name).float())
 
 
-VAES = ("AutoencoderKL", "AutoencoderDC", "AutoencoderKLFlux2")
-"""Classes of diffusers of the VAEs that are known."""
+class VaeKind(NamedTuple):
+    """What differs between the classes of VAEs."""
+
+    levels: str = "block_out_channels"
+    """key of the configuration: a list with an entry for each level; all but one halve the image"""
+    channels: str = "latent_channels"
+    """key of the configuration: channels of a latent cell"""
+    scale: float = 1.0
+    """`scaling_factor`, if the configuration does not say"""
+    gathered: int = 1
+    """cells a side that become one of what is diffused, normalised by stored statistics"""
+    video: bool = False
+    """whether it encodes videos, of which an image is one of one frame"""
+
+
+VAES = {
+    "AutoencoderKL": VaeKind(scale=0.18215),
+    "AutoencoderDC": VaeKind("encoder_block_out_channels"),
+    "AutoencoderKLFlux2": VaeKind(gathered=2),
+    "AutoencoderKLWan": VaeKind("dim_mult", "z_dim", video=True),
+}
+"""By the class in diffusers."""
 
 
 def build_vae(folder: Folder, dtype: torch.dtype) -> Any:
@@ -111,12 +136,25 @@ def build_vae(folder: Folder, dtype: torch.dtype) -> Any:
     """
     import diffusers
 
-    kind = folder.config("vae").get("_class_name", VAES[0])
+    kind = folder.config("vae").get("_class_name", "AutoencoderKL")
     vae = _build(getattr(diffusers, kind), folder, "vae", dtype, torch.device("meta"))
     vae.decoder = vae.post_quant_conv = None
     if hasattr(vae, "bn"):
         vae.bn = _Statistics(vae.bn)
     return vae
+
+
+def encode_images(vae: Any, pixels: Tensor) -> Tensor:
+    """Return what a VAE's encoder gives for images, or its mean if that is random, [B, C, h, w].
+
+    Args:
+        vae: one of `VAES`.
+        pixels: [B, 3, H, W].
+    """
+    video = VAES[type(vae).__name__].video
+    encoded = vae.encode(pixels.unsqueeze(2) if video else pixels, return_dict=False)[0]
+    found: Tensor = encoded if isinstance(encoded, Tensor) else encoded.mean
+    return found.squeeze(2) if video else found
 
 
 def _build(cls: Any, folder: Folder, part: str, dtype: torch.dtype, inside: Any) -> Any:

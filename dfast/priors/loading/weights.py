@@ -14,7 +14,6 @@ from dfast.errors import PriorError
 from dfast.priors.loading.folder import Folder, Weights, one_line
 from dfast.priors.loading.leftovers import assign, check_leftovers, is_unread, unwrapped
 from dfast.priors.loading.loader_errors import raise_explained
-from dfast.priors.loading.networks import Float32
 
 FLOATING = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 """Types in safetensors whose values need no scales."""
@@ -46,9 +45,7 @@ def load_weights(
         PriorError: if a tensor is missing, has another shape, is quantised, or holds inf or NaN in
             the module's type; or if the files have others that would change the module.
     """
-    inside = [m for m in module.modules() if isinstance(m, Float32)]
-    wide = {id(p) for m in inside for p in m.parameters()}
-    half = all(p.dtype != torch.float32 or id(p) in wide for p in module.parameters())
+    half = any(p.dtype != torch.float32 for p in module.parameters())
     expected = dict(module.state_dict())
     weights = folder.weights(part, half=half)
     places, rest = assign(folder, part, weights, expected, rename)

@@ -52,8 +52,7 @@ class TextPrior(Prior):
         text_half: precision of the text encoders beside a half-precision UNet.
         half: precision of the UNet on CUDA by default.
         flow: whether the network predicts the velocity of a flow.
-        denoiser: the part of the folder that denoises; called the UNet also where it is a
-            transformer.
+        denoiser: the part of the folder that denoises, which is called the UNet throughout.
         default_sample_size: cells a side of what the UNet diffuses, if the folder does not say.
     """
 

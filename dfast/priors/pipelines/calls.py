@@ -1,4 +1,4 @@
-"""The ways in which transformers of diffusers take latents: a grid, a list of frames, packed."""
+"""The ways in which transformers of diffusers take latents: grids, videos, lists, packed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def call_grid(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Any
     """
     output: Tensor = network(noisy, timestep=time, return_dict=False, **texts)[0]
     return output
+
+
+def call_video(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Any]) -> Tensor:
+    """Return the output of a transformer of videos for videos of one frame; see `call_grid`."""
+    return call_grid(network, noisy.unsqueeze(2), time, texts).squeeze(2)
 
 
 def call_frames(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Any]) -> Tensor:

@@ -20,9 +20,10 @@ from dfast.priors.loading.compatibility import (
     QWEN3,
     T5,
     T5GEMMA,
+    UMT5,
     TextEncoderKind,
 )
-from dfast.priors.pipelines.calls import call_frames, call_grid, call_packed
+from dfast.priors.pipelines.calls import call_frames, call_grid, call_packed, call_video
 
 Call = Callable[[Any, Tensor, Tensor, Mapping[str, Any]], Tensor]
 """Calls a transformer with (network, noisy [N, C, h, w], time [N], other arguments by name)."""
@@ -78,6 +79,8 @@ class Conventions:
     """before the prompt, but not before the negative or the empty one"""
     cut_prefix: bool = False
     """whether the tokens of the prefix are dropped after encoding, except for the first"""
+    zeroed: bool = False
+    """whether padding of the text is zeros that the transformer sees"""
     lowercase: bool = False
     """whether sentences are made lower case, without white space at their ends"""
     shift_by: Literal["patches", "channels", "empirical"] = "patches"
@@ -232,6 +235,15 @@ CONVENTIONS = {
             time="one",
             lowercase=True,
             sample_size=64,
+        ),
+        Conventions(
+            "wan",
+            "WanTransformer3DModel",
+            last="proj_out",
+            text=(TextPart("UMT5EncoderModel", UMT5, 512, width="text_dim"),),
+            call=call_video,
+            zeroed=True,
+            sample_size=60,
         ),
     )
 }  # fmt: skip

@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dfast.config import Config
 from dfast.priors.base import Prior
+from dfast.priors.loading.networks import encode_images
 from dfast.priors.pipelines.conventions import CONVENTIONS, Conventions
 
 
@@ -77,5 +77,4 @@ def call_vae_encoder(vae: Any, batch: int, prior: Prior, config: Config) -> None
         vae.tile_latent_min_size = side // 2 // (side // prior.latent_size)
     dtype = next(vae.parameters()).dtype
     image = torch.empty(batch, 3, side, side, device="meta", dtype=dtype, requires_grad=True)
-    encoded = vae.encode(image, return_dict=False)[0]
-    (encoded if isinstance(encoded, Tensor) else encoded.mean).sum().backward()
+    encode_images(vae, image).sum().backward()

@@ -77,7 +77,8 @@ class TransformerPrior(StableDiffusion):
         self.image_size = options.image_size or self._pixels() or self.image_size
         self.layout = torch.contiguous_format
         self.cuda_graph_safe = self.cuda_graph_safe and conventions.recorded
-        self.patch = max(1, int(folder.number("transformer", "patch_size", conventions.patch)))
+        sides = folder.numbers("transformer", "patch_size", conventions.patch)
+        self.patch = max(1, int(sides[-1]))  # of a video, time comes first
         if self.image_size % (step := self.patch * self.latents.factor):
             raise PriorError(
                 f"prior.image_size: expected a multiple of {step}, got {self.image_size}"
@@ -114,8 +115,9 @@ class TransformerPrior(StableDiffusion):
 
     def _warn_of_distilled(self) -> None:
         """Warn of weights whose names, not their configuration, say that they are distilled."""
-        names = (self.name, self.unet_config.get("_name_or_path"))
-        found = [mark for mark in DISTILLED if any(mark in str(n).lower() for n in names)]
+        paths = (self.name, self.unet_config.get("_name_or_path"))
+        names = [str(path).rstrip("/").split("/")[-1].lower() for path in paths]
+        found = [mark for mark in DISTILLED if any(mark in name for name in names)]
         if found:
             warnings.warn(
                 f"prior {self.name!r}: its name ({found[0]}) says that its guidance was distilled; "
@@ -190,8 +192,10 @@ class TransformerPrior(StableDiffusion):
                 row = {"hidden": torch.cat(read, -1)[0]}
                 if text.pooled:
                     row["pooled"] = output[0][0]
-                if self.conventions.masked:
+                if self.conventions.masked or self.conventions.zeroed:
                     row = _without_padding(row["hidden"], mask[0], text.length)
+                if self.conventions.zeroed:
+                    del row["mask"]
                 found.append({name: value.float().cpu() for name, value in row.items()})
         return found
 

@@ -1,8 +1,6 @@
 """From images to the latents of a latent diffusion model; the gradient flows to the image only.
 
-Three kinds of VAE are known. `AutoencoderKL` gives a Gaussian, whose mean is taken; `AutoencoderDC`
-gives latents themselves; `AutoencoderKLFlux2` is a Gaussian whose cells are gathered two by two and
-normalised by stored statistics.
+What differs between the kinds of VAEs is in `VAES`. Most give a Gaussian, whose mean is taken.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
-from dfast.priors.loading.networks import VAES, build_vae, vae_key
+from dfast.priors.loading.networks import VAES, build_vae, encode_images, vae_key
 from dfast.priors.loading.weights import load_weights
 
 
@@ -53,28 +51,29 @@ class LatentEncoder:
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
         config = folder.read("vae", "config.json")
         check_names(folder, "vae", folder.weights("vae", half=dtype != torch.float32))
-        self.kind = str(config.get("_class_name", VAES[0]))
-        self.factor = _downscale_factor(folder, config, self.kind)
-        stored = int(folder.number("vae", "latent_channels", 4))
-        self.channels = stored * (4 if self.kind == "AutoencoderKLFlux2" else 1)
+        self.name = str(config.get("_class_name", "AutoencoderKL"))
+        self.factor = _downscale_factor(folder, config, self.name)
+        self.kind = VAES[self.name]
+        stored = int(folder.number("vae", self.kind.channels, 4))
+        self.channels = stored * self.kind.gathered**2
         self._check_options()
-        scale = folder.number("vae", "scaling_factor", 0.18215)
+        scale = folder.number("vae", "scaling_factor", self.kind.scale)
         if config.get("latents_mean") is None or config.get("latents_std") is None:
             mean, std = self._per_channel("shift_factor", 0.0, -math.inf), torch.ones(1, 1, 1)
         else:  # like the pipelines, which use both or neither
             mean = self._per_channel("latents_mean", None, -math.inf)
             std = self._per_channel("latents_std", None)
         self._shift, self._gain = mean.to(device), (scale / std).to(device)
-        cuda = device.type == "cuda"
-        self.layout = torch.channels_last if cuda else torch.contiguous_format
+        flat = device.type != "cuda" or self.kind.video
+        self.layout = torch.contiguous_format if flat else torch.channels_last
         self.vae: Any = None
         self._linear: tuple[Tensor, Tensor, float] | None = None
 
     def _check_options(self) -> None:
         """Raise PriorError for settings that this kind of VAE cannot follow."""
         for key in ("vae_checkpointing", "vae_tiling"):
-            if self.kind != "AutoencoderKL" and getattr(self.options, key):
-                raise PriorError(f"prior.{key}: expected false with an {self.kind}, got true")
+            if self.name != "AutoencoderKL" and getattr(self.options, key):
+                raise PriorError(f"prior.{key}: expected false with an {self.name}, got true")
 
     def _per_channel(self, key: str, default: float | None, above: float = 0.0) -> Tensor:
         """Return one number for all channels or one for each, [1 or C, 1, 1] float32."""
@@ -98,7 +97,7 @@ class LatentEncoder:
             # The encoder draws nothing, and a CUDA graph cannot record a read of the RNG state.
             recompute = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
             vae.enable_gradient_checkpointing(gradient_checkpointing_func=recompute)
-        if self.device.type == "cuda" and self.options.tuned and self.kind == "AutoencoderKL":
+        if self.device.type == "cuda" and self.options.tuned and self.name == "AutoencoderKL":
             from dfast.priors.fused.tune import tune
 
             tune(vae.encoder)
@@ -121,22 +120,21 @@ class LatentEncoder:
             self.vae.tile_sample_min_size = latents * self.factor
         pixels = images.to(self.dtype, memory_format=self.layout)
         with calls_of(self.folder, "vae", self.device):
-            encoded = self.vae.encode(pixels, return_dict=False)[0]
-        return self.normalized((encoded if isinstance(encoded, Tensor) else encoded.mean).float())
+            return self.normalized(encode_images(self.vae, pixels).float())
 
     def normalized(self, encoded: Tensor) -> Tensor:
         """Return what the model diffuses, from what the VAE's encoder gives.
 
         Args:
-            encoded: [B, C', h, w] float32, C' being the `latent_channels` of the VAE.
+            encoded: [B, C', h, w] float32, C' being the channels of the VAE.
         """
-        if self.kind != "AutoencoderKLFlux2":
+        if self.kind.gathered == 1:
             return (encoded - self._shift) * self._gain
         statistics, epsilon = self.vae.bn, self.vae.config.batch_norm_eps
         mean, variance = (
             v.view(1, -1, 1, 1) for v in (statistics.running_mean, statistics.running_var)
         )
-        return (pixel_unshuffle(encoded, 2) - mean) / (variance + epsilon).sqrt()
+        return (pixel_unshuffle(encoded, self.kind.gathered) - mean) / (variance + epsilon).sqrt()
 
     def encode_linear(self, images: Tensor, size: int) -> Tensor:
         """Return latents [B, C, size, size] by an affine map of each cell's mean colour.
@@ -174,22 +172,22 @@ class LatentEncoder:
         return self._linear
 
 
-def _downscale_factor(folder: Folder, config: dict[str, Any], kind: str) -> int:
+def _downscale_factor(folder: Folder, config: dict[str, Any], name: str) -> int:
     """Return the pixels a side of a latent cell. Raises PriorError for a VAE of another kind."""
-    if kind not in VAES:
-        raise folder.error(
-            f"expected a VAE of {', '.join(VAES)}, got {kind} in {folder.path / 'vae'}"
-        )
-    of = "encoder_" if kind == "AutoencoderDC" else ""
-    levels, colors = config.get(f"{of}block_out_channels"), config.get("in_channels", 3)
+    if name not in VAES:
+        expected = ", ".join(VAES)
+        raise folder.error(f"expected a VAE of {expected}, got {name} in {folder.path / 'vae'}")
+    kind = VAES[name]
+    levels, colors = config.get(kind.levels), config.get("in_channels", 3)
     if not isinstance(levels, list) or not levels:
-        raise folder.value_error("vae", f"{of}block_out_channels", "a list", levels)
+        raise folder.value_error("vae", kind.levels, "a list", levels)
     blocks = config.get("down_block_types")
-    if not of and (not isinstance(blocks, list) or len(blocks) != len(levels)):
+    named = kind.levels == "block_out_channels"
+    if named and (not isinstance(blocks, list) or len(blocks) != len(levels)):
         raise folder.value_error("vae", "down_block_types", f"a list of {len(levels)}", blocks)
     if colors != 3:
         raise folder.value_error("vae", "in_channels", "3", colors)
-    return int(2 ** (len(levels) - (0 if kind == "AutoencoderKLFlux2" else 1)))
+    return int(2 ** (len(levels) - 1)) * kind.gathered
 
 
 def _calibration_images(size: int) -> Tensor:
