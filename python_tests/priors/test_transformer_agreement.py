@@ -238,7 +238,9 @@ def test_fifty_steps_lead_towards_the_one_image_that_a_model_was_trained_on() ->
         noise = torch.randn(8, *target.shape[1:], generator=generator)
         noisy = add_noise(target, noise, alpha[t], sigma[t])
         rows = torch.randint(0, 2, (8,), generator=generator) * NULL_ROW  # the prompt or none
-        velocity = prior._denoise(noisy, t, condition.mix(torch.eye(NUM_SENTENCES)[rows]))
+        velocity = prior._denoise(
+            noisy, t, condition.mix(torch.eye(NUM_SENTENCES)[rows], len(noisy))
+        )
         optimizer.zero_grad()
         (velocity - (noise - target)).square().mean().backward()
         optimizer.step()

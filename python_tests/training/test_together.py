@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_models import load_tiny
 from torch import Tensor
 
 from dfast.config import Config
 from dfast.errors import CollapsedError, ConfigError
+from dfast.priors.base import Prior
 from dfast.priors.embedded.prior import ShapesPrior
 from dfast.training.build import build_trainer
 from dfast.training.together import Together
@@ -30,7 +32,7 @@ def prior() -> ShapesPrior:
     return ShapesPrior(CPU, dtype=torch.float32)
 
 
-def trainers(prior: ShapesPrior, config: Config = CONFIG) -> list[Trainer]:
+def trainers(prior: Prior, config: Config = CONFIG) -> list[Trainer]:
     return [build_trainer(config, prior, prompt, seed, CPU) for prompt, seed in RUNS.items()]
 
 
@@ -115,3 +117,14 @@ def test_runs_that_cannot_step_together_are_refused(prior: ShapesPrior) -> None:
     stranger = build_trainer(CONFIG, ShapesPrior(CPU, dtype=torch.float32), "a red chair", 0, CPU)
     with pytest.raises(ConfigError, match="takes several prompts at once"):
         Together([one, stranger])
+
+
+@pytest.mark.parametrize("family", ["sd15", "pixart"])
+def test_models_of_latents_serve_several_runs(family: str) -> None:
+    prior = load_tiny(family)
+    alone, group = (trainers(prior) for _ in range(2))
+    before = [parameters(trainer) for trainer in alone]
+    Together(group).train_step()
+    for one, other, start in zip(alone, group, before, strict=True):
+        one.train_step()
+        assert apart(one, other, start) < 0.03

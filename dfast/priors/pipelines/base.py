@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ class TextPrior(Prior):
 
     options: PriorConfig
     conditions = ("text", "negative", "null", "perp_neg_front", "perp_neg_side")
+    joins_prompts = True
     text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
     text_kind = CLIP
     text_length = 77
@@ -139,6 +141,12 @@ class TextPrior(Prior):
         rows = [encoded[s] for s in sentences]
         tables = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         return TextCondition({k: v.to(self.device) for k, v in tables.items()}, views)
+
+    def join_prompts(self, embeddings: Sequence[TextCondition]) -> TextCondition:
+        """Return one embedding for images of several prompts, see `Prior.join_prompts`."""
+        first = embeddings[0]
+        tables = {name: torch.cat([e.tables[name] for e in embeddings]) for name in first.tables}
+        return TextCondition(tables, first.views)
 
     @neutral_torch_state(keep_grad=True)
     def check_text(self, prompt: str, negative: str) -> None:
@@ -286,7 +294,7 @@ class TextPrior(Prior):
         weights = torch.cat(
             [sentence_weights(c, condition.views, cameras, noisy) for c in conditions]
         )
-        text = {k: v.to(self.dtype) for k, v in condition.mix(weights).items()}
+        text = {k: v.to(self.dtype) for k, v in condition.mix(weights, len(noisy)).items()}
         repeated, t = noisy.repeat(n, 1, 1, 1), t.repeat(n)
         cast = repeated.to(self.dtype, memory_format=self.layout)
         # Models with a learned variance append it to the noise.

@@ -25,19 +25,25 @@ VIEW_CONDITIONING = ("camera", "words", "none")
 
 
 class TextCondition(NamedTuple):
-    """The encoded sentences of a run."""
+    """The encoded sentences of R runs, usually one."""
 
     tables: dict[str, Tensor]
-    """[NUM_SENTENCES, ...] float32 by name: "hidden" [., L, D], and what else the family needs"""
+    """[R NUM_SENTENCES, ...] float32 by name: "hidden" [., L, D], and what else the family needs"""
     views: str
     """one of `VIEW_CONDITIONING`"""
 
-    def mix(self, weights: Tensor) -> dict[str, Tensor]:
+    def mix(self, weights: Tensor, images: int) -> dict[str, Tensor]:
         """Return mixtures of the sentences, [N, ...] by name.
 
         Args:
-            weights: [N, NUM_SENTENCES], rows that sum to one.
+            weights: [N, NUM_SENTENCES], rows that sum to one, for each condition of each image.
+            images: B; the first B / R of them are of the first run, and so on.
         """
+        runs = len(next(iter(self.tables.values()))) // NUM_SENTENCES
+        if runs > 1:  # a row of weights for the sentences of all runs
+            run = torch.arange(len(weights), device=weights.device) % images * runs // images
+            own = torch.nn.functional.one_hot(run, runs).to(weights.dtype)
+            weights = (own[:, :, None] * weights[:, None]).flatten(1)
         return {
             name: (weights @ table.flatten(1)).unflatten(1, table.shape[1:])
             for name, table in self.tables.items()
