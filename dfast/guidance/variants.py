@@ -19,7 +19,6 @@ from dfast.guidance.base import GuidanceBatch
 from dfast.priors.base import Condition
 from dfast.priors.diffusion import (
     add_noise,
-    at_least_float32,
     classifier_free_guidance,
     ddim_step,
 )
@@ -121,7 +120,7 @@ class Variant:
 
 def _sds(step: Distillation) -> Tensor:
     noisy, noise = step.add_noise()
-    return step.guided(noisy) - noise
+    return sds.sds(step.guided(noisy), noise)
 
 
 def _csd(step: Distillation) -> Tensor:
@@ -140,7 +139,7 @@ def _nfsd(step: Distillation) -> Tensor:
 
 def _ism(step: Distillation) -> Tensor:
     noisy, inverted = _invert(step)
-    return step.guided(noisy) - at_least_float32(inverted)
+    return sds.ism(step.guided(noisy), inverted)
 
 
 def _rfds(step: Distillation) -> Tensor:
@@ -157,9 +156,7 @@ def _rfds_rev(step: Distillation) -> Tensor:
 
 
 def _velocity_error(step: Distillation, noisy: Tensor, noise: Tensor) -> Tensor:
-    text, negative = step.predict(noisy)
-    level = step.batch.alpha, step.batch.sigma
-    return sds.rfds(text, negative, noise, step.config.scale, level)
+    return sds.rfds(step.guided(noisy), noise, (step.batch.alpha, step.batch.sigma))
 
 
 def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
@@ -189,9 +186,9 @@ VARIANTS: dict[str, Variant] = {
         calls_alone=lambda config: config.inversion_steps + 1,
         guided=True,
     ),
-    "rfds": Variant(_rfds, ("text", "negative")),
+    "rfds": Variant(_rfds, ("text", "negative"), guided=True),
     "rfds_rev": Variant(
-        _rfds_rev, ("text", "negative"), alone=("text",), calls_alone=lambda config: 1
+        _rfds_rev, ("text", "negative"), alone=("text",), calls_alone=lambda config: 1, guided=True
     ),
 }
 """By the name in `guidance.variant`."""

@@ -122,7 +122,7 @@ class Distilled(FlatColors):
         return (1 + scale) * text - scale * null
 
 
-@pytest.mark.parametrize("variant", ["sds", "ism"])
+@pytest.mark.parametrize("variant", ["sds", "ism", "rfds", "rfds_rev"])
 def test_distilled_guidance_is_one_call(variant: str) -> None:
     prior, plain = Distilled(negative=0.1), FlatColors(negative=0.1)
     found = _gradient(prior, variant=variant, scale=3.0)[0]
