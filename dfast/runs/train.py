@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -38,6 +38,7 @@ from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
 from dfast.runs.recording import Recorder, result_of
+from dfast.runs.records import read_about
 from dfast.runs.result import Result
 from dfast.runs.several import train_several
 from dfast.runs.signals import stop_on_signals, stopped_by
@@ -62,6 +63,7 @@ class Options(TypedDict, total=False):
     resume: bool
     stop: threading.Event | None
     distributed: bool
+    on_result: Callable[[Result], None] | None
 
 
 @overload
@@ -73,6 +75,7 @@ def train(
     prompt: list[str] | tuple[str, ...],
     *,
     seed: int | Sequence[int] = 0,
+    at_once: int | None = None,
     **options: Unpack[Options],
 ) -> list[Result]: ...
 @neutral_torch_state()
@@ -93,6 +96,8 @@ def train(
     resume: bool = False,
     stop: threading.Event | None = None,
     distributed: bool = False,
+    on_result: Callable[[Result], None] | None = None,
+    at_once: int | None = None,
 ) -> Result | list[Result]:
     """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
 
@@ -131,6 +136,8 @@ def train(
             a callback can call `Event.stop` instead.
         distributed: make the object together with the other processes that torchrun started: each
             renders a share of the views on its own GPU. The first one writes and calls back.
+        on_result: called with each result as soon as it is finished and written.
+        at_once: with a list, most objects that are made side by side; None makes all.
 
     Returns:
         The finished object, or that of a stopped run, whose `steps` are those done. With a list,
@@ -183,8 +190,13 @@ def train(
             callbacks=callbacks,
             resume=resume,
             stop=stop,
+            on_result=on_result,
+            at_once=at_once,
         )
+    if at_once is not None:
+        raise ConfigError("at_once: expected None with one prompt, got " + shown(at_once))
     number = check_seed(seed)
+    check_seed(number + count - 1)  # the last of the seeds
     text, where, settings, model = resolve_arguments(
         prompt, prior=prior, download=download, device=device, config=config, steps=steps
     )
@@ -192,7 +204,7 @@ def train(
         ranks = stack.enter_context(joined(where)) if distributed else Ranks()
         return _train(
             stack, text, number, count, where, settings, model, ranks, out=out, resume=resume,
-            progress=progress, callbacks=callbacks, stop=stop,
+            progress=progress, callbacks=callbacks, stop=stop, on_result=on_result,
         )  # fmt: skip
 
 
@@ -211,16 +223,23 @@ def _train(
     progress: bool,
     callbacks: Sequence[Callback],
     stop: threading.Event | None,
+    on_result: Callable[[Result], None] | None,
 ) -> Result:
     """Do what `train` does after its arguments were checked."""
     folder = None
     if out is not None:
         about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
+        if count > 1:
+            about["best_of"] = count
         folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)
         text = folder.prompt
         if (finished := _finished(folder, where)) is not None:
             return finished
-    selection = read_selection(folder.path) if folder is not None and folder.has_run else None
+    selection = None
+    if folder is not None and folder.has_run:
+        selection = read_selection(folder.path)
+        begun = read_about(folder.path).get("best_of", 1)  # a choice that was interrupted
+        count = max(count, check_best_of(begun))
     seeds = [number + i for i in range(count)] if selection is None else [selection.chosen]
     ranks.any(False)  # all processes have looked at the folder before the first one writes it
     if not ranks.is_first:
@@ -257,7 +276,10 @@ def _train(
     stack.enter_context(explain_out_of_memory(where, settings, model))
     if len(trainers) > 1 and trainer.step == 0:
         trainer = best_trainer(trainers, folder, listeners[:1] if progress else [], stop)
-    return run(trainer, folder, listeners, stop)
+    result = run(trainer, folder, listeners, stop)
+    if on_result is not None and ranks.is_first and result.steps >= settings.train.steps:
+        on_result(result)
+    return result
 
 
 def run(
