@@ -27,8 +27,8 @@ def add_bench(commands: Commands[Any]) -> None:
     p.add_argument(
         "--workloads",
         metavar="LIST",
-        help="A hash grid, B marching, C compositing, D field, E whole step, F networks of a prior "
-        "(default: A,B,C,D,E,F)",
+        help="A hash grid, B marching, C compositing, D field, E whole step, F a prior's networks, "
+        "G images of meshes (default: all)",
     )
     p.add_argument("--quick", action="store_true", help="small sizes, in seconds")
     p.add_argument(

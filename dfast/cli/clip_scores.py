@@ -101,7 +101,8 @@ def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
     device = pick_device(options.device)
     names = list(dict.fromkeys(options.clip))
     clips = [load_clip(name, device, download=options.download) for name in names]
-    subjects = [_subject(file, named, prompts, str(device)) for file in files]
+    runs = [] if prompts else [_load(f, str(device)).prompt for f in files if not _is_mesh(f)]
+    subjects = [_subject(file, named, prompts or runs, str(device)) for file in files]
     prompts = prompts or [subject.prompt for subject in subjects]
     choices = list({normalized(prompt): prompt for prompt in prompts}.values())
     known = {normalized(prompt) for prompt in choices}
@@ -142,6 +143,8 @@ def _expand(path: Path) -> list[Path]:
     own = not path.is_dir() or (path / RESULT).exists()
     inside = [] if own else sorted(path.iterdir())
     found = [one for one in inside if (one / RESULT).is_file() or _is_mesh(one)]
+    if not found and inside:
+        raise ConfigError(f"'{path}': expected finished runs or .glb files in it, got none")
     if not found:
         check_finished(str(path))
     return found or [path]
@@ -186,8 +189,8 @@ def _prompt_of_mesh(path: Path, named: dict[str, str], prompts: Sequence[str]) -
     found = [prompt for prompt in prompts if slug(prompt) == slug(path.stem)]
     if not found:
         raise PromptError(
-            f"--prompts: expected a line '{path.name}', a tab and its prompt, or a prompt that the "
-            "name is made of, got neither"
+            f"'{path.name}': expected --prompts with a line '{path.name}', a tab and its prompt, "
+            "or a prompt that its name is made of, got neither"
         )
     return found[0]
 

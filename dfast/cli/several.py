@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dfast._files import user_path
+from dfast._files import read_text, user_path
 from dfast.cli.checks import check_prompt, check_run
 from dfast.cli.exporting import RESULT, export
 from dfast.cli.importing import import_runs
@@ -15,7 +16,10 @@ from dfast.cli.signals import INTERRUPTED, hinting, interrupted
 from dfast.config import Config
 from dfast.errors import PromptError, RunsFailedError
 
-FAILED = 2
+if TYPE_CHECKING:
+    from dfast.runs.result import Result
+
+FAILED = 1
 """Exit code where some runs failed."""
 
 
@@ -40,20 +44,17 @@ def train_several(options: Namespace) -> int:
     config = read_config(options) if gives_settings(options) else None
     out = user_path(options.out) if options.out else Path("runs")
     again = f"go on with the same command and --resume: the runs are in '{out}'"
-    failed = 0
     try:
         with hinting(again):
             import_runs()
-            for start in range(0, len(prompts), options.at_once):
-                failed += _train(options, prompts[start : start + options.at_once], config, out)
+            return _train(options, prompts, config, out)
     except (KeyboardInterrupt, SystemExit) as stopped:
         interrupted(again)
         return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
-    return FAILED if failed else 0
 
 
 def read_prompts(path: Path, prior: str) -> list[str]:
-    """Return the prompts of a file, one a line; empty lines and those after # are left out.
+    """Return the prompts of a file, one a line; # begins a comment, empty lines are left out.
 
     Args:
         path: the file.
@@ -63,13 +64,14 @@ def read_prompts(path: Path, prior: str) -> list[str]:
         PromptError: the file cannot be read, holds none, or one that the prior does not know.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise PromptError(f"--prompts: cannot read '{path}' ({reason})") from None
     found = []
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
+    for number, text in enumerate(lines, 1):
+        line = text.partition("#")[0].strip()
+        if not line:
             continue
         try:
             check_prompt(line, prior)
@@ -82,8 +84,17 @@ def read_prompts(path: Path, prior: str) -> list[str]:
 
 
 def _train(options: Namespace, prompts: list[str], config: Config | None, out: Path) -> int:
-    """Make some objects side by side, and write their files; return how many runs failed."""
+    """Make the objects, and write the files of each when it is done; return the exit code."""
     import dfast
+
+    written: list[Result] = []
+
+    def write(result: Result, keep: bool = False) -> None:
+        assert result.folder is not None
+        written.append(result)
+        say(f"{result.folder}/{RESULT}")
+        if not options.no_export:
+            export(result, result.folder, keep=keep)
 
     errors = {}
     try:
@@ -98,17 +109,17 @@ def _train(options: Namespace, prompts: list[str], config: Config | None, out: P
             config=config,
             progress=not options.quiet,
             resume=options.resume,
+            on_result=write,
+            at_once=options.at_once,
         )
     except RunsFailedError as failure:
         results, errors = [r for r in failure.results if r is not None], failure.errors
     for result in results:
-        assert result.folder is not None
-        say(f"{result.folder}/{RESULT}")
-        if not options.no_export:
-            export(result, result.folder, keep=options.resume)
+        if not any(result is one for one in written):  # it was finished before
+            write(result, keep=True)
     for index, error in errors.items():
         say(f'failed: "{prompts[index]}": {error}')
-    return len(errors)
+    return FAILED if errors else 0
 
 
 def _flag(name: str) -> str:

@@ -26,6 +26,7 @@ from dfast.cli.view import add_address, check_view_options, page, show
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import RunFolderError
+from dfast.host.torchrun import is_first_process, is_started_by_torchrun
 from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _train_and_export(
         folder = getattr(stopped, "folder", None) or out  # another one if `out` was lost
         interrupted(_how_to_resume(folder, options))
         return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
+    if not is_first_process():
+        return 0  # the first one writes and speaks for all
     out = getattr(result, "folder", None) or out
     say(f"{out}/{RESULT}")
     if not options.no_export:
@@ -140,6 +143,8 @@ def _stamp(out: Path) -> int | None:
 
 def _check_options(options: Namespace) -> None:
     check_view_options(options)
+    if options.dry_run and options.best_of != 1:
+        raise UsageError("--dry-run: expected without --best-of, since it estimates one seed")
     if options.dry_run and options.download:
         raise UsageError("--dry-run: expected without --download, since it fetches nothing")
     if options.resume and not options.out and not options.prompt:
@@ -202,4 +207,5 @@ def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer 
         progress=not options.quiet,
         callbacks=() if viewer is None else (viewer,),
         resume=options.resume,
+        distributed=is_started_by_torchrun(),
     )

@@ -99,9 +99,12 @@ class ClipEncoder:
             [B, width] float32 of length 1, on the device of the network.
 
         Raises:
-            ValueError: images of another shape.
+            ValueError: images of another shape or dtype.
             PriorError: the folder resizes images to another size than its network takes.
         """
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            got = str(images.dtype) if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(f"images: expected a float tensor in [0, 1], got {got}")
         if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
             raise ValueError(f"images: expected [B, 3, H, W], got {list(images.shape)}")
         size = self.preprocessing.result(images.shape[2], images.shape[3])
@@ -132,8 +135,8 @@ class ClipEncoder:
         Raises:
             PromptError: something that is no text.
         """
-        if not all(isinstance(text, str) for text in texts):
-            raise PromptError(f"texts: expected strings, got {shown(texts)}")
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise PromptError(f"texts: expected a list of strings, got {shown(texts)}")
         parts = [torch.zeros(0, self.width, device=self.device)]
         parts += [self._encode_chunk(texts[i : i + CHUNK]) for i in range(0, len(texts), CHUNK)]
         return torch.cat(parts)
@@ -156,7 +159,7 @@ class ClipEncoder:
             if len(ids) > self.context_length:
                 warnings.warn(
                     f"clip {self.name!r}: reads {self.context_length} tokens of a text, got "
-                    f"{len(ids)}; the end is cut of {shown(text)}",
+                    f"{len(ids)}; the rest is left out: {shown(text)}",
                     DfastWarning,
                     stacklevel=4,
                 )

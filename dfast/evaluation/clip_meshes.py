@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
+from dfast.errors import DfastWarning
 from dfast.evaluation.clip_views import Views
 from dfast.mesh.reading import MeshPart
 from dfast.ops.interpolate import interpolate
@@ -74,7 +76,16 @@ def views_of_mesh(parts: Sequence[MeshPart], views: Views, device: torch.device 
     for i in range(0, len(views), TOGETHER):
         some: CameraBatch = map_tensors(lambda values: values[i : i + TOGETHER], cameras)  # noqa: B023
         images.append(_render(model, points, some, views))
-    return torch.cat(images)
+    seen = torch.cat(images)
+    background = torch.tensor(views.background, device=seen.device).view(3, 1, 1)
+    if not bool(((seen - background).abs() > 1.0 / 255).any()):
+        warnings.warn(
+            f"nothing is seen before the background of the {views.shading} views: the mesh has "
+            "its colour, or is too thin",
+            DfastWarning,
+            stacklevel=2,
+        )
+    return seen
 
 
 def fitted(points: Tensor, fit: str) -> Tensor:

@@ -28,6 +28,9 @@ class GuidanceBatch:
     negative_weight: Tensor
     """[1] how much of the pull away from the negative prompt applies in this step, or one for each
     image, [B, 1, 1, 1]"""
+    share: tuple[int, int] = (0, 1)
+    """(r, n): these are the r-th of n equal shares of the images, for all of which noise is
+    drawn"""
 
 
 class Guidance(ABC):

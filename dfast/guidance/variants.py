@@ -60,9 +60,10 @@ class Distillation:
 
     def add_noise(self) -> tuple[Tensor, Tensor]:
         """Return (z_t, eps): x with noise of the level of the batch, and the drawn noise."""
-        shape = (len(self.x) // len(self.generators), *self.x.shape[1:])
+        own, shares = self.batch.share
+        shape = (shares, len(self.x) // len(self.generators), *self.x.shape[1:])
         noise = torch.cat(
-            [torch.randn(shape, generator=g, device=self.x.device) for g in self.generators]
+            [torch.randn(shape, generator=g, device=self.x.device)[own] for g in self.generators]
         )
         return add_noise(self.x, noise, self.batch.alpha, self.batch.sigma), noise
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from dfast.ops.antialias import antialias
 from dfast.ops.interpolate import interpolate
@@ -87,13 +86,14 @@ def render_mesh(
     positions, faces = surface.positions, surface.faces
     if surface.texture is not None and (surface.colors is not None or surface.uv is None):
         raise ValueError("a surface with a texture must have uv and no colors")
+    _check(surface, cameras)
     clip = clip_coordinates(positions, cameras, near=near, far=far)
     raster = rasterize(clip, faces, resolution=resolution)
     opacity = (raster.face >= 0).to(clip.dtype)[..., None]
     channels = [opacity, opacity * _distance(raster.depth, cameras, near, far)]
     if want_normal:
         seen = interpolate(vertex_normals(positions, faces), faces, raster)
-        channels.append(normalize(seen, dim=-1))
+        channels.append(_unit(seen))
     if surface.texture is not None:
         channels.append(opacity * _textured(surface, clip, raster))
     elif surface.colors is not None:
@@ -104,6 +104,30 @@ def render_mesh(
     coloured = surface.texture is not None or surface.colors is not None
     color = parts.pop() if coloured else image.new_empty(len(cameras), 0, resolution, resolution)
     return MeshRendering(color, parts[0], parts[1], parts[2] if want_normal else None, raster)
+
+
+def _check(surface: Surface, cameras: CameraBatch) -> None:
+    """Raise ValueError for tensors of another shape, dtype or device than the cameras ask for."""
+    like, count = cameras.origin, len(surface.positions)
+    sizes = {
+        "positions": (None, 3),
+        "colors": (count, None),
+        "uv": (None, 2),
+        "texture": (None,) * 3,
+    }
+    for name, shape in sizes.items():
+        tensor = getattr(surface, name)
+        if tensor is None:
+            continue
+        fits = tensor.ndim == len(shape) and all(
+            size in (None, n) for size, n in zip(shape, tensor.shape, strict=False)
+        )
+        if not fits or tensor.dtype != like.dtype or tensor.device != like.device:
+            expected = ["*" if size is None else size for size in shape]
+            raise ValueError(
+                f"{name} must be {like.dtype} [{', '.join(map(str, expected))}] on {like.device} "
+                f"as the cameras are, got {tensor.dtype} {list(tensor.shape)} on {tensor.device}"
+            )
 
 
 def _distance(depth: Tensor, cameras: CameraBatch, near: float, far: float) -> Tensor:
@@ -137,4 +161,15 @@ def vertex_normals(positions: Tensor, faces: Tensor) -> Tensor:
     a, b, c = positions[rows].unbind(1)
     face = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(positions).index_add(0, rows.T.reshape(-1), face.repeat(3, 1))
-    return normalize(total, dim=-1, eps=1e-20)
+    return _unit(total)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Return vectors of length 1; those without a direction stay 0, and get no gradient.
+
+    Both sides of a sheet with the same corners cancel each other.
+    """
+    squared = vectors.square().sum(-1, keepdim=True)
+    scale = vectors.detach().abs().amax().clamp(min=1e-30).square()
+    some = squared > 1e-12 * scale
+    return torch.where(some, vectors * torch.where(some, squared, 1.0).rsqrt(), 0.0)

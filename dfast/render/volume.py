@@ -94,6 +94,7 @@ def render(
     resolution: int,
     colors: Tensor | None = None,
     generator: torch.Generator | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Rendering:
     """Render B images of resolution x resolution pixels.
 
@@ -107,6 +108,8 @@ def render(
             one. A learned background ignores them.
         generator: draws the jitter of each ray if `options.march` asks for jitter; None puts
             samples in the middle of their intervals.
+        share: (r, n): these are the r-th of n equal shares of the images, for all of which jitter
+            is drawn.
 
     Raises:
         ValueError: when the lighting is lit and the options leave out normals.
@@ -117,7 +120,9 @@ def render(
     )
     jitter = None
     if generator is not None and options.march.jitter:
-        jitter = torch.rand(batch * pixels, generator=generator, device=origins.device)
+        own, shares = share
+        drawn = torch.rand(shares, batch * pixels, generator=generator, device=origins.device)
+        jitter = drawn[own]
     background = scene.background
     if colors is None:
         colors = background.color.expand(batch, 3)

@@ -120,14 +120,14 @@ def best_trainer(
         best, selection = choose(trainers, request, show)
         if request.number is not None:
             raise stopped_by(request.number)
-    if folder is not None:
+    if folder is not None and selection is not None:
         write_selection(folder.path, selection)
     return best
 
 
 def choose(
     trainers: Sequence[Trainer], request: StopRequest, show: Callable[[int], None]
-) -> tuple[Trainer, Selection]:
+) -> tuple[Trainer, Selection | None]:
     """Step some seeds of a run together, and return the best.
 
     Args:
@@ -136,7 +136,8 @@ def choose(
         show: called with the steps done after each.
 
     Returns:
-        The best trainer, which goes on from there, and how it was chosen.
+        The best trainer, which goes on from there, and how it was chosen; the first one and None
+        where the steps ended early.
 
     Raises:
         CollapsedError: all failed.
@@ -154,6 +155,8 @@ def choose(
             show(going[0].step)
     if not going:
         raise CollapsedError(f"all {len(trainers)} seeds failed: {next(iter(failed.values()))}")
+    if request.asked:
+        return going[0], None
     errors = {trainer.seed: prediction_error(trainer) for trainer in going}
     best = min(going, key=lambda trainer: errors[trainer.seed])
     every = {trainer.seed: errors.get(trainer.seed) for trainer in trainers}

@@ -31,6 +31,8 @@ class Event:
     """What asks the run to stop."""
     prompt: str = ""
     """What the run makes."""
+    seed: int = 0
+    """Of the run."""
     snapshot: Callable[[], Result] | None = field(default=None, repr=False, compare=False)
     """Makes `result`; None in an event that belongs to no run."""
 

@@ -59,6 +59,7 @@ class Recorder:
             preview,
             self._request,
             trainer.prompt,
+            trainer.seed,
             lambda: result_of(trainer),
         )
 

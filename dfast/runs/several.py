@@ -24,7 +24,7 @@ from dfast.runs.keeping import Keeper
 from dfast.runs.names import slug
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
-from dfast.runs.progress import progress_of
+from dfast.runs.progress import LogLines, ProgressBar, progress_of
 from dfast.runs.recording import Recorder, result_of
 from dfast.runs.result import Result
 from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
@@ -78,6 +78,8 @@ def train_several(
     callbacks: Sequence[Callback],
     resume: bool,
     stop: threading.Event | None,
+    on_result: Callable[[Result], None] | None = None,
+    at_once: int | None = None,
 ) -> list[Result]:
     """Make several objects side by side.
 
@@ -98,6 +100,8 @@ def train_several(
         callbacks: called with an `Event` after each step of each run.
         resume: continue from the checkpoints in `out`.
         stop: ends all runs after a step.
+        on_result: called with each result as soon as it is finished.
+        at_once: most runs side by side; None for all.
 
     Returns:
         The results, in the order of the prompts.
@@ -107,41 +111,54 @@ def train_several(
     """
     each = _arguments(prompts, prior, download, device, config, steps)
     seeds, first = _seeds(seed, len(each)), each[0]
+    size = len(each) if at_once is None else at_once
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ConfigError(f"at_once: expected a whole number of at least 1, got {shown(at_once)}")
     folders = _folders(each, seeds, out, resume)
-    done = [finished(folder, first.device) if folder else None for folder in folders]
+    results = [finished(folder, first.device) if folder else None for folder in folders]
     check_memory(first.device, first.config, first.prior)
-    runs: list[_Run | None] = [None] * len(each)
+    errors: dict[int, DfastError] = {}
+    left = [i for i, result in enumerate(results) if result is None]
+    listeners = list(callbacks)
     with ExitStack() as stack:
         stack.enter_context(explain_out_of_memory(first.device, first.config, first.prior))
         request = stack.enter_context(stop_on_signals(stop))
-        for i, (arguments, number, folder) in enumerate(zip(each, seeds, folders, strict=True)):
-            if done[i] is None:
-                trainer = _begin(arguments, number, folder, stack)
-                runs[i] = _Run(trainer, folder, request)
-        going = [run for run in runs if run is not None]
-        listeners = list(callbacks)
-        if progress and going:
-            _announce(going, out)
-            least = min(run.trainer.step for run in going)
-            bar = progress_of(first.config.train.steps, least)
-            stack.callback(bar.close)
-            listeners.append(_of_the_slowest(bar))
-        errors = _step_all(going, request, listeners)
-        where = Path(out) if out is not None else None
+        for group in (left[i : i + size] for i in range(0, len(left), size)):
+            if request.asked:
+                break
+            with ExitStack() as locks:
+                runs = {
+                    i: _Run(_begin(each[i], seeds[i], folders[i], locks), folders[i], request)
+                    for i in group
+                }
+                bar = _bar(list(runs.values()), out, len(each)) if progress else None
+                if bar is not None:
+                    locks.callback(bar.close)
+                shown_too = [*listeners, _of_the_slowest(bar)] if bar is not None else listeners
+                ended = _step_all(list(runs.values()), request, shown_too, on_result)
+                for i, run in runs.items():
+                    results[i] = run.result
+                    if run in ended:
+                        errors[i] = ended[run]
         if request.number is not None:
-            raise stopped_by(request.number, where)
-    results = [run.result if run else before for before, run in zip(done, runs, strict=True)]
+            raise stopped_by(request.number, Path(out) if out is not None else None)
+        if request.asked and any(r is None or r.steps < first.config.train.steps for r in results):
+            again = f": they are in '{out}'" if out is not None else ""
+            notice(f"stopped before all runs are done; resume=True goes on with them{again}")
     if errors:
         raise RunsFailedError(
             f"{len(errors)} of {len(each)} runs failed: {next(iter(errors.values()))}",
             results,
-            {runs.index(run): error for run, error in errors.items()},
+            errors,
         )
     return [result for result in results if result is not None]
 
 
 def _step_all(
-    runs: Sequence[_Run], request: StopRequest, callbacks: Sequence[Callback]
+    runs: Sequence[_Run],
+    request: StopRequest,
+    callbacks: Sequence[Callback],
+    on_result: Callable[[Result], None] | None,
 ) -> dict[_Run, DfastError]:
     """Step all runs to their ends, those that are behind first; return the errors of some.
 
@@ -149,12 +166,19 @@ def _step_all(
         runs: begun.
         request: what asks all of them to stop.
         callbacks: called after each step of each run.
+        on_result: called with each result that is finished.
     """
+
+    def finish(run: _Run) -> None:
+        run.finish()
+        if on_result is not None and run.result is not None and run.is_done:
+            on_result(run.result)
+
     errors: dict[_Run, DfastError] = {}
     going = [run for run in runs if not run.is_done]
     for run in runs:
         if run.is_done:
-            run.finish()
+            finish(run)
     now: list[_Run] = []
     while going and not request.asked:
         least = min(run.trainer.step for run in going)
@@ -166,19 +190,20 @@ def _step_all(
         for run, end in zip(now, step(), strict=True):
             if isinstance(end, DfastError):
                 errors[run] = end
-                notice(f'"{run.trainer.prompt}": {end}; the other runs go on')
                 going.remove(run)
+                others = "; the other runs go on" if going else ""
+                notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}: {end}{others}')
                 continue
             event = run.recorder.record(end)
             for callback in callbacks:
                 callback(event)
             if run.is_done:
-                run.finish()
+                finish(run)
                 going.remove(run)
     for run in going:
         run.save()
         if request.number is None:
-            run.finish()
+            finish(run)
     return errors
 
 
@@ -222,7 +247,7 @@ def _arguments(
 
 def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
     """Return the seed of each run."""
-    seeds = list(seed) if isinstance(seed, Sequence) else [seed] * count
+    seeds = list(seed) if isinstance(seed, list | tuple | range) else [seed] * count
     if len(seeds) != count:
         raise ConfigError(f"seed: expected a number or {count} of them, got {len(seeds)}")
     return [check_seed(number) for number in seeds]
@@ -272,16 +297,17 @@ def _begin(
     return trainer
 
 
-def _announce(runs: Sequence[_Run], out: str | Path | None) -> None:
-    """Say what is made."""
+def _bar(runs: Sequence[_Run], out: str | Path | None, total: int) -> ProgressBar | LogLines:
+    """Say what is made, and return what shows its progress."""
     trainer = runs[0].trainer
     into = f", into '{out}'; Ctrl-C saves and stops" if out is not None else ""
-    notice(
-        f"making {len(runs)} objects side by side: prior {trainer.prior_name}, {trainer.device}, "
-        f"{trainer.config.train.steps} steps{into}"
-    )
+    what = "1 object" if len(runs) == 1 else f"{len(runs)} objects side by side"
+    of = f" of {total}" if total > len(runs) else ""
+    steps = trainer.config.train.steps
+    notice(f"making {what}{of}: prior {trainer.prior_name}, {trainer.device}, {steps} steps{into}")
     for run in runs:
         notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}, from step {run.trainer.step}')
+    return progress_of(steps, min(run.trainer.step for run in runs))
 
 
 def _of_the_slowest(bar: Callback) -> Callback:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -23,6 +23,7 @@ from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, RunFolderError
 from dfast.host.threads import threads_within_quota
+from dfast.host.torchrun import is_started_by_torchrun
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.announce import opening, understood
@@ -31,17 +32,20 @@ from dfast.runs.best_of import best_trainer, check_best_of, read_selection
 from dfast.runs.events import Callback
 from dfast.runs.folder import RunFolder
 from dfast.runs.forecast import seconds_left
+from dfast.runs.group import device_of_rank, joined
 from dfast.runs.keeping import Keeper
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
 from dfast.runs.recording import Recorder, result_of
+from dfast.runs.records import read_about
 from dfast.runs.result import Result
 from dfast.runs.several import train_several
 from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.runs.slow_steps import SlowSteps
 from dfast.runs.unfinished import resume_command
 from dfast.training.build import build_trainer
+from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer
 
 
@@ -58,6 +62,8 @@ class Options(TypedDict, total=False):
     callbacks: Sequence[Callback]
     resume: bool
     stop: threading.Event | None
+    distributed: bool
+    on_result: Callable[[Result], None] | None
 
 
 @overload
@@ -69,6 +75,7 @@ def train(
     prompt: list[str] | tuple[str, ...],
     *,
     seed: int | Sequence[int] = 0,
+    at_once: int | None = None,
     **options: Unpack[Options],
 ) -> list[Result]: ...
 @neutral_torch_state()
@@ -88,6 +95,9 @@ def train(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     stop: threading.Event | None = None,
+    distributed: bool = False,
+    on_result: Callable[[Result], None] | None = None,
+    at_once: int | None = None,
 ) -> Result | list[Result]:
     """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
 
@@ -125,6 +135,10 @@ def train(
         resume: continue from the checkpoint in `out`; a finished run is only read.
         stop: set it in any thread, and the run finishes its step, saves a checkpoint and returns;
             a callback can call `Event.stop` instead.
+        distributed: make the object together with the other processes that torchrun started: each
+            renders a share of the views on its own GPU. The first one writes and calls back.
+        on_result: called with each result as soon as it is finished and written.
+        at_once: with a list, most objects that are made side by side; None makes all.
 
     Returns:
         The finished object, or that of a stopped run, whose `steps` are those done. With a list,
@@ -154,6 +168,12 @@ def train(
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
     count = check_best_of(best_of)
+    if distributed:
+        if count > 1 or not isinstance(prompt, str) or not is_started_by_torchrun():
+            raise ConfigError(
+                "distributed: expected one prompt, one seed and processes of torchrun, got others"
+            )
+        device = device_of_rank(device)
     if isinstance(prompt, list | tuple):
         if count > 1:
             raise ConfigError(f"best_of: expected 1 with a list of prompts, got {count}")
@@ -171,54 +191,98 @@ def train(
             callbacks=callbacks,
             resume=resume,
             stop=stop,
+            on_result=on_result,
+            at_once=at_once,
         )
+    if at_once is not None:
+        raise ConfigError("at_once: expected None with one prompt, got " + shown(at_once))
     number = check_seed(seed)
+    check_seed(number + count - 1)  # the last of the seeds
     text, where, settings, model = resolve_arguments(
         prompt, prior=prior, download=download, device=device, config=config, steps=steps
     )
+    with ExitStack() as stack:
+        ranks = stack.enter_context(joined(where)) if distributed else Ranks()
+        return _train(
+            stack, text, number, count, where, settings, model, ranks, out=out, resume=resume,
+            progress=progress, callbacks=callbacks, stop=stop, on_result=on_result,
+        )  # fmt: skip
+
+
+def _train(
+    stack: ExitStack,
+    text: str,
+    number: int,
+    count: int,
+    where: torch.device,
+    settings: Config,
+    model: Prior,
+    ranks: Ranks,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    progress: bool,
+    callbacks: Sequence[Callback],
+    stop: threading.Event | None,
+    on_result: Callable[[Result], None] | None,
+) -> Result:
+    """Do what `train` does after its arguments were checked."""
     folder = None
     if out is not None:
         about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
         if notes := model.notes(text):
             about["notes"] = list(notes)
+        if count > 1:
+            about["best_of"] = count
         folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)
         text = folder.prompt
         if (finished := _finished(folder, where)) is not None:
             return finished
-    selection = read_selection(folder.path) if folder is not None and folder.has_run else None
+    selection = None
+    if folder is not None and folder.has_run:
+        selection = read_selection(folder.path)
+        begun = read_about(folder.path).get("best_of", 1)  # a choice that was interrupted
+        count = max(count, check_best_of(begun))
     seeds = [number + i for i in range(count)] if selection is None else [selection.chosen]
+    ranks.any(False)  # all processes have looked at the folder before the first one writes it
+    if not ranks.is_first:
+        folder, progress, callbacks = None, False, ()
     check_memory(where, settings, model)
     with explain_out_of_memory(where, settings, model):
-        trainers = [build_trainer(settings, model, text, s, where) for s in seeds]
+        trainers = [build_trainer(settings, model, text, s, where, ranks=ranks) for s in seeds]
     trainer = trainers[0]
-    with ExitStack() as stack:
-        if folder is not None:
-            stack.callback(folder.end)
-            folder.begin()  # only now: the prior has read the prompt and loaded its weights
-            if (state := folder.load_checkpoint(trainer.state_dict())) is not None:
-                trainer.load_state_dict(state)
-            _state_length(folder, trainer.step)
-        listeners = list(callbacks)
-        if progress:
-            before = folder.metrics() if folder and trainer.step else []
-            for line in opening(
-                understood(text, model.normal_form(text)),
-                prior=model.name,
-                device=where,
-                config=settings,
-                seed=number,
-                out=folder.path if folder else None,
-                done=trainer.step,
-                seconds=seconds_left(settings, model, where, done=trainer.step, metrics=before),
-            ):
-                notice(line)
-            bar = progress_of(settings.train.steps, trainer.step)
-            stack.callback(bar.close)
-            listeners.insert(0, bar)
-        stack.enter_context(explain_out_of_memory(where, settings, model))
-        if len(trainers) > 1 and trainer.step == 0:
-            trainer = best_trainer(trainers, folder, listeners[:1] if progress else [], stop)
-        return run(trainer, folder, listeners, stop)
+    if folder is not None:
+        stack.callback(folder.end)
+        folder.begin()  # only now: the prior has read the prompt and loaded its weights
+        if (state := folder.load_checkpoint(trainer.state_dict())) is not None:
+            trainer.load_state_dict(state)
+        _state_length(folder, trainer.step)
+    if ranks.size > 1:  # the others go on from what the first one has loaded
+        trainer.load_state_dict(ranks.broadcast(trainer.state_dict()))
+    listeners = list(callbacks)
+    if progress:
+        before = folder.metrics() if folder and trainer.step else []
+        for line in opening(
+            understood(text, model.normal_form(text)),
+            prior=model.name,
+            device=where,
+            config=settings,
+            seed=number,
+            out=folder.path if folder else None,
+            done=trainer.step,
+            seconds=seconds_left(settings, model, where, done=trainer.step, metrics=before),
+        ):
+            notice(line)
+        bar = progress_of(settings.train.steps, trainer.step)
+        stack.callback(bar.close)
+        listeners.insert(0, bar)
+    stack.enter_context(explain_out_of_memory(where, settings, model))
+    if len(trainers) > 1 and trainer.step == 0:
+        trainer = best_trainer(trainers, folder, listeners[:1] if progress else [], stop)
+    result = run(trainer, folder, listeners, stop)
+    if on_result is not None and ranks.is_first and result.steps >= settings.train.steps:
+        on_result(result)
+    return result
 
 
 def run(
@@ -244,7 +308,7 @@ def run(
     with stop_on_signals(stop) as request:
         keeper = Keeper(folder, request) if folder else None
         recorder = Recorder(trainer, keeper, request)
-        while trainer.step < steps and not request.asked:
+        while trainer.step < steps and not trainer.ranks.any(request.asked):
             began = time.perf_counter()
             values = trainer.train_step()
             if trainer.device.type == "cpu":  # elsewhere the host does not wait for a step

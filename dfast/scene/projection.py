@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,9 +32,9 @@ def clip_coordinates(
         [B, V, 4] (x, y, z, w), differentiable in the points and the cameras.
 
     Raises:
-        ValueError: unless 0 < near < far.
+        ValueError: unless 0 < near < far, both finite.
     """
-    if not 0 < near < far:
+    if not 0 < near < far < math.inf:
         raise ValueError(f"near and far must be 0 < near < far, got {near} and {far}")
     slope = torch.tan(torch.deg2rad(cameras.fov) / 2)[:, None]
     right, up, back = cameras.rotation.unbind(-1)

@@ -12,6 +12,7 @@ from dfast.priors.base import Prior, as_prior
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
 from dfast.training.losses import Loss
+from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer
 
 
@@ -23,6 +24,7 @@ def build_trainer(
     device: torch.device,
     *,
     losses: Mapping[str, Loss] | None = None,
+    ranks: Ranks | None = None,
 ) -> Trainer:
     """Return the trainer of a run that begins: a random scene under score distillation.
 
@@ -33,6 +35,7 @@ def build_trainer(
         seed: >= 0, of all randomness of the run.
         device: where the scene lives.
         losses: beside the guidance, by name; None takes the regularisers of the configuration.
+        ranks: the processes that make the object together; None for this one alone.
 
     Raises:
         PriorError: for an object that is no prior.
@@ -51,4 +54,5 @@ def build_trainer(
         losses=losses,
         prompt=prompt,
         prior_name=model.name,
+        ranks=ranks,
     )

@@ -46,10 +46,20 @@ class StepInputs:
     negative_weight: Tensor
     """[1], how much of CSD's pull away from the negative prompt applies"""
 
-    def guidance_batch(self) -> GuidanceBatch:
-        """Return the part of these inputs that a guidance may know."""
+    def guidance_batch(self, share: tuple[int, int] = (0, 1)) -> GuidanceBatch:
+        """Return the part of these inputs that a guidance may know.
+
+        Args:
+            share: see `GuidanceBatch.share`.
+        """
         return GuidanceBatch(
-            self.cameras, self.lighting, self.t, self.alpha, self.sigma, self.negative_weight
+            self.cameras,
+            self.lighting,
+            self.t,
+            self.alpha,
+            self.sigma,
+            self.negative_weight,
+            share,
         )
 
 

@@ -27,6 +27,7 @@ from dfast.training.health import HealthCheck
 from dfast.training.input_stream import InputStream
 from dfast.training.losses import Loss, regularizer_losses
 from dfast.training.model_state import ModelState, under
+from dfast.training.ranks import Ranks
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.step_inputs import StepInputs, draw
 
@@ -83,6 +84,7 @@ class Trainer:
         losses: Mapping[str, Loss] | None = None,
         prompt: str = "",
         prior_name: str = "",
+        ranks: Ranks | None = None,
     ) -> None:
         """Begin a run.
 
@@ -94,7 +96,13 @@ class Trainer:
             losses: beside the guidance, by name; None takes the regularisers of the configuration.
             prompt: what the scene is to show.
             prior_name: of the prior behind the guidance.
+            ranks: the processes that make this object together; None for this one alone.
+
+        Raises:
+            ConfigError: if the views cannot be shared by the processes.
         """
+        self.ranks = ranks or Ranks()
+        self.ranks.check_views(config.camera.views)
         self.config, self.scene, self.guidance = config, scene, guidance
         self.generators, self.prompt, self.prior_name = generators, prompt, prior_name
         self.losses = regularizer_losses(config.regularizer) if losses is None else dict(losses)
@@ -143,7 +151,7 @@ class Trainer:
     def begin_step(self) -> Step:
         """Draw a step's inputs, and bring the occupancy up to date if that is due."""
         size = resolution(self.progress, self.config.camera.resolution)
-        inputs = self.draw()
+        inputs = self.ranks.own(self.draw())
         if self.step % self.config.occupancy.every == 0:
             self._refresh_occupancy(inputs.level_weights)
         lit = inputs.lighting.lit or self._normals != "none"
@@ -204,6 +212,7 @@ class Trainer:
             resolution=step.size,
             colors=inputs.colors,
             generator=self.generators.device,
+            share=self.ranks.share,
         )
         return rendering, self.guidance.encode_images(rendering.image, approximate=step.approximate)
 
@@ -224,14 +233,16 @@ class Trainer:
         for weight, term in zip(inputs.loss_weights, self.losses.values(), strict=True):
             loss = loss + weight * term.value(rendering, inputs)
         parameters = list(self.optimizer.parameters.values())
-        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        own = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        seen = [rendering.opacity.detach().mean(), rendering.fill, gradient.square().mean()]
+        *gradients, opacity, fill, square = self.ranks.average([*own, *seen])
         self.optimizer.step(gradients, inputs.rate_factor, self.scene.half_copies())
         status = self.optimizer.status.clone()
         return {
             "gradient_norm": status[NORM],
-            "opacity": rendering.opacity.detach().mean(),
-            "fill": rendering.fill,
-            "guidance": gradient.square().mean().sqrt(),
+            "opacity": opacity,
+            "fill": fill,
+            "guidance": square.sqrt(),
             "samples": rendering.num_samples,
             "skipped": status[SKIPPED],
         }
@@ -249,7 +260,8 @@ class Trainer:
     def _device_step(self, step: Step) -> dict[str, Tensor]:
         """Compute the step from tensors on the device; nothing here may read them on the host."""
         rendering, x = self.forward(step)
-        batch, generator = step.inputs.guidance_batch(), self.generators.device
+        batch = step.inputs.guidance_batch(self.ranks.share)
+        generator = self.generators.device
         return self.backward(step, rendering, x, self.guidance.gradient(x, batch, generator))
 
     def _refresh_occupancy(self, level_weights: Tensor) -> None:

@@ -22,7 +22,8 @@ SETTINGS = {
 def line(tmp_path: Path) -> list[str]:
     """A command for three prompts, of which two step side by side."""
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("# chairs and more\na red chair\n\n  a blue mug\na yellow duck\n")
+    text = "# chairs and more\na red chair  # the first\n\n  a blue mug\na yellow duck\n"
+    prompts.write_text(text, encoding="utf-16")
     tiny = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     line = ["train", "--prompts", str(prompts), "--out", str(tmp_path / "runs"), "--at-once", "2"]
     return [*line, "--steps", "4", "--device", "cpu", "--quiet", "--no-export", *tiny]
@@ -38,6 +39,20 @@ def test_each_line_is_a_run(
     assert all((tmp_path / "runs" / name / "result.safetensors").exists() for name in names)
 
 
+def test_files_of_longer_runs_are_written_again(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line.remove("--no-export")
+    where = tmp_path / "runs" / "a-red-chair"
+    times = []
+    for steps in ("4", "5", "5"):
+        line[line.index("--steps") + 1] = steps
+        assert main([*line, "--resume"]) == 0
+        times.append((where / "object.glb").stat().st_mtime_ns)
+    assert times[0] < times[1] == times[2]
+    assert f"{where}/object.glb" in capsys.readouterr().out
+
+
 def test_a_failed_run_is_named_and_resumed(
     line: list[str],
     tmp_path: Path,
@@ -51,10 +66,10 @@ def test_a_failed_run_is_named_and_resumed(
 
     end_step = Trainer.end_step
     monkeypatch.setattr(Trainer, "end_step", failing)
-    assert main(line) == 2
+    assert main(line) == 1
     said = capsys.readouterr()
     assert 'failed: "a blue mug": the scene stays empty' in said.out
-    assert '"a blue mug": the scene stays empty; the other runs go on' in said.err
+    assert '"a blue mug", seed 0: the scene stays empty; the other runs go on' in said.err
     monkeypatch.undo()
     assert main([*line, "--resume"]) == 0
     assert (tmp_path / "runs" / "a-blue-mug" / "result.safetensors").exists()

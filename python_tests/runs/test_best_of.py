@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,16 @@ def test_a_seed_that_fails_is_not_chosen(tmp_path: Path, monkeypatch: pytest.Mon
     failing.add(1)
     with pytest.raises(CollapsedError, match="all 3 seeds failed: the scene stays empty"):
         train(None)
+
+
+def test_a_choice_that_was_interrupted_is_made_when_the_run_goes_on(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert train(tmp_path / "run", stop=stop).steps == 0
+    assert not (tmp_path / "run" / SELECTION).exists()
+    result = train(tmp_path / "run", resume=True, best_of=1)
+    chosen = json.loads((tmp_path / "run" / SELECTION).read_text())
+    assert len(chosen["errors"]) == 3 and result.seed == chosen["chosen"] and result.steps == 10
 
 
 def test_the_right_object_is_predicted_best() -> None:

@@ -79,6 +79,33 @@ def test_stopped_runs_go_on(tmp_path: Path) -> None:
     assert [r.steps for r in again] == [6, 6, 6]
 
 
+def test_few_at_a_time_and_each_result_when_it_is_there(tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+    told: list[tuple[str, int]] = []
+    results = train(
+        PROMPTS,
+        tmp_path,
+        at_once=2,
+        callbacks=[lambda event: seen.append((event.prompt, event.step))],
+        on_result=lambda result: told.append((result.prompt, len(seen))),
+    )
+    assert [r.prompt for r in results] == PROMPTS
+    assert told == [(PROMPTS[0], 11), (PROMPTS[1], 12), (PROMPTS[2], 18)]
+    assert {p for p, _ in seen[:12]} == set(PROMPTS[:2]) and seen[12] == (PROMPTS[2], 1)
+    with pytest.raises(ConfigError, match="at_once: expected a whole number of at least 1, got 0"):
+        train(PROMPTS, None, at_once=0)
+    with pytest.raises(ConfigError, match="at_once: expected None with one prompt"):
+        dfast.train("a red chair", at_once=2, config=TINY)  # type: ignore[call-overload]
+
+
+def test_a_folder_that_cannot_be_used_is_told_before_any_run(tmp_path: Path) -> None:
+    (tmp_path / "a-yellow-duck").mkdir()
+    (tmp_path / "a-yellow-duck" / "mine.txt").touch()
+    with pytest.raises(dfast.RunFolderError, match="a-yellow-duck"):
+        train(PROMPTS, tmp_path, at_once=1)
+    assert [f.name for f in tmp_path.iterdir()] == ["a-yellow-duck"]
+
+
 def test_a_failure_is_told_when_the_others_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,10 @@ class TextPrior(Prior):
             if self.folder.has(part):
                 self._tokenize(part, self._sentences(prompt, negative))
 
+    def weight_bytes(self) -> dict[str, int]:
+        """Return the bytes of the network as it is stored, see `Prior.weight_bytes`."""
+        return {self.denoiser: self.folder.weights(self.denoiser).bytes}
+
     def text_bytes(self) -> int:
         """Return the bytes of the text encoders as stored; 0 if they are missing."""
         parts = [p for p in self.text_parts if p.startswith("text_encoder") and self.folder.has(p)]
