@@ -129,7 +129,7 @@ def test_meshes_that_cannot_be_scored(tmp_path: Path, capsys: pytest.CaptureFixt
     mesh, prompts = tmp_path / "thing.glb", tmp_path / "prompts.txt"
     mesh.write_bytes(b"glTF")
     assert _evaluate(mesh) == 2
-    assert "expected --prompts with a line 'thing.glb', a tab and its prompt" in capsys.readouterr().err
+    assert "expected --prompts with a line 'thing.glb', a tab" in capsys.readouterr().err
     prompts.write_text("thing.glb\t\n")
     assert _evaluate(mesh, "--prompts", prompts) == 2
     assert "thing.glb" in capsys.readouterr().err
