@@ -106,7 +106,7 @@ def compare(design: str, args: argparse.Namespace) -> None:
     torch.set_num_threads(2)
     device = torch.device("cuda", 0)
     out = args.out / design.replace(" ", "-")
-    options = WorldOptions(out, args.seconds, args.batch, args.views, args.rate, None, 0, "")
+    options = WorldOptions(out, args.seconds, args.batch, args.views, args.rate, 0, None, "")
     torch.manual_seed(0)
     model = build(design)
     views, others = open_pool(args.views, 1, device), open_pool(4096, 2, device)

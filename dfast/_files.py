@@ -62,6 +62,17 @@ def read_text(path: Path) -> str:
     return data.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")
 
 
+def lines_of(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the number, from 1, and the words of each line that holds any; # begins a comment.
+
+    Args:
+        text: of a file.
+    """
+    for number, line in enumerate(text.splitlines(), 1):
+        if words := line.partition("#")[0].strip():
+            yield number, words
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path` that is moved to `path` if the block succeeds.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfast._files import read_text, user_path
+from dfast._files import lines_of, read_text, user_path
 from dfast._numbers import shown, whole
 from dfast.config import Config
 from dfast.config.checks import SEED_LIMIT
@@ -95,9 +95,8 @@ def _rows_of(runs: str | Path | Sequence[Cells]) -> tuple[str, Iterable[tuple[in
 
 def _lines(label: str, text: str) -> Iterator[tuple[int, Cells]]:
     """Yield a row for each line that is not empty or a comment."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if prompt := line.partition("#")[0].strip():
-            yield number, {"prompt": prompt}
+    for number, prompt in lines_of(text):
+        yield number, {"prompt": prompt}
 
 
 def _csv(label: str, text: str) -> Iterator[tuple[int, Cells]]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfast._files import read_text, replacing, user_path
+from dfast._files import lines_of, read_text, replacing, user_path
 from dfast._numbers import shown
 from dfast._version import __version__
 from dfast.cli.checks import check_finished, check_prompt, check_run
@@ -125,12 +125,12 @@ def _read_prompts(path: str | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = [line.partition("#")[0].strip() for line in read_text(user_path(path)).splitlines()]
+        lines = [line for _, line in lines_of(read_text(user_path(path)))]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--prompts: '{path}' cannot be read ({error})") from error
-    if not any(lines):
+    if not lines:
         raise ConfigError(f"--prompts: expected a sentence a line, got none in '{path}'")
-    return [line for line in lines if line]
+    return lines
 
 
 def _score_runs(paths: list[str], device: str) -> list[Score]:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfast._files import read_text, user_path
+from dfast._files import lines_of, read_text, user_path
 from dfast.cli.checks import check_prompt, check_run
 from dfast.cli.exporting import RESULT, export
 from dfast.cli.importing import import_runs
@@ -64,15 +64,12 @@ def read_prompts(path: Path, prior: str) -> list[str]:
         PromptError: the file cannot be read, holds none, or one that the prior does not know.
     """
     try:
-        lines = read_text(path).splitlines()
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise PromptError(f"--prompts: cannot read '{path}' ({reason})") from None
     found = []
-    for number, text in enumerate(lines, 1):
-        line = text.partition("#")[0].strip()
-        if not line:
-            continue
+    for number, line in lines_of(text):
         try:
             check_prompt(line, prior)
         except PromptError as error:

@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from torch import Tensor
 from dfast.clip.captions import Captions, all_words
 from dfast.clip.loss import contrastive_loss
 from dfast.clip.networks import build_model, build_tokenizer, save_folder
-from dfast.priors.embedded.checkpoint import Checkpoint
-from dfast.priors.embedded.distributed import flatten_gradients
+from dfast.priors.embedded.distributed import ProcessGroup
+from dfast.priors.embedded.training.loop import Options, TrainingLoop
 from dfast.priors.embedded.training.networks import words
 from dfast.priors.embedded.training.pool import Batch, Odds, Pool
 from dfast.priors.embedded.training.train import open_pool
@@ -40,29 +39,14 @@ NOISE, BLURRED = 0.02, 0.5
 softer than traced things."""
 MOST_LOGIT_SCALE = math.log(100.0)
 """Largest logarithm of the factor of cosines, as published."""
-LOG_EVERY, SAVE_SECONDS = 100, 60.0
-"""Steps between printed lines, seconds between checkpoints."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line sets."""
-
-    out: Path
-    """folder of checkpoint and weights"""
-    seconds: float
-    """training time, setup excluded"""
-    batch: int
-    """pairs a step"""
-    pool: int
-    """traced views"""
-    rate: float
-    """peak learning rate"""
-    seed: int
-
-
-class ClipTraining:
+class ClipTraining(TrainingLoop):
     """Model and optimizer, and the step that trains them."""
+
+    warmup = 500
+    largest_decay = 0.999
+    items = "pairs"
 
     def __init__(self, options: Options, images: Pool, model: Any = None) -> None:
         """Build the networks, and continue from a checkpoint if there is one.
@@ -73,29 +57,26 @@ class ClipTraining:
             model: another CLIPModel than `build_model`.
         """
         torch.manual_seed(options.seed)
-        self.options, self.images, self.device = options, images, images.things.device
+        self.images, self.device = images, images.things.device
         self.tokenizer = build_tokenizer(all_words(words()))
         self.captions = Captions(words(), self.tokenizer, self.device)
-        self.model: Any = (model or build_model(self.tokenizer)).to(self.device).train()
-        self.average = [p.detach().clone() for p in self.model.parameters()]
-        self.gradient = flatten_gradients(self.model)
-        plain = [p for p in self.model.parameters() if p.ndim < 2]
-        weights = [p for p in self.model.parameters() if p.ndim >= 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": weights, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
-            lr=options.rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
-        self.checkpoint = Checkpoint(
-            options.out / "checkpoint", self.model, self.average, self.optimizer
-        )
-        self.step, self.spent = self.checkpoint.load()
-        self.generator = torch.Generator(self.device).manual_seed(options.seed * 77 + self.step)
+        made = (model or build_model(self.tokenizer)).to(self.device).train()
+        plain = [p for p in made.parameters() if p.ndim < 2]
+        weights = [p for p in made.parameters() if p.ndim >= 2]
+        groups = [{"params": weights}, {"params": plain, "weight_decay": 0.0}]
+        super().__init__(options, ProcessGroup(0, 1, self.device), made, groups, weight_decay=0.1)
+        self.model: Any = made
         row = torch.tensor([0.25, 0.5, 0.25], device=self.device)
         self.blur = (row[:, None] * row).expand(3, 1, 3, 3).contiguous()
-        self.dropped = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def generators(self) -> list[torch.Generator]:
+        """Return what `loss` draws from, beside `generator`."""
+        return [self.images.generator]
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Keep the factor of cosines from growing without end."""
+        self.model.logit_scale.clamp_(max=MOST_LOGIT_SCALE)
 
     def loss(self) -> Tensor:
         """Return the loss of a new batch, with its graph."""
@@ -126,87 +107,6 @@ class ClipTraining:
         noise = torch.randn(image.shape, device=device, generator=generator)
         return torch.where(chosen, blurred, image) + NOISE * noise
 
-    def _backward(self) -> Tensor:
-        """Fill the gradient of one batch, and return the loss."""
-        loss = self.loss()
-        self.gradient.zero_()
-        loss.backward()
-        return loss.detach()
-
-    def capture(self) -> None:
-        """Capture a batch's gradient in a CUDA graph: launching its kernels takes longer."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                self._backward()
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        for generator in (self.generator, self.images.generator):
-            graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, stream=stream):
-            self.captured = self._backward()
-        torch.cuda.synchronize()
-        self.graph = graph
-
-    @torch.no_grad()
-    def train_step(self, progress: float) -> Tensor:
-        """Take one step, and return the loss.
-
-        Args:
-            progress: fraction of the time budget that has passed.
-        """
-        warmup = min(1.0, (self.step + 1) / 500)
-        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.rate * warmup * cosine
-        if self.graph is None:
-            with torch.enable_grad():
-                loss = self._backward()
-        else:
-            self.graph.replay()
-            loss = self.captured
-        norm = self.gradient.norm()
-        # One batch that overflows must not end the training: its gradient is dropped, and counted.
-        finite = norm.isfinite()
-        self.dropped += ~finite
-        self.gradient.mul_((1.0 / norm).clamp_max(1.0)).masked_fill_(~finite, 0.0)
-        self.optimizer.step()
-        self.model.logit_scale.clamp_(max=MOST_LOGIT_SCALE)
-        self.step += 1
-        decay = min(0.999, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.average, list(self.model.parameters()), 1 - decay)
-        return loss
-
-    def run(self) -> None:
-        """Train for `options.seconds` of wall time, setup excluded.
-
-        Raises:
-            RuntimeError: if more than one in a hundred steps had no finite gradient.
-        """
-        if self.device.type == "cuda":
-            self.capture()
-        begin, saved, logged = time.time() - self.spent, time.time(), time.time()
-        total, progress = torch.zeros((), device=self.device), 0.0
-        while True:
-            if self.step % 10 == 0:
-                progress = (time.time() - begin) / self.options.seconds
-                if progress >= 1:
-                    break
-            total += self.train_step(progress)
-            if self.step % LOG_EVERY == 0:
-                mean = float(total) / LOG_EVERY  # waits for the device, so that times are true
-                speed = LOG_EVERY * self.options.batch / (time.time() - logged)
-                line = f"step {self.step} loss {mean:.4f} {speed:.0f} pairs/s {progress:.0%}"
-                print(line, flush=True)
-                if (dropped := int(self.dropped)) > max(3, self.step // 100):
-                    raise RuntimeError(f"{dropped} gradients of {self.step} were not finite")
-                total.zero_()
-                logged = time.time()
-            if time.time() - saved > SAVE_SECONDS:
-                self.checkpoint.save(self.step, time.time() - begin)
-                saved = time.time()
-
     @torch.no_grad()
     def retrieval(self, images: Pool, *, held_out: bool = False, count: int = 256) -> float:
         """Return the share of images whose caption is found among those of `count` images.
@@ -236,15 +136,8 @@ class ClipTraining:
             parameter.copy_(average)
         self.model.eval()
         save_folder(out / "weights", self.model, self.tokenizer)
-        record = {
-            "steps": self.step,
-            "dropped": int(self.dropped),
-            "pairs": self.step * options.batch,
-            "seconds": options.seconds,
-            "rate": options.rate,
-            "batch": options.batch,
+        record = self.record() | {
             "pool": len(self.images),
-            "gpu": torch.cuda.get_device_name() if self.device.type == "cuda" else "none",
             "top1_of_256": self.retrieval(others),
             "top1_of_256_held_out_colors": self.retrieval(others, held_out=True),
         }

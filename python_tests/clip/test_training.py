@@ -138,7 +138,7 @@ def test_what_is_written_is_an_ordinary_folder_of_12_mib(tmp_path: Path) -> None
 def test_the_time_budget_ends_the_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dfast.clip.training.LOG_EVERY", 5)
+    monkeypatch.setattr("dfast.priors.embedded.training.loop.LOG_EVERY", 5)
     short = ClipTraining(Options(tmp_path, 1e-3, 2, 0, 1e-3, 0), small_pool())
     short.run()
     assert short.step == 10

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def training(out: Path) -> Training:
-    options = WorldOptions(out, 1.0, 2, 0, 1e-3, None, 0, "small")
+    options = WorldOptions(out, 1.0, 2, 0, 1e-3, 0, None, "small")
     return Training(options, ProcessGroup(0, 1, CPU), small_pool())
 
 
@@ -69,7 +69,7 @@ def test_what_is_written_loads_with_diffusers_and_without(tmp_path: Path) -> Non
 def test_distillation_starts_as_the_network_and_learns_the_scale(tmp_path: Path) -> None:
     before = training(tmp_path / "a")
     before.finish(build_world_tokenizer())
-    options = WorldOptions(tmp_path / "b", 1.0, 8, 0, 1e-3, tmp_path / "a" / "weights", 0, "small")
+    options = WorldOptions(tmp_path / "b", 1.0, 8, 0, 1e-3, 0, tmp_path / "a" / "weights", "small")
     student = Distillation(options, ProcessGroup(0, 1, CPU), small_pool())
     for a, b in zip(student.model.parameters(), student.teacher.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -18,7 +18,7 @@ from dfast.priors.embedded.dataset import Batch, Pool
 from dfast.priors.embedded.distributed import ProcessGroup, process_group
 from dfast.priors.embedded.geometries import Geometries
 from dfast.priors.embedded.model import build_text_encoder, build_tokenizer, build_unet
-from dfast.priors.embedded.training.loop import Options, TrainingLoop
+from dfast.priors.embedded.training.denoising import DenoiserOptions, DenoiserTraining
 
 
 class Denoiser(nn.Module):
@@ -42,10 +42,10 @@ class Denoiser(nn.Module):
         return self.unet(x, t, text, class_labels=batch.camera, return_dict=False)[0]
 
 
-class Training(TrainingLoop):
+class Training(DenoiserTraining):
     """The training of one process."""
 
-    def __init__(self, options: Options, group: ProcessGroup) -> None:
+    def __init__(self, options: DenoiserOptions, group: ProcessGroup) -> None:
         """Build everything, and continue from a checkpoint if there is one.
 
         Args:
@@ -75,7 +75,7 @@ class Training(TrainingLoop):
         return (predicted.float() - v).square().mean()
 
 
-def train(options: Options) -> None:
+def train(options: DenoiserOptions) -> None:
     """Train for `options.seconds` of wall time, setup excluded, and save the averaged weights."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     with process_group() as group:
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--init", type=Path, help="pipeline folder to start from")
     parser.add_argument("--seed", type=int, default=0)
-    train(Options(**vars(parser.parse_args())))
+    train(DenoiserOptions(**vars(parser.parse_args())))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The loop that trains a denoiser: optimizer, running average, checkpoints, a budget of time."""
+"""The loop that trains a network: running average, checkpoints, a budget of time."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from dfast.priors.embedded.checkpoint import Checkpoint
 from dfast.priors.embedded.distributed import ProcessGroup, flatten_gradients
-from dfast.priors.embedded.model import build_scheduler
 
 LOG_EVERY = 100
 """Steps between printed lines."""
@@ -37,48 +36,51 @@ class Options:
     """traced views on each GPU"""
     rate: float
     """peak learning rate"""
-    init: Path | None
-    """pipeline folder to start from"""
     seed: int
 
 
 class TrainingLoop(ABC):
     """Model and optimizer of one process, and the step that trains them."""
 
-    def __init__(self, options: Options, group: ProcessGroup, model: nn.Module) -> None:
+    warmup = 300
+    """Steps in which the learning rate rises."""
+    largest_decay = 0.9993
+    """Of the running average."""
+    items = "images"
+    """What a batch is made of."""
+
+    def __init__(
+        self,
+        options: Options,
+        group: ProcessGroup,
+        model: nn.Module,
+        parameters: Iterable[Any],
+        weight_decay: float = 0.01,
+    ) -> None:
         """Prepare the training, and continue from a checkpoint if there is one.
 
         Args:
             options: of the command line.
             group: the processes that train together.
-            model: with the modules `unet` and `text_encoder`, the same in every process.
+            model: on the device of the group, the same in every process.
+            parameters: of the model, or groups of them with a weight decay of their own.
+            weight_decay: of the others.
         """
         self.options, self.group, device = options, group, group.device
-        self.scheduler = build_scheduler()
-        self.alphas_bar = self.scheduler.alphas_cumprod.to(device)
-        self.model = model.to(device)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model
         self.average = [p.detach().clone() for p in self.model.parameters()]
         self.gradient = flatten_gradients(self.model)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=options.rate,
-            betas=(0.9, 0.98),
-            weight_decay=0.01,
-            fused=True,
+            parameters, lr=options.rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
         )
         self.checkpoint = Checkpoint(
             options.out / "checkpoint", self.model, self.average, self.optimizer
         )
         self.step, self.spent = self.checkpoint.load()
-        if options.init is not None and self.step == 0:
-            self.checkpoint.start_from(options.init)
         seed = options.seed * 77 + group.rank + self.step
         self.generator = torch.Generator(device).manual_seed(seed)
         self.dropped = torch.zeros((), dtype=torch.int64, device=device)
         self.graph: torch.cuda.CUDAGraph | None = None
-        if device.type == "cuda":
-            self.model.get_submodule("unet").compile()
 
     @abstractmethod
     def loss(self) -> Tensor:
@@ -88,30 +90,6 @@ class TrainingLoop(ABC):
         """Print a line in the first process."""
         if self.group.is_first:
             print(line, flush=True)
-
-    def draw_levels(self) -> Tensor:
-        """Return the fractions of the timesteps of a batch, [B] in [0, 1).
-
-        Half of them are uniform, half in the noisiest quarter. There the caption and the camera,
-        not the image, must tell what is shown, and there score distillation begins.
-        """
-        u = torch.rand(self.options.batch, device=self.group.device, generator=self.generator)
-        u[::2] = 0.75 + 0.25 * u[::2]
-        return u
-
-    def add_noise(self, image: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (z_t, t, v) of images at fractions u of the timesteps; v = alpha eps - sigma x0.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1].
-            u: [B] in [0, 1).
-        """
-        x0 = image * 2 - 1
-        t = (u * len(self.alphas_bar)).long().clamp_max(len(self.alphas_bar) - 1)
-        noise = torch.randn(x0.shape, device=x0.device, generator=self.generator)
-        alpha = self.alphas_bar[t].sqrt().view(-1, 1, 1, 1)
-        sigma = (1 - self.alphas_bar[t]).sqrt().view(-1, 1, 1, 1)
-        return alpha * x0 + sigma * noise, t, alpha * noise - sigma * x0
 
     def compute_gradient(self) -> Tensor:
         """Fill the gradient of one batch, clipped to norm 1 or dropped, and return the loss."""
@@ -165,23 +143,33 @@ class TrainingLoop(ABC):
         Args:
             progress: fraction of the time budget that has passed.
         """
-        warmup = min(1.0, (self.step + 1) / 300)
+        warmup = min(1.0, (self.step + 1) / self.warmup)
         cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.rate * warmup * cosine
         loss = self.compute_gradient()
         self.optimizer.step()
+        self.constrain()
         self.step += 1
-        decay = min(0.9993, (1 + self.step) / (10 + self.step))
+        decay = min(self.largest_decay, (1 + self.step) / (10 + self.step))
         parameters: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(self.average, parameters, 1 - decay)
         return loss
 
+    def constrain(self) -> None:
+        """Bring parameters back to where they may be; by default they may be anywhere."""
+        return
+
     def run(self) -> None:
-        """Train for `options.seconds` of wall time, setup excluded."""
+        """Train for `options.seconds` of wall time, setup excluded.
+
+        Raises:
+            RuntimeError: if more than one in a hundred steps had no finite gradient.
+        """
         options, group = self.options, self.group
         started = time.time()
-        self.capture()
+        if group.device.type == "cuda":
+            self.capture()
         begin, saved, logged = time.time() - self.spent, time.time(), time.time()
         total = torch.zeros((), device=group.device)
         self.print(f"ready after {time.time() - started:.0f} s")
@@ -195,9 +183,10 @@ class TrainingLoop(ABC):
                     break
             total += self.train_step(progress)
             if self.step % LOG_EVERY == 0 and group.is_first:
-                images = LOG_EVERY * options.batch * group.size
-                speed, mean = images / (time.time() - logged), float(total) / LOG_EVERY
-                self.print(f"step {self.step} loss {mean:.5f} {speed:.0f} images/s {progress:.0%}")
+                mean = float(total) / LOG_EVERY  # waits for the device, so that times are true
+                speed = LOG_EVERY * options.batch * group.size / (time.time() - logged)
+                line = f"step {self.step} loss {mean:.5f} {speed:.0f} {self.items}/s"
+                self.print(f"{line} {progress:.0%}")
                 self._check(int(self.dropped))
                 total.zero_()
                 logged = time.time()
@@ -223,25 +212,11 @@ class TrainingLoop(ABC):
         return {
             "steps": self.step,
             "dropped": int(self.dropped),
-            "images": self.step * options.batch * group.size,
+            self.items: self.step * options.batch * group.size,
             "seconds": options.seconds,
             "gpus": group.size,
             "rate": options.rate,
             "batch": options.batch * group.size,
             "pool": options.pool * group.size,
             "gpu": torch.cuda.get_device_name(group.device) if on_gpu else "none",
-            "started_from": (None if options.init is None else "an earlier run's averaged weights"),
         }
-
-    def finish(self, tokenizer: Any) -> None:
-        """Write checkpoint, averaged weights and the record of the training.
-
-        Args:
-            tokenizer: saved with the weights.
-        """
-        if not self.group.is_first:
-            return
-        out = self.options.out
-        self.checkpoint.save(self.step, self.options.seconds)
-        self.checkpoint.export(out / "weights", tokenizer, self.scheduler)
-        (out / "training.json").write_text(json.dumps(self.record(), indent=2) + "\n")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dfast.priors.embedded.distributed import ProcessGroup, process_group
 from dfast.priors.embedded.training.captions import Captions
-from dfast.priors.embedded.training.loop import Options, TrainingLoop
+from dfast.priors.embedded.training.denoising import DenoiserOptions, DenoiserTraining
 from dfast.priors.embedded.training.networks import (
     DESIGNS,
     TEXT_LENGTH,
@@ -36,7 +36,7 @@ LEVELS = (0.3, 0.6, 0.85, 0.97)
 
 
 @dataclass(frozen=True)
-class WorldOptions(Options):
+class WorldOptions(DenoiserOptions):
     """What the command line sets."""
 
     design: str
@@ -62,7 +62,7 @@ def open_pool(
     return Pool(things, captions, count, seed, elevation=elevation)
 
 
-class Training(TrainingLoop):
+class Training(DenoiserTraining):
     """The training of one process on the larger world."""
 
     def __init__(
