@@ -189,7 +189,8 @@ def measure(name: str, device: torch.device, config: Config, steps: int) -> Reco
         found["loading_mib"] = loading / MIB
     times = part_times(trainer, max(3, min(steps, 50)))
     found |= times | {
-        "unet_batch": config.camera.views * len(conditions_of(config.guidance)),
+        "unet_batch": config.camera.views
+        * len(conditions_of(config.guidance, prior.largest_scale)),
         "ratio": 1e3 * whole / times["unet_ms"],
         "ratio_encode": 1e3 * whole / (times["unet_ms"] + times["encode_ms"]),
     }

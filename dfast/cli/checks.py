@@ -16,7 +16,7 @@ from dfast.cli.options import prior_name, read_file, read_overrides
 from dfast.config import Config, presets
 from dfast.config.checks import check_steps
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
-from dfast.world.grammar import read
+from dfast.world.reading import read
 
 
 def check_run(options: Namespace, resumed: Config | None = None, *, runs_here: bool = True) -> None:

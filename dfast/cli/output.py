@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from dfast.errors import DfastWarning
+from dfast._files import replacing, user_path
+from dfast.errors import ConfigError, DfastWarning
 from dfast.runs.notices import notice
 
 READER_GONE = 141
@@ -26,6 +28,28 @@ def say(text: str) -> None:
     """
     with suppress(*_TROUBLE):
         print(text, flush=True)
+
+
+def write_json(path: str, value: Any, option: str) -> None:
+    """Write a value as JSON to a file, or print it where `path` is "-".
+
+    Args:
+        path: the file.
+        value: what `json.dumps` takes.
+        option: that names the file, for messages.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    text = json.dumps(value, indent=1) + "\n"
+    if path == "-":
+        print(text, end="")
+        return
+    try:
+        with replacing(user_path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{option}: '{path}' cannot be written ({error.strerror})") from error
 
 
 def escape_unprintable() -> None:

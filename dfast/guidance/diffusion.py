@@ -13,7 +13,13 @@ from dfast.config import GuidanceConfig
 from dfast.errors import ConfigError
 from dfast.guidance import sds
 from dfast.guidance.base import Guidance, GuidanceBatch
-from dfast.guidance.variants import PERP_NEG, VARIANTS, Distillation, conditions_of
+from dfast.guidance.variants import (
+    PERP_NEG,
+    VARIANTS,
+    Distillation,
+    conditions_of,
+    is_one_call,
+)
 from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
 from dfast.priors.diffusion import add_noise
 from dfast.scene.cameras import CameraBatch
@@ -147,18 +153,37 @@ class DiffusionGuidance(Guidance):
         condition: PromptEmbedding,
     ) -> Tensor:
         def evaluate(noisy: Tensor, t: Tensor, conditions: tuple[Condition, ...]) -> Tensor:
-            return self.prior.predict_noise(
+            return prior.predict_noise(
                 noisy,
                 t,
                 condition,
-                cameras=None if self.config.view_conditioning == "none" else batch.cameras,
-                textureless=batch.lighting.textureless > 0.5,
+                cameras=cameras,
+                textureless=textureless,
                 conditions=conditions,
             )
 
+        def guide(noisy: Tensor) -> Tensor:
+            return prior.predict_guided(
+                noisy,
+                batch.t,
+                condition,
+                cameras=cameras,
+                textureless=textureless,
+                scale=config.scale,
+            )
+
+        config, prior = self.config, self.prior
+        cameras = None if config.view_conditioning == "none" else batch.cameras
+        textureless = batch.lighting.textureless > 0.5
         with torch.no_grad():
             step = Distillation(
-                encoded.detach(), batch, self.config, self._schedule, generators, evaluate
+                encoded.detach(),
+                batch,
+                config,
+                self._schedule,
+                generators,
+                evaluate,
+                guide if is_one_call(config, prior.largest_scale) else None,
             )
             w = sds.weight(batch.alpha, batch.sigma, self.config.weighting)
             return sds.scaled(self._variant.direction(step), w)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfast.priors.diffusion import at_least_float32, classifier_free_guidance
+from dfast.priors.diffusion import at_least_float32
 
 
 def perp_neg(text: Tensor, base: Tensor, negatives: Tensor, weights: Tensor) -> Tensor:
@@ -62,16 +62,14 @@ def weight(alpha: Tensor, sigma: Tensor, kind: str = "sigma2") -> Tensor:
     raise ValueError(f"kind: expected sigma2, sigma, alpha_sigma or uniform, got {kind!r}")
 
 
-def sds(text: Tensor, base: Tensor, noise: Tensor, scale: float) -> Tensor:
+def sds(guided: Tensor, noise: Tensor) -> Tensor:
     """Return the direction of SDS: (1 + w) eps_c - w eps_u - eps.
 
     Args:
-        text: eps_c, [B, C, H, W].
-        base: eps_u, [B, C, H, W].
+        guided: (1 + w) eps_c - w eps_u, [B, C, H, W].
         noise: eps, [B, C, H, W].
-        scale: w.
     """
-    return classifier_free_guidance(text, base, scale) - noise
+    return at_least_float32(guided) - noise
 
 
 def csd(
@@ -111,39 +109,33 @@ def nfsd(text: Tensor, null: Tensor, negative: Tensor, high_noise: Tensor, scale
     return domain + scale * (at_least_float32(text) - null)
 
 
-def ism(text: Tensor, base: Tensor, inverted: Tensor, scale: float) -> Tensor:
+def ism(guided: Tensor, inverted: Tensor) -> Tensor:
     """Return the direction of ISM: (1 + w) eps_c - w eps_u at x_t, minus eps_0 at x_s.
 
     x_s and x_t, s < t, lie on one path of DDIM inversion.
 
     Args:
-        text: eps_c at x_t, [B, C, H, W].
-        base: eps_u at x_t, [B, C, H, W].
+        guided: (1 + w) eps_c - w eps_u at x_t, [B, C, H, W].
         inverted: eps_0 at x_s, [B, C, H, W].
-        scale: w.
     """
-    return classifier_free_guidance(text, base, scale) - at_least_float32(inverted)
+    return at_least_float32(guided) - at_least_float32(inverted)
 
 
-def rfds(
-    text: Tensor, base: Tensor, noise: Tensor, scale: float, level: tuple[Tensor, Tensor]
-) -> Tensor:
+def rfds(guided: Tensor, noise: Tensor, level: tuple[Tensor, Tensor]) -> Tensor:
     """Return the direction of RFDS: u_guided - (eps - x), the error of a velocity.
 
     With u = eps - x-hat it is (alpha + sigma) / alpha times that of SDS, which for a flow is
     1 / (1 - sigma).
 
     Args:
-        text: eps_c, [B, C, H, W].
-        base: eps_u, [B, C, H, W].
+        guided: (1 + w) eps_c - w eps_u, [B, C, H, W].
         noise: eps, [B, C, H, W].
-        scale: w.
         level: (alpha [B], sigma [B]).
     """
     alpha, sigma = level
     # Pure noise says nothing of x: there SDS is 0, and must not be divided by 0.
     factor = (alpha + sigma) / alpha.clamp(min=1e-4)
-    return scaled(sds(text, base, noise, scale), factor)
+    return scaled(sds(guided, noise), factor)
 
 
 def scaled(direction: Tensor, w: Tensor) -> Tensor:

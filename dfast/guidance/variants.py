@@ -17,7 +17,11 @@ from dfast.config import GuidanceConfig
 from dfast.guidance import sds
 from dfast.guidance.base import GuidanceBatch
 from dfast.priors.base import Condition
-from dfast.priors.diffusion import add_noise, ddim_step
+from dfast.priors.diffusion import (
+    add_noise,
+    classifier_free_guidance,
+    ddim_step,
+)
 from dfast.scene.views import perp_neg_weights
 
 NFSD_NEGATIVE_PROMPT = (
@@ -51,6 +55,8 @@ class Distillation:
     generators: Sequence[torch.Generator]
     """draw the noise, each that of an equal share of the images, in their order"""
     evaluate: Predictor
+    guide: Callable[[Tensor], Tensor] | None = None
+    """(1 + w) eps_c - w eps_u of noisy images at t, where one evaluation gives it"""
 
     def add_noise(self) -> tuple[Tensor, Tensor]:
         """Return (z_t, eps): x with noise of the level of the batch, and the drawn noise."""
@@ -76,6 +82,13 @@ class Distillation:
             predicted[0] = sds.perp_neg(text, base, torch.stack([front, side]), weights)
         return predicted
 
+    def guided(self, noisy: Tensor) -> Tensor:
+        """Return (1 + w) eps_c - w eps_u at t, [B, C, h, w]."""
+        if self.guide is not None:
+            return self.guide(noisy)
+        text, base = self.predict(noisy)
+        return classifier_free_guidance(text, base, self.config.scale)
+
     def level(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return (alpha [B], sigma [B]) at timesteps t [B]."""
         alpha, sigma = self.schedule
@@ -94,6 +107,7 @@ class Variant:
         alone: evaluated in calls of their own, by `Distillation.evaluate`.
         calls_alone: how many such calls a step makes; for estimates of its cost.
         negative_prompt: used where the configuration has none.
+        guided: whether its two conditions are only needed as guided noise.
     """
 
     direction: Callable[[Distillation], Tensor]
@@ -102,12 +116,12 @@ class Variant:
     alone: tuple[Condition, ...] = ()
     calls_alone: Callable[[GuidanceConfig], int] = lambda config: 0
     negative_prompt: str = ""
+    guided: bool = False
 
 
 def _sds(step: Distillation) -> Tensor:
     noisy, noise = step.add_noise()
-    text, negative = step.predict(noisy)
-    return sds.sds(text, negative, noise, step.config.scale)
+    return sds.sds(step.guided(noisy), noise)
 
 
 def _csd(step: Distillation) -> Tensor:
@@ -126,8 +140,7 @@ def _nfsd(step: Distillation) -> Tensor:
 
 def _ism(step: Distillation) -> Tensor:
     noisy, inverted = _invert(step)
-    text, negative = step.predict(noisy)
-    return sds.ism(text, negative, inverted, step.config.scale)
+    return sds.ism(step.guided(noisy), inverted)
 
 
 def _rfds(step: Distillation) -> Tensor:
@@ -144,9 +157,7 @@ def _rfds_rev(step: Distillation) -> Tensor:
 
 
 def _velocity_error(step: Distillation, noisy: Tensor, noise: Tensor) -> Tensor:
-    text, negative = step.predict(noisy)
-    level = step.batch.alpha, step.batch.sigma
-    return sds.rfds(text, negative, noise, step.config.scale, level)
+    return sds.rfds(step.guided(noisy), noise, (step.batch.alpha, step.batch.sigma))
 
 
 def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
@@ -166,7 +177,7 @@ def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
 
 
 VARIANTS: dict[str, Variant] = {
-    "sds": Variant(_sds, ("text", "negative")),
+    "sds": Variant(_sds, ("text", "negative"), guided=True),
     "csd": Variant(_csd, ("text", "null"), with_negative=("negative",)),
     "nfsd": Variant(_nfsd, ("text", "null", "negative"), negative_prompt=NFSD_NEGATIVE_PROMPT),
     "ism": Variant(
@@ -174,17 +185,36 @@ VARIANTS: dict[str, Variant] = {
         ("text", "negative"),
         alone=("null",),
         calls_alone=lambda config: config.inversion_steps + 1,
+        guided=True,
     ),
-    "rfds": Variant(_rfds, ("text", "negative")),
+    "rfds": Variant(_rfds, ("text", "negative"), guided=True),
     "rfds_rev": Variant(
-        _rfds_rev, ("text", "negative"), alone=("text",), calls_alone=lambda config: 1
+        _rfds_rev, ("text", "negative"), alone=("text",), calls_alone=lambda config: 1, guided=True
     ),
 }
 """By the name in `guidance.variant`."""
 
 
-def conditions_of(config: GuidanceConfig) -> tuple[Condition, ...]:
-    """Return the conditions under which `Distillation.predict` evaluates the prior."""
+def is_one_call(config: GuidanceConfig, largest_scale: float) -> bool:
+    """Return whether a prior's distilled guidance replaces its two predictions.
+
+    Args:
+        config: of the guidance.
+        largest_scale: of the prior.
+    """
+    plain = VARIANTS[config.variant].guided and not config.negative and not config.perp_neg
+    return plain and 0 < config.scale <= largest_scale
+
+
+def conditions_of(config: GuidanceConfig, largest_scale: float = 0.0) -> tuple[Condition, ...]:
+    """Return the conditions under which a step evaluates the prior together.
+
+    Args:
+        config: of the guidance.
+        largest_scale: of the prior.
+    """
     variant = VARIANTS[config.variant]
+    if is_one_call(config, largest_scale):
+        return variant.conditions[:1]
     negative = variant.with_negative if config.negative else ()
     return variant.conditions + negative + (PERP_NEG if config.perp_neg else ())

@@ -47,6 +47,8 @@ class Prior(ABC):
             state on the host: on CUDA they are recorded once and replayed without running Python.
         is_latent: whether the model diffuses latents, not the image itself.
         dtype: arithmetic of the network, for estimates of its speed.
+        largest_scale: guidance scale w up to which `predict_guided` takes one call; 0 if it is not
+            there.
         image_flops: operations of `predict_noise` for one image under one condition, to say how
             long a run takes before it begins; 0 where they are not known.
         joins_prompts: whether `join_prompts` is there.
@@ -61,6 +63,7 @@ class Prior(ABC):
     is_latent: bool = False
     dtype: torch.dtype = torch.float32
     image_flops: float = 0.0
+    largest_scale: float = 0.0
     joins_prompts: bool = False
 
     def __init_subclass__(cls) -> None:
@@ -131,6 +134,31 @@ class Prior(ABC):
             [len(conditions), B, C, h, w] float32.
         """
 
+    def predict_guided(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: PromptEmbedding,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+        scale: float,
+    ) -> Tensor:
+        """Predict guided noise, (1 + w) eps_c - w eps_0, in one call of a distilled network.
+
+        Args:
+            noisy: [B, C, h, w] float32, alpha x + sigma eps.
+            t: [B] int64 timesteps.
+            condition: what `encode_prompt` returned.
+            cameras: B views, or None without view conditioning.
+            textureless: [B] bool, whether the image shows the shape in white.
+            scale: w, at most `largest_scale`.
+
+        Returns:
+            [B, C, h, w] float32.
+        """
+        raise NotImplementedError(f"the prior {self.name!r} has no distilled guidance")
+
     def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
         """Map images to what the model diffuses; differentiable. The default is the identity.
 
@@ -169,6 +197,17 @@ class Prior(ABC):
         """
         return " ".join(prompt.split())
 
+    def notes(self, prompt: str) -> tuple[str, ...]:
+        """Return what is made in place of what was asked, such as "corgi: made as a dog".
+
+        Args:
+            prompt: what to make.
+
+        Raises:
+            PromptError: for a prompt that the prior does not know.
+        """
+        return ()
+
     def check_text(self, prompt: str, negative: str) -> None:
         """Raise what `encode_prompt` would raise, as far as that is known without weights."""
         return
@@ -197,7 +236,8 @@ class Prior(ABC):
 _REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
 _OPTIONAL = (
     "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
-    "image_flops", "joins_prompts", "join_prompts", "load", "normal_form", "check_text",
+    "image_flops", "joins_prompts", "join_prompts", "largest_scale", "predict_guided", "load",
+    "normal_form", "notes", "check_text",
     "cost_parts", "weight_bytes", "text_bytes",
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ from dfast._native import library
 from dfast._numbers import shown
 from dfast.config import Config, PriorConfig, presets
 from dfast.config.checks import check_steps
-from dfast.errors import ConfigError, PromptError
+from dfast.errors import ConfigError, DfastWarning, PromptError
 from dfast.priors import Prior, as_prior, family_of, load_prior
-from dfast.world.grammar import read
+from dfast.world.reading import read
 
 
 def resolve_config(
@@ -126,7 +127,8 @@ def resolve_arguments(
 ) -> RunArguments:
     """Return the arguments of `dfast.train` and `dfast.estimate` after all checks.
 
-    The arguments and what is raised for them are those of `dfast.train`.
+    The arguments and what is raised for them are those of `dfast.train`. What the prior makes in
+    place of what was asked is told by warnings.
     """
     if not isinstance(prompt, str) or not prompt.strip():
         raise PromptError(
@@ -140,4 +142,7 @@ def resolve_arguments(
     library()  # names a missing extension now, before a folder is made
     if isinstance(prior, str):
         prior = load_prior(prior, where, download=download, options=settings.prior)
-    return RunArguments(" ".join(prompt.split()), where, settings, as_prior(prior))
+    model, prompt = as_prior(prior), " ".join(prompt.split())
+    for note in model.notes(prompt):
+        warnings.warn(note, DfastWarning, stacklevel=2)
+    return RunArguments(prompt, where, settings, model)

@@ -58,7 +58,8 @@ def seconds_left(
 def _step_operations(config: Config, prior: Prior) -> float:
     """Return the operations of a step, the mean over a run."""
     guidance, views = config.guidance, config.camera.views
-    calls = len(conditions_of(guidance)) + VARIANTS[guidance.variant].calls_alone(guidance)
+    calls = len(conditions_of(guidance, prior.largest_scale))
+    calls += VARIANTS[guidance.variant].calls_alone(guidance)
     sizes = [resolution((i + 0.5) / 100, config.camera.resolution) for i in range(100)]
     finer = Config().march.step_size / config.march.step_size
     a_ray = RAY_OPERATIONS * finer * statistics.mean(size**2 for size in sizes)

@@ -142,7 +142,7 @@ def network_costs(
         Costs by name: "unet", "inversion" for calls of the UNet outside the guided one, "vae".
     """
     unet, guidance = parts["unet"], config.guidance
-    views, conditions = config.camera.views, len(conditions_of(guidance))
+    views, conditions = config.camera.views, len(conditions_of(guidance, prior.largest_scale))
 
     def unet_cost(batch: int) -> Cost:
         return cost(partial(call_unet, unet, batch, prior.latent_size), unet.parameters())

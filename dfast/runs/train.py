@@ -104,7 +104,8 @@ def train(
     On the CPU the same seed gives the same bytes, whether or not the run was interrupted, and
     whatever state of torch the caller has set. In the main thread Ctrl-C, SIGTERM and SIGHUP finish
     the step, save a checkpoint and raise, unless the host has handlers of its own; a second Ctrl-C
-    raises at once.
+    raises at once. A `DfastWarning` says what is made in place of a word that the prior does not
+    know itself, such as "corgi: made as a dog".
 
     Several prompts are made side by side: a GPU that one run leaves mostly idle works on all of
     them, and the prior sees their images in one batch. A run is then what it would be alone, up to
@@ -112,7 +113,7 @@ def train(
 
     Args:
         prompt: what to make, or a list of it.
-        prior: the diffusion model: "shapes" (embedded, knows only its own small world), "sd15",
+        prior: the diffusion model: "shapes" (embedded, knows what `dfast words` lists), "sd15",
             "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
         download: fetch a named model that is not on this machine; without it the network is never
@@ -229,6 +230,8 @@ def _train(
     folder = None
     if out is not None:
         about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
+        if notes := model.notes(text):
+            about["notes"] = list(notes)
         if count > 1:
             about["best_of"] = count
         folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)

@@ -107,6 +107,40 @@ def _gradient(prior: Any, t: float = 0.6, **guidance: Any) -> tuple[Tensor, Tens
     return gradient, x.detach(), inputs
 
 
+class Distilled(FlatColors):
+    """Guidance is distilled up to a scale."""
+
+    largest_scale = 4.0
+
+    def predict_guided(
+        self, noisy: Tensor, t: Tensor, prompt: str, *, cameras: CameraBatch | None,
+        textureless: Tensor, scale: float,
+    ) -> Tensor:  # fmt: skip
+        options: dict[str, Any] = {"cameras": cameras, "textureless": textureless}
+        text, null = self.predict_noise(noisy, t, prompt, **options, conditions=("text", "null"))
+        self.calls[-1] = (("guided",), cameras)
+        return (1 + scale) * text - scale * null
+
+
+@pytest.mark.parametrize("variant", ["sds", "ism", "rfds", "rfds_rev"])
+def test_distilled_guidance_is_one_call(variant: str) -> None:
+    prior, plain = Distilled(negative=0.1), FlatColors(negative=0.1)
+    found = _gradient(prior, variant=variant, scale=3.0)[0]
+    expected = _gradient(plain, variant=variant, scale=3.0)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert prior.calls[-1][0] == ("guided",) and plain.calls[-1][0] == ("text", "negative")
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [{"scale": 5.0}, {"scale": 0.0}, {"negative": "ugly"}, {"perp_neg": True}, {"variant": "csd"}],
+)
+def test_what_was_not_distilled_takes_all_predictions(guidance: dict[str, Any]) -> None:
+    prior = Distilled()
+    _gradient(prior, **{"scale": 3.0} | guidance)
+    assert prior.calls[-1][0][0] == "text" and len(prior.calls[-1][0]) > 1
+
+
 def _ratio(inputs: GuidanceBatch) -> Tensor:
     return (inputs.alpha / inputs.sigma).view(-1, 1, 1, 1)
 

@@ -115,7 +115,8 @@ def test_csd_is_sds_without_its_generative_part(generator: torch.Generator) -> N
     """SDS = CSD + (eps_c - eps), and no sampled noise enters CSD."""
     c, u, n, noise, _ = _five(generator)
     assert_close(csd(c, u, u, 7.0, 1.0), 7.0 * (c - u))
-    assert_close(sds(c, n, noise, 7.0), csd(c, u, n, 7.0, 1.0) + c - noise)
+    guided = classifier_free_guidance(c, n, 7.0)
+    assert_close(sds(guided, noise), csd(c, u, n, 7.0, 1.0) + c - noise)
     assert_close(csd(c, u, n, 7.0, 0.0), csd(c, u, u, 7.0, 1.0))
     against = torch.tensor([0.25], dtype=F64)  # w_1 c + (w_2 - w_1) u - w_2 n of the paper
     assert_close(csd(c, u, n, 8.0, against), 8.0 * c - 6.0 * u - 2.0 * n)
@@ -161,7 +162,7 @@ def test_ism_points_at_the_delta(generator: torch.Generator) -> None:
     x_s = add_noise(x, inverted, *start)  # so that x0_hat is x
     x_t = ddim_step(x_s, inverted, start, end)
     text = (x_t - _column(end[0]) * m) / _column(end[1])
-    assert_close(ism(text, text, inverted, 7.0), _column(end[0] / end[1]) * (x - m))
+    assert_close(ism(text, inverted), _column(end[0] / end[1]) * (x - m))
 
 
 def test_perp_neg_is_perpendicular_sample_by_sample(generator: torch.Generator) -> None:
@@ -201,10 +202,10 @@ def test_guidance_arithmetic_of_half_predictions_is_in_float32() -> None:
     late = torch.tensor([True])
     d, e, m = (v.double() for v in (c, u, n))
     exact = [
-        (sds(c, u, noise, 100.0), 101.0 * d - 100.0 * e - noise),
+        (sds(classifier_free_guidance(c, u, 100.0), noise), 101.0 * d - 100.0 * e - noise),
         (csd(c, u, n, 100.0, 0.5), 100.0 * (d - e) + 50.0 * (e - m)),
         (nfsd(c, u, n, late, 100.0), e - m + 100.0 * (d - e)),
-        (ism(c, u, n, 100.0), 101.0 * d - 100.0 * e - m),
+        (ism(classifier_free_guidance(c, u, 100.0), n), 101.0 * d - 100.0 * e - m),
         (perp_neg(c, u, n[None], ones), perp_neg(d, e, m[None], ones.double())),
     ]
     for got, expected in exact:

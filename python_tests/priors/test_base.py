@@ -104,7 +104,7 @@ def test_defaults_of_optional_members() -> None:
         assert not prior.cuda_graph_safe and not prior.is_latent
         assert (prior.family, prior.options, prior.latent_size) == ("shapes", None, 8)
         assert prior.cost_parts() == {} and prior.weight_bytes() == {} and prior.text_bytes() == 0
-        assert prior.network is None
+        assert prior.network is None and prior.notes("a thing") == ()
         prior.check_text("a thing", "")
         prior.load()
     assert Minimal().name == "Minimal" and as_prior(Duck()).name == "duck"

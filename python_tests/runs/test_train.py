@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from dfast.errors import (
     ConfigError,
     DeviceError,
     DfastError,
+    DfastWarning,
     NativeMissingError,
     PriorError,
     PromptError,
 )
 from dfast.priors import load_prior
 from dfast.runs.arguments import default_config
+from dfast.runs.estimate import estimate
 from dfast.runs.events import Event
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -157,3 +160,28 @@ def test_the_first_preview_comes_early(every: int, steps: list[int], tmp_path: P
     seen: list[Event] = []
     train_tiny(out=tmp_path / "run", config=config, callbacks=[seen.append])
     assert [event.step for event in seen if event.preview] == steps
+
+
+class Noting(OraclePrior):
+    """An oracle that makes dogs of corgis."""
+
+    def notes(self, prompt: str) -> tuple[str, ...]:
+        return ("corgi: made as a dog",) if "corgi" in prompt else ()
+
+
+def test_what_is_made_in_place_of_a_word_is_told_and_recorded(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        with pytest.warns(DfastWarning, match="^corgi: made as a dog$"):
+            train_tiny("a corgi", prior=Noting(12), out=tmp_path / name)
+        assert json.loads((tmp_path / name / "run.json").read_text())["notes"] == [
+            "corgi: made as a dog"
+        ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DfastWarning)
+        train_tiny("a dog", prior=Noting(12), out=tmp_path / "dog")
+    assert "notes" not in json.loads((tmp_path / "dog" / "run.json").read_text())
+
+
+def test_an_estimate_tells_it_too() -> None:
+    with pytest.warns(DfastWarning, match="corgi: made as a dog"):
+        estimate("a corgi", prior=Noting(12), device="cpu", config=TINY)

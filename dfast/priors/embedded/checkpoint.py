@@ -110,11 +110,13 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     """Load the weights of a saved pipeline folder.
 
     Args:
-        model: with the modules `unet` and `text_encoder`.
+        model: with the modules `unet` and `text_encoder`. Weights for a guidance scale stay what
+            they are where the folder has none.
         folder: one that `model.save_folder` wrote.
     """
     for part in ("unet", "text_encoder"):
         (file,) = (folder / part).glob("*.safetensors")
         weights = load_file(file)
         for name, parameter in model.get_submodule(part).named_parameters():
-            parameter.copy_(weights[name])
+            if name in weights or not name.endswith("cond_proj.weight"):
+                parameter.copy_(weights[name])

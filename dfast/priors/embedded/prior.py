@@ -1,18 +1,20 @@
 """The embedded prior: a small diffusion model of the procedural world.
 
-It accepts sentences of `dfast.world.grammar` only. Its view conditioning is "camera" (camera vector
-and ray map), "words" (the view words of DreamFusion in the caption) or "none". The caption of a
-textureless image says "a plain chair", as in training.
+It accepts what `dfast.world.read` reads. Its view conditioning is "camera" (camera vector and ray
+map), "words" (the view words of DreamFusion in the caption) or "none". Captions are those of
+training: without articles, nouns in the singular, and "plain chair" for a textureless image.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -25,17 +27,18 @@ from dfast.priors.diffusion import eps_from_v
 from dfast.priors.embedded.model import (
     CAMERA_FEATURES,
     IMAGE_SIZE,
-    TEXT_LENGTH,
+    LARGEST_SCALE,
     camera_features,
     ray_map,
+    scale_features,
 )
 from dfast.priors.embedded.text import TextEncoder, Tokenizer, from_transformers, signal_levels
 from dfast.priors.embedded.unet import UNet, from_diffusers
 from dfast.priors.loading.weights import size_of
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import VIEW_WORDS, view_index
-from dfast.world.grammar import parse
-from dfast.world.parts import COLORS, PLAIN
+from dfast.world.reading import read
+from dfast.world.sentence import PLAIN, Sentence
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -44,10 +47,10 @@ class ShapesCondition(NamedTuple):
     """The encoded captions of a run."""
 
     text: Tensor
-    """[R, 2, 1 + len(VIEW_WORDS), TEXT_LENGTH, D] of R prompts: with colours, then plain; without a
-    view, then with each of VIEW_WORDS"""
+    """[R, 2, 1 + len(VIEW_WORDS), M, D] of R prompts of M tokens: with colours, then plain; without
+    a view, then with each of VIEW_WORDS"""
     empty: Tensor
-    """[1, TEXT_LENGTH, D]"""
+    """[1, M, D]"""
     views: str
     """the view conditioning, one of "camera", "words", "none"; see `Prior.encode_prompt`"""
 
@@ -59,7 +62,7 @@ class ShapesPrior(Prior):
     image_size = IMAGE_SIZE
     cuda_graph_safe = True
     joins_prompts = True
-    image_flops = 3.6e9
+    image_flops = 2.3e9
     conditions: tuple[Condition, ...] = ("text", "null")
 
     @neutral_torch_state(keep_grad=True)
@@ -78,6 +81,9 @@ class ShapesPrior(Prior):
             PriorError: if files are missing or damaged.
         """
         self.tokenizer, self.text_encoder, unet, bar = _load(folder)
+        self.unshuffle = unshuffle_of(unet.config)
+        is_distilled = unet.config.get("time_cond_proj_dim") is not None
+        self.largest_scale = LARGEST_SCALE if is_distilled else 0.0
         self.device = device
         self.dtype = fastest_dtype(device) if dtype is None else dtype
         # Sixteen-bit convolutions are fastest in channels-last memory, float32 ones are not.
@@ -115,12 +121,12 @@ class ShapesPrior(Prior):
             raise PromptError(
                 f"negative: expected '', the embedded prior knows no others, got {negative!r}"
             )
-        caption = parse(prompt).caption
-        variants = (caption, plain(caption))
+        sentence = read(prompt).sentence
+        variants = (caption(sentence), caption(textureless(sentence)))
         endings = ("", *(f" {word} view" for word in VIEW_WORDS))
         captions = [variant + ending for variant in variants for ending in endings]
         text = self._encode([*captions, ""]).to(self.device, self.dtype)
-        rows = text[:-1].view(len(variants), len(endings), TEXT_LENGTH, -1)
+        rows = text[:-1].unflatten(0, (len(variants), len(endings)))
         return ShapesCondition(rows[None], text[-1:], views)
 
     def join_prompts(self, embeddings: Sequence[ShapesCondition]) -> ShapesCondition:
@@ -128,8 +134,12 @@ class ShapesPrior(Prior):
         return embeddings[0]._replace(text=torch.cat([e.text for e in embeddings]))
 
     def normal_form(self, prompt: str) -> str:
-        """Return the caption that training had for the sentence, see `Prior.normal_form`."""
-        return parse(prompt).caption
+        """Return the sentence with every colour stated, see `Prior.normal_form`."""
+        return read(prompt).sentence.text()
+
+    def notes(self, prompt: str) -> tuple[str, ...]:
+        """Return what is made in place of kinds of things and shades, see `Prior.notes`."""
+        return read(prompt).notes
 
     def _encode(self, captions: list[str]) -> Tensor:
         encoded: Tensor = self.text_encoder(self.tokenizer(captions))
@@ -148,6 +158,35 @@ class ShapesPrior(Prior):
         conditions: tuple[Condition, ...] = ("text",),
     ) -> Tensor:
         """Predict noise in one call of the UNet, see `Prior.predict_noise`."""
+        eps = self._predict(noisy, t, condition, cameras, textureless, conditions, None)
+        return eps.view(len(conditions), *noisy.shape)
+
+    @neutral_torch_state(keep_grad=True)
+    @torch.no_grad()
+    def predict_guided(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: ShapesCondition,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+        scale: float,
+    ) -> Tensor:
+        """Predict guided noise in one call of the UNet, see `Prior.predict_guided`."""
+        return self._predict(noisy, t, condition, cameras, textureless, ("text",), scale)
+
+    def _predict(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: ShapesCondition,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+        conditions: tuple[Condition, ...],
+        scale: float | None,
+    ) -> Tensor:
+        """Return the noise under n conditions, or guided with a scale, [n B, 3, h, w]."""
         batch = noisy.shape[0]
         view = torch.zeros(batch, dtype=torch.int64, device=noisy.device)
         camera, rays = noisy.new_zeros(batch, CAMERA_FEATURES), torch.zeros_like(noisy)
@@ -162,13 +201,16 @@ class ShapesPrior(Prior):
         captions = {"text": condition.text[prompt, textureless.long(), view]}
         empty, n = condition.empty.expand(batch, -1, -1), len(conditions)
         text = torch.cat([captions.get(c, empty) for c in conditions])
-        x = torch.cat([noisy, rays], 1).repeat(n, 1, 1, 1)
+        x = F.pixel_unshuffle(torch.cat([noisy, rays], 1), self.unshuffle).repeat(n, 1, 1, 1)
         x = x.to(self.dtype, memory_format=self.layout)
         camera = camera.repeat(n, 1).to(self.dtype)
-        v = self.unet(x, t.repeat(n), text, camera).float()
+        told = None
+        if scale is not None:
+            told = scale_features(torch.full((n * batch,), scale, device=x.device)).to(self.dtype)
+        v = self.unet(x, t.repeat(n), text, camera, told)
+        v = F.pixel_shuffle(v.float(), self.unshuffle)
         alpha, sigma = (table[t].repeat(n) for table in self.noise_schedule(noisy.device))
-        eps = eps_from_v(v, noisy.repeat(n, 1, 1, 1), alpha, sigma)
-        return eps.view(n, *noisy.shape)
+        return eps_from_v(v, noisy.repeat(n, 1, 1, 1), alpha, sigma)
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
@@ -178,10 +220,39 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
-def plain(caption: str) -> str:
-    """Return the caption of the textureless image: "plain" in place of every colour."""
-    words = {"an": "a"} | dict.fromkeys(COLORS, PLAIN)
-    return " ".join(words.get(w, w) for w in caption.split())
+def caption(sentence: Sentence) -> str:
+    """Return the caption that training had for a sentence."""
+    return " ".join(word for word in sentence.words() if word not in ("a", "an"))
+
+
+def textureless(sentence: Sentence) -> Sentence:
+    """Return what the textureless image shows: "plain" things without patterns."""
+    things = [
+        replace(
+            thing, color=PLAIN, part_color=thing.part_color and PLAIN, pattern=None, second=None
+        )
+        for thing in sentence.things
+    ]
+    return replace(sentence, things=tuple(things))
+
+
+def unshuffle_of(config: Mapping[str, Any]) -> int:
+    """Return how many pixels a side of an image are the channels of one of the UNet's.
+
+    Args:
+        config: of the UNet.
+
+    Raises:
+        ValueError: if the sizes in it do not fit an image and its ray map.
+    """
+    factor = IMAGE_SIZE // config["sample_size"]
+    channels = config["in_channels"], config["out_channels"]
+    if channels != (6 * factor**2, 3 * factor**2):
+        raise ValueError(
+            f"in_channels, out_channels: expected {6 * factor**2}, {3 * factor**2} at sample_size "
+            f"{config['sample_size']}, got {channels[0]}, {channels[1]}"
+        )
+    return factor
 
 
 def _load(folder: Path) -> tuple[Tokenizer, TextEncoder, UNet, Tensor]:
@@ -199,14 +270,16 @@ def _load(folder: Path) -> tuple[Tokenizer, TextEncoder, UNet, Tensor]:
             "install dfast again with `pip install --force-reinstall --no-deps .`"
         )
     try:
-        text_encoder = TextEncoder(_config(folder / "text_encoder"))
+        text_config = _config(folder / "text_encoder")
+        text_encoder = TextEncoder(text_config)
         state = load_file(folder / "text_encoder" / "model.safetensors")
         text_encoder.load_state_dict(from_transformers(state))
         unet = UNet(_config(folder / "unet"))
         state = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
         unet.load_state_dict(from_diffusers(state))
+        unshuffle_of(unet.config)  # raises for sizes that do not fit
         frozen = text_encoder.eval().requires_grad_(False), unet.eval().requires_grad_(False)
-        tokenizer = Tokenizer(folder / "tokenizer", TEXT_LENGTH)
+        tokenizer = Tokenizer(folder / "tokenizer", text_config["max_position_embeddings"])
         return tokenizer, *frozen, signal_levels(folder / "scheduler")
     except Exception as error:  # damaged files fail in many ways
         if ran_out(error):

@@ -19,13 +19,11 @@ from torch import Tensor
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.embedded.checkpoint import load_weights
 from dfast.priors.embedded.distributed import ProcessGroup, process_group
-from dfast.priors.embedded.model import scale_features
+from dfast.priors.embedded.model import LARGEST_SCALE, scale_features
 from dfast.priors.embedded.training.networks import DESIGNS, Denoiser, build_world_tokenizer
 from dfast.priors.embedded.training.pool import Batch, Pool
 from dfast.priors.embedded.training.train import Training, WorldOptions, open_pool
 
-LARGEST = 20.0
-"""Guidance scale up to which the network is trained."""
 UNGUIDED = 0.3
 """Share of images for which the scale is 0."""
 
@@ -41,7 +39,8 @@ class Distillation(Training):
             group: the processes that train together.
             images: to train on.
         """
-        super().__init__(options, group, images)
+        student = Denoiser(DESIGNS[options.design], guided=True)
+        super().__init__(options, group, images, student)
         assert options.init is not None
         self.teacher = Denoiser(DESIGNS[options.design]).to(group.device).requires_grad_(False)
         self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -53,7 +52,7 @@ class Distillation(Training):
         """Return the mean squared error against guided predictions, relative to the scale."""
         z, t, _ = self.add_noise(batch.image, u)
         size, device, generator = len(z), z.device, self.generator
-        low, high = torch.tensor([0.5, LARGEST]).log().tolist()
+        low, high = torch.tensor([0.5, LARGEST_SCALE]).log().tolist()
         scale = torch.rand(size, device=device, generator=generator) * (high - low) + low
         plain = torch.rand(size, device=device, generator=generator) < UNGUIDED
         scale = torch.where(plain | (batch.tokens == 0).all(1), 0.0, scale.exp())
@@ -73,7 +72,7 @@ class Distillation(Training):
 
     def record(self) -> dict[str, Any]:
         """Return what is written about the training."""
-        return super().record() | {"largest_scale": LARGEST}
+        return super().record() | {"largest_scale": LARGEST_SCALE}
 
 
 def distill(options: WorldOptions) -> None:
