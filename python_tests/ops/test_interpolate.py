@@ -86,7 +86,8 @@ def test_transforms(device: torch.device) -> None:
     upstream = torch.randn_like(run(vertices))
     leaf = vertices.clone().requires_grad_()
     (want,) = torch.autograd.grad(run(leaf), leaf, upstream)
-    assert torch.equal(torch.func.vjp(run, vertices)[1](upstream)[0], want)
+    # Atomic additions on a GPU come in any order.
+    assert torch.allclose(torch.func.vjp(run, vertices)[1](upstream)[0], want, rtol=1e-10)
     assert torch.equal(torch.func.vmap(run)(torch.stack([vertices, vertices]))[1], run(vertices))
 
 

@@ -138,7 +138,8 @@ def test_transforms(device: torch.device) -> None:
     upstream = torch.randn_like(run(clip))
     leaf = clip.clone().requires_grad_()
     (want,) = torch.autograd.grad(run(leaf), leaf, upstream)
-    assert torch.equal(torch.func.vjp(run, clip)[1](upstream)[0], want)
+    # Atomic additions on a GPU come in any order.
+    assert torch.allclose(torch.func.vjp(run, clip)[1](upstream)[0], want, rtol=1e-10)
     assert torch.equal(torch.func.vmap(run)(torch.stack([clip, clip]))[1], run(clip))
     with pytest.raises(RuntimeError, match=r"dfast\.ops\.rasterize has no forward-mode derivative"):
         torch.func.jvp(run, (clip,), (clip,))

@@ -16,8 +16,9 @@ from dfast.priors.embedded.training.classifier import (
     right,
     true_camera,
 )
-from dfast.priors.embedded.training.measure import sample
-from dfast.priors.embedded.training.pool import Odds
+from dfast.priors.embedded.training.measure import denoiser, sample
+from dfast.priors.embedded.training.networks import Denoiser
+from dfast.priors.embedded.training.pool import Batch, Odds
 from dfast.world.sentence import PATTERNS, RELATIONS, SIZES
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -63,14 +64,30 @@ def test_a_classifier_has_logits_for_every_attribute() -> None:
 def test_sampling_from_a_perfect_prior_gives_its_image() -> None:
     pool, scheduler = small_pool(), build_scheduler()
     batch = pool.batch(2)
-    data = (batch.image * 2 - 1).repeat(2, 1, 1, 1)
+    data = batch.image * 2 - 1
 
-    def denoise(z: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor) -> Tensor:
-        assert not tokens[2:].any() and torch.equal(camera[:2], batch.camera)
-        assert len(rays) == len(z)
+    def denoise(z: Tensor, t: Tensor, given: Batch, scale: float) -> Tensor:
+        assert given is batch and scale == 2.0
         alpha = scheduler.alphas_cumprod[t].sqrt().view(-1, 1, 1, 1)
         sigma = (1 - scheduler.alphas_cumprod[t]).sqrt().view(-1, 1, 1, 1)
         return alpha * (z - alpha * data) / sigma - sigma * data
 
     image = sample(denoise, scheduler, batch, 2.0, torch.Generator().manual_seed(0))
     assert float((image - batch.image).abs().max()) < 0.02
+
+
+@torch.no_grad()
+def test_a_distilled_network_is_called_once_and_told_the_scale() -> None:
+    torch.manual_seed(0)
+    # Groups of two channels: normalised alone, a channel would forget what is added to it.
+    batch, channels = small_pool().batch(2), (16, 16, 16, 16)
+    plain, guided = Denoiser(channels), Denoiser(channels, guided=True)
+    guided.load_state_dict(plain.state_dict(), strict=False)
+    z, t = torch.randn(batch.image.shape), torch.tensor([100, 900])
+    predict = [denoiser(m.unet.eval(), m.text_encoder.eval()) for m in (plain, guided)]
+    text, of_distilled = (p(z, t, batch, 0.0) for p in predict)
+    assert torch.allclose(text, of_distilled, atol=1e-5)
+    twice = plain(z, t, torch.zeros_like(batch.tokens), batch.camera, batch.rays)
+    assert torch.allclose(predict[0](z, t, batch, 3.0), 4 * text - 3 * twice, atol=1e-4)
+    torch.nn.init.normal_(guided.unet.time_embedding.cond_proj.weight, std=5.0)
+    assert not torch.allclose(predict[1](z, t, batch, 3.0), text, atol=1e-3)

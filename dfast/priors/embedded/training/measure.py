@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.priors.diffusion import classifier_free_guidance
-from dfast.priors.embedded.model import load_folder
+from dfast.priors.embedded.model import load_folder, scale_features
 from dfast.priors.embedded.training.classifier import (
     Attributes,
     Classifier,
@@ -47,24 +47,39 @@ STEPS = 40
 """Of the sampler."""
 AT_ONCE = 500
 """Images sampled together."""
-Denoise = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(z [B, 3, H, W], t [B], tokens, camera, rays) -> v [B, 3, H, W]."""
+Denoise = Callable[[Tensor, Tensor, Batch, float], Tensor]
+"""(z [B, 3, H, W], t [B], captions and cameras, guidance scale) -> v [B, 3, H, W]."""
 
 
 def denoiser(unet: Any, text_encoder: Any) -> Denoise:
-    """Return the function of trained networks.
+    """Return the guided prediction of trained networks: in one call if they are distilled.
 
     Args:
         unet: of diffusers, on unshuffled pixels.
         text_encoder: of transformers.
     """
+    is_distilled = unet.config.time_cond_proj_dim is not None
 
-    def denoise(z: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor) -> Tensor:
+    def call(
+        z: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor, told: Tensor | None
+    ) -> Tensor:
         text = text_encoder(tokens).last_hidden_state
         x = F.pixel_unshuffle(torch.cat([z, rays], 1), UNSHUFFLE)
         x = x.contiguous(memory_format=torch.channels_last)
-        v = unet(x, t, text, class_labels=camera, return_dict=False)[0]
+        v = unet(x, t, text, class_labels=camera, timestep_cond=told, return_dict=False)[0]
         return F.pixel_shuffle(v, UNSHUFFLE)
+
+    def denoise(z: Tensor, t: Tensor, batch: Batch, scale: float) -> Tensor:
+        tokens, camera, rays = batch.tokens, batch.camera, batch.rays
+        if is_distilled:
+            told = scale_features(torch.full((len(z),), scale, device=z.device))
+            return call(z, t, tokens, camera, rays, told).float()
+        both = call(
+            z.repeat(2, 1, 1, 1), t.repeat(2), torch.cat([tokens, torch.zeros_like(tokens)]),
+            camera.repeat(2, 1), rays.repeat(2, 1, 1, 1), None,
+        )  # fmt: skip
+        text, empty = both.float().chunk(2)
+        return classifier_free_guidance(text, empty, scale)
 
     return denoise
 
@@ -76,24 +91,19 @@ def sample(
     """Sample images from the prior, [B, 3, 64, 64] in [0, 1].
 
     Args:
-        denoise: predicts v.
+        denoise: predicts guided v.
         scheduler: of the prior.
         batch: captions and cameras.
         guidance: w in (1 + w) eps_c - w eps_u.
         generator: on the device.
     """
     scheduler.set_timesteps(STEPS)
-    tokens = torch.cat([batch.tokens, torch.zeros_like(batch.tokens)])
-    camera, rays = batch.camera.repeat(2, 1), batch.rays.repeat(2, 1, 1, 1)
     z = torch.randn(batch.image.shape, device=batch.image.device, generator=generator)
     for t in scheduler.timesteps:
-        times = torch.full((len(tokens),), int(t), device=z.device)
+        times = torch.full((len(z),), int(t), device=z.device)
         with torch.autocast(z.device.type, torch.bfloat16):
-            v = denoise(z.repeat(2, 1, 1, 1), times, tokens, camera, rays)
-        cond, uncond = v.float().chunk(2)
-        z = scheduler.step(
-            classifier_free_guidance(cond, uncond, guidance), t, z, use_clipped_model_output=True
-        ).prev_sample
+            v = denoise(z, times, batch, guidance)
+        z = scheduler.step(v, t, z, use_clipped_model_output=True).prev_sample
     return (z / 2 + 0.5).clamp(0, 1)
 
 
