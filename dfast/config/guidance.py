@@ -15,13 +15,14 @@ class GuidanceConfig:
     Timesteps t are fractions, in [0, 1], of the prior's number of timesteps.
     """
 
-    variant: Literal["sds", "csd", "nfsd", "ism", "rfds", "rfds_rev"] = "sds"
+    variant: Literal["sds", "csd", "nfsd", "ism", "rfds", "rfds_rev", "vsd"] = "sds"
     """sds: DreamFusion (Poole et al. 2022); csd: the classifier's part alone; nfsd: free of the
     sampled noise; ism: along DDIM inversion, several times the cost; rfds: the error of a velocity,
-    not of the noise (Yang et al. 2024); rfds_rev: that at the noise which the prior finds."""
+    not of the noise (Yang et al. 2024); rfds_rev: that at the noise which the prior finds; vsd:
+    against a copy of the prior that learns the renderings (Wang et al. 2023)."""
     scale: float = 10.0
     """The guidance scale w of the papers, 0 to 10000: eps = (1 + w) eps_c - w eps_u. The scale of
-    diffusers is 1 + w."""
+    diffusers is 1 + w. vsd has `vsd_scale` in its place."""
     negative: str = ""
     """The negative prompt: what the images should not show. nfsd has one of its own if this is
     empty."""
@@ -34,6 +35,13 @@ class GuidanceConfig:
     """ism only: DDIM steps from the image to the noise level s below t, 1 to 100."""
     delta_t: float = 0.05
     """ism only: t - s, 0.001 to 1."""
+    vsd_scale: float = 6.5
+    """vsd only: w of the frozen prior, 0 to 10000, in place of `scale`. 6.5 is 7.5 in diffusers,
+    what ProlificDreamer has."""
+    vsd_rank: int = 4
+    """vsd only: rank of the changes of the copy's attention, 1 to 256."""
+    vsd_rate: float = 1e-4
+    """vsd only: the copy's learning rate, 0 to 1, under Adam."""
     linear_until: float = 0.0
     """Fraction of the run, 0 to 1, from its start, in which a linear map replaces a latent model's
     image encoder."""
@@ -53,8 +61,15 @@ class GuidanceConfig:
     """How predictions are conditioned on the view: in the finest way that the prior has, by
     DreamFusion's four view words, or not at all."""
 
+    @property
+    def guided_scale(self) -> float:
+        """Return the w of this variant."""
+        return self.vsd_scale if self.variant == "vsd" else self.scale
+
     def __post_init__(self) -> None:
-        check_numbers(self, "guidance", ("scale",), 0, 1e4)
+        check_numbers(self, "guidance", ("scale", "vsd_scale"), 0, 1e4)
+        check_numbers(self, "guidance", ("vsd_rank",), 1, 256)
+        check_numbers(self, "guidance", ("vsd_rate",), 0, 1)
         check_numbers(self, "guidance", ("inversion_steps",), 1, 100)
         check_numbers(self, "guidance", ("delta_t",), 1e-3, 1)
         check_numbers(self, "guidance", ("linear_until",), 0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -169,7 +169,7 @@ class DiffusionGuidance(Guidance):
                 condition,
                 cameras=cameras,
                 textureless=textureless,
-                scale=config.scale,
+                scale=config.guided_scale,
             )
 
         config, prior = self.config, self.prior
@@ -184,9 +184,16 @@ class DiffusionGuidance(Guidance):
                 generators,
                 evaluate,
                 guide if is_one_call(config, prior.largest_scale) else None,
+                self._rendered(batch, condition),
             )
             w = sds.weight(batch.alpha, batch.sigma, self.config.weighting)
             return sds.scaled(self._variant.direction(step), w)
+
+    def _rendered(
+        self, batch: GuidanceBatch, condition: PromptEmbedding
+    ) -> Callable[[Tensor], Tensor] | None:
+        """Return what predicts the noise as a model of the renderings, None if there is none."""
+        return None
 
     def _check(self) -> None:
         """Raise ConfigError if the prior lacks a condition or an encoder that is needed."""

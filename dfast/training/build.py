@@ -8,6 +8,7 @@ import torch
 
 from dfast.config import Config
 from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.guidance.variational import VariationalGuidance
 from dfast.priors.base import Prior, as_prior
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
@@ -45,7 +46,7 @@ def build_trainer(
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
     model = as_prior(prior)
-    guidance = DiffusionGuidance(config.guidance, model, prompt, device)
+    guidance = guidance_of(config, model, prompt, device)
     return Trainer(
         config,
         scene,
@@ -56,3 +57,23 @@ def build_trainer(
         prior_name=model.name,
         ranks=ranks,
     )
+
+
+def guidance_of(
+    config: Config, prior: Prior, prompt: str, device: torch.device
+) -> DiffusionGuidance:
+    """Return the guidance that a configuration asks for.
+
+    Args:
+        config: all settings of the run.
+        prior: the diffusion model.
+        prompt: what the scene is to show.
+        device: where images and gradients are.
+
+    Raises:
+        ConfigError: for a configuration that the prior cannot serve.
+        PromptError: for a prompt that the prior does not take.
+    """
+    variational = config.guidance.variant == "vsd"
+    kind = VariationalGuidance if variational else DiffusionGuidance
+    return kind(config.guidance, prior, prompt, device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfast.config import Config, OptimizerConfig
 from dfast.config.schedules import resolution
-from dfast.errors import RunFolderError
+from dfast.errors import ConfigError, RunFolderError
 from dfast.guidance.base import Guidance
 from dfast.guidance.sds import sds_loss
 from dfast.ops.adam import NORM, SKIPPED
@@ -99,10 +99,15 @@ class Trainer:
             ranks: the processes that make this object together; None for this one alone.
 
         Raises:
-            ConfigError: if the views cannot be shared by the processes.
+            ConfigError: if the views, or the guidance, cannot be shared by the processes.
         """
         self.ranks = ranks or Ranks()
         self.ranks.check_views(config.camera.views)
+        if self.ranks.size > 1 and any(True for _ in guidance.parameters()):
+            raise ConfigError(
+                "distributed: expected one process with a guidance that trains a copy of its prior "
+                f"(guidance.variant = {config.guidance.variant!r}), got {self.ranks.size}"
+            )
         self.config, self.scene, self.guidance = config, scene, guidance
         self.generators, self.prompt, self.prior_name = generators, prompt, prior_name
         self.losses = regularizer_losses(config.regularizer) if losses is None else dict(losses)

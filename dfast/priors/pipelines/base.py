@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -101,6 +102,8 @@ class TextPrior(Prior):
         self.image_size = options.image_size or self._sample_size()
         self.unet: Any = None
         self._network: Any = None
+        self._is_tuned = False
+        self.untrainable = _why_untrainable(options)
 
     def _check_text_weights(self) -> None:
         """Check the names of tensors of the text encoders that are there; see `check_names`."""
@@ -248,6 +251,7 @@ class TextPrior(Prior):
             from dfast.priors.fused.tune import tune
 
             tune(unet)
+            self._is_tuned = True
         self.unet = self._network = unet
         if self.options.compile:
             print("dfast: compiling the UNet, about a minute", file=sys.stderr, flush=True)
@@ -289,6 +293,39 @@ class TextPrior(Prior):
 
         `textureless` is ignored: the prompts of these models do not mention it.
         """
+        return self._predict(noisy, t, condition, cameras, conditions)
+
+    @neutral_torch_state(keep_grad=True)
+    def predict_trained(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: TextCondition,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+    ) -> Tensor:
+        """Predict noise with a graph, see `Prior.predict_trained`."""
+        self.load()
+        with self._attention_in_parts():
+            return self._predict(noisy, t, condition, cameras, ("text",))[0]
+
+    def _attention_in_parts(self) -> AbstractContextManager[None]:
+        """Return a block in which every projection of an attention is called as a module."""
+        if not self._is_tuned:
+            return nullcontext()
+        from dfast.priors.fused.attention import separate_projections
+
+        return separate_projections(self.unet)
+
+    def _predict(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: TextCondition,
+        cameras: CameraBatch | None,
+        conditions: tuple[Condition, ...],
+    ) -> Tensor:
         if not conditions or not set(conditions) <= set(self.conditions):
             raise PriorError(
                 f"conditions: expected some of {', '.join(self.conditions)}, got {conditions!r}"
@@ -310,3 +347,10 @@ class TextPrior(Prior):
         """Return the output of the UNet, [N, C', h, w]."""
         assert self._network is not None
         return self._network(noisy, t, text["hidden"], return_dict=False)[0]
+
+
+def _why_untrainable(options: PriorConfig) -> str:
+    """Return why no copy of a network that is run like this can be trained; "" if one can."""
+    if options.compile:
+        return "it is compiled (prior.compile)"
+    return "its weights are streamed (prior.offload)" if options.offload != "none" else ""
