@@ -99,14 +99,15 @@ class DiffusionGuidance(Guidance):
             batches: of each run.
             generators: source of each run's noise.
         """
-        conditions = [guidance._condition for guidance in (self, *others)]
-        joint = self.prior.join_prompts(conditions)
+        joint = self._condition
+        if any(other is not self for other in others):  # particles share one guidance
+            joint = self.prior.join_prompts([g._condition for g in (self, *others)])
         gradient = self._distil(torch.cat(list(encoded)), _joined(batches), generators, joint)
         return gradient.chunk(len(encoded))
 
     def joins(self, other: Guidance) -> bool:
         """Return whether `gradients` can serve this guidance together with another one."""
-        return (
+        return other is self or (
             isinstance(other, DiffusionGuidance)
             and type(other) is type(self)
             and other.prior is self.prior

@@ -26,6 +26,7 @@ def build_trainer(
     *,
     losses: Mapping[str, Loss] | None = None,
     ranks: Ranks | None = None,
+    guidance: DiffusionGuidance | None = None,
 ) -> Trainer:
     """Return the trainer of a run that begins: a random scene under score distillation.
 
@@ -37,6 +38,7 @@ def build_trainer(
         device: where the scene lives.
         losses: beside the guidance, by name; None takes the regularisers of the configuration.
         ranks: the processes that make the object together; None for this one alone.
+        guidance: of another run of this prompt and prior, to share it; None makes one.
 
     Raises:
         PriorError: for an object that is no prior.
@@ -46,7 +48,8 @@ def build_trainer(
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
     model = as_prior(prior)
-    guidance = guidance_of(config, model, prompt, device)
+    if guidance is None:
+        guidance = guidance_of(config, model, prompt, device)
     return Trainer(
         config,
         scene,
