@@ -113,6 +113,30 @@ class PriorConfig:
     """Encode overlapping quarters of the image one by one: approximate, least memory."""
     offload: Literal["none", "model"] = "none"
     """model: the UNet's weights stay in host memory and stream through the device."""
+    lora: tuple[str, ...] = ()
+    """LoRA files in safetensors that are merged into the networks, each FILE or FILE:STRENGTH,
+    strength -100 to 100; alpha / rank is read from the file and multiplies the strength."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "prior", ("image_size",), 0, 4096)
+        for text in self.lora:
+            path, strength = lora_strength(text)
+            ok = bool(path) and -100 <= strength <= 100
+            check("prior", "lora", text, ok, "FILE or FILE:STRENGTH, a strength in [-100, 100]")
+
+
+def lora_strength(text: str) -> tuple[str, float]:
+    """Return the file and the strength of FILE or FILE:STRENGTH; the strength is 1 by default.
+
+    >>> lora_strength("style.safetensors:0.5")
+    ('style.safetensors', 0.5)
+
+    Args:
+        text: an entry of `PriorConfig.lora`. What follows the last colon counts as the strength if
+            it is a number.
+    """
+    path, colon, last = text.rpartition(":")
+    try:
+        return (path, float(last)) if colon else (text, 1.0)
+    except ValueError:
+        return text, 1.0

@@ -52,6 +52,11 @@ def load_prior(
     if name == "shapes":
         from dfast.priors.embedded.prior import ShapesPrior
 
+        if options is not None and options.lora:
+            raise PriorError(
+                "prior.lora: expected none with the embedded prior, which has no LoRA files, got "
+                f"{options.lora[0]!r}"
+            )
         return ShapesPrior(device=where)
     from dfast.priors.loading.hub import find_folder
     from dfast.priors.pipelines.open import open_folder

@@ -52,6 +52,7 @@ class Prior(ABC):
         image_flops: operations of `predict_noise` for one image under one condition, to say how
             long a run takes before it begins; 0 where they are not known.
         joins_prompts: whether `join_prompts` is there.
+        lora: what LoRA files were merged into the networks and how strongly, a line each.
         untrainable: why no copy of `network` can be trained by `predict_trained`; "" if one can.
     """
 
@@ -66,6 +67,7 @@ class Prior(ABC):
     image_flops: float = 0.0
     largest_scale: float = 0.0
     joins_prompts: bool = False
+    lora: tuple[str, ...] = ()
     untrainable: str = "it has no network of its own"
 
     def __init_subclass__(cls) -> None:

@@ -101,6 +101,8 @@ def folders_of_each(
             "prior": arguments.prior.name,
             "dfast": __version__,
         }
+        if arguments.prior.lora:
+            about["lora"] = list(arguments.prior.lora)
         if particles:
             about["particles"] = len(each)
         path = Path(out) / (f"{name}-seed-{number}" if count[name] > 1 else name)

@@ -271,6 +271,9 @@ def _bar(runs: Sequence[_Run], out: str | Path | None, total: int) -> ProgressBa
     of = f" of {total}" if total > len(runs) else ""
     steps = trainer.config.train.steps
     notice(f"making {what}{of}: prior {trainer.prior_name}, {trainer.device}, {steps} steps{into}")
+    if isinstance(guidance := trainer.guidance, DiffusionGuidance):
+        for line in guidance.prior.lora:
+            notice(line)
     for run in runs:
         notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}, from step {run.trainer.step}')
     return progress_of(steps, min(run.trainer.step for run in runs))

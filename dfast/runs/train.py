@@ -265,6 +265,8 @@ def _train(
         about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
         if notes := model.notes(text):
             about["notes"] = list(notes)
+        if model.lora:
+            about["lora"] = list(model.lora)
         if count > 1:
             about["best_of"] = count
         folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)
@@ -304,6 +306,7 @@ def _train(
             out=folder.path if folder else None,
             done=trainer.step,
             seconds=seconds_left(settings, model, where, done=trainer.step, metrics=before),
+            lora=model.lora,
         ):
             notice(line)
         bar = progress_of(settings.train.steps, trainer.step)

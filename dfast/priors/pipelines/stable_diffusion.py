@@ -10,7 +10,7 @@ from dfast.errors import PriorError
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.text_encoders import one_at_a_time, open_text_encoder
+from dfast.priors.loading.text_encoders import one_at_a_time
 from dfast.priors.pipelines.base import PRECISIONS, TextPrior
 from dfast.priors.pipelines.vae import LatentEncoder
 
@@ -56,10 +56,7 @@ class StableDiffusion(TextPrior):
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
         rows = self._tokenize("tokenizer", sentences)
-        setting = self.options.text_encoder
-        with open_text_encoder(
-            self.folder, "text_encoder", "CLIPTextModel", dtype, self.device, setting
-        ) as model:
+        with self._text_encoder("text_encoder", "CLIPTextModel", dtype) as model:
             wants_mask = getattr(model.config, "use_attention_mask", False)
             return [
                 {"hidden": model(ids, attention_mask=mask if wants_mask else None)[0][0]}
