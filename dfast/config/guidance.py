@@ -113,12 +113,18 @@ class PriorConfig:
     """Encode overlapping quarters of the image one by one: approximate, least memory."""
     offload: Literal["none", "model"] = "none"
     """model: the UNet's weights stay in host memory and stream through the device."""
+    vae: str = ""
+    """Folder of an AutoencoderTiny of diffusers (TAESD and its kin), a small encoder to the same
+    latents that takes the place of the VAE's; empty for none."""
+    vae_until: float = 1.0
+    """Fraction of the run, 0 to 1, from its start, in which `vae` is used; the VAE after that."""
     lora: tuple[str, ...] = ()
     """LoRA files in safetensors that are merged into the networks, each FILE or FILE:STRENGTH,
     strength -100 to 100; alpha / rank is read from the file and multiplies the strength."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "prior", ("image_size",), 0, 4096)
+        check_numbers(self, "prior", ("vae_until",), 0, 1)
         for text in self.lora:
             path, strength = lora_strength(text)
             ok = bool(path) and -100 <= strength <= 100

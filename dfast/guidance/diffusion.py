@@ -20,7 +20,7 @@ from dfast.guidance.variants import (
     conditions_of,
     is_one_call,
 )
-from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
+from dfast.priors.base import Approximation, Condition, Prior, PromptEmbedding, as_prior
 from dfast.priors.diffusion import add_noise
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
@@ -71,11 +71,13 @@ class DiffusionGuidance(Guidance):
         """Return the prior's (alpha [T], sigma [T])."""
         return self._schedule
 
-    def approximate_at(self, progress: float) -> bool:
-        """Return whether a linear map replaces the encoder at this fraction of the run."""
-        return progress < self.config.linear_until
+    def approximate_at(self, progress: float) -> Approximation:
+        """Return what replaces the encoder at this fraction of the run."""
+        if progress < self.config.linear_until:
+            return True
+        return "tiny" if progress < self.prior.tiny_until else False
 
-    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+    def encode_images(self, images: Tensor, *, approximate: Approximation = False) -> Tensor:
         """Map images to what the prior diffuses, see `Guidance.encode_images`."""
         resized = self._resize(images, self._encoded_size(approximate))
         return self.prior.encode_images(2.0 * resized - 1.0, approximate=approximate)
@@ -219,10 +221,10 @@ class DiffusionGuidance(Guidance):
                 f"which sees pixels, got {config.linear_until}"
             )
 
-    def _encoded_size(self, approximate: bool) -> int:
+    def _encoded_size(self, approximate: Approximation) -> int:
         """Return the pixels a side of the images that the prior encodes."""
         size = self.prior.image_size
-        if not approximate or not self.prior.is_latent:
+        if approximate is not True or not self.prior.is_latent:
             return size
         if not self._latent_size:
             blank = torch.zeros(1, 3, size, size, device=self.device)

@@ -26,6 +26,11 @@ see `dfast.scene.views.perp_neg_views`.
 """
 
 
+Approximation = bool | Literal["tiny"]
+"""How images are encoded: False is the model's own encoder, True a linear map in its place, "tiny"
+a distilled encoder."""
+
+
 class Prior(ABC):
     """A text-conditioned diffusion model of images in [-1, 1].
 
@@ -52,6 +57,8 @@ class Prior(ABC):
         image_flops: operations of `predict_noise` for one image under one condition, to say how
             long a run takes before it begins; 0 where they are not known.
         joins_prompts: whether `join_prompts` is there.
+        tiny_until: fraction of a run, from its start, in which a distilled encoder takes the place
+            of the model's own.
         lora: what LoRA files were merged into the networks and how strongly, a line each.
         untrainable: why no copy of `network` can be trained by `predict_trained`; "" if one can.
     """
@@ -67,6 +74,7 @@ class Prior(ABC):
     image_flops: float = 0.0
     largest_scale: float = 0.0
     joins_prompts: bool = False
+    tiny_until: float = 0.0
     lora: tuple[str, ...] = ()
     untrainable: str = "it has no network of its own"
 
@@ -189,13 +197,13 @@ class Prior(ABC):
         """
         raise NotImplementedError(f"the prior {self.name!r} trains no copy: {self.untrainable}")
 
-    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+    def encode_images(self, images: Tensor, *, approximate: Approximation = False) -> Tensor:
         """Map images to what the model diffuses; differentiable. The default is the identity.
 
         Args:
             images: [B, 3, image_size, image_size] in [-1, 1].
-            approximate: use a cheap approximation of the encoder, which also takes images of
-                `latent_size` pixels a side.
+            approximate: use a cheap approximation of the encoder: True is a linear map, which also
+                takes images of `latent_size` pixels a side; "tiny" is asked for until `tiny_until`.
 
         Returns:
             [B, C, h, w] float32.

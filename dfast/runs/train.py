@@ -234,6 +234,11 @@ def train(
     text, where, settings, model = resolve_arguments(
         prompt, prior=prior, download=download, device=device, config=config, steps=steps
     )
+    if count > 1 and settings.guidance.variant == "vsd":
+        raise ConfigError(
+            "best_of: expected 1 with guidance.variant 'vsd', where each seed trains a copy of its "
+            f"own, got {count}"
+        )
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(where)) if distributed else Ranks()
         return _train(

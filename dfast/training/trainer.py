@@ -14,6 +14,7 @@ from dfast.errors import ConfigError, RunFolderError
 from dfast.guidance.base import Guidance
 from dfast.guidance.sds import sds_loss
 from dfast.ops.adam import NORM, SKIPPED
+from dfast.priors.base import Approximation
 from dfast.render.options import NORMALS, Normals, RenderOptions
 from dfast.render.outputs import Rendering
 from dfast.render.volume import render
@@ -44,8 +45,8 @@ class Step(NamedTuple):
     """Pixels a side."""
     max_samples: int | None
     """Samples to reserve memory for; None counts them."""
-    approximate: bool
-    """The images' encoder is approximated."""
+    approximate: Approximation
+    """How the images' encoder is approximated."""
     lit: bool
     """Normals are needed."""
 

@@ -158,6 +158,27 @@ def test_a_run_of_vsd(tmp_path: Any) -> None:
         assert {"guidance.copy", "guidance.adam.exp_avg"} <= set(file.keys())
 
 
+def test_what_it_costs_is_estimated_without_weights() -> None:
+    from tiny_models import folder
+
+    known = {"prior": str(folder("sd15")), "device": "cpu"}
+    found, plain = (
+        dfast.estimate(PROMPT, config=CONFIG.replace(guidance={"variant": variant}), **known)
+        for variant in ("vsd", "sds")
+    )
+    assert found.flops["copy"] == pytest.approx(2 * plain.flops["unet"])
+    assert found.flops["unet"] == plain.flops["unet"] and "copy" not in plain.flops
+
+
+def test_best_of_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(ConfigError, match="best_of: expected 1 with"):
+        dfast.train(
+            PROMPT, prior=load_tiny("sd15"), config=CONFIG, device="cpu", best_of=2,
+            out=tmp_path / "run",
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_prior_without_a_network_is_refused() -> None:
     config = CONFIG.replace(guidance={"view_conditioning": "none"})
     with pytest.raises(ConfigError, match=r"'oracle', of which no copy can be trained") as caught:

@@ -310,7 +310,7 @@ def test_paths_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\x80\x04pickle, which is never read")
     with pytest.raises(PriorError, match="expected safetensors, whose loading runs no code"):
         load_tiny("sd15", lora=(str(tmp_path / "a.bin"),))
-    with pytest.raises(PriorError, match="expected none with the embedded prior"):
+    with pytest.raises(PriorError, match=r"prior\.lora: expected none with the embedded"):
         load_prior("shapes", CPU, options=PriorConfig(lora=("a.safetensors",)))
     for text in ("", ":0.5", "a:nan", "a:101"):
         with pytest.raises(ConfigError, match=r"prior\.lora"):

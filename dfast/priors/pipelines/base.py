@@ -89,6 +89,8 @@ class TextPrior(Prior):
         """
         self.folder, self.device, self.options = folder, device, options
         self.name = folder.name
+        if options.vae and not self.is_latent:
+            raise PriorError(f"prior.vae: expected '' with {self.name!r}, which sees pixels")
         self.lora_files = [open_lora(text) for text in options.lora]
         self.lora = tuple(map(str, self.lora_files))
         # Weights that are streamed to the device cannot be recorded.
