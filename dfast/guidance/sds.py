@@ -143,7 +143,7 @@ def vsd(guided: Tensor, rendered: Tensor) -> Tensor:
     """Return the direction of VSD: (1 + w) eps_c - w eps_u - eps_phi.
 
     It is SDS with the sampled noise replaced by what a model of the renderings predicts in it
-    (Wang et al. 2023, arXiv 2305.16213, equation 6).
+    (Wang et al. 2023, arXiv 2305.16213, section 3.2).
 
     Args:
         guided: (1 + w) eps_c - w eps_u, [B, C, H, W].

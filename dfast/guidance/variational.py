@@ -1,6 +1,6 @@
 """Variational score distillation (VSD): against a copy of the prior that learns the renderings.
 
-Wang et al. 2023 (ProlificDreamer, arXiv 2305.16213, equations 5 to 7, algorithm 1). Every step
+Wang et al. 2023 (ProlificDreamer, arXiv 2305.16213, section 3.2, algorithm 1). Every step
 follows w(t) (guided - eps_phi), then trains phi to predict the noise in the step's own images:
 
     min over phi of E || eps_phi(alpha_t x + sigma_t eps, t, camera, prompt) - eps ||^2

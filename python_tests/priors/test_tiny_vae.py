@@ -150,7 +150,7 @@ def test_folders_that_are_refused(tiny: Path, tmp_path: Path) -> None:
             load_tiny(family, **options).load()
         assert "\n" not in str(caught.value)
 
-    refused(r"prior\.vae: expected a folder", vae=str(tmp_path / "none"))
+    refused(r"prior\.vae: expected a folder, got '/", vae=str(tmp_path / "none"))
     refused("config.json is missing", vae=str(tmp_path))
     refused("expected an AutoencoderTiny .* got AutoencoderKL", vae=str(folder("sd15") / "vae"))
     refused(r"prior\.vae: expected '' with .*pixels", "if-m", vae=str(tiny))

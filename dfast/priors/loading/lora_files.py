@@ -133,7 +133,7 @@ def open_lora(text: str) -> LoraFile:
 
 def lora_error(path: Path, text: str) -> PriorError:
     """Return an error about a LoRA file, in one line."""
-    return PriorError(f"prior.lora: {one_line(path, repr)}: {one_line(text)}")
+    return PriorError(f"prior.lora: {one_line(str(path), repr)}: {one_line(text)}")
 
 
 def _file_of(path: Path) -> Path:
@@ -144,7 +144,7 @@ def _file_of(path: Path) -> Path:
             raise lora_error(path, f"expected one of {' and '.join(NAMES)} in the folder")
         return found[0]
     if not path.is_file():
-        raise PriorError(f"prior.lora: expected a safetensors file, got {one_line(path, repr)}")
+        raise lora_error(path, "expected a safetensors file, which is not there")
     return path
 
 

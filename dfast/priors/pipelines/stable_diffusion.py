@@ -64,7 +64,7 @@ class StableDiffusion(TextPrior):
         """Return the encoder of `prior.vae`, after a check that it can give these latents."""
         path = user_path(self.options.vae).resolve()
         if not path.is_dir():
-            raise PriorError(f"prior.vae: expected a folder, got {one_line(path, repr)}")
+            raise PriorError(f"prior.vae: expected a folder, got {one_line(str(path), repr)}")
         folder = Folder(path, str(path))
         auto = torch.float32 if self.dtype == torch.float32 else torch.float16
         dtype = PRECISIONS.get(self.options.vae_precision, auto)
