@@ -7,8 +7,10 @@ import functools
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from dfast._files import user_path
 from dfast.config import Config, presets
 from dfast.config.files import read_values
+from dfast.config.guidance import lora_strength
 from dfast.config.overrides import parse_override
 from dfast.errors import ConfigError
 
@@ -63,6 +65,11 @@ def add_settings(parser: ArgumentParser) -> None:
         "--config", metavar="FILE", help="settings as .toml or .json (see `dfast config`)"
     )
     parser.add_argument("--preset", choices=presets.NAMES, help="named settings")
+    parser.add_argument(
+        "--lora", action="append", default=[], metavar="FILE[:STRENGTH]",
+        help="merge a LoRA file into the prior, at its own alpha / rank times a strength "
+        "(default: 1; may be repeated)",
+    )  # fmt: skip
     add_overrides(parser, "change one setting, such as guidance.scale=20 (may be repeated)")
 
 
@@ -83,19 +90,28 @@ def prior_name(options: Namespace) -> str:
 
 
 def gives_settings(options: Namespace) -> bool:
-    """Return whether --config, --preset, --set or --negative is given."""
+    """Return whether --config, --preset, --set, --lora or --negative is given."""
     return bool(options.config or options.preset or read_overrides(options))
 
 
 def read_overrides(options: Namespace) -> list[dict[str, Any]]:
-    """Return the settings of --set, then --negative, as nested tables.
+    """Return the settings of --set, then --lora and --negative, as nested tables.
 
     Raises:
         ConfigError: one of them is not of the form KEY=VALUE.
     """
     overrides = [parse_override(text) for text in options.set]
-    negative = getattr(options, "negative", None)
-    return overrides if negative is None else [*overrides, {"guidance": {"negative": negative}}]
+    if loras := getattr(options, "lora", []):
+        overrides.append({"prior": {"lora": [_absolute(text) for text in loras]}})
+    if (negative := getattr(options, "negative", None)) is not None:
+        overrides.append({"guidance": {"negative": negative}})
+    return overrides
+
+
+def _absolute(text: str) -> str:
+    """Return FILE or FILE:STRENGTH with an absolute path, so that a run resumes from anywhere."""
+    path, strength = lora_strength(text)
+    return f"{user_path(path).absolute() if path else ''}:{strength:g}"
 
 
 def read_file(options: Namespace) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""`dfast train --prompts FILE`: make an object for each line of a file, several side by side."""
+"""`dfast train --prompts FILE` and `--particles K`: make several objects side by side."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dfast._files import lines_of, read_text, user_path
 from dfast.cli.checks import check_prompt, check_run
@@ -15,10 +15,13 @@ from dfast.cli.output import say
 from dfast.cli.signals import INTERRUPTED, hinting, interrupted
 from dfast.config import Config
 from dfast.errors import PromptError, RunsFailedError
+from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
 
+PARTICLES = "particles.json"
+"""Name of the file that says how different particles are."""
 FAILED = 1
 """Exit code where some runs failed."""
 
@@ -32,22 +35,51 @@ def train_several(options: Namespace) -> int:
     Raises:
         DfastError: for arguments that cannot be used, before anything is written.
     """
-    for name in ("prompt", "view", "dry_run"):
-        if getattr(options, name):
-            raise UsageError(f"--prompts: expected without {_flag(name)}, which is for one prompt")
-    if options.best_of != 1:
-        raise UsageError("--prompts: expected without --best-of, which is for one prompt")
+    _refuse("--prompts", options, ("prompt", "view", "dry_run", "particles"))
     if options.at_once < 1:
         raise UsageError(f"--at-once: expected at least 1, got {options.at_once}")
     check_run(options, None)
     prompts = read_prompts(user_path(options.prompts), prior_name(options))
-    config = read_config(options) if gives_settings(options) else None
     out = user_path(options.out) if options.out else Path("runs")
+    return _make(options, prompts, out)
+
+
+def train_particles(options: Namespace) -> int:
+    """Make objects of one prompt, then write their meshes and images; return the exit code.
+
+    Args:
+        options: of `dfast train`.
+
+    Raises:
+        DfastError: for arguments that cannot be used, before anything is written.
+    """
+    _refuse("--particles", options, ("view", "dry_run"))
+    if options.prompt is None:
+        raise UsageError("--particles: expected a prompt, also with --resume")
+    check_run(options, None)
+    check_prompt(options.prompt, prior_name(options))
+    name = run_name(options.prompt, prior_name(options))
+    out = user_path(options.out) if options.out else Path("runs") / f"{name}-particles"
+    return _make(options, options.prompt, out)
+
+
+def _refuse(command: str, options: Namespace, names: tuple[str, ...]) -> None:
+    """Raise UsageError for options that are for one object."""
+    for name in names:
+        if getattr(options, name):
+            raise UsageError(f"{command}: expected without {_flag(name)}, which is for one prompt")
+    if options.best_of != 1:
+        raise UsageError(f"{command}: expected without --best-of, which is for one prompt")
+
+
+def _make(options: Namespace, what: str | list[str], out: Path) -> int:
+    """Make the objects of some prompts, or the particles of one; return the exit code."""
+    config = read_config(options) if gives_settings(options) else None
     again = f"go on with the same command and --resume: the runs are in '{out}'"
     try:
         with hinting(again):
             import_runs()
-            return _train(options, prompts, config, out)
+            return _train(options, what, config, out)
     except (KeyboardInterrupt, SystemExit) as stopped:
         interrupted(again)
         return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
@@ -80,7 +112,7 @@ def read_prompts(path: Path, prior: str) -> list[str]:
     return found
 
 
-def _train(options: Namespace, prompts: list[str], config: Config | None, out: Path) -> int:
+def _train(options: Namespace, what: str | list[str], config: Config | None, out: Path) -> int:
     """Make the objects, and write the files of each when it is done; return the exit code."""
     import dfast
 
@@ -94,28 +126,35 @@ def _train(options: Namespace, prompts: list[str], config: Config | None, out: P
             export(result, result.folder, keep=keep)
 
     errors = {}
+    seed = options.seed or 0
+    shared: dict[str, Any] = {
+        "prior": prior_name(options),
+        "download": options.download,
+        "out": out,
+        "steps": options.steps,
+        "device": options.device,
+        "config": config,
+        "progress": not options.quiet,
+        "resume": options.resume,
+        "on_result": write,
+    }
     try:
-        results = dfast.train(
-            prompts,
-            prior=prior_name(options),
-            download=options.download,
-            out=out,
-            steps=options.steps,
-            seed=options.seed or 0,
-            device=options.device,
-            config=config,
-            progress=not options.quiet,
-            resume=options.resume,
-            on_result=write,
-            at_once=options.at_once,
-        )
+        results: list[Result]
+        if isinstance(what, str):
+            particles = dfast.train(what, particles=options.particles, seed=seed, **shared)
+            results = particles
+            if particles.diversity is not None:
+                say(f"{out}/{PARTICLES}")
+        else:
+            results = dfast.train(what, seed=seed, at_once=options.at_once, **shared)
     except RunsFailedError as failure:
         results, errors = [r for r in failure.results if r is not None], failure.errors
     for result in results:
         if not any(result is one for one in written):  # it was finished before
             write(result, keep=True)
     for index, error in errors.items():
-        say(f'failed: "{prompts[index]}": {error}')
+        failed = what if isinstance(what, str) else what[index]
+        say(f'failed: "{failed}": {error}')
     return FAILED if errors else 0
 
 

@@ -20,7 +20,7 @@ from dfast.cli.options import (
     read_config,
 )
 from dfast.cli.output import say
-from dfast.cli.several import train_several
+from dfast.cli.several import train_particles, train_several
 from dfast.cli.signals import INTERRUPTED, hinting, interrupted
 from dfast.cli.view import add_address, check_view_options, page, show
 from dfast.config import Config
@@ -56,6 +56,10 @@ def add_train(commands: Commands[Any]) -> None:
         "--best-of", type=int, default=1, metavar="N",
         help="begin with N seeds, go on with the best (default: 1)",
     )  # fmt: skip
+    p.add_argument(
+        "--particles", type=int, metavar="K",
+        help="make K objects with seeds of their own, which share all calls of the prior",
+    )  # fmt: skip
     add_settings(p)
     p.add_argument("--negative", metavar="TEXT", help="what it should not look like")
     p.add_argument(
@@ -76,6 +80,8 @@ def train(options: Namespace) -> int:
     """Make an object, or resume a run; then write its mesh and images."""
     if options.prompts is not None:
         return train_several(options)
+    if options.particles is not None:
+        return train_particles(options)
     _check_options(options)
     out = _run_folder(options)
     config = _take_from_run(options, out) if options.resume else None

@@ -15,13 +15,14 @@ class GuidanceConfig:
     Timesteps t are fractions, in [0, 1], of the prior's number of timesteps.
     """
 
-    variant: Literal["sds", "csd", "nfsd", "ism", "rfds", "rfds_rev"] = "sds"
+    variant: Literal["sds", "csd", "nfsd", "ism", "rfds", "rfds_rev", "vsd"] = "sds"
     """sds: DreamFusion (Poole et al. 2022); csd: the classifier's part alone; nfsd: free of the
     sampled noise; ism: along DDIM inversion, several times the cost; rfds: the error of a velocity,
-    not of the noise (Yang et al. 2024); rfds_rev: that at the noise which the prior finds."""
+    not of the noise (Yang et al. 2024); rfds_rev: that at the noise which the prior finds; vsd:
+    against a copy of the prior that learns the renderings (Wang et al. 2023)."""
     scale: float = 10.0
     """The guidance scale w of the papers, 0 to 10000: eps = (1 + w) eps_c - w eps_u. The scale of
-    diffusers is 1 + w."""
+    diffusers is 1 + w. vsd has `vsd_scale` in its place."""
     negative: str = ""
     """The negative prompt: what the images should not show. nfsd has one of its own if this is
     empty."""
@@ -34,6 +35,13 @@ class GuidanceConfig:
     """ism only: DDIM steps from the image to the noise level s below t, 1 to 100."""
     delta_t: float = 0.05
     """ism only: t - s, 0.001 to 1."""
+    vsd_scale: float = 6.5
+    """vsd only: w of the frozen prior, 0 to 10000, in place of `scale`. 6.5 is 7.5 in diffusers,
+    what ProlificDreamer has."""
+    vsd_rank: int = 4
+    """vsd only: rank of the changes of the copy's attention, 1 to 256."""
+    vsd_rate: float = 1e-4
+    """vsd only: the copy's learning rate, 0 to 1, under Adam."""
     linear_until: float = 0.0
     """Fraction of the run, 0 to 1, from its start, in which a linear map replaces a latent model's
     image encoder."""
@@ -53,8 +61,15 @@ class GuidanceConfig:
     """How predictions are conditioned on the view: in the finest way that the prior has, by
     DreamFusion's four view words, or not at all."""
 
+    @property
+    def guided_scale(self) -> float:
+        """Return the w of this variant."""
+        return self.vsd_scale if self.variant == "vsd" else self.scale
+
     def __post_init__(self) -> None:
-        check_numbers(self, "guidance", ("scale",), 0, 1e4)
+        check_numbers(self, "guidance", ("scale", "vsd_scale"), 0, 1e4)
+        check_numbers(self, "guidance", ("vsd_rank",), 1, 256)
+        check_numbers(self, "guidance", ("vsd_rate",), 0, 1)
         check_numbers(self, "guidance", ("inversion_steps",), 1, 100)
         check_numbers(self, "guidance", ("delta_t",), 1e-3, 1)
         check_numbers(self, "guidance", ("linear_until",), 0, 1)
@@ -98,6 +113,36 @@ class PriorConfig:
     """Encode overlapping quarters of the image one by one: approximate, least memory."""
     offload: Literal["none", "model"] = "none"
     """model: the UNet's weights stay in host memory and stream through the device."""
+    vae: str = ""
+    """Folder of an AutoencoderTiny of diffusers (TAESD and its kin), a small encoder to the same
+    latents that takes the place of the VAE's; empty for none."""
+    vae_until: float = 1.0
+    """Fraction of the run, 0 to 1, from its start, in which `vae` is used; the VAE after that."""
+    lora: tuple[str, ...] = ()
+    """LoRA files in safetensors that are merged into the networks, each FILE or FILE:STRENGTH,
+    strength -100 to 100; alpha / rank is read from the file and multiplies the strength."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "prior", ("image_size",), 0, 4096)
+        check_numbers(self, "prior", ("vae_until",), 0, 1)
+        for text in self.lora:
+            path, strength = lora_strength(text)
+            ok = bool(path) and -100 <= strength <= 100
+            check("prior", "lora", text, ok, "FILE or FILE:STRENGTH, a strength in [-100, 100]")
+
+
+def lora_strength(text: str) -> tuple[str, float]:
+    """Return the file and the strength of FILE or FILE:STRENGTH; the strength is 1 by default.
+
+    >>> lora_strength("style.safetensors:0.5")
+    ('style.safetensors', 0.5)
+
+    Args:
+        text: an entry of `PriorConfig.lora`. What follows the last colon counts as the strength if
+            it is a number.
+    """
+    path, colon, last = text.rpartition(":")
+    try:
+        return (path, float(last)) if colon else (text, 1.0)
+    except ValueError:
+        return text, 1.0

@@ -3,8 +3,9 @@
 from dfast.guidance.base import Guidance, GuidanceBatch
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.variants import VARIANTS, Distillation, Variant, conditions_of
+from dfast.guidance.variational import VariationalGuidance
 
 __all__ = [
     "VARIANTS", "DiffusionGuidance", "Distillation", "Guidance", "GuidanceBatch", "Variant",
-    "conditions_of",
+    "VariationalGuidance", "conditions_of",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dfast.priors.base import Approximation
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
 
@@ -55,17 +56,17 @@ class Guidance(ABC):
         """
         return torch.ones(1), torch.zeros(1)
 
-    def approximate_at(self, progress: float) -> bool:
-        """Return whether `encode_images` should be approximate at this fraction of the run."""
+    def approximate_at(self, progress: float) -> Approximation:
+        """Return how `encode_images` should approximate at this fraction of the run."""
         return False
 
     @abstractmethod
-    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+    def encode_images(self, images: Tensor, *, approximate: Approximation = False) -> Tensor:
         """Map images to the space in which the gradient lives; differentiable.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            approximate: use a cheap approximation of the encoder, if there is one.
+            approximate: what `approximate_at` returned.
 
         Returns:
             [B, C, h, w] float32.

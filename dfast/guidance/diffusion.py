@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,7 +20,7 @@ from dfast.guidance.variants import (
     conditions_of,
     is_one_call,
 )
-from dfast.priors.base import Condition, Prior, PromptEmbedding, as_prior
+from dfast.priors.base import Approximation, Condition, Prior, PromptEmbedding, as_prior
 from dfast.priors.diffusion import add_noise
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
@@ -71,11 +71,13 @@ class DiffusionGuidance(Guidance):
         """Return the prior's (alpha [T], sigma [T])."""
         return self._schedule
 
-    def approximate_at(self, progress: float) -> bool:
-        """Return whether a linear map replaces the encoder at this fraction of the run."""
-        return progress < self.config.linear_until
+    def approximate_at(self, progress: float) -> Approximation:
+        """Return what replaces the encoder at this fraction of the run."""
+        if progress < self.config.linear_until:
+            return True
+        return "tiny" if progress < self.prior.tiny_until else False
 
-    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+    def encode_images(self, images: Tensor, *, approximate: Approximation = False) -> Tensor:
         """Map images to what the prior diffuses, see `Guidance.encode_images`."""
         resized = self._resize(images, self._encoded_size(approximate))
         return self.prior.encode_images(2.0 * resized - 1.0, approximate=approximate)
@@ -99,14 +101,15 @@ class DiffusionGuidance(Guidance):
             batches: of each run.
             generators: source of each run's noise.
         """
-        conditions = [guidance._condition for guidance in (self, *others)]
-        joint = self.prior.join_prompts(conditions)
+        joint = self._condition
+        if any(other is not self for other in others):  # particles share one guidance
+            joint = self.prior.join_prompts([g._condition for g in (self, *others)])
         gradient = self._distil(torch.cat(list(encoded)), _joined(batches), generators, joint)
         return gradient.chunk(len(encoded))
 
     def joins(self, other: Guidance) -> bool:
         """Return whether `gradients` can serve this guidance together with another one."""
-        return (
+        return other is self or (
             isinstance(other, DiffusionGuidance)
             and type(other) is type(self)
             and other.prior is self.prior
@@ -169,7 +172,7 @@ class DiffusionGuidance(Guidance):
                 condition,
                 cameras=cameras,
                 textureless=textureless,
-                scale=config.scale,
+                scale=config.guided_scale,
             )
 
         config, prior = self.config, self.prior
@@ -184,9 +187,16 @@ class DiffusionGuidance(Guidance):
                 generators,
                 evaluate,
                 guide if is_one_call(config, prior.largest_scale) else None,
+                self._rendered(batch, condition),
             )
             w = sds.weight(batch.alpha, batch.sigma, self.config.weighting)
             return sds.scaled(self._variant.direction(step), w)
+
+    def _rendered(
+        self, batch: GuidanceBatch, condition: PromptEmbedding
+    ) -> Callable[[Tensor], Tensor] | None:
+        """Return what predicts the noise as a model of the renderings, None if there is none."""
+        return None
 
     def _check(self) -> None:
         """Raise ConfigError if the prior lacks a condition or an encoder that is needed."""
@@ -211,10 +221,10 @@ class DiffusionGuidance(Guidance):
                 f"which sees pixels, got {config.linear_until}"
             )
 
-    def _encoded_size(self, approximate: bool) -> int:
+    def _encoded_size(self, approximate: Approximation) -> int:
         """Return the pixels a side of the images that the prior encodes."""
         size = self.prior.image_size
-        if not approximate or not self.prior.is_latent:
+        if approximate is not True or not self.prior.is_latent:
             return size
         if not self._latent_size:
             blank = torch.zeros(1, 3, size, size, device=self.device)

@@ -8,7 +8,8 @@ direction made of noise predictions; nothing is backpropagated through the prior
 eps_c, eps_u, eps_0 and eps_n are the predictions under the prompt, what guidance moves away from,
 the empty prompt and the negative prompt. docs/math.md, "Score distillation", derives the formulas.
 Sources: SDS, Poole et al. 2022 (section 3); CSD, Yu et al. 2023; NFSD, Katzir et al. 2023; ISM,
-Liang et al. 2023; RFDS and RFDS-Rev, Yang et al. 2024; Perp-Neg, Armandpour et al. 2023.
+Liang et al. 2023; RFDS and RFDS-Rev, Yang et al. 2024; VSD, Wang et al. 2023 (ProlificDreamer);
+Perp-Neg, Armandpour et al. 2023.
 """
 
 from __future__ import annotations
@@ -136,6 +137,19 @@ def rfds(guided: Tensor, noise: Tensor, level: tuple[Tensor, Tensor]) -> Tensor:
     # Pure noise says nothing of x: there SDS is 0, and must not be divided by 0.
     factor = (alpha + sigma) / alpha.clamp(min=1e-4)
     return scaled(sds(guided, noise), factor)
+
+
+def vsd(guided: Tensor, rendered: Tensor) -> Tensor:
+    """Return the direction of VSD: (1 + w) eps_c - w eps_u - eps_phi.
+
+    It is SDS with the sampled noise replaced by what a model of the renderings predicts in it
+    (Wang et al. 2023, arXiv 2305.16213, section 3.2).
+
+    Args:
+        guided: (1 + w) eps_c - w eps_u, [B, C, H, W].
+        rendered: eps_phi, [B, C, H, W].
+    """
+    return at_least_float32(guided) - at_least_float32(rendered)
 
 
 def scaled(direction: Tensor, w: Tensor) -> Tensor:

@@ -57,6 +57,8 @@ class Distillation:
     evaluate: Predictor
     guide: Callable[[Tensor], Tensor] | None = None
     """(1 + w) eps_c - w eps_u of noisy images at t, where one evaluation gives it"""
+    rendered: Callable[[Tensor], Tensor] | None = None
+    """eps_phi of noisy images at t: the noise that a model of the renderings predicts"""
 
     def add_noise(self) -> tuple[Tensor, Tensor]:
         """Return (z_t, eps): x with noise of the level of the batch, and the drawn noise."""
@@ -87,7 +89,7 @@ class Distillation:
         if self.guide is not None:
             return self.guide(noisy)
         text, base = self.predict(noisy)
-        return classifier_free_guidance(text, base, self.config.scale)
+        return classifier_free_guidance(text, base, self.config.guided_scale)
 
     def level(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return (alpha [B], sigma [B]) at timesteps t [B]."""
@@ -160,6 +162,12 @@ def _velocity_error(step: Distillation, noisy: Tensor, noise: Tensor) -> Tensor:
     return sds.rfds(step.guided(noisy), noise, (step.batch.alpha, step.batch.sigma))
 
 
+def _vsd(step: Distillation) -> Tensor:
+    noisy, _ = step.add_noise()
+    assert step.rendered is not None, "VSD needs a model of the renderings"
+    return sds.vsd(step.guided(noisy), step.rendered(noisy))
+
+
 def _invert(step: Distillation) -> tuple[Tensor, Tensor]:
     """Return ISM's (x_t, eps_0(x_s)): DDIM inversion of x without words to s < t, then on to t.
 
@@ -191,6 +199,8 @@ VARIANTS: dict[str, Variant] = {
     "rfds_rev": Variant(
         _rfds_rev, ("text", "negative"), alone=("text",), calls_alone=lambda config: 1, guided=True
     ),
+    # The copy predicts once, and once more with a backward pass, which is two calls' work.
+    "vsd": Variant(_vsd, ("text", "negative"), calls_alone=lambda config: 4, guided=True),
 }
 """By the name in `guidance.variant`."""
 
@@ -203,7 +213,7 @@ def is_one_call(config: GuidanceConfig, largest_scale: float) -> bool:
         largest_scale: of the prior.
     """
     plain = VARIANTS[config.variant].guided and not config.negative and not config.perp_neg
-    return plain and 0 < config.scale <= largest_scale
+    return plain and 0 < config.guided_scale <= largest_scale
 
 
 def conditions_of(config: GuidanceConfig, largest_scale: float = 0.0) -> tuple[Condition, ...]:

@@ -52,6 +52,12 @@ def load_prior(
     if name == "shapes":
         from dfast.priors.embedded.prior import ShapesPrior
 
+        for key in ("lora", "vae"):
+            if given := getattr(options or PriorConfig(), key):
+                raise PriorError(
+                    f"prior.{key}: expected none with the embedded prior, which cannot use it, got "
+                    f"{given!r}"
+                )
         return ShapesPrior(device=where)
     from dfast.priors.loading.hub import find_folder
     from dfast.priors.pipelines.open import open_folder

@@ -26,6 +26,11 @@ see `dfast.scene.views.perp_neg_views`.
 """
 
 
+Approximation = bool | Literal["tiny"]
+"""How images are encoded: False is the model's own encoder, True a linear map in its place, "tiny"
+a distilled encoder."""
+
+
 class Prior(ABC):
     """A text-conditioned diffusion model of images in [-1, 1].
 
@@ -52,6 +57,10 @@ class Prior(ABC):
         image_flops: operations of `predict_noise` for one image under one condition, to say how
             long a run takes before it begins; 0 where they are not known.
         joins_prompts: whether `join_prompts` is there.
+        tiny_until: fraction of a run, from its start, in which a distilled encoder takes the place
+            of the model's own.
+        lora: what LoRA files were merged into the networks and how strongly, a line each.
+        untrainable: why no copy of `network` can be trained by `predict_trained`; "" if one can.
     """
 
     name: str = ""
@@ -65,6 +74,9 @@ class Prior(ABC):
     image_flops: float = 0.0
     largest_scale: float = 0.0
     joins_prompts: bool = False
+    tiny_until: float = 0.0
+    lora: tuple[str, ...] = ()
+    untrainable: str = "it has no network of its own"
 
     def __init_subclass__(cls) -> None:
         """Name the prior after its class if it has no name."""
@@ -159,13 +171,39 @@ class Prior(ABC):
         """
         raise NotImplementedError(f"the prior {self.name!r} has no distilled guidance")
 
-    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+    def predict_trained(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: PromptEmbedding,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+    ) -> Tensor:
+        """Predict the noise under the prompt, with a graph to what hooks add to `network`.
+
+        Every linear layer of an attention is called as a module, see
+        `dfast.priors.low_rank.LowRankCopy`.
+
+        Args:
+            noisy: [B, C, h, w] float32, alpha x + sigma eps.
+            t: [B] int64 timesteps.
+            condition: what `encode_prompt` returned.
+            cameras: B views, or None without view conditioning.
+            textureless: [B] bool, whether the image shows the shape in white.
+
+        Returns:
+            [B, C, h, w] float32.
+        """
+        raise NotImplementedError(f"the prior {self.name!r} trains no copy: {self.untrainable}")
+
+    def encode_images(self, images: Tensor, *, approximate: Approximation = False) -> Tensor:
         """Map images to what the model diffuses; differentiable. The default is the identity.
 
         Args:
             images: [B, 3, image_size, image_size] in [-1, 1].
-            approximate: use a cheap approximation of the encoder, which also takes images of
-                `latent_size` pixels a side.
+            approximate: use a cheap approximation of the encoder: True is a linear map, which also
+                takes images of `latent_size` pixels a side; "tiny" is asked for until `tiny_until`.
 
         Returns:
             [B, C, h, w] float32.
@@ -214,7 +252,10 @@ class Prior(ABC):
 
     @property
     def network(self) -> nn.Module | None:
-        """Return the module that `predict_noise` calls, if it is loaded; benchmarks time it."""
+        """Return the module that `predict_noise` calls, if it is loaded.
+
+        Benchmarks time it, and variational score distillation trains a copy of it.
+        """
         return None
 
     def cost_parts(self) -> dict[str, nn.Module]:
@@ -237,7 +278,7 @@ _REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_n
 _OPTIONAL = (
     "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
     "image_flops", "joins_prompts", "join_prompts", "largest_scale", "predict_guided", "load",
-    "normal_form", "notes", "check_text",
+    "untrainable", "predict_trained", "normal_form", "notes", "check_text",
     "cost_parts", "weight_bytes", "text_bytes",
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ def opening(
     out: Path | None,
     done: int,
     seconds: float | None,
+    lora: Sequence[str] = (),
 ) -> list[str]:
     """Return lines that say what a run makes, with what, where, how long, and what comes when.
 
@@ -32,6 +34,7 @@ def opening(
         out: the run folder, None without one.
         done: steps done before, in a run that is resumed.
         seconds: about how long the rest takes, None where that is not known.
+        lora: what LoRA files change the prior, see `Prior.lora`.
     """
     plan = config.train
     where = str(device) + (f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else "")
@@ -41,13 +44,13 @@ def opening(
         steps += f" ({roughly(seconds)}{' left' if done else ''})"
     first = f"{verb} {subject}: prior {prior}, {where}, {steps}, seed {seed}"
     if out is None:
-        return [first]
+        return [first, *lora]
     parts = [f"into {shlex.quote(str(out))}"]
     if 0 < plan.preview_every <= plan.steps:
         parts.append(f"a preview every {plan.preview_every} steps in its folder previews")
     if 0 < plan.checkpoint_every <= plan.steps:
         parts.append(f"a checkpoint every {plan.checkpoint_every}")
-    return [first, ", ".join(parts) + "; Ctrl-C saves and stops"]
+    return [first, *lora, ", ".join(parts) + "; Ctrl-C saves and stops"]
 
 
 def understood(prompt: str, normal_form: str) -> str:

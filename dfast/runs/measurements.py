@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dfast.config import Config
 from dfast.guidance.variants import VARIANTS, conditions_of
-from dfast.priors.base import Condition, Prior
+from dfast.priors.base import Approximation, Condition, Prior
 from dfast.priors.loading.text_encoders import fits
 from dfast.priors.loading.weights import size_of
 from dfast.priors.pipelines.probe import call_unet, call_vae_encoder
@@ -77,7 +77,7 @@ class SilentPrior(Prior):
         """Raise what the prior would raise for the text."""
         self._prior.check_text(prompt, negative)
 
-    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+    def encode_images(self, images: Tensor, *, approximate: Approximation = False) -> Tensor:
         """Return the mean of the pixels under each latent, if the prior is latent."""
         if not self.is_latent:
             return images
@@ -108,6 +108,9 @@ def time_steps(prior: Prior, prompt: str, config: Config, device: torch.device) 
     """
     small = scaled_down(config, device.type)
     config = small.config
+    if prior.untrainable and config.guidance.variant == "vsd":
+        # Without weights there is no copy to train; what it costs is counted with the networks.
+        config = config.replace(guidance={"variant": "sds"})
     trainer = build_trainer(config, prior, prompt, 0, device)
     cuda = device.type == "cuda"
     state = sum(t.nbytes for t in trainer.state_dict().values() if t.device.type == device.type)
@@ -139,7 +142,8 @@ def network_costs(
         config: the configuration of the run.
 
     Returns:
-        Costs by name: "unet", "inversion" for calls of the UNet outside the guided one, "vae".
+        Costs by name: "unet", "inversion" for calls of the UNet outside the guided one, or
+        "copy" for those of the copy of VSD, "vae".
     """
     unet, guidance = parts["unet"], config.guidance
     views, conditions = config.camera.views, len(conditions_of(guidance, prior.largest_scale))
@@ -149,7 +153,8 @@ def network_costs(
 
     costs = {"unet": NetworkCost(unet_cost(views * conditions), 1.0)}
     if calls := VARIANTS[guidance.variant].calls_alone(guidance):
-        costs["inversion"] = NetworkCost(unet_cost(views), float(calls))
+        name = "copy" if guidance.variant == "vsd" else "inversion"
+        costs[name] = NetworkCost(unet_cost(views), float(calls))
     if (vae := parts.get("vae")) is not None:
         encoded = cost(partial(call_vae_encoder, vae, views, prior, config), vae.parameters())
         costs["vae"] = NetworkCost(encoded, 1.0 - guidance.linear_until)

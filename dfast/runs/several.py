@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,16 +11,16 @@ from typing import Any
 import torch
 
 from dfast._numbers import shown
-from dfast._version import __version__
 from dfast.config import Config
-from dfast.config.checks import check_seed
-from dfast.errors import ConfigError, DfastError, PromptError, RunsFailedError
+from dfast.errors import ConfigError, DfastError, RunsFailedError
+from dfast.guidance.base import Guidance
+from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.priors import Prior
-from dfast.runs.arguments import RunArguments, resolve_arguments
+from dfast.runs.arguments import RunArguments
+from dfast.runs.each_run import arguments_of_each, folders_of_each, seeds_of_each
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
-from dfast.runs.names import slug
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import LogLines, ProgressBar, progress_of
@@ -80,6 +79,7 @@ def train_several(
     stop: threading.Event | None,
     on_result: Callable[[Result], None] | None = None,
     at_once: int | None = None,
+    particles: bool = False,
 ) -> list[Result]:
     """Make several objects side by side.
 
@@ -102,6 +102,7 @@ def train_several(
         stop: ends all runs after a step.
         on_result: called with each result as soon as it is finished.
         at_once: most runs side by side; None for all.
+        particles: the prompts are all the same, and the runs share one guidance.
 
     Returns:
         The results, in the order of the prompts.
@@ -109,12 +110,12 @@ def train_several(
     Raises:
         RunsFailedError: some runs failed, when the others are done.
     """
-    each = _arguments(prompts, prior, download, device, config, steps)
-    seeds, first = _seeds(seed, len(each)), each[0]
+    each = arguments_of_each(prompts, prior, download, device, config, steps)
+    seeds, first = seeds_of_each(seed, len(each)), each[0]
     size = len(each) if at_once is None else at_once
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ConfigError(f"at_once: expected a whole number of at least 1, got {shown(at_once)}")
-    folders = _folders(each, seeds, out, resume)
+    folders = folders_of_each(each, seeds, out, resume, particles)
     results = [finished(folder, first.device) if folder else None for folder in folders]
     check_memory(first.device, first.config, first.prior)
     errors: dict[int, DfastError] = {}
@@ -127,10 +128,15 @@ def train_several(
             if request.asked:
                 break
             with ExitStack() as locks:
-                runs = {
-                    i: _Run(_begin(each[i], seeds[i], folders[i], locks), folders[i], request)
-                    for i in group
-                }
+                trainers: dict[int, Trainer] = {}
+                for i in group:
+                    shared = next(iter(trainers.values())).guidance if trainers else None
+                    trainers[i] = _begin(
+                        each[i], seeds[i], folders[i], locks, shared if particles else None
+                    )
+                if particles:
+                    _share_state(trainers, folders)
+                runs = {i: _Run(trainers[i], folders[i], request) for i in group}
                 bar = _bar(list(runs.values()), out, len(each)) if progress else None
                 if bar is not None:
                     locks.callback(bar.close)
@@ -183,7 +189,8 @@ def _step_all(
     while going and not request.asked:
         least = min(run.trainer.step for run in going)
         behind = [run for run in going if run.trainer.step == least]
-        if not behind[0].trainer.guidance.joins(behind[-1].trainer.guidance):
+        first = behind[0].trainer.guidance
+        if not all(first.joins(run.trainer.guidance) for run in behind):
             behind = behind[:1]  # a prior that takes one prompt at a time: one after the other
         if behind != now:
             now, step = behind, _stepper(behind)
@@ -222,79 +229,38 @@ def _stepper(runs: Sequence[_Run]) -> Callable[[], Sequence[Metrics | DfastError
     return step
 
 
-def _arguments(
-    prompts: Sequence[str],
-    prior: str | Prior,
-    download: bool,
-    device: str | torch.device | None,
-    config: Config | Mapping[str, Any] | None,
-    steps: int | None,
-) -> list[RunArguments]:
-    """Return the checked arguments of each run; the prior is loaded once."""
-    if not prompts:
-        raise PromptError("prompt: expected a description or a list of them, got an empty list")
-    found: list[RunArguments] = []
-    for prompt in prompts:
-        shared = found[0].prior if found else prior
-        settings = found[0].config if found else config
-        found.append(
-            resolve_arguments(
-                prompt, prior=shared, download=download, device=device, config=settings, steps=steps
-            )
-        )
-    return found
-
-
-def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
-    """Return the seed of each run."""
-    seeds = list(seed) if isinstance(seed, list | tuple | range) else [seed] * count
-    if len(seeds) != count:
-        raise ConfigError(f"seed: expected a number or {count} of them, got {len(seeds)}")
-    return [check_seed(number) for number in seeds]
-
-
-def _folders(
-    each: Sequence[RunArguments], seeds: Sequence[int], out: str | Path | None, resume: bool
-) -> list[RunFolder | None]:
-    """Return the folder of each run: named after its prompt, with its seed where that is needed."""
-    meanings = [arguments.prior.normal_form(arguments.prompt) for arguments in each]
-    twice = [pair for pair, n in Counter(zip(meanings, seeds, strict=True)).items() if n > 1]
-    if twice:
-        prompt, number = twice[0]
-        raise ConfigError(f'seed: expected different ones for "{prompt}", got {number} twice')
-    if out is None:
-        return [None] * len(each)
-    if not isinstance(out, str | Path):
-        raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
-    names = [slug(meaning) for meaning in meanings]
-    count = Counter(names)
-    folders: list[RunFolder | None] = []
-    for arguments, name, number in zip(each, names, seeds, strict=True):
-        about = {
-            "prompt": arguments.prompt,
-            "seed": number,
-            "prior": arguments.prior.name,
-            "dfast": __version__,
-        }
-        path = Path(out) / (f"{name}-seed-{number}" if count[name] > 1 else name)
-        again = resume and path.exists()
-        form = arguments.prior.normal_form
-        folders.append(RunFolder(path, arguments.config, about, resume=again, normal_form=form))
-    return folders
-
-
 def _begin(
-    arguments: RunArguments, seed: int, folder: RunFolder | None, stack: ExitStack
+    arguments: RunArguments,
+    seed: int,
+    folder: RunFolder | None,
+    stack: ExitStack,
+    guidance: Guidance | None,
 ) -> Trainer:
-    """Return the trainer of a run that begins or goes on."""
+    """Return the trainer of a run that begins or goes on, perhaps with another run's guidance."""
     prompt = folder.prompt if folder else arguments.prompt
-    trainer = build_trainer(arguments.config, arguments.prior, prompt, seed, arguments.device)
+    assert guidance is None or isinstance(guidance, DiffusionGuidance)
+    trainer = build_trainer(
+        arguments.config, arguments.prior, prompt, seed, arguments.device, guidance=guidance
+    )
     if folder is not None:
         stack.callback(folder.end)
         folder.begin()
         if (state := folder.load_checkpoint(trainer.state_dict())) is not None:
             trainer.load_state_dict(state)
     return trainer
+
+
+def _share_state(trainers: Mapping[int, Trainer], folders: Sequence[RunFolder | None]) -> None:
+    """Give a guidance that runs share the state of the run that is furthest behind.
+
+    Each run's checkpoint has that state, and a crash may have left checkpoints of several steps.
+    """
+    last = min(trainers, key=lambda i: trainers[i].step)
+    folder, trainer = folders[last], trainers[last]
+    if folder is None or all(other.step == trainer.step for other in trainers.values()):
+        return
+    if (state := folder.load_checkpoint(trainer.state_dict())) is not None:
+        trainer.load_state_dict(state)
 
 
 def _bar(runs: Sequence[_Run], out: str | Path | None, total: int) -> ProgressBar | LogLines:
@@ -305,6 +271,9 @@ def _bar(runs: Sequence[_Run], out: str | Path | None, total: int) -> ProgressBa
     of = f" of {total}" if total > len(runs) else ""
     steps = trainer.config.train.steps
     notice(f"making {what}{of}: prior {trainer.prior_name}, {trainer.device}, {steps} steps{into}")
+    if isinstance(guidance := trainer.guidance, DiffusionGuidance):
+        for line in guidance.prior.lora:
+            notice(line)
     for run in runs:
         notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}, from step {run.trainer.step}')
     return progress_of(steps, min(run.trainer.step for run in runs))

@@ -36,6 +36,7 @@ from dfast.runs.group import device_of_rank, joined
 from dfast.runs.keeping import Keeper
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
+from dfast.runs.particles import Particles, train_particles
 from dfast.runs.progress import progress_of
 from dfast.runs.recording import Recorder, result_of
 from dfast.runs.records import read_about
@@ -78,6 +79,10 @@ def train(
     at_once: int | None = None,
     **options: Unpack[Options],
 ) -> list[Result]: ...
+@overload
+def train(
+    prompt: str, *, particles: int, seed: int = 0, **options: Unpack[Options]
+) -> Particles: ...
 @neutral_torch_state()
 @threads_within_quota()
 def train(
@@ -98,6 +103,7 @@ def train(
     distributed: bool = False,
     on_result: Callable[[Result], None] | None = None,
     at_once: int | None = None,
+    particles: int | None = None,
 ) -> Result | list[Result]:
     """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
 
@@ -139,10 +145,13 @@ def train(
             renders a share of the views on its own GPU. The first one writes and calls back.
         on_result: called with each result as soon as it is finished and written.
         at_once: with a list, most objects that are made side by side; None makes all.
+        particles: make so many objects of the prompt, 2 to 64, with seeds from `seed` on, which
+            share every call of the prior, and with VSD the copy that it trains. `out` is the folder
+            of the run folders, and gets `particles.json`, which says how different they are.
 
     Returns:
         The finished object, or that of a stopped run, whose `steps` are those done. With a list,
-        one for each prompt.
+        one for each prompt; with `particles`, a list with the attribute `diversity`.
 
     Raises:
         ConfigError: an argument or a setting that cannot be used.
@@ -177,6 +186,8 @@ def train(
     if isinstance(prompt, list | tuple):
         if count > 1:
             raise ConfigError(f"best_of: expected 1 with a list of prompts, got {count}")
+        if particles is not None:
+            raise ConfigError("particles: expected one prompt, got a list")
         return train_several(
             prompt,
             _finished,
@@ -194,6 +205,28 @@ def train(
             on_result=on_result,
             at_once=at_once,
         )
+    if particles is not None:
+        if count > 1 or distributed or at_once is not None:
+            raise ConfigError(
+                "particles: expected without best_of, distributed and at_once, got one of them"
+            )
+        return train_particles(
+            prompt,
+            particles,
+            _finished,
+            prior=prior,
+            download=download,
+            out=out,
+            steps=steps,
+            seed=check_seed(seed),
+            device=device,
+            config=config,
+            progress=progress,
+            callbacks=callbacks,
+            resume=resume,
+            stop=stop,
+            on_result=on_result,
+        )
     if at_once is not None:
         raise ConfigError("at_once: expected None with one prompt, got " + shown(at_once))
     number = check_seed(seed)
@@ -201,6 +234,11 @@ def train(
     text, where, settings, model = resolve_arguments(
         prompt, prior=prior, download=download, device=device, config=config, steps=steps
     )
+    if count > 1 and settings.guidance.variant == "vsd":
+        raise ConfigError(
+            "best_of: expected 1 with guidance.variant 'vsd', where each seed trains a copy of its "
+            f"own, got {count}"
+        )
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(where)) if distributed else Ranks()
         return _train(
@@ -232,6 +270,8 @@ def _train(
         about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
         if notes := model.notes(text):
             about["notes"] = list(notes)
+        if model.lora:
+            about["lora"] = list(model.lora)
         if count > 1:
             about["best_of"] = count
         folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)
@@ -271,6 +311,7 @@ def _train(
             out=folder.path if folder else None,
             done=trainer.step,
             seconds=seconds_left(settings, model, where, done=trainer.step, metrics=before),
+            lora=model.lora,
         ):
             notice(line)
         bar = progress_of(settings.train.steps, trainer.step)

@@ -8,6 +8,7 @@ import torch
 
 from dfast.config import Config
 from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.guidance.variational import VariationalGuidance
 from dfast.priors.base import Prior, as_prior
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
@@ -25,6 +26,7 @@ def build_trainer(
     *,
     losses: Mapping[str, Loss] | None = None,
     ranks: Ranks | None = None,
+    guidance: DiffusionGuidance | None = None,
 ) -> Trainer:
     """Return the trainer of a run that begins: a random scene under score distillation.
 
@@ -36,6 +38,7 @@ def build_trainer(
         device: where the scene lives.
         losses: beside the guidance, by name; None takes the regularisers of the configuration.
         ranks: the processes that make the object together; None for this one alone.
+        guidance: of another run of this prompt and prior, to share it; None makes one.
 
     Raises:
         PriorError: for an object that is no prior.
@@ -45,7 +48,8 @@ def build_trainer(
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
     model = as_prior(prior)
-    guidance = DiffusionGuidance(config.guidance, model, prompt, device)
+    if guidance is None:
+        guidance = guidance_of(config, model, prompt, device)
     return Trainer(
         config,
         scene,
@@ -56,3 +60,23 @@ def build_trainer(
         prior_name=model.name,
         ranks=ranks,
     )
+
+
+def guidance_of(
+    config: Config, prior: Prior, prompt: str, device: torch.device
+) -> DiffusionGuidance:
+    """Return the guidance that a configuration asks for.
+
+    Args:
+        config: all settings of the run.
+        prior: the diffusion model.
+        prompt: what the scene is to show.
+        device: where images and gradients are.
+
+    Raises:
+        ConfigError: for a configuration that the prior cannot serve.
+        PromptError: for a prompt that the prior does not take.
+    """
+    variational = config.guidance.variant == "vsd"
+    kind = VariationalGuidance if variational else DiffusionGuidance
+    return kind(config.guidance, prior, prompt, device)

@@ -151,6 +151,11 @@ def check_together(first: Trainer, other: Trainer) -> None:
         ConfigError: if they cannot.
     """
     one, two = first.guidance, other.guidance
+    if one is not two and first.config.guidance.variant == "vsd":
+        raise ConfigError(
+            "guidance.variant: expected another one than 'vsd' for runs that step together without "
+            "being particles, each of which has a copy of the prior of its own"
+        )
     if not isinstance(one, DiffusionGuidance) or not one.joins(two):
         raise ConfigError(
             f"prior: expected one that takes several prompts at once, got {first.prior_name!r}"

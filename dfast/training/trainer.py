@@ -10,10 +10,11 @@ from torch import Tensor
 
 from dfast.config import Config, OptimizerConfig
 from dfast.config.schedules import resolution
-from dfast.errors import RunFolderError
+from dfast.errors import ConfigError, RunFolderError
 from dfast.guidance.base import Guidance
 from dfast.guidance.sds import sds_loss
 from dfast.ops.adam import NORM, SKIPPED
+from dfast.priors.base import Approximation
 from dfast.render.options import NORMALS, Normals, RenderOptions
 from dfast.render.outputs import Rendering
 from dfast.render.volume import render
@@ -44,8 +45,8 @@ class Step(NamedTuple):
     """Pixels a side."""
     max_samples: int | None
     """Samples to reserve memory for; None counts them."""
-    approximate: bool
-    """The images' encoder is approximated."""
+    approximate: Approximation
+    """How the images' encoder is approximated."""
     lit: bool
     """Normals are needed."""
 
@@ -99,10 +100,15 @@ class Trainer:
             ranks: the processes that make this object together; None for this one alone.
 
         Raises:
-            ConfigError: if the views cannot be shared by the processes.
+            ConfigError: if the views, or the guidance, cannot be shared by the processes.
         """
         self.ranks = ranks or Ranks()
         self.ranks.check_views(config.camera.views)
+        if self.ranks.size > 1 and any(True for _ in guidance.parameters()):
+            raise ConfigError(
+                "distributed: expected one process with a guidance that trains a copy of its prior "
+                f"(guidance.variant = {config.guidance.variant!r}), got {self.ranks.size}"
+            )
         self.config, self.scene, self.guidance = config, scene, guidance
         self.generators, self.prompt, self.prior_name = generators, prompt, prior_name
         self.losses = regularizer_losses(config.regularizer) if losses is None else dict(losses)

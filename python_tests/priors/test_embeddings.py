@@ -116,8 +116,8 @@ def test_weights_are_read_once_for_their_hash(
     from dfast.priors.loading import embedding_cache as embeddings
 
     read: list[Path] = []
-    whole = embeddings._hash_file
-    monkeypatch.setattr(embeddings, "_hash_file", lambda file: (read.append(file), whole(file))[1])
+    whole = embeddings.hash_file
+    monkeypatch.setattr(embeddings, "hash_file", lambda file: (read.append(file), whole(file))[1])
     path = copied("sdxl", tmp_path)
     parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     first = fingerprint(Folder(path, "x"), parts)

@@ -230,7 +230,9 @@ def test_marks_of_another_prediction(mark: str, key: str, value: Any, tmp_path: 
 def test_a_lora_beside_the_pipeline_is_named(tmp_path: Path) -> None:
     path = copied("sd15", tmp_path)
     save_file({"unet.a.lora_A.weight": torch.ones(1)}, path / "pytorch_lora_weights.safetensors")
-    with pytest.warns(UserWarning, match=r"pytorch_lora_weights\.safetensors is not applied"):
+    with pytest.warns(
+        UserWarning, match=r"pytorch_lora_weights\.safetensors is not applied unless"
+    ):
         load_prior(str(path), CPU)
 
 

@@ -62,6 +62,7 @@ class ShapesPrior(Prior):
     image_size = IMAGE_SIZE
     cuda_graph_safe = True
     joins_prompts = True
+    untrainable = ""
     image_flops = 2.3e9
     conditions: tuple[Condition, ...] = ("text", "null")
 
@@ -175,6 +176,19 @@ class ShapesPrior(Prior):
     ) -> Tensor:
         """Predict guided noise in one call of the UNet, see `Prior.predict_guided`."""
         return self._predict(noisy, t, condition, cameras, textureless, ("text",), scale)
+
+    @neutral_torch_state(keep_grad=True)
+    def predict_trained(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: ShapesCondition,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+    ) -> Tensor:
+        """Predict noise with a graph, see `Prior.predict_trained`."""
+        return self._predict(noisy, t, condition, cameras, textureless, ("text",), None)
 
     def _predict(
         self,

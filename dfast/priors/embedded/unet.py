@@ -34,7 +34,7 @@ class GroupNorm(nn.GroupNorm):
             activation: "none" or "silu".
             add: [B, C] or None.
         """
-        if input.is_cuda:
+        if input.is_cuda and (add is None or not add.requires_grad):
             parameters = self.num_groups, self.weight, self.bias
             return group_norm(input, *parameters, eps=self.eps, activation=activation, add=add)
         x = super().forward(input if add is None else input + add[..., None, None])
@@ -111,7 +111,7 @@ class TransformerBlock(nn.Module):
         rows = rows + self.attn1(self.norm1(rows), text)
         rows = rows + self.attn2(self.norm2(rows), text)
         h = self.widen(self.norm3(rows))
-        if h.is_cuda:
+        if h.is_cuda and not h.requires_grad:
             h = geglu(h)
         else:
             value, gate = h.chunk(2, -1)

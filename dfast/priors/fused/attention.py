@@ -5,7 +5,8 @@ Shapes: B images, C channels, H x W pixels, N = H W rows, M text tokens of D cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -180,3 +181,28 @@ class PixelAttention:
         k, v = keys.chunk(2, -1)
         out = linear_rows(attn.to_out[0], attend(q, k, v, attn.heads, mask), bias=False)
         return merge(hidden_states, to_pixels(out, hidden_states), attn.to_out[0].bias)
+
+
+@contextmanager
+def separate_projections(network: nn.Module) -> Iterator[None]:
+    """Let fused attentions call each of their projections as a module, for a block.
+
+    So forward hooks of the projections, which the stacked weights pass by, are run.
+
+    Args:
+        network: with attentions that `fuse_attention` has changed.
+    """
+    layers: list[Any] = list(network.modules())
+    fused = [
+        (layer, layer.processor)
+        for layer in layers
+        if type(getattr(layer, "processor", None)) in (RowAttention, PixelAttention)
+    ]
+    try:
+        for layer, processor in fused:
+            of_rows = type(processor) is RowAttention
+            layer.processor = AttnProcessor2_0() if of_rows else AttnAddedKVProcessor2_0()
+        yield
+    finally:
+        for layer, processor in fused:
+            layer.processor = processor

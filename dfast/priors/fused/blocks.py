@@ -44,8 +44,31 @@ def apply_group_norm(module: nn.GroupNorm, x: Tensor, **options: Any) -> Tensor:
         x: [B, C, ...].
         options: further arguments of `dfast.ops.group_norm.group_norm`.
     """
+    added = (options.get("add"), options.get("scale_shift"))
+    if any(tensor is not None and tensor.requires_grad for tensor in added):
+        return _differentiable_group_norm(module, x, **options)
     options |= {"eps": module.eps}
     return group_norm(x, module.num_groups, module.weight, module.bias, **options)
+
+
+def _differentiable_group_norm(
+    module: nn.GroupNorm,
+    x: Tensor,
+    *,
+    add: Tensor | None = None,
+    scale_shift: Tensor | None = None,
+    activation: Activation | None = None,
+) -> Tensor:
+    """Return `apply_group_norm` in plain torch, which has a gradient for every argument."""
+    if add is not None:
+        x = x + add[..., None, None]
+    x = F.group_norm(x, module.num_groups, module.weight, module.bias, module.eps)
+    if scale_shift is not None:
+        scale, shift = scale_shift[..., None, None].chunk(2, 1)
+        x = x * (1 + scale) + shift
+    if activation == "silu":
+        return F.silu(x)
+    return F.gelu(x) if activation == "gelu" else x
 
 
 def to_rows(x: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ def fingerprint(folder: Folder, parts: Iterable[str]) -> str | None:
         digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size}\n".encode())
         if file.suffix == ".safetensors":
             stamp = _stamp(file)
-            hashes[stamp] = known.get(stamp) or _hash_file(file)
+            hashes[stamp] = known.get(stamp) or hash_file(file)
             digest.update(hashes[stamp].encode())
         elif file.suffix in (".json", ".txt", ".model", ".jinja"):
             digest.update(file.read_bytes())
@@ -91,7 +91,8 @@ def _stamp(file: Path) -> str:
     return f"{os.path.realpath(file)} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns} {at.st_ino}"
 
 
-def _hash_file(file: Path) -> str:
+def hash_file(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -25,8 +25,11 @@ from dfast.priors.loading.weight_files import (
 INDEX = "model_index.json"
 ROOT = "."
 """The part of a folder that holds one model of transformers, and so has no parts."""
+NETWORK = "./"
+"""The part of a folder that holds one network of diffusers, and so has no parts."""
 STEMS = {
     ROOT: "model",
+    NETWORK: "diffusion_pytorch_model",
     "unet": "diffusion_pytorch_model",
     "transformer": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",

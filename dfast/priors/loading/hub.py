@@ -117,8 +117,8 @@ def _local(path: Path, name: str) -> Folder:
         )
     if beside := [name for name in LORA_FILES if os.path.isfile(real / name)]:
         warnings.warn(
-            f"prior {_named(name)}: its {beside[0]} is not applied; merge it with fuse_lora() and "
-            "save_pretrained(folder)",
+            f"prior {_named(name)}: its {beside[0]} is not applied unless prior.lora "
+            f"(--lora) names it: {one_line(real / beside[0])}",
             DfastWarning,
             stacklevel=2,
         )

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 from dfast.errors import DfastWarning
-from dfast.priors.loading.folder import ROOT, Folder, Weights, one_line
+from dfast.priors.loading.folder import NETWORK, ROOT, Folder, Weights, one_line
 
 _INPUTS = ("add_embedding", "class_embedding", "encoder_hid_proj", "position_net", "quant_conv")
 """Modules of UNets and VAEs that exist only if their configuration says so."""
@@ -28,11 +28,13 @@ _UNREAD_TEXT = (
     r"^(text_model\.)?(text_projection\.|logit_scale$|vision_model\.|visual_projection\.|"
     r"lm_head\.|decoder\.|encoder\.embed_tokens\.)"
 )
+_UNREAD_VAE = rf"{_COUNTERS}|^(decoder|post_quant_conv|loss)\."
 _UNREAD = {
     ROOT: re.compile(rf"{_COUNTERS}|^logit_scale$"),  # a CLIP's, which no quantiser wrote
     "unet": re.compile(_COUNTERS),
     "transformer": re.compile(_COUNTERS),
-    "vae": re.compile(rf"{_COUNTERS}|^(decoder|post_quant_conv|loss)\."),
+    "vae": re.compile(_UNREAD_VAE),
+    NETWORK: re.compile(_UNREAD_VAE),
     **{
         part: re.compile(f"{_COUNTERS}|{_UNREAD_TEXT}")
         for part in ("text_encoder", "text_encoder_2", "text_encoder_3")

@@ -115,29 +115,33 @@ class VaeKind(NamedTuple):
     """whether it encodes videos, of which an image is one of one frame"""
 
 
+TINY = "AutoencoderTiny"
+"""A distilled encoder, whose output is what the model diffuses, without a scale."""
 VAES = {
     "AutoencoderKL": VaeKind(scale=0.18215),
     "AutoencoderDC": VaeKind("encoder_block_out_channels"),
     "AutoencoderKLFlux2": VaeKind(gathered=2),
     "AutoencoderKLWan": VaeKind("dim_mult", "z_dim", video=True),
+    TINY: VaeKind("encoder_block_out_channels"),
 }
 """By the class in diffusers."""
 
 
-def build_vae(folder: Folder, dtype: torch.dtype) -> Any:
+def build_vae(folder: Folder, dtype: torch.dtype, part: str = "vae") -> Any:
     """Build the VAE on the meta device, without its decoder.
 
     Args:
         folder: the pipeline folder.
         dtype: of its layers; statistics of its latents stay in float32.
+        part: of the folder.
 
     Raises:
         PriorError: if its configuration cannot be used.
     """
     import diffusers
 
-    kind = folder.config("vae").get("_class_name", "AutoencoderKL")
-    vae = _build(getattr(diffusers, kind), folder, "vae", dtype, torch.device("meta"))
+    kind = folder.config(part).get("_class_name", "AutoencoderKL")
+    vae = _build(getattr(diffusers, kind), folder, part, dtype, torch.device("meta"))
     vae.decoder = vae.post_quant_conv = None
     if hasattr(vae, "bn"):
         vae.bn = _Statistics(vae.bn)

@@ -151,7 +151,8 @@ def _not_finite_error(
     """Return the error for a tensor that is not finite in the file, or only after the cast."""
     if not bool(read.float().isfinite().all()):
         return folder.damaged_error(file, f"{key} holds inf or NaN")
-    setting = "vae_precision" if file.parent.name == "vae" else "precision"
+    denoises = file.parent.name in ("unet", "transformer")
+    setting = "precision" if denoises else "vae_precision"
     kind = str(cast.dtype).removeprefix("torch.")
     return folder.error(f'{file}: {key} overflows {kind}; set prior.{setting} = "fp32"')
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,12 +21,19 @@ from dfast.errors import PriorError
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors.base import Condition, Prior
 from dfast.priors.loading.compatibility import CLIP, check_text
-from dfast.priors.loading.embedding_cache import EncodedSentence
+from dfast.priors.loading.embedding_cache import EncodedSentence, hash_file
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
+from dfast.priors.loading.lora import merge_lora
+from dfast.priors.loading.lora_files import DENOISER, lora_error, open_lora
 from dfast.priors.loading.networks import build_unet, unet_key
-from dfast.priors.loading.text_encoders import eight_bit_options, load_tokenizer, tokenize
+from dfast.priors.loading.text_encoders import (
+    eight_bit_options,
+    load_tokenizer,
+    open_text_encoder,
+    tokenize,
+)
 from dfast.priors.loading.weights import load_weights
 from dfast.priors.noise_schedule import NoiseSchedule
 from dfast.priors.pipelines.cached_text import encode_cached
@@ -81,6 +89,10 @@ class TextPrior(Prior):
         """
         self.folder, self.device, self.options = folder, device, options
         self.name = folder.name
+        if options.vae and not self.is_latent:
+            raise PriorError(f"prior.vae: expected '' with {self.name!r}, which sees pixels")
+        self.lora_files = [open_lora(text) for text in options.lora]
+        self.lora = tuple(map(str, self.lora_files))
         # Weights that are streamed to the device cannot be recorded.
         self.cuda_graph_safe = options.offload == "none"
         cuda = device.type == "cuda"
@@ -98,9 +110,12 @@ class TextPrior(Prior):
         check_names(folder, self.denoiser, weights)
         self._check_text_weights()
         self._check_text_parts()
+        self._check_lora_parts()
         self.image_size = options.image_size or self._sample_size()
         self.unet: Any = None
         self._network: Any = None
+        self._is_tuned = False
+        self.untrainable = _why_untrainable(options)
 
     def _check_text_weights(self) -> None:
         """Check the names of tensors of the text encoders that are there; see `check_names`."""
@@ -114,6 +129,18 @@ class TextPrior(Prior):
     def _check_text_parts(self) -> None:
         """Raise PriorError unless the text encoders fit their tokenizers and the UNet."""
         check_text(self.folder, self.text_kind, self.text_parts, self.text_length)
+
+    def _check_lora_parts(self) -> None:
+        """Raise PriorError for LoRA files that change parts which this prior cannot change."""
+        encoders = self.text_parts[::2]
+        for file in self.lora_files:
+            changed = [part for part in file.parts if part != DENOISER]
+            if lost := [part for part in changed if part not in encoders]:
+                raise lora_error(file.path, f"it changes the {lost[0]}, which {self.name!r} lacks")
+            if changed and self.options.text_encoder == "8bit":
+                raise lora_error(
+                    file.path, f"it changes the {changed[0]}, which text_encoder = '8bit' forbids"
+                )
 
     def _sample_size(self) -> int:
         """Return the cells a side of what the UNet diffused in training."""
@@ -204,12 +231,14 @@ class TextPrior(Prior):
     def _encode_sentences(self, sentences: list[str]) -> dict[str, EncodedSentence]:
         """Return sentences from the cache; the text encoder encodes the others."""
         dtype = torch.float32 if self.dtype == torch.float32 else self.text_half
-        settings = {
+        settings: dict[str, object] = {
             "length": self.text_length,
             "dtype": str(dtype),
             "family": self.family,
             "rounded": self.options.text_encoder == "8bit",
         }
+        if changed := [f for f in self.lora_files if set(f.parts) - {DENOISER}]:
+            settings["lora"] = [[hash_file(file.path), str(file)] for file in changed]
         return encode_cached(
             self.folder, self.text_parts, self.device, sentences, settings,
             lambda missing: self._encode_text(missing, dtype),
@@ -224,6 +253,14 @@ class TextPrior(Prior):
         """
         raise NotImplementedError
 
+    @contextmanager
+    def _text_encoder(self, part: str, cls: str, dtype: torch.dtype) -> Iterator[Any]:
+        """Load a text encoder for a block, see `open_text_encoder`, with what LoRA files change."""
+        setting = self.options.text_encoder
+        with open_text_encoder(self.folder, part, cls, dtype, self.device, setting) as model:
+            merge_lora(model, self.lora_files, part)
+            yield model
+
     # Networks
 
     @neutral_torch_state(keep_grad=True)
@@ -234,6 +271,7 @@ class TextPrior(Prior):
         streamed = self.options.offload == "model" and self.device.type == "cuda"
         where = torch.device("cpu") if streamed else self.device
         unet = self._load_unet(where)
+        merge_lora(unet, self.lora_files, DENOISER)
         unet = unet.to(memory_format=self.layout)
         if self.options.attention_slicing:
             unet.set_attention_slice("auto")
@@ -248,6 +286,7 @@ class TextPrior(Prior):
             from dfast.priors.fused.tune import tune
 
             tune(unet)
+            self._is_tuned = True
         self.unet = self._network = unet
         if self.options.compile:
             print("dfast: compiling the UNet, about a minute", file=sys.stderr, flush=True)
@@ -289,6 +328,39 @@ class TextPrior(Prior):
 
         `textureless` is ignored: the prompts of these models do not mention it.
         """
+        return self._predict(noisy, t, condition, cameras, conditions)
+
+    @neutral_torch_state(keep_grad=True)
+    def predict_trained(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: TextCondition,
+        *,
+        cameras: CameraBatch | None,
+        textureless: Tensor,
+    ) -> Tensor:
+        """Predict noise with a graph, see `Prior.predict_trained`."""
+        self.load()
+        with self._attention_in_parts():
+            return self._predict(noisy, t, condition, cameras, ("text",))[0]
+
+    def _attention_in_parts(self) -> AbstractContextManager[None]:
+        """Return a block in which every projection of an attention is called as a module."""
+        if not self._is_tuned:
+            return nullcontext()
+        from dfast.priors.fused.attention import separate_projections
+
+        return separate_projections(self.unet)
+
+    def _predict(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: TextCondition,
+        cameras: CameraBatch | None,
+        conditions: tuple[Condition, ...],
+    ) -> Tensor:
         if not conditions or not set(conditions) <= set(self.conditions):
             raise PriorError(
                 f"conditions: expected some of {', '.join(self.conditions)}, got {conditions!r}"
@@ -310,3 +382,10 @@ class TextPrior(Prior):
         """Return the output of the UNet, [N, C', h, w]."""
         assert self._network is not None
         return self._network(noisy, t, text["hidden"], return_dict=False)[0]
+
+
+def _why_untrainable(options: PriorConfig) -> str:
+    """Return why no copy of a network that is run like this can be trained; "" if one can."""
+    if options.compile:
+        return "it is compiled (prior.compile)"
+    return "its weights are streamed (prior.offload)" if options.offload != "none" else ""

@@ -12,7 +12,7 @@ from dfast.errors import PriorError
 from dfast.priors.loading.compatibility import T5
 from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.text_encoders import one_at_a_time, open_text_encoder
+from dfast.priors.loading.text_encoders import one_at_a_time
 from dfast.priors.pipelines.base import TextPrior
 
 
@@ -38,10 +38,7 @@ class DeepFloyd(TextPrior):
 
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
         rows = self._tokenize("tokenizer", sentences)
-        setting = self.options.text_encoder
-        with open_text_encoder(
-            self.folder, "text_encoder", "T5EncoderModel", dtype, self.device, setting
-        ) as model:
+        with self._text_encoder("text_encoder", "T5EncoderModel", dtype) as model:
             return [
                 {"hidden": model(ids, attention_mask=mask)[0][0]}
                 for ids, mask in one_at_a_time(model, rows)

@@ -8,7 +8,7 @@ from torch import Tensor
 from dfast.config import PriorConfig
 from dfast.priors.loading.embedding_cache import EncodedSentence
 from dfast.priors.loading.folder import INDEX, Folder
-from dfast.priors.loading.text_encoders import one_at_a_time, open_text_encoder
+from dfast.priors.loading.text_encoders import one_at_a_time
 from dfast.priors.pipelines.stable_diffusion import StableDiffusion
 
 _ENCODERS = (
@@ -47,10 +47,9 @@ class StableDiffusionXL(StableDiffusion):
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
         hidden: list[list[Tensor]] = []
         pooled: list[Tensor] = []
-        setting = self.options.text_encoder
         for part, tokenizer, cls in _ENCODERS:
             rows = self._tokenize(tokenizer, sentences)
-            with open_text_encoder(self.folder, part, cls, dtype, self.device, setting) as model:
+            with self._text_encoder(part, cls, dtype) as model:
                 outputs = [
                     model(ids, output_hidden_states=True) for ids, _ in one_at_a_time(model, rows)
                 ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dfast._files import user_path
 from dfast.config import PriorConfig
 from dfast.errors import PriorError
 from dfast.ops.ambient import neutral_torch_state
+from dfast.priors.base import Approximation
 from dfast.priors.loading.embedding_cache import EncodedSentence
-from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.text_encoders import one_at_a_time, open_text_encoder
+from dfast.priors.loading.folder import NETWORK, Folder, one_line
+from dfast.priors.loading.networks import TINY
+from dfast.priors.loading.text_encoders import one_at_a_time
 from dfast.priors.pipelines.base import PRECISIONS, TextPrior
 from dfast.priors.pipelines.vae import LatentEncoder
 
@@ -20,6 +23,7 @@ class StableDiffusion(TextPrior):
 
     Attributes:
         latents: its VAE; `image_size` is a multiple of `latents.factor`.
+        tiny: the distilled encoder of `prior.vae`; None without one.
         vae_overflows: whether the VAE overflows float16 unless its configuration says otherwise.
     """
 
@@ -34,6 +38,8 @@ class StableDiffusion(TextPrior):
         channels, expected = self.latents.channels, self.unet_config.get("in_channels", 4)
         if channels != expected:
             raise folder.mismatch_error("vae", "latent_channels", expected, channels, other="UNet")
+        self.tiny = self._open_tiny() if options.vae else None
+        self.tiny_until = options.vae_until if options.vae else 0.0
         factor = self.latents.factor
         self.image_size = options.image_size or self._sample_size() * factor
         if self.image_size % factor:
@@ -54,12 +60,30 @@ class StableDiffusion(TextPrior):
         auto = torch.float32 if self.dtype == torch.float32 else torch.float16
         return PRECISIONS.get(self.options.vae_precision, auto)
 
+    def _open_tiny(self) -> LatentEncoder:
+        """Return the encoder of `prior.vae`, after a check that it can give these latents."""
+        path = user_path(self.options.vae).resolve()
+        if not path.is_dir():
+            raise PriorError(f"prior.vae: expected a folder, got {one_line(str(path), repr)}")
+        folder = Folder(path, str(path))
+        auto = torch.float32 if self.dtype == torch.float32 else torch.float16
+        dtype = PRECISIONS.get(self.options.vae_precision, auto)
+        tiny = LatentEncoder(folder, self.device, dtype, self.options, NETWORK)
+        for key, expected, got in (
+            ("an", TINY, tiny.name),
+            ("latents of channels", self.latents.channels, tiny.channels),
+            ("pixels a latent cell", self.latents.factor, tiny.factor),
+        ):
+            if got != expected:
+                raise PriorError(
+                    f"prior.vae: expected {key} {expected} with {self.name!r}, got {got} in "
+                    f"{one_line(path)}"
+                )
+        return tiny
+
     def _encode_text(self, sentences: list[str], dtype: torch.dtype) -> list[EncodedSentence]:
         rows = self._tokenize("tokenizer", sentences)
-        setting = self.options.text_encoder
-        with open_text_encoder(
-            self.folder, "text_encoder", "CLIPTextModel", dtype, self.device, setting
-        ) as model:
+        with self._text_encoder("text_encoder", "CLIPTextModel", dtype) as model:
             wants_mask = getattr(model.config, "use_attention_mask", False)
             return [
                 {"hidden": model(ids, attention_mask=mask if wants_mask else None)[0][0]}
@@ -72,11 +96,15 @@ class StableDiffusion(TextPrior):
         return self.image_size // self.latents.factor
 
     @neutral_torch_state(keep_grad=True)
-    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+    def encode_images(self, images: Tensor, *, approximate: Approximation = False) -> Tensor:
         """Encode images, see `Prior.encode_images`.
 
-        The approximation is an affine map of mean colours, see `LatentEncoder.linear_map`.
+        The linear approximation is an affine map of mean colours, see `LatentEncoder.linear_map`.
         """
+        if approximate == "tiny":
+            if self.tiny is None:
+                raise PriorError(f"prior.vae: expected an {TINY} with {self.name!r}, got none")
+            return self.tiny.encode(images)
         if approximate:
             return self.latents.encode_linear(images, self.latent_size)
         return self.latents.encode(images)
@@ -87,13 +115,30 @@ class StableDiffusion(TextPrior):
         """Return the share of the latents' spread that the affine map misses, in [0, 1]."""
         return self.latents.linear_map()[2]
 
+    @property
+    @neutral_torch_state(keep_grad=True)
+    def tiny_residual(self) -> float:
+        """Return how far the latents of `prior.vae` are from the VAE's, see `residual` there.
+
+        Raises:
+            PriorError: without a `prior.vae`.
+        """
+        if self.tiny is None:
+            raise PriorError(f"prior.vae: expected an {TINY} with {self.name!r}, got none")
+        return self.latents.residual(self.tiny)
+
     @neutral_torch_state(keep_grad=True)
     def load(self) -> None:
-        """Load the UNet and the VAE's encoder, once."""
+        """Load the UNet and the encoders that a run needs, once."""
         super().load()
-        self.latents.load()
+        if self.tiny is not None:
+            self.tiny.load()
+        if self.tiny_until < 1:
+            self.latents.load()
 
     @neutral_torch_state(keep_grad=True)
     def cost_parts(self) -> dict[str, nn.Module]:
         """Return the networks of a step on the meta device; "vae" has no decoder."""
-        return {**super().cost_parts(), "vae": self.latents.build()}
+        whole = self.tiny is not None and self.tiny_until >= 1
+        encoder = self.tiny if whole and self.tiny is not None else self.latents
+        return {**super().cost_parts(), "vae": encoder.build()}

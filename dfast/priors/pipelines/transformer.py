@@ -27,7 +27,6 @@ from dfast.priors.loading.quiet import quiet
 from dfast.priors.loading.text_encoders import (
     load_tokenizer,
     one_at_a_time,
-    open_text_encoder,
     tokenize,
 )
 from dfast.priors.loading.weights import load_weights
@@ -178,9 +177,8 @@ class TransformerPrior(StableDiffusion):
     ) -> list[EncodedSentence]:
         """Return what one text encoder says of sentences; "mask" marks their tokens."""
         tokens = self._tokenize(text.tokenizer, sentences)
-        place = text.part, text.cls, dtype, self.device, self.options.text_encoder
         found = list[EncodedSentence]()
-        with open_text_encoder(self.folder, *place) as model:
+        with self._text_encoder(text.part, text.cls, dtype) as model:
             for ids, mask in one_at_a_time(model, tokens):
                 inner = text.layers != (-1,)
                 output = model(

@@ -35,7 +35,12 @@ class LatentEncoder:
     """
 
     def __init__(
-        self, folder: Folder, device: torch.device, dtype: torch.dtype, options: PriorConfig
+        self,
+        folder: Folder,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: PriorConfig,
+        part: str = "vae",
     ) -> None:
         """Read the small files.
 
@@ -44,20 +49,22 @@ class LatentEncoder:
             device: where the encoder will run.
             dtype: of the convolutions.
             options: how it is loaded and run.
+            part: of the folder.
 
         Raises:
             PriorError: if files are missing or damaged, or the VAE is of another kind.
         """
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
-        config = folder.read("vae", "config.json")
-        check_names(folder, "vae", folder.weights("vae", half=dtype != torch.float32))
+        self.part = part
+        config = folder.read(part, "config.json")
+        check_names(folder, part, folder.weights(part, half=dtype != torch.float32))
         self.name = str(config.get("_class_name", "AutoencoderKL"))
-        self.factor = _downscale_factor(folder, config, self.name)
+        self.factor = _downscale_factor(folder, part, config, self.name)
         self.kind = VAES[self.name]
-        stored = int(folder.number("vae", self.kind.channels, 4))
+        stored = int(folder.number(part, self.kind.channels, 4))
         self.channels = stored * self.kind.gathered**2
         self._check_options()
-        scale = folder.number("vae", "scaling_factor", self.kind.scale)
+        scale = folder.number(part, "scaling_factor", self.kind.scale)
         if config.get("latents_mean") is None or config.get("latents_std") is None:
             mean, std = self._per_channel("shift_factor", 0.0, -math.inf), torch.ones(1, 1, 1)
         else:  # like the pipelines, which use both or neither
@@ -77,21 +84,21 @@ class LatentEncoder:
 
     def _per_channel(self, key: str, default: float | None, above: float = 0.0) -> Tensor:
         """Return one number for all channels or one for each, [1 or C, 1, 1] float32."""
-        found = self.folder.numbers("vae", key, default, above=above)
+        found = self.folder.numbers(self.part, key, default, above=above)
         if len(found) not in (1, self.channels):
-            raise self.folder.value_error("vae", key, f"{self.channels} numbers", found)
+            raise self.folder.value_error(self.part, key, f"{self.channels} numbers", found)
         return torch.tensor(found, dtype=torch.float32).view(-1, 1, 1)
 
     def build(self) -> Any:
         """Return the VAE on the meta device, without its decoder."""
-        return build_vae(self.folder, self.dtype)
+        return build_vae(self.folder, self.dtype, self.part)
 
     @neutral_torch_state(keep_grad=True)
     def load(self) -> None:
         """Load the weights, once."""
         if self.vae is not None:
             return
-        vae = load_weights(self.build(), self.folder, "vae", self.device, vae_key)
+        vae = load_weights(self.build(), self.folder, self.part, self.device, vae_key)
         vae = vae.to(memory_format=self.layout)
         if self.options.vae_checkpointing or self.options.vae_tiling:
             # The encoder draws nothing, and a CUDA graph cannot record a read of the RNG state.
@@ -119,7 +126,7 @@ class LatentEncoder:
             self.vae.tile_latent_min_size = latents
             self.vae.tile_sample_min_size = latents * self.factor
         pixels = images.to(self.dtype, memory_format=self.layout)
-        with calls_of(self.folder, "vae", self.device):
+        with calls_of(self.folder, self.part, self.device):
             return self.normalized(encode_images(self.vae, pixels).float())
 
     def normalized(self, encoded: Tensor) -> Tensor:
@@ -135,6 +142,24 @@ class LatentEncoder:
             v.view(1, -1, 1, 1) for v in (statistics.running_mean, statistics.running_var)
         )
         return (pixel_unshuffle(encoded, self.kind.gathered) - mean) / (variance + epsilon).sqrt()
+
+    @torch.no_grad()
+    def residual(self, other: LatentEncoder) -> float:
+        """Return how far the latents of another encoder are from this one's.
+
+        Args:
+            other: an encoder to the same latents.
+
+        Returns:
+            The root mean square of the difference over 24 images, over that of this encoder's
+            latents around their mean.
+        """
+        images = _calibration_images(32 * self.factor).to(self.device)
+        own, others = (
+            torch.cat([e.encode(image[None]) for image in images]) for e in (self, other)
+        )
+        spread = own - own.mean((0, 2, 3), keepdim=True)
+        return float((others - own).norm() / spread.norm())
 
     def encode_linear(self, images: Tensor, size: int) -> Tensor:
         """Return latents [B, C, size, size] by an affine map of each cell's mean colour.
@@ -172,21 +197,21 @@ class LatentEncoder:
         return self._linear
 
 
-def _downscale_factor(folder: Folder, config: dict[str, Any], name: str) -> int:
+def _downscale_factor(folder: Folder, part: str, config: dict[str, Any], name: str) -> int:
     """Return the pixels a side of a latent cell. Raises PriorError for a VAE of another kind."""
     if name not in VAES:
         expected = ", ".join(VAES)
-        raise folder.error(f"expected a VAE of {expected}, got {name} in {folder.path / 'vae'}")
+        raise folder.error(f"expected a VAE of {expected}, got {name} in {folder.path / part}")
     kind = VAES[name]
     levels, colors = config.get(kind.levels), config.get("in_channels", 3)
     if not isinstance(levels, list) or not levels:
-        raise folder.value_error("vae", kind.levels, "a list", levels)
+        raise folder.value_error(part, kind.levels, "a list", levels)
     blocks = config.get("down_block_types")
     named = kind.levels == "block_out_channels"
     if named and (not isinstance(blocks, list) or len(blocks) != len(levels)):
-        raise folder.value_error("vae", "down_block_types", f"a list of {len(levels)}", blocks)
+        raise folder.value_error(part, "down_block_types", f"a list of {len(levels)}", blocks)
     if colors != 3:
-        raise folder.value_error("vae", "in_channels", "3", colors)
+        raise folder.value_error(part, "in_channels", "3", colors)
     return int(2 ** (len(levels) - 1)) * kind.gathered
 
 

@@ -1,0 +1,112 @@
+"""What several runs that are made side by side begin with: arguments, seeds and folders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dfast._numbers import shown
+from dfast._version import __version__
+from dfast.config import Config
+from dfast.config.checks import check_seed
+from dfast.errors import ConfigError, PromptError
+from dfast.priors import Prior
+from dfast.runs.arguments import RunArguments, resolve_arguments
+from dfast.runs.folder import RunFolder
+from dfast.runs.names import slug
+
+
+def arguments_of_each(
+    prompts: Sequence[str],
+    prior: str | Prior,
+    download: bool,
+    device: str | torch.device | None,
+    config: Config | Mapping[str, Any] | None,
+    steps: int | None,
+) -> list[RunArguments]:
+    """Return the checked arguments of each run; the prior is loaded once.
+
+    The arguments, and what is raised for them, are those of `dfast.train`.
+    """
+    if not prompts:
+        raise PromptError("prompt: expected a description or a list of them, got an empty list")
+    found: list[RunArguments] = []
+    for prompt in prompts:
+        shared = found[0].prior if found else prior
+        settings = found[0].config if found else config
+        found.append(
+            resolve_arguments(
+                prompt, prior=shared, download=download, device=device, config=settings, steps=steps
+            )
+        )
+    return found
+
+
+def seeds_of_each(seed: int | Sequence[int], count: int) -> list[int]:
+    """Return the seed of each run.
+
+    Args:
+        seed: of every run, or one for each.
+        count: of the runs.
+
+    Raises:
+        ConfigError: a number that is no seed, or not one for each run.
+    """
+    seeds = list(seed) if isinstance(seed, list | tuple | range) else [seed] * count
+    if len(seeds) != count:
+        raise ConfigError(f"seed: expected a number or {count} of them, got {len(seeds)}")
+    return [check_seed(number) for number in seeds]
+
+
+def folders_of_each(
+    each: Sequence[RunArguments],
+    seeds: Sequence[int],
+    out: str | Path | None,
+    resume: bool,
+    particles: bool,
+) -> list[RunFolder | None]:
+    """Return the folder of each run: named after its prompt, with its seed where that is needed.
+
+    Args:
+        each: arguments of the runs.
+        seeds: of the runs.
+        out: the folder of the folders; None for none.
+        resume: continue the runs that are already there.
+        particles: the runs are particles, which is recorded.
+
+    Raises:
+        ConfigError: two runs that are the same.
+        RunFolderError: a folder that cannot be used.
+    """
+    meanings = [arguments.prior.normal_form(arguments.prompt) for arguments in each]
+    twice = [pair for pair, n in Counter(zip(meanings, seeds, strict=True)).items() if n > 1]
+    if twice:
+        prompt, number = twice[0]
+        raise ConfigError(f'seed: expected different ones for "{prompt}", got {number} twice')
+    if out is None:
+        return [None] * len(each)
+    if not isinstance(out, str | Path):
+        raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
+    names = [slug(meaning) for meaning in meanings]
+    count = Counter(names)
+    folders: list[RunFolder | None] = []
+    for arguments, name, number in zip(each, names, seeds, strict=True):
+        about: dict[str, Any] = {
+            "prompt": arguments.prompt,
+            "seed": number,
+            "prior": arguments.prior.name,
+            "dfast": __version__,
+        }
+        if arguments.prior.lora:
+            about["lora"] = list(arguments.prior.lora)
+        if particles:
+            about["particles"] = len(each)
+        path = Path(out) / (f"{name}-seed-{number}" if count[name] > 1 else name)
+        again = resume and path.exists()
+        form = arguments.prior.normal_form
+        folders.append(RunFolder(path, arguments.config, about, resume=again, normal_form=form))
+    return folders
