@@ -15,6 +15,7 @@ from dfast._numbers import shown
 from dfast.cli.options import prior_name, read_file, read_overrides
 from dfast.config import Config, presets
 from dfast.config.checks import check_steps
+from dfast.config.methods import DEFAULT
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
 from dfast.world.reading import read
 
@@ -49,6 +50,8 @@ def _settings(options: Namespace, resumed: Config | None) -> Config:
         config = Config.from_dict(presets.named(options.preset, "cpu"))
     elif resumed is not None:
         config = resumed
+    elif getattr(options, "method", None) not in (None, DEFAULT):
+        config = Config.for_method(options.method)
     else:
         try:
             config = Config.for_prior(prior_name(options))

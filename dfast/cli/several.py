@@ -97,6 +97,7 @@ def _train(options: Namespace, prompts: list[str], config: Config | None, out: P
     try:
         results = dfast.train(
             prompts,
+            method=options.method,
             prior=prior_name(options),
             download=options.download,
             out=out,

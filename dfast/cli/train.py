@@ -14,6 +14,7 @@ from dfast.cli.importing import import_runs
 from dfast.cli.options import (
     Commands,
     UsageError,
+    add_method,
     add_settings,
     gives_settings,
     prior_name,
@@ -56,6 +57,7 @@ def add_train(commands: Commands[Any]) -> None:
         "--best-of", type=int, default=1, metavar="N",
         help="begin with N seeds, go on with the best (default: 1)",
     )  # fmt: skip
+    add_method(p)
     add_settings(p)
     p.add_argument("--negative", metavar="TEXT", help="what it should not look like")
     p.add_argument(
@@ -196,6 +198,7 @@ def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer 
 
     return dfast.train(
         options.prompt,
+        method=options.method,
         prior=prior_name(options),
         download=options.download,
         out=out,

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from dfast._numbers import shown
-from dfast._version import __version__
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, DfastError, PromptError, RunsFailedError
@@ -26,6 +25,7 @@ from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import LogLines, ProgressBar, progress_of
 from dfast.runs.recording import Recorder, result_of
+from dfast.runs.records import about_run
 from dfast.runs.result import Result
 from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
 from dfast.training.build import build_trainer
@@ -67,6 +67,7 @@ def train_several(
     prompts: Sequence[str],
     finished: Finished,
     *,
+    method: str | None,
     prior: str | Prior,
     download: bool,
     out: str | Path | None,
@@ -89,6 +90,7 @@ def train_several(
     Args:
         prompts: what to make; one may stand there several times, with different seeds.
         finished: see `Finished`.
+        method: of all.
         prior: shared by all.
         download: fetch it.
         out: folder of the run folders, each named after its prompt.
@@ -109,7 +111,7 @@ def train_several(
     Raises:
         RunsFailedError: some runs failed, when the others are done.
     """
-    each = _arguments(prompts, prior, download, device, config, steps)
+    each = _arguments(prompts, method, prior, download, device, config, steps)
     seeds, first = _seeds(seed, len(each)), each[0]
     size = len(each) if at_once is None else at_once
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -224,6 +226,7 @@ def _stepper(runs: Sequence[_Run]) -> Callable[[], Sequence[Metrics | DfastError
 
 def _arguments(
     prompts: Sequence[str],
+    method: str | None,
     prior: str | Prior,
     download: bool,
     device: str | torch.device | None,
@@ -239,7 +242,13 @@ def _arguments(
         settings = found[0].config if found else config
         found.append(
             resolve_arguments(
-                prompt, prior=shared, download=download, device=device, config=settings, steps=steps
+                prompt,
+                method=method,
+                prior=shared,
+                download=download,
+                device=device,
+                config=settings,
+                steps=steps,
             )
         )
     return found
@@ -270,12 +279,7 @@ def _folders(
     count = Counter(names)
     folders: list[RunFolder | None] = []
     for arguments, name, number in zip(each, names, seeds, strict=True):
-        about = {
-            "prompt": arguments.prompt,
-            "seed": number,
-            "prior": arguments.prior.name,
-            "dfast": __version__,
-        }
+        about = about_run(arguments.prompt, number, arguments.prior.name, arguments.config)
         path = Path(out) / (f"{name}-seed-{number}" if count[name] > 1 else name)
         again = resume and path.exists()
         form = arguments.prior.normal_form

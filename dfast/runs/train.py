@@ -18,7 +18,6 @@ from typing import Any, TypedDict, Unpack, overload
 import torch
 
 from dfast._numbers import shown
-from dfast._version import __version__
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, RunFolderError
@@ -38,7 +37,7 @@ from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
 from dfast.runs.recording import Recorder, result_of
-from dfast.runs.records import read_about
+from dfast.runs.records import about_run, read_about
 from dfast.runs.result import Result
 from dfast.runs.several import train_several
 from dfast.runs.signals import stop_on_signals, stopped_by
@@ -52,6 +51,7 @@ from dfast.training.trainer import Trainer
 class Options(TypedDict, total=False):
     """What `train` takes beside what to make and the seed."""
 
+    method: str | None
     prior: str | Prior
     download: bool
     out: str | Path | None
@@ -83,6 +83,7 @@ def train(
 def train(
     prompt: str | list[str] | tuple[str, ...],
     *,
+    method: str | None = None,
     prior: str | Prior = "shapes",
     download: bool = False,
     out: str | Path | None = None,
@@ -113,6 +114,8 @@ def train(
 
     Args:
         prompt: what to make, or a list of it.
+        method: how, by one of the names in docs/methods.md; None takes that of `config`, which is
+            "dfast" where it names none.
         prior: the diffusion model: "shapes" (embedded, knows what `dfast words` lists), "sd15",
             "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
@@ -180,6 +183,7 @@ def train(
         return train_several(
             prompt,
             _finished,
+            method=method,
             prior=prior,
             download=download,
             out=out,
@@ -199,7 +203,13 @@ def train(
     number = check_seed(seed)
     check_seed(number + count - 1)  # the last of the seeds
     text, where, settings, model = resolve_arguments(
-        prompt, prior=prior, download=download, device=device, config=config, steps=steps
+        prompt,
+        method=method,
+        prior=prior,
+        download=download,
+        device=device,
+        config=config,
+        steps=steps,
     )
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(where)) if distributed else Ranks()
@@ -229,7 +239,7 @@ def _train(
     """Do what `train` does after its arguments were checked."""
     folder = None
     if out is not None:
-        about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
+        about = about_run(text, number, model.name, settings)
         if notes := model.notes(text):
             about["notes"] = list(notes)
         if count > 1:
