@@ -49,7 +49,7 @@ def add_overrides(parser: ArgumentParser, help: str) -> None:
 
 
 def add_method(parser: ArgumentParser) -> None:
-    """Add --method, for commands that make one object.
+    """Add --method and --clip, for commands that make one object.
 
     Args:
         parser: the parser of a command.
@@ -59,6 +59,11 @@ def add_method(parser: ArgumentParser) -> None:
         "--method",
         choices=tuple(METHODS),
         help=f"the way from the prompt to the object (default: {DEFAULT}). {every}",
+    )
+    parser.add_argument(
+        "--clip",
+        metavar="NAME",
+        help="of a method that a CLIP guides: a folder of transformers, or a hub id",
     )
 
 
@@ -93,7 +98,9 @@ def _default_steps() -> str:
 
 
 def prior_name(options: Namespace) -> str:
-    """Return what --prior says, or the embedded prior."""
+    """Return what --prior says, or the embedded prior; nothing where a CLIP guides the run."""
+    if getattr(options, "clip", None) and hasattr(options, "method"):
+        return ""
     return "shapes" if options.prior is None else str(options.prior)
 
 

@@ -98,6 +98,7 @@ def _train(options: Namespace, prompts: list[str], config: Config | None, out: P
         results = dfast.train(
             prompts,
             method=options.method,
+            clip=options.clip,
             prior=prior_name(options),
             download=options.download,
             out=out,

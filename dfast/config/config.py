@@ -12,6 +12,7 @@ from typing import Any, Literal
 from dfast._files import replacing
 from dfast._numbers import shown
 from dfast.config import presets
+from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.files import read_values
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.methods import METHODS, MethodConfig, unused_sections
@@ -65,6 +66,8 @@ class Config:
     """Length and housekeeping."""
     method: MethodConfig = dataclasses.field(default_factory=MethodConfig)
     """The way from the prompt to the object."""
+    dream_fields: DreamFieldsConfig = dataclasses.field(default_factory=DreamFieldsConfig)
+    """Augmentations and transmittance of Dream Fields."""
 
     def __post_init__(self) -> None:
         """Check sections that were built directly; numbers get the type of their setting."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from dfast.config import dream_fields
 from dfast.config.checks import check
 from dfast.config.presets import Table
 
@@ -36,6 +37,12 @@ class Method:
 
 METHODS: dict[str, Method] = {
     DEFAULT: Method("score distillation with dfast's own settings"),
+    "dream-fields": Method(
+        "a field seen by a CLIP (Jain et al. 2022)",
+        dream_fields.settings,
+        guide="clip",
+        sections=("dream_fields",),
+    ),
 }
 """Every method by its name."""
 

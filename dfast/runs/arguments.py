@@ -12,10 +12,12 @@ import torch
 from dfast._device import parse_device, pick_device
 from dfast._native import library
 from dfast._numbers import shown
+from dfast.clip import ClipEncoder, load_clip
 from dfast.config import Config, PriorConfig, presets
 from dfast.config.checks import check_steps
-from dfast.config.methods import DEFAULT
+from dfast.config.methods import DEFAULT, METHODS
 from dfast.errors import ConfigError, DfastWarning, PromptError
+from dfast.guidance.clip import ClipGuide, Guide
 from dfast.priors import Prior, as_prior, family_of, load_prior
 from dfast.world.reading import read
 
@@ -134,8 +136,8 @@ class RunArguments(NamedTuple):
     """A device that is there and that dfast has kernels for."""
     config: Config
     """The complete configuration."""
-    prior: Prior
-    """The prior; its weights are not read yet."""
+    prior: Guide
+    """The prior, whose weights are not read yet, or the CLIP of a method that a CLIP guides."""
 
 
 def resolve_arguments(
@@ -143,6 +145,7 @@ def resolve_arguments(
     *,
     prior: str | Prior,
     method: str | None = None,
+    clip: str | Path | ClipEncoder | ClipGuide | None = None,
     download: bool = False,
     device: str | torch.device | None,
     config: Config | Mapping[str, Any] | None,
@@ -157,7 +160,8 @@ def resolve_arguments(
         raise PromptError(
             f"prompt: expected a description such as 'a red chair', got {shown(prompt)}"
         )
-    if prior == "shapes":
+    by_clip = clip is not None or (method in METHODS and METHODS[method].guide == "clip")
+    if prior == "shapes" and not by_clip:
         read(prompt)  # names a wrong word before the networks load
     where = pick_device(device)
     prior = prior if isinstance(prior, str) else as_prior(prior)
@@ -165,9 +169,41 @@ def resolve_arguments(
         prior, where, method=method, config=config, steps=steps, download=download
     )
     library()  # names a missing extension now, before a folder is made
+    text = " ".join(prompt.split())
+    if METHODS[settings.method.name].guide == "clip":
+        guide = _open_clip(clip, settings, where, download=download)
+        return RunArguments(text, where, settings, guide)
+    if clip is not None:
+        raise ConfigError(
+            f"clip: expected None with method {settings.method.name!r}, which a prior guides, got "
+            f"{shown(clip)}"
+        )
     if isinstance(prior, str):
         prior = load_prior(prior, where, download=download, options=settings.prior)
-    model, prompt = as_prior(prior), " ".join(prompt.split())
-    for note in model.notes(prompt):
+    model = as_prior(prior)
+    for note in model.notes(text):
         warnings.warn(note, DfastWarning, stacklevel=2)
-    return RunArguments(prompt, where, settings, model)
+    return RunArguments(text, where, settings, model)
+
+
+def _open_clip(clip: object, config: Config, device: torch.device, *, download: bool) -> ClipGuide:
+    """Return the CLIP of a run.
+
+    Args:
+        clip: the argument of `dfast.train`.
+        config: settings of the run.
+        device: where it runs.
+        download: fetch it if it is not on this machine.
+    """
+    if isinstance(clip, ClipGuide):
+        return clip
+    if isinstance(clip, ClipEncoder):
+        if clip.device != device:
+            raise ConfigError(f"clip: expected one on {device}, got one on {clip.device}")
+        return ClipGuide(clip)
+    if not isinstance(clip, str | Path):
+        raise ConfigError(
+            f"clip: expected the folder of a CLIP with method {config.method.name!r} (`--clip "
+            f"FOLDER` on the command line), got {shown(clip)}"
+        )
+    return ClipGuide(load_clip(str(clip), device, download=download))

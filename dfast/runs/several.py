@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from dfast._numbers import shown
+from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, DfastError, PromptError, RunsFailedError
+from dfast.guidance.clip import ClipGuide
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments, resolve_arguments
 from dfast.runs.events import Callback, Event
@@ -68,6 +70,7 @@ def train_several(
     finished: Finished,
     *,
     method: str | None,
+    clip: str | Path | ClipEncoder | None,
     prior: str | Prior,
     download: bool,
     out: str | Path | None,
@@ -91,6 +94,7 @@ def train_several(
         prompts: what to make; one may stand there several times, with different seeds.
         finished: see `Finished`.
         method: of all.
+        clip: shared by all.
         prior: shared by all.
         download: fetch it.
         out: folder of the run folders, each named after its prompt.
@@ -111,7 +115,7 @@ def train_several(
     Raises:
         RunsFailedError: some runs failed, when the others are done.
     """
-    each = _arguments(prompts, method, prior, download, device, config, steps)
+    each = _arguments(prompts, method, clip, prior, download, device, config, steps)
     seeds, first = _seeds(seed, len(each)), each[0]
     size = len(each) if at_once is None else at_once
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -227,6 +231,7 @@ def _stepper(runs: Sequence[_Run]) -> Callable[[], Sequence[Metrics | DfastError
 def _arguments(
     prompts: Sequence[str],
     method: str | None,
+    clip: str | Path | ClipEncoder | None,
     prior: str | Prior,
     download: bool,
     device: str | torch.device | None,
@@ -238,13 +243,14 @@ def _arguments(
         raise PromptError("prompt: expected a description or a list of them, got an empty list")
     found: list[RunArguments] = []
     for prompt in prompts:
-        shared = found[0].prior if found else prior
+        first = found[0].prior if found else None
         settings = found[0].config if found else config
         found.append(
             resolve_arguments(
                 prompt,
                 method=method,
-                prior=shared,
+                clip=first if isinstance(first, ClipGuide) else clip,
+                prior=first if isinstance(first, Prior) else prior,
                 download=download,
                 device=device,
                 config=settings,

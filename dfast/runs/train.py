@@ -18,9 +18,11 @@ from typing import Any, TypedDict, Unpack, overload
 import torch
 
 from dfast._numbers import shown
+from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, RunFolderError
+from dfast.guidance.clip import ClipGuide, Guide
 from dfast.host.threads import threads_within_quota
 from dfast.host.torchrun import is_started_by_torchrun
 from dfast.ops.ambient import neutral_torch_state
@@ -52,6 +54,7 @@ class Options(TypedDict, total=False):
     """What `train` takes beside what to make and the seed."""
 
     method: str | None
+    clip: str | Path | ClipEncoder | None
     prior: str | Prior
     download: bool
     out: str | Path | None
@@ -84,6 +87,7 @@ def train(
     prompt: str | list[str] | tuple[str, ...],
     *,
     method: str | None = None,
+    clip: str | Path | ClipEncoder | None = None,
     prior: str | Prior = "shapes",
     download: bool = False,
     out: str | Path | None = None,
@@ -116,6 +120,8 @@ def train(
         prompt: what to make, or a list of it.
         method: how, by one of the names in docs/methods.md; None takes that of `config`, which is
             "dfast" where it names none.
+        clip: the CLIP of a method that a CLIP guides: a folder of transformers, a hub id, or what
+            `dfast.clip.load_clip` returned.
         prior: the diffusion model: "shapes" (embedded, knows what `dfast words` lists), "sd15",
             "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
@@ -150,7 +156,7 @@ def train(
     Raises:
         ConfigError: an argument or a setting that cannot be used.
         PromptError: an empty prompt, or one that the prior does not know.
-        PriorError: a prior that is missing or damaged.
+        PriorError: a prior or a CLIP that is missing or damaged.
         RunFolderError: a run folder that cannot be used.
         DeviceError: a device that is not there.
         NativeMissingError: dfast has no kernels for the device. These six are raised before
@@ -184,6 +190,7 @@ def train(
             prompt,
             _finished,
             method=method,
+            clip=clip,
             prior=prior,
             download=download,
             out=out,
@@ -205,12 +212,17 @@ def train(
     text, where, settings, model = resolve_arguments(
         prompt,
         method=method,
+        clip=clip,
         prior=prior,
         download=download,
         device=device,
         config=config,
         steps=steps,
     )
+    if isinstance(model, ClipGuide) and (count > 1 or distributed):
+        name = "best_of: expected 1" if count > 1 else "distributed: expected False"
+        got = count if count > 1 else True
+        raise ConfigError(f"{name} with method {settings.method.name!r}, got {got}")
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(where)) if distributed else Ranks()
         return _train(
@@ -226,7 +238,7 @@ def _train(
     count: int,
     where: torch.device,
     settings: Config,
-    model: Prior,
+    model: Guide,
     ranks: Ranks,
     *,
     out: str | Path | None,
