@@ -128,6 +128,8 @@ def _train(options: Namespace, what: str | list[str], config: Config | None, out
     errors = {}
     seed = options.seed or 0
     shared: dict[str, Any] = {
+        "method": options.method,
+        "clip": options.clip,
         "prior": prior_name(options),
         "download": options.download,
         "out": out,

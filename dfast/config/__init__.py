@@ -3,7 +3,9 @@
 Nothing here imports torch or another package of dfast.
 """
 
+from dfast.config.clip_mesh import ClipMeshConfig
 from dfast.config.config import Config
+from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
@@ -18,8 +20,10 @@ from dfast.config.training import OptimizerConfig, RegularizerConfig, TrainConfi
 __all__ = [
     "BackgroundConfig",
     "CameraConfig",
+    "ClipMeshConfig",
     "CoarseToFineConfig",
     "Config",
+    "DreamFieldsConfig",
     "FieldConfig",
     "GridConfig",
     "GuidanceConfig",

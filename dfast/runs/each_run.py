@@ -10,25 +10,29 @@ from typing import Any
 import torch
 
 from dfast._numbers import shown
-from dfast._version import __version__
+from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, PromptError
+from dfast.guidance.clip import ClipGuide
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments, resolve_arguments
 from dfast.runs.folder import RunFolder
 from dfast.runs.names import slug
+from dfast.runs.records import about_run
 
 
 def arguments_of_each(
     prompts: Sequence[str],
+    method: str | None,
+    clip: str | Path | ClipEncoder | None,
     prior: str | Prior,
     download: bool,
     device: str | torch.device | None,
     config: Config | Mapping[str, Any] | None,
     steps: int | None,
 ) -> list[RunArguments]:
-    """Return the checked arguments of each run; the prior is loaded once.
+    """Return the checked arguments of each run; the prior or CLIP is loaded once.
 
     The arguments, and what is raised for them, are those of `dfast.train`.
     """
@@ -36,11 +40,18 @@ def arguments_of_each(
         raise PromptError("prompt: expected a description or a list of them, got an empty list")
     found: list[RunArguments] = []
     for prompt in prompts:
-        shared = found[0].prior if found else prior
+        first = found[0].prior if found else None
         settings = found[0].config if found else config
         found.append(
             resolve_arguments(
-                prompt, prior=shared, download=download, device=device, config=settings, steps=steps
+                prompt,
+                method=method,
+                clip=first if isinstance(first, ClipGuide) else clip,
+                prior=first if isinstance(first, Prior) else prior,
+                download=download,
+                device=device,
+                config=settings,
+                steps=steps,
             )
         )
     return found
@@ -95,12 +106,7 @@ def folders_of_each(
     count = Counter(names)
     folders: list[RunFolder | None] = []
     for arguments, name, number in zip(each, names, seeds, strict=True):
-        about: dict[str, Any] = {
-            "prompt": arguments.prompt,
-            "seed": number,
-            "prior": arguments.prior.name,
-            "dfast": __version__,
-        }
+        about = about_run(arguments.prompt, number, arguments.prior.name, arguments.config)
         if arguments.prior.lora:
             about["lora"] = list(arguments.prior.lora)
         if particles:

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 
 from dfast._numbers import shown
+from dfast.clip import ClipEncoder
 from dfast.config import Config
+from dfast.config.methods import METHODS
 from dfast.errors import ConfigError, DfastError, RunsFailedError
 from dfast.guidance.base import Guidance
+from dfast.guidance.clip import ClipGuide
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments
@@ -66,6 +69,8 @@ def train_several(
     prompts: Sequence[str],
     finished: Finished,
     *,
+    method: str | None,
+    clip: str | Path | ClipEncoder | None,
     prior: str | Prior,
     download: bool,
     out: str | Path | None,
@@ -89,6 +94,8 @@ def train_several(
     Args:
         prompts: what to make; one may stand there several times, with different seeds.
         finished: see `Finished`.
+        method: of all.
+        clip: shared by all.
         prior: shared by all.
         download: fetch it.
         out: folder of the run folders, each named after its prompt.
@@ -110,8 +117,11 @@ def train_several(
     Raises:
         RunsFailedError: some runs failed, when the others are done.
     """
-    each = arguments_of_each(prompts, prior, download, device, config, steps)
+    each = arguments_of_each(prompts, method, clip, prior, download, device, config, steps)
     seeds, first = seeds_of_each(seed, len(each)), each[0]
+    if particles and isinstance(first.prior, ClipGuide):
+        name = first.config.method.name
+        raise ConfigError(f"particles: expected None with method {name!r}, got {len(each)}")
     size = len(each) if at_once is None else at_once
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ConfigError(f"at_once: expected a whole number of at least 1, got {shown(at_once)}")
@@ -270,7 +280,10 @@ def _bar(runs: Sequence[_Run], out: str | Path | None, total: int) -> ProgressBa
     what = "1 object" if len(runs) == 1 else f"{len(runs)} objects side by side"
     of = f" of {total}" if total > len(runs) else ""
     steps = trainer.config.train.steps
-    notice(f"making {what}{of}: prior {trainer.prior_name}, {trainer.device}, {steps} steps{into}")
+    guide = METHODS[trainer.config.method.name].guide
+    notice(
+        f"making {what}{of}: {guide} {trainer.prior_name}, {trainer.device}, {steps} steps{into}"
+    )
     if isinstance(guidance := trainer.guidance, DiffusionGuidance):
         for line in guidance.prior.lora:
             notice(line)

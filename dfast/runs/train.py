@@ -18,10 +18,11 @@ from typing import Any, TypedDict, Unpack, overload
 import torch
 
 from dfast._numbers import shown
-from dfast._version import __version__
+from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, RunFolderError
+from dfast.guidance.clip import ClipGuide, Guide
 from dfast.host.threads import threads_within_quota
 from dfast.host.torchrun import is_started_by_torchrun
 from dfast.ops.ambient import neutral_torch_state
@@ -39,7 +40,7 @@ from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.particles import Particles, train_particles
 from dfast.runs.progress import progress_of
 from dfast.runs.recording import Recorder, result_of
-from dfast.runs.records import read_about
+from dfast.runs.records import about_run, read_about
 from dfast.runs.result import Result
 from dfast.runs.several import train_several
 from dfast.runs.signals import stop_on_signals, stopped_by
@@ -53,6 +54,8 @@ from dfast.training.trainer import Trainer
 class Options(TypedDict, total=False):
     """What `train` takes beside what to make and the seed."""
 
+    method: str | None
+    clip: str | Path | ClipEncoder | None
     prior: str | Prior
     download: bool
     out: str | Path | None
@@ -88,6 +91,8 @@ def train(
 def train(
     prompt: str | list[str] | tuple[str, ...],
     *,
+    method: str | None = None,
+    clip: str | Path | ClipEncoder | None = None,
     prior: str | Prior = "shapes",
     download: bool = False,
     out: str | Path | None = None,
@@ -105,7 +110,7 @@ def train(
     at_once: int | None = None,
     particles: int | None = None,
 ) -> Result | list[Result]:
-    """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
+    """Make a 3D object that matches a prompt, by score distillation or another method.
 
     On the CPU the same seed gives the same bytes, whether or not the run was interrupted, and
     whatever state of torch the caller has set. In the main thread Ctrl-C, SIGTERM and SIGHUP finish
@@ -119,6 +124,10 @@ def train(
 
     Args:
         prompt: what to make, or a list of it.
+        method: how, by one of the names in docs/methods.md; None takes that of `config`, which is
+            "dfast" where it names none.
+        clip: the CLIP of a method that a CLIP guides: a folder of transformers, a hub id, or what
+            `dfast.clip.load_clip` returned.
         prior: the diffusion model: "shapes" (embedded, knows what `dfast words` lists), "sd15",
             "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
@@ -156,7 +165,7 @@ def train(
     Raises:
         ConfigError: an argument or a setting that cannot be used.
         PromptError: an empty prompt, or one that the prior does not know.
-        PriorError: a prior that is missing or damaged.
+        PriorError: a prior or a CLIP that is missing or damaged.
         RunFolderError: a run folder that cannot be used.
         DeviceError: a device that is not there.
         NativeMissingError: dfast has no kernels for the device. These six are raised before
@@ -191,6 +200,8 @@ def train(
         return train_several(
             prompt,
             _finished,
+            method=method,
+            clip=clip,
             prior=prior,
             download=download,
             out=out,
@@ -214,6 +225,8 @@ def train(
             prompt,
             particles,
             _finished,
+            method=method,
+            clip=clip,
             prior=prior,
             download=download,
             out=out,
@@ -232,13 +245,24 @@ def train(
     number = check_seed(seed)
     check_seed(number + count - 1)  # the last of the seeds
     text, where, settings, model = resolve_arguments(
-        prompt, prior=prior, download=download, device=device, config=config, steps=steps
+        prompt,
+        method=method,
+        clip=clip,
+        prior=prior,
+        download=download,
+        device=device,
+        config=config,
+        steps=steps,
     )
     if count > 1 and settings.guidance.variant == "vsd":
         raise ConfigError(
             "best_of: expected 1 with guidance.variant 'vsd', where each seed trains a copy of its "
             f"own, got {count}"
         )
+    if isinstance(model, ClipGuide) and (count > 1 or distributed):
+        name = "best_of: expected 1" if count > 1 else "distributed: expected False"
+        got = count if count > 1 else True
+        raise ConfigError(f"{name} with method {settings.method.name!r}, got {got}")
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(where)) if distributed else Ranks()
         return _train(
@@ -254,7 +278,7 @@ def _train(
     count: int,
     where: torch.device,
     settings: Config,
-    model: Prior,
+    model: Guide,
     ranks: Ranks,
     *,
     out: str | Path | None,
@@ -267,7 +291,7 @@ def _train(
     """Do what `train` does after its arguments were checked."""
     folder = None
     if out is not None:
-        about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
+        about = about_run(text, number, model.name, settings)
         if notes := model.notes(text):
             about["notes"] = list(notes)
         if model.lora:

@@ -1,4 +1,4 @@
-"""Build a trainer from a configuration, a prior and a prompt."""
+"""Build a trainer from a configuration, a prior or a CLIP, and a prompt."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from collections.abc import Mapping
 import torch
 
 from dfast.config import Config
+from dfast.config.methods import METHODS
+from dfast.errors import ConfigError
+from dfast.guidance.augment import CLIP_MESH, DREAM_FIELDS
+from dfast.guidance.clip import Augmentation, ClipGuidance, ClipGuide, Guide
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.variational import VariationalGuidance
 from dfast.priors.base import Prior, as_prior
+from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
-from dfast.training.losses import Loss
+from dfast.training.losses import Loss, dream_fields_losses, regularizer_losses
+from dfast.training.mesh_trainer import MeshTrainer, clip_mesh_losses
 from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer
 
 
 def build_trainer(
     config: Config,
-    prior: Prior,
+    prior: Guide,
     prompt: str,
     seed: int,
     device: torch.device,
@@ -28,15 +34,16 @@ def build_trainer(
     ranks: Ranks | None = None,
     guidance: DiffusionGuidance | None = None,
 ) -> Trainer:
-    """Return the trainer of a run that begins: a random scene under score distillation.
+    """Return the trainer of a run that begins: a random scene, and what guides it.
 
     Args:
-        config: all settings of the run.
-        prior: the diffusion model, or an object that `dfast.priors.base.as_prior` accepts.
+        config: all settings of the run, of a method that the prior or CLIP can guide.
+        prior: the diffusion model, or an object that `dfast.priors.base.as_prior` accepts; or the
+            CLIP of a method that a CLIP guides.
         prompt: what the scene is to show.
         seed: >= 0, of all randomness of the run.
         device: where the scene lives.
-        losses: beside the guidance, by name; None takes the regularisers of the configuration.
+        losses: beside the guidance, by name; None takes those of the configuration.
         ranks: the processes that make the object together; None for this one alone.
         guidance: of another run of this prompt and prior, to share it; None makes one.
 
@@ -45,6 +52,10 @@ def build_trainer(
         ConfigError: for a configuration that the prior cannot serve.
         PromptError: for a prompt that the prior does not take.
     """
+    if isinstance(prior, ClipGuide):
+        by_shape = {"field": _dream_fields, "mesh": _clip_mesh}
+        build = by_shape[METHODS[config.method.name].shape]
+        return build(config, prior, prompt, seed, device, losses)
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
     model = as_prior(prior)
@@ -80,3 +91,64 @@ def guidance_of(
     variational = config.guidance.variant == "vsd"
     kind = VariationalGuidance if variational else DiffusionGuidance
     return kind(config.guidance, prior, prompt, device)
+
+
+def _dream_fields(
+    config: Config,
+    clip: ClipGuide,
+    prompt: str,
+    seed: int,
+    device: torch.device,
+    losses: Mapping[str, Loss] | None,
+) -> Trainer:
+    """Return the trainer of a run of Dream Fields: the same field under another guidance."""
+    _check_background(config)
+    settings = config.dream_fields
+    generators = Generators.seeded(seed, device)
+    scene = Scene.from_config(config, generators.host).to(device)
+    seen = Augmentation(DREAM_FIELDS, settings.blur, settings.crops, settings.crop_size)
+    if losses is None:
+        losses = regularizer_losses(config.regularizer) | dream_fields_losses(settings)
+    return Trainer(
+        config,
+        scene,
+        ClipGuidance(clip.encoder, prompt, seen),
+        generators,
+        losses=losses,
+        prompt=prompt,
+        prior_name=clip.name,
+    )
+
+
+def _clip_mesh(
+    config: Config,
+    clip: ClipGuide,
+    prompt: str,
+    seed: int,
+    device: torch.device,
+    losses: Mapping[str, Loss] | None,
+) -> Trainer:
+    """Return the trainer of a run of CLIP-Mesh."""
+    _check_background(config)
+    generators = Generators.seeded(seed, device)
+    scene = MeshScene(config, generators.host).to(device)
+    if losses is None:
+        losses = clip_mesh_losses(config.clip_mesh, scene)
+    return MeshTrainer(
+        config,
+        scene,  # type: ignore[arg-type]
+        ClipGuidance(clip.encoder, prompt, Augmentation(CLIP_MESH, config.clip_mesh.blur)),
+        generators,
+        losses=losses,
+        prompt=prompt,
+        prior_name=clip.name,
+    )
+
+
+def _check_background(config: Config) -> None:
+    """Raise ConfigError for a learned background, which no CLIP would see."""
+    if config.background.kind == "mlp":
+        raise ConfigError(
+            "config key 'background.kind': expected random or solid, since the CLIP sees "
+            "backgrounds of its own, got 'mlp'"
+        )
