@@ -91,7 +91,7 @@ class Guidance(ABC):
         colors: Tensor,
         generator: torch.Generator,
         *,
-        approximate: bool = False,
+        approximate: Approximation = False,
     ) -> Tensor:
         """Map a step's rendering to what `gradient` takes; the default encodes its images.
 

@@ -11,7 +11,7 @@ from dfast.clip import ClipEncoder
 from dfast.config import PriorConfig
 from dfast.guidance.augment import Kind, random_backgrounds, random_crops
 from dfast.guidance.base import Guidance, GuidanceBatch, Seen
-from dfast.priors.base import Prior
+from dfast.priors.base import Approximation, Prior
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ClipGuidance(Guidance):
         self.text = encoder.encode_text([prompt])[0]
         self._similarity = torch.zeros((), device=self.text.device)
 
-    def encode_images(self, images: Tensor, *, approximate: bool = False) -> Tensor:
+    def encode_images(self, images: Tensor, *, approximate: Approximation = False) -> Tensor:
         """Return whole images as they are."""
         return images
 
@@ -85,7 +85,7 @@ class ClipGuidance(Guidance):
         colors: Tensor,
         generator: torch.Generator,
         *,
-        approximate: bool = False,
+        approximate: Approximation = False,
     ) -> Tensor:
         """Return random crops before random backgrounds, [B K, 3, S, S]; see `Guidance.encode`."""
         how, size = self.augmentation, self.encoder.image_size
