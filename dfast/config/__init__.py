@@ -11,6 +11,7 @@ from dfast.config.scene import (
     CoarseToFineConfig,
     FieldConfig,
     GridConfig,
+    IPEConfig,
     OccupancyConfig,
 )
 from dfast.config.training import OptimizerConfig, RegularizerConfig, TrainConfig
@@ -23,6 +24,7 @@ __all__ = [
     "FieldConfig",
     "GridConfig",
     "GuidanceConfig",
+    "IPEConfig",
     "LightConfig",
     "MarchConfig",
     "OccupancyConfig",

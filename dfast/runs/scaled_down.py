@@ -42,6 +42,8 @@ def scaled_down(config: Config, device: str) -> ScaledDown:
         few = max(1, most // size**2)
         rays = views * pixels**2 / (few * size**2)
         config = config.replace(camera={"views": few, "resolution": [[0.0, size]]})
+    if config.field.kind != "hash":
+        return ScaledDown(config, rays, 0)
     grid = config.field.grid
     entries = grid.log2_entries
     while entries > 4 and table_numbers(grid, entries) > TABLE:
