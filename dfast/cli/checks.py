@@ -12,9 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dfast._numbers import shown
-from dfast.cli.options import prior_name, read_file, read_overrides
+from dfast.cli.options import UsageError, prior_name, read_file, read_overrides
 from dfast.config import Config, presets
 from dfast.config.checks import check_steps
+from dfast.config.methods import DEFAULT, METHODS
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
 from dfast.world.reading import read
 
@@ -35,11 +36,23 @@ def check_run(options: Namespace, resumed: Config | None = None, *, runs_here: b
         check_steps(options.steps)
     check_device(options.device, is_here=runs_here)
     config = _settings(options, resumed)
+    _check_guide(options, config.method.name, runs_here)
     if prior_name(options) == "shapes" and config.guidance.negative:
         raise PromptError(
             "negative: expected '', the embedded prior knows no others, got "
             f"{shown(config.guidance.negative)}"
         )
+
+
+def _check_guide(options: Namespace, method: str, runs_here: bool) -> None:
+    """Raise UsageError where the CLIP that guides a method is missing, or no CLIP guides it."""
+    by_clip, takes_clip = METHODS[method].guide == "clip", hasattr(options, "method")
+    if by_clip and not takes_clip:
+        raise UsageError(f"method: expected one that a prior guides, got {method!r}")
+    if by_clip and runs_here and not options.clip:
+        raise UsageError(f"--clip: expected the folder of a CLIP with method {method!r}, got none")
+    if takes_clip and options.clip and not by_clip:
+        raise UsageError(f"--clip: expected with a method that a CLIP guides, got {method!r}")
 
 
 def _settings(options: Namespace, resumed: Config | None) -> Config:
@@ -49,6 +62,8 @@ def _settings(options: Namespace, resumed: Config | None) -> Config:
         config = Config.from_dict(presets.named(options.preset, "cpu"))
     elif resumed is not None:
         config = resumed
+    elif getattr(options, "method", None) not in (None, DEFAULT):
+        config = Config.for_method(options.method)
     else:
         try:
             config = Config.for_prior(prior_name(options))

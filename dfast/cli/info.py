@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from dfast.cli.checks import check_run
-from dfast.cli.options import Commands, add_settings, read_config
+from dfast.cli.options import Commands, add_method, add_settings, read_config
 from dfast.config.describe import commented
 
 
@@ -14,6 +14,7 @@ def add_config(commands: Commands[Any]) -> None:
     """Add the command `config` and its options."""
     p = commands.add_parser("config", help="print the settings, to edit and pass to --config")
     p.set_defaults(run=config)
+    add_method(p)
     add_settings(p)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dfast.config import Config, presets
 from dfast.config.files import read_values
+from dfast.config.methods import DEFAULT, METHODS
 from dfast.config.overrides import parse_override
 from dfast.errors import ConfigError
 
@@ -47,6 +48,25 @@ def add_overrides(parser: ArgumentParser, help: str) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help)
 
 
+def add_method(parser: ArgumentParser) -> None:
+    """Add --method and --clip, for commands that make one object.
+
+    Args:
+        parser: the parser of a command.
+    """
+    every = "; ".join(f"{name}: {method.about}" for name, method in METHODS.items())
+    parser.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        help=f"the way from the prompt to the object (default: {DEFAULT}). {every}",
+    )
+    parser.add_argument(
+        "--clip",
+        metavar="NAME",
+        help="of a method that a CLIP guides: a folder of transformers, or a hub id",
+    )
+
+
 def add_settings(parser: ArgumentParser) -> None:
     """Add the options that `read_config` reads: the prior, the device and the settings of a run."""
     parser.add_argument(
@@ -78,13 +98,16 @@ def _default_steps() -> str:
 
 
 def prior_name(options: Namespace) -> str:
-    """Return what --prior says, or the embedded prior."""
+    """Return what --prior says, or the embedded prior; nothing where a CLIP guides the run."""
+    if getattr(options, "clip", None) and hasattr(options, "method"):
+        return ""
     return "shapes" if options.prior is None else str(options.prior)
 
 
 def gives_settings(options: Namespace) -> bool:
-    """Return whether --config, --preset, --set or --negative is given."""
-    return bool(options.config or options.preset or read_overrides(options))
+    """Return whether --config, --preset, --method, --set or --negative is given."""
+    method = getattr(options, "method", None)
+    return bool(options.config or options.preset or method or read_overrides(options))
 
 
 def read_overrides(options: Namespace) -> list[dict[str, Any]]:
@@ -129,6 +152,7 @@ def read_config(options: Namespace, *, resumed: Config | None = None) -> Config:
     return resolve_config(
         prior_name(options),
         options.device,
+        method=getattr(options, "method", None),
         resumed=resumed,
         preset=options.preset,
         overrides=[read_file(options), *read_overrides(options)],

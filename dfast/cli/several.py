@@ -97,6 +97,8 @@ def _train(options: Namespace, prompts: list[str], config: Config | None, out: P
     try:
         results = dfast.train(
             prompts,
+            method=options.method,
+            clip=options.clip,
             prior=prior_name(options),
             download=options.download,
             out=out,

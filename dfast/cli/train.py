@@ -14,6 +14,7 @@ from dfast.cli.importing import import_runs
 from dfast.cli.options import (
     Commands,
     UsageError,
+    add_method,
     add_settings,
     gives_settings,
     prior_name,
@@ -25,6 +26,7 @@ from dfast.cli.signals import INTERRUPTED, hinting, interrupted
 from dfast.cli.view import add_address, check_view_options, page, show
 from dfast.config import Config
 from dfast.config.checks import check_seed
+from dfast.config.methods import METHODS
 from dfast.errors import RunFolderError
 from dfast.host.torchrun import is_first_process, is_started_by_torchrun
 from dfast.runs.names import run_name
@@ -56,6 +58,7 @@ def add_train(commands: Commands[Any]) -> None:
         "--best-of", type=int, default=1, metavar="N",
         help="begin with N seeds, go on with the best (default: 1)",
     )  # fmt: skip
+    add_method(p)
     add_settings(p)
     p.add_argument("--negative", metavar="TEXT", help="what it should not look like")
     p.add_argument(
@@ -156,7 +159,7 @@ def _check_options(options: Namespace) -> None:
 
 
 def _take_from_run(options: Namespace, out: Path) -> Config | None:
-    """Fill in prompt, seed and prior where not given; return the run's settings, if it has any."""
+    """Fill in prompt, seed and prior or CLIP where not given; return the settings, if any."""
     from dfast.runs.paths import as_path
     from dfast.runs.records import ABOUT, IDENTITY, read_about, read_settings
     from dfast.runs.unfinished import begun_only
@@ -170,11 +173,13 @@ def _take_from_run(options: Namespace, out: Path) -> Config | None:
             f"--resume: '{out}' was begun and stopped before anything was saved; start it again "
             f"with: dfast train PROMPT --out {shlex.quote(str(out))}"
         )
-    about = read_about(out)
+    about, config = read_about(out), read_settings(out)
+    if METHODS[config.method.name].guide == "clip":
+        options.clip = options.clip or about.pop("prior")
     for key in IDENTITY:
         if getattr(options, key) is None:
-            setattr(options, key, about[key])
-    return read_settings(out)
+            setattr(options, key, about.get(key))
+    return config
 
 
 def _print_estimate(options: Namespace, config: Config | None) -> int:
@@ -196,6 +201,8 @@ def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer 
 
     return dfast.train(
         options.prompt,
+        method=options.method,
+        clip=options.clip,
         prior=prior_name(options),
         download=options.download,
         out=out,

@@ -4,6 +4,7 @@ Nothing here imports torch or another package of dfast.
 """
 
 from dfast.config.config import Config
+from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
@@ -21,6 +22,7 @@ __all__ = [
     "CameraConfig",
     "CoarseToFineConfig",
     "Config",
+    "DreamFieldsConfig",
     "FieldConfig",
     "GridConfig",
     "GuidanceConfig",

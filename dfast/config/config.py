@@ -12,8 +12,10 @@ from typing import Any, Literal
 from dfast._files import replacing
 from dfast._numbers import shown
 from dfast.config import presets
+from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.files import read_values
 from dfast.config.guidance import GuidanceConfig, PriorConfig
+from dfast.config.methods import METHODS, MethodConfig, unused_sections
 from dfast.config.parsing import as_table, from_table, overlay, to_toml
 from dfast.config.renamed import current_names
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
@@ -62,6 +64,10 @@ class Config:
     """How fine levels come in."""
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     """Length and housekeeping."""
+    method: MethodConfig = dataclasses.field(default_factory=MethodConfig)
+    """The way from the prompt to the object."""
+    dream_fields: DreamFieldsConfig = dataclasses.field(default_factory=DreamFieldsConfig)
+    """Augmentations and transmittance of Dream Fields."""
 
     def __post_init__(self) -> None:
         """Check sections that were built directly; numbers get the type of their setting."""
@@ -75,6 +81,17 @@ class Config:
                 )
             checked = from_table(type(given), as_table(given), section.name)
             object.__setattr__(self, section.name, checked)
+        for name in self.unused:
+            if getattr(self, name) != type(getattr(self, name))():
+                raise ConfigError(
+                    f"config section '{name}': expected with a method that reads it, got method "
+                    f"'{self.method.name}'"
+                )
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Names of the sections that the method does not read, and that files leave out."""
+        return unused_sections(self.method.name)
 
     @classmethod
     def default(cls, device: str = "cpu") -> Config:
@@ -108,6 +125,22 @@ class Config:
         return cls.from_dict(presets.for_prior(family))
 
     @classmethod
+    def for_method(cls, name: str, device: str = "cpu") -> Config:
+        """Return the settings of a method, see `dfast.config.methods.METHODS`.
+
+        Args:
+            name: of the method; "dfast" is `default`.
+            device: as of `default`.
+
+        Raises:
+            ConfigError: there is no such method.
+        """
+        chosen = {"method": {"name": name}}
+        method = METHODS[cls.from_dict(chosen).method.name]
+        table = (method.settings or presets.default)(device)
+        return cls.from_dict(overlay(table, chosen))
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Return the configuration that nested mappings describe.
 
@@ -120,8 +153,11 @@ class Config:
         return from_table(cls, current_names(values), "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return nested plain dicts, lists, numbers and strings, in declaration order."""
-        return as_table(self)
+        """Return nested plain dicts, lists, numbers and strings, in declaration order.
+
+        Sections that the method does not read are left out.
+        """
+        return {k: v for k, v in as_table(self).items() if k not in self.unused}
 
     @classmethod
     def load(cls, path: str | Path, *, base: Config | None = None) -> Config:

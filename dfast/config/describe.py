@@ -43,6 +43,8 @@ def _table(section: Any, path: str, about: str) -> str:
     )
     lines, inner = [], ""
     for field in dataclasses.fields(section):
+        if isinstance(section, Config) and field.name in section.unused:
+            continue
         value, meaning = getattr(section, field.name), meanings.get(field.name, "")
         if dataclasses.is_dataclass(value):
             name = f"{path}.{field.name}" if path else field.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +32,18 @@ class GuidanceBatch:
     share: tuple[int, int] = (0, 1)
     """(r, n): these are the r-th of n equal shares of the images, for all of which noise is
     drawn"""
+
+
+class Seen(Protocol):
+    """What a guidance reads of a step's rendering, of whatever kind."""
+
+    @property
+    def image(self) -> Tensor:
+        """[B, 3, H, W] in [0, 1], background included"""
+
+    @property
+    def opacity(self) -> Tensor:
+        """[B, 1, H, W] in [0, 1]"""
 
 
 class Guidance(ABC):
@@ -71,6 +84,27 @@ class Guidance(ABC):
             [B, C, h, w] float32.
         """
 
+    def encode(
+        self,
+        seen: Seen,
+        colors: Tensor,
+        generator: torch.Generator,
+        *,
+        approximate: bool = False,
+    ) -> Tensor:
+        """Map a step's rendering to what `gradient` takes; the default encodes its images.
+
+        Args:
+            seen: the rendering. Differentiable.
+            colors: [B, 3] in [0, 1], the colours behind the object.
+            generator: source of randomness, on the device.
+            approximate: as of `encode_images`.
+
+        Returns:
+            [N, C, h, w] float32.
+        """
+        return self.encode_images(seen.image, approximate=approximate)
+
     @abstractmethod
     def gradient(self, encoded: Tensor, batch: GuidanceBatch, generator: torch.Generator) -> Tensor:
         """Return the gradient at `encoded`, [B, C, h, w] float32, without a graph.
@@ -84,6 +118,10 @@ class Guidance(ABC):
     def joins(self, other: Guidance) -> bool:
         """Return whether one evaluation of a prior can serve this guidance and another one."""
         return False
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Return scalars of the last `gradient`, on the device, that the step's metrics include."""
+        return {}
 
     def parameters(self) -> Iterable[Tensor]:
         """Return the parameters that this guidance trains; none by default."""

@@ -12,9 +12,12 @@ import torch
 from dfast._device import parse_device, pick_device
 from dfast._native import library
 from dfast._numbers import shown
+from dfast.clip import ClipEncoder, load_clip
 from dfast.config import Config, PriorConfig, presets
 from dfast.config.checks import check_steps
+from dfast.config.methods import DEFAULT, METHODS
 from dfast.errors import ConfigError, DfastWarning, PromptError
+from dfast.guidance.clip import ClipGuide, Guide
 from dfast.priors import Prior, as_prior, family_of, load_prior
 from dfast.world.reading import read
 
@@ -23,6 +26,7 @@ def resolve_config(
     prior: str | Prior = "shapes",
     device: str | torch.device | None = None,
     *,
+    method: str | None = None,
     config: Config | Mapping[str, Any] | None = None,
     resumed: Config | None = None,
     preset: str | None = None,
@@ -34,13 +38,16 @@ def resolve_config(
     """Return the configuration of a run. Nothing else combines its sources.
 
     It begins with the first of these that is given: `config`, `preset`, `resumed`, and else the
-    settings of the prior's family, on the device. `file` is laid over that, then each of
-    `overrides` in order, then `steps`. A prior that was opened with settings of its own keeps them.
+    settings of the method, or of the prior's family, on the device. `file` is laid over that, then
+    each of `overrides` in order, then `steps`. A prior that was opened with settings of its own
+    keeps them.
 
     Args:
         prior: a name, or a prior.
         device: "cpu", "cuda" or "cuda:N", which need not be there; None takes a GPU if there is
             one.
+        method: one of `dfast.config.methods.METHODS`; None takes the one that the settings name,
+            which is "dfast" where they name none.
         config: a complete configuration; or nested mappings of settings, which are laid over those
             that hold without them, and over `file`.
         resumed: the configuration of the run that is resumed.
@@ -63,10 +70,15 @@ def resolve_config(
         )
     if file is not None and preset is not None:
         raise ConfigError("config file and preset: expected one of them, got both")
+    wanted = method if method is not None else _named_method(overrides)
     if config is None and preset is not None:
         config = Config.from_dict(presets.named(preset, _device_kind(device)))
+    elif config is None and resumed is not None:
+        config = resumed
+    elif config is None and wanted not in (None, DEFAULT):
+        config = Config.for_method(wanted, _device_kind(device))
     elif config is None:
-        config = resumed or default_config(prior, _device_kind(device), download=download)
+        config = default_config(prior, _device_kind(device), download=download)
     if file is not None:
         config = Config.load(file, base=config)
     for changes in overrides:
@@ -75,9 +87,21 @@ def resolve_config(
         config = config.replace(**changes)
     if steps is not None:
         config = config.replace(train={"steps": check_steps(steps)})
+    if method is not None and method != config.method.name:
+        own_source = "the preset" if preset is not None else "the run or the configuration"
+        raise ConfigError(
+            f"method: expected {config.method.name!r}, which is that of {own_source}, got "
+            f"{shown(method)}"
+        )
     if not isinstance(prior, str) and isinstance(own := as_prior(prior).options, PriorConfig):
         config = config.replace(prior=own)
     return config
+
+
+def _named_method(overrides: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the method that the last of the tables names, None where none does."""
+    named = [table["method"] for table in overrides if isinstance(table.get("method"), Mapping)]
+    return next((table["name"] for table in reversed(named) if "name" in table), None)
 
 
 def default_config(prior: str | Prior, device: str, *, download: bool = False) -> Config:
@@ -112,14 +136,16 @@ class RunArguments(NamedTuple):
     """A device that is there and that dfast has kernels for."""
     config: Config
     """The complete configuration."""
-    prior: Prior
-    """The prior; its weights are not read yet."""
+    prior: Guide
+    """The prior, whose weights are not read yet, or the CLIP of a method that a CLIP guides."""
 
 
 def resolve_arguments(
     prompt: str,
     *,
     prior: str | Prior,
+    method: str | None = None,
+    clip: str | Path | ClipEncoder | ClipGuide | None = None,
     download: bool = False,
     device: str | torch.device | None,
     config: Config | Mapping[str, Any] | None,
@@ -134,15 +160,50 @@ def resolve_arguments(
         raise PromptError(
             f"prompt: expected a description such as 'a red chair', got {shown(prompt)}"
         )
-    if prior == "shapes":
+    by_clip = clip is not None or (method in METHODS and METHODS[method].guide == "clip")
+    if prior == "shapes" and not by_clip:
         read(prompt)  # names a wrong word before the networks load
     where = pick_device(device)
     prior = prior if isinstance(prior, str) else as_prior(prior)
-    settings = resolve_config(prior, where, config=config, steps=steps, download=download)
+    settings = resolve_config(
+        prior, where, method=method, config=config, steps=steps, download=download
+    )
     library()  # names a missing extension now, before a folder is made
+    text = " ".join(prompt.split())
+    if METHODS[settings.method.name].guide == "clip":
+        guide = _open_clip(clip, settings, where, download=download)
+        return RunArguments(text, where, settings, guide)
+    if clip is not None:
+        raise ConfigError(
+            f"clip: expected None with method {settings.method.name!r}, which a prior guides, got "
+            f"{shown(clip)}"
+        )
     if isinstance(prior, str):
         prior = load_prior(prior, where, download=download, options=settings.prior)
-    model, prompt = as_prior(prior), " ".join(prompt.split())
-    for note in model.notes(prompt):
+    model = as_prior(prior)
+    for note in model.notes(text):
         warnings.warn(note, DfastWarning, stacklevel=2)
-    return RunArguments(prompt, where, settings, model)
+    return RunArguments(text, where, settings, model)
+
+
+def _open_clip(clip: object, config: Config, device: torch.device, *, download: bool) -> ClipGuide:
+    """Return the CLIP of a run.
+
+    Args:
+        clip: the argument of `dfast.train`.
+        config: settings of the run.
+        device: where it runs.
+        download: fetch it if it is not on this machine.
+    """
+    if isinstance(clip, ClipGuide):
+        return clip
+    if isinstance(clip, ClipEncoder):
+        if clip.device != device:
+            raise ConfigError(f"clip: expected one on {device}, got one on {clip.device}")
+        return ClipGuide(clip)
+    if not isinstance(clip, str | Path):
+        raise ConfigError(
+            f"clip: expected the folder of a CLIP with method {config.method.name!r} (`--clip "
+            f"FOLDER` on the command line), got {shown(clip)}"
+        )
+    return ClipGuide(load_clip(str(clip), device, download=download))

@@ -16,6 +16,7 @@ import torch
 
 from dfast._device import pick_device
 from dfast.config import Config
+from dfast.errors import ConfigError
 from dfast.host.threads import threads_within_quota
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
@@ -129,7 +130,15 @@ def estimate(
             )
             return replace(_estimate(arguments, model.text_bytes), note=model.note)
     arguments = resolve_arguments(prompt, prior=prior, device=device, config=config, steps=steps)
-    return _estimate(arguments, arguments.prior.text_bytes())
+    return _estimate(arguments, _prior(arguments).text_bytes())
+
+
+def _prior(arguments: RunArguments) -> Prior:
+    """Return the prior of a run; raise ConfigError for one that a CLIP guides."""
+    if not isinstance(arguments.prior, Prior):
+        name = arguments.config.method.name
+        raise ConfigError(f"method: expected one that a prior guides, to estimate it, got {name!r}")
+    return arguments.prior
 
 
 def _estimate(arguments: RunArguments, text_bytes: int) -> Estimate:
@@ -139,7 +148,8 @@ def _estimate(arguments: RunArguments, text_bytes: int) -> Estimate:
         arguments: those of the run.
         text_bytes: bytes of the prior's text encoders as stored.
     """
-    prompt, where, config, model = arguments
+    prompt, where, config, _ = arguments
+    model = _prior(arguments)
     parts = model.cost_parts()
     timed = time_steps(SilentPrior(model) if parts else model, prompt, config, where)
     weights, seconds = model.weight_bytes(), timed.seconds

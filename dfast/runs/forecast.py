@@ -14,6 +14,7 @@ import torch
 
 from dfast.config import Config
 from dfast.config.schedules import resolution
+from dfast.guidance.clip import Guide
 from dfast.guidance.variants import VARIANTS, conditions_of
 from dfast.priors import Prior
 
@@ -32,7 +33,7 @@ SIZE, REPEATS = 512, 5
 
 def seconds_left(
     config: Config,
-    prior: Prior,
+    prior: Guide,
     device: torch.device,
     *,
     done: int = 0,
@@ -42,7 +43,7 @@ def seconds_left(
 
     Args:
         config: its settings.
-        prior: its prior.
+        prior: its prior; of a CLIP no operations are known.
         device: its device.
         done: steps done before.
         metrics: what the run recorded until then; its own speed is the best there is to know.
@@ -50,7 +51,7 @@ def seconds_left(
     left = config.train.steps - done
     if metrics and "seconds_per_step" in metrics[-1]:
         return left * metrics[-1]["seconds_per_step"]
-    if device.type != "cpu" or not prior.image_flops:
+    if device.type != "cpu" or not isinstance(prior, Prior) or not prior.image_flops:
         return None
     return left * _step_operations(config, prior) / (EFFICIENCY * _rate())
 

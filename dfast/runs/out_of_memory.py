@@ -11,7 +11,7 @@ import torch
 from dfast._device import ran_out
 from dfast.config import Config
 from dfast.errors import OutOfMemoryError
-from dfast.priors.base import Prior
+from dfast.guidance.clip import Guide
 from dfast.runs.memory import available_bytes, least_bytes, state_bytes
 
 SMALL_IMAGE = 32
@@ -19,7 +19,7 @@ SMALL_IMAGE = 32
 
 
 @contextmanager
-def explain_out_of_memory(device: torch.device, config: Config, prior: Prior) -> Iterator[None]:
+def explain_out_of_memory(device: torch.device, config: Config, prior: Guide) -> Iterator[None]:
     """Turn an error that says that memory ran out into one that says what to change.
 
     Nothing is written or removed: the run can be resumed from its last checkpoint.
@@ -40,7 +40,7 @@ def explain_out_of_memory(device: torch.device, config: Config, prior: Prior) ->
         raise OutOfMemoryError(_message(str(error), device, config, prior)) from error
 
 
-def check_memory(device: torch.device, config: Config, prior: Prior) -> None:
+def check_memory(device: torch.device, config: Config, prior: Guide) -> None:
     """Raise for settings that cannot fit into the memory, before anything is allocated.
 
     Args:
@@ -64,7 +64,7 @@ def check_memory(device: torch.device, config: Config, prior: Prior) -> None:
     )
 
 
-def _message(reason: str, device: torch.device, config: Config, prior: Prior) -> str:
+def _message(reason: str, device: torch.device, config: Config, prior: Guide) -> str:
     """Return one line from the message of the original error."""
     requested = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", reason)
     amount = f"{requested[1]} more" if requested else "more than there is"
@@ -79,7 +79,7 @@ def _message(reason: str, device: torch.device, config: Config, prior: Prior) ->
     return f"out of memory: {device}{memory} was asked for {amount}. In this order: {advice}"
 
 
-def memory_suggestions(config: Config, prior: Prior, *, can_offload: bool = True) -> list[str]:
+def memory_suggestions(config: Config, prior: Guide, *, can_offload: bool = True) -> list[str]:
     """Return the changes of settings that would lower the memory, the cheapest first.
 
     Args:

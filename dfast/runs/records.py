@@ -8,12 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from dfast._numbers import shown
+from dfast._version import __version__
 from dfast.config import Config
+from dfast.config.methods import DEFAULT
 from dfast.errors import DfastWarning, RunFolderError
 
 ABOUT, SETTINGS = "run.json", "config.toml"
 IDENTITY = {"prompt": str, "seed": int, "prior": str}
 """Entries of run.json that must be equal for a run to be the same, and their types."""
+
+
+def about_run(prompt: str, seed: int, prior: str, config: Config) -> dict[str, Any]:
+    """Return what run.json says of a run that begins.
+
+    Args:
+        prompt: what it makes.
+        seed: of its randomness.
+        prior: name of the model that guides it.
+        config: its settings.
+    """
+    about: dict[str, Any] = {"prompt": prompt, "seed": seed, "prior": prior, "dfast": __version__}
+    if config.method.name != DEFAULT:
+        about["method"] = config.method.name
+    return about
 
 
 def read_about(folder: Path) -> dict[str, Any]:

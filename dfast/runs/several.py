@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from dfast._numbers import shown
-from dfast._version import __version__
+from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, DfastError, PromptError, RunsFailedError
+from dfast.guidance.clip import ClipGuide
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments, resolve_arguments
 from dfast.runs.events import Callback, Event
@@ -26,6 +27,7 @@ from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import LogLines, ProgressBar, progress_of
 from dfast.runs.recording import Recorder, result_of
+from dfast.runs.records import about_run
 from dfast.runs.result import Result
 from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
 from dfast.training.build import build_trainer
@@ -67,6 +69,8 @@ def train_several(
     prompts: Sequence[str],
     finished: Finished,
     *,
+    method: str | None,
+    clip: str | Path | ClipEncoder | None,
     prior: str | Prior,
     download: bool,
     out: str | Path | None,
@@ -89,6 +93,8 @@ def train_several(
     Args:
         prompts: what to make; one may stand there several times, with different seeds.
         finished: see `Finished`.
+        method: of all.
+        clip: shared by all.
         prior: shared by all.
         download: fetch it.
         out: folder of the run folders, each named after its prompt.
@@ -109,7 +115,7 @@ def train_several(
     Raises:
         RunsFailedError: some runs failed, when the others are done.
     """
-    each = _arguments(prompts, prior, download, device, config, steps)
+    each = _arguments(prompts, method, clip, prior, download, device, config, steps)
     seeds, first = _seeds(seed, len(each)), each[0]
     size = len(each) if at_once is None else at_once
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -224,6 +230,8 @@ def _stepper(runs: Sequence[_Run]) -> Callable[[], Sequence[Metrics | DfastError
 
 def _arguments(
     prompts: Sequence[str],
+    method: str | None,
+    clip: str | Path | ClipEncoder | None,
     prior: str | Prior,
     download: bool,
     device: str | torch.device | None,
@@ -235,11 +243,18 @@ def _arguments(
         raise PromptError("prompt: expected a description or a list of them, got an empty list")
     found: list[RunArguments] = []
     for prompt in prompts:
-        shared = found[0].prior if found else prior
+        first = found[0].prior if found else None
         settings = found[0].config if found else config
         found.append(
             resolve_arguments(
-                prompt, prior=shared, download=download, device=device, config=settings, steps=steps
+                prompt,
+                method=method,
+                clip=first if isinstance(first, ClipGuide) else clip,
+                prior=first if isinstance(first, Prior) else prior,
+                download=download,
+                device=device,
+                config=settings,
+                steps=steps,
             )
         )
     return found
@@ -270,12 +285,7 @@ def _folders(
     count = Counter(names)
     folders: list[RunFolder | None] = []
     for arguments, name, number in zip(each, names, seeds, strict=True):
-        about = {
-            "prompt": arguments.prompt,
-            "seed": number,
-            "prior": arguments.prior.name,
-            "dfast": __version__,
-        }
+        about = about_run(arguments.prompt, number, arguments.prior.name, arguments.config)
         path = Path(out) / (f"{name}-seed-{number}" if count[name] > 1 else name)
         again = resume and path.exists()
         form = arguments.prior.normal_form

@@ -18,10 +18,11 @@ from typing import Any, TypedDict, Unpack, overload
 import torch
 
 from dfast._numbers import shown
-from dfast._version import __version__
+from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError, RunFolderError
+from dfast.guidance.clip import ClipGuide, Guide
 from dfast.host.threads import threads_within_quota
 from dfast.host.torchrun import is_started_by_torchrun
 from dfast.ops.ambient import neutral_torch_state
@@ -38,7 +39,7 @@ from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import progress_of
 from dfast.runs.recording import Recorder, result_of
-from dfast.runs.records import read_about
+from dfast.runs.records import about_run, read_about
 from dfast.runs.result import Result
 from dfast.runs.several import train_several
 from dfast.runs.signals import stop_on_signals, stopped_by
@@ -52,6 +53,8 @@ from dfast.training.trainer import Trainer
 class Options(TypedDict, total=False):
     """What `train` takes beside what to make and the seed."""
 
+    method: str | None
+    clip: str | Path | ClipEncoder | None
     prior: str | Prior
     download: bool
     out: str | Path | None
@@ -83,6 +86,8 @@ def train(
 def train(
     prompt: str | list[str] | tuple[str, ...],
     *,
+    method: str | None = None,
+    clip: str | Path | ClipEncoder | None = None,
     prior: str | Prior = "shapes",
     download: bool = False,
     out: str | Path | None = None,
@@ -113,6 +118,10 @@ def train(
 
     Args:
         prompt: what to make, or a list of it.
+        method: how, by one of the names in docs/methods.md; None takes that of `config`, which is
+            "dfast" where it names none.
+        clip: the CLIP of a method that a CLIP guides: a folder of transformers, a hub id, or what
+            `dfast.clip.load_clip` returned.
         prior: the diffusion model: "shapes" (embedded, knows what `dfast words` lists), "sd15",
             "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
@@ -147,7 +156,7 @@ def train(
     Raises:
         ConfigError: an argument or a setting that cannot be used.
         PromptError: an empty prompt, or one that the prior does not know.
-        PriorError: a prior that is missing or damaged.
+        PriorError: a prior or a CLIP that is missing or damaged.
         RunFolderError: a run folder that cannot be used.
         DeviceError: a device that is not there.
         NativeMissingError: dfast has no kernels for the device. These six are raised before
@@ -180,6 +189,8 @@ def train(
         return train_several(
             prompt,
             _finished,
+            method=method,
+            clip=clip,
             prior=prior,
             download=download,
             out=out,
@@ -199,8 +210,19 @@ def train(
     number = check_seed(seed)
     check_seed(number + count - 1)  # the last of the seeds
     text, where, settings, model = resolve_arguments(
-        prompt, prior=prior, download=download, device=device, config=config, steps=steps
+        prompt,
+        method=method,
+        clip=clip,
+        prior=prior,
+        download=download,
+        device=device,
+        config=config,
+        steps=steps,
     )
+    if isinstance(model, ClipGuide) and (count > 1 or distributed):
+        name = "best_of: expected 1" if count > 1 else "distributed: expected False"
+        got = count if count > 1 else True
+        raise ConfigError(f"{name} with method {settings.method.name!r}, got {got}")
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(where)) if distributed else Ranks()
         return _train(
@@ -216,7 +238,7 @@ def _train(
     count: int,
     where: torch.device,
     settings: Config,
-    model: Prior,
+    model: Guide,
     ranks: Ranks,
     *,
     out: str | Path | None,
@@ -229,7 +251,7 @@ def _train(
     """Do what `train` does after its arguments were checked."""
     folder = None
     if out is not None:
-        about = {"prompt": text, "seed": number, "prior": model.name, "dfast": __version__}
+        about = about_run(text, number, model.name, settings)
         if notes := model.notes(text):
             about["notes"] = list(notes)
         if count > 1:

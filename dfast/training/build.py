@@ -1,4 +1,4 @@
-"""Build a trainer from a configuration, a prior and a prompt."""
+"""Build a trainer from a configuration, a prior or a CLIP, and a prompt."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from collections.abc import Mapping
 import torch
 
 from dfast.config import Config
+from dfast.errors import ConfigError
+from dfast.guidance.augment import DREAM_FIELDS
+from dfast.guidance.clip import Augmentation, ClipGuidance, ClipGuide, Guide
 from dfast.guidance.diffusion import DiffusionGuidance
-from dfast.priors.base import Prior, as_prior
+from dfast.priors.base import as_prior
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
-from dfast.training.losses import Loss
+from dfast.training.losses import Loss, dream_fields_losses, regularizer_losses
 from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer
 
 
 def build_trainer(
     config: Config,
-    prior: Prior,
+    prior: Guide,
     prompt: str,
     seed: int,
     device: torch.device,
@@ -26,15 +29,16 @@ def build_trainer(
     losses: Mapping[str, Loss] | None = None,
     ranks: Ranks | None = None,
 ) -> Trainer:
-    """Return the trainer of a run that begins: a random scene under score distillation.
+    """Return the trainer of a run that begins: a random scene, and what guides it.
 
     Args:
-        config: all settings of the run.
-        prior: the diffusion model, or an object that `dfast.priors.base.as_prior` accepts.
+        config: all settings of the run, of a method that the prior or CLIP can guide.
+        prior: the diffusion model, or an object that `dfast.priors.base.as_prior` accepts; or the
+            CLIP of a method that a CLIP guides.
         prompt: what the scene is to show.
         seed: >= 0, of all randomness of the run.
         device: where the scene lives.
-        losses: beside the guidance, by name; None takes the regularisers of the configuration.
+        losses: beside the guidance, by name; None takes those of the configuration.
         ranks: the processes that make the object together; None for this one alone.
 
     Raises:
@@ -42,6 +46,8 @@ def build_trainer(
         ConfigError: for a configuration that the prior cannot serve.
         PromptError: for a prompt that the prior does not take.
     """
+    if isinstance(prior, ClipGuide):
+        return _dream_fields(config, prior, prompt, seed, device, losses)
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
     model = as_prior(prior)
@@ -55,4 +61,35 @@ def build_trainer(
         prompt=prompt,
         prior_name=model.name,
         ranks=ranks,
+    )
+
+
+def _dream_fields(
+    config: Config,
+    clip: ClipGuide,
+    prompt: str,
+    seed: int,
+    device: torch.device,
+    losses: Mapping[str, Loss] | None,
+) -> Trainer:
+    """Return the trainer of a run of Dream Fields: the same field under another guidance."""
+    if config.background.kind == "mlp":
+        raise ConfigError(
+            "config key 'background.kind': expected random or solid, since the CLIP sees "
+            "backgrounds of its own, got 'mlp'"
+        )
+    settings = config.dream_fields
+    generators = Generators.seeded(seed, device)
+    scene = Scene.from_config(config, generators.host).to(device)
+    seen = Augmentation(DREAM_FIELDS, settings.blur, settings.crops, settings.crop_size)
+    if losses is None:
+        losses = regularizer_losses(config.regularizer) | dream_fields_losses(settings)
+    return Trainer(
+        config,
+        scene,
+        ClipGuidance(clip.encoder, prompt, seen),
+        generators,
+        losses=losses,
+        prompt=prompt,
+        prior_name=clip.name,
     )

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
-from dfast.config import RegularizerConfig
+from dfast.config import DreamFieldsConfig, RegularizerConfig
+from dfast.config.dream_fields import DISTANCE, FOCAL, ZOOM
 from dfast.config.schedules import late, ramp
 from dfast.render.options import Normals
 from dfast.render.outputs import Rendering
@@ -79,6 +81,26 @@ def regularizer_losses(config: RegularizerConfig) -> dict[str, Loss]:
         if weight > 0:
             losses[name] = Loss(partial(_of_opacity, function), weight)
     return losses
+
+
+def dream_fields_losses(config: DreamFieldsConfig) -> dict[str, Loss]:
+    """Return the loss of Dream Fields beside the guidance.
+
+    Args:
+        config: its weight; its target is that of the step's inputs.
+    """
+    if config.transmittance <= 0:
+        return {}
+    return {"transmittance": Loss(_transmittance, config.transmittance)}
+
+
+def _transmittance(rendering: Rendering, inputs: StepInputs) -> Tensor:
+    """Return the loss with the target scaled as the paper's code does it for other cameras."""
+    cameras = inputs.cameras
+    focal = 0.5 / torch.tan(torch.deg2rad(cameras.fov) / 2)
+    zoom = (focal / FOCAL) / (cameras.distance / DISTANCE)
+    most = (inputs.opacity_target * zoom.square() / ZOOM).clamp(max=1.0)
+    return regularizers.transmittance(rendering.opacity, most)
 
 
 def _normal_variation(rendering: Rendering, inputs: StepInputs) -> Tensor:

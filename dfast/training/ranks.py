@@ -65,6 +65,7 @@ class Ranks:
             rate_factor=inputs.rate_factor,
             loss_weights=inputs.loss_weights,
             negative_weight=inputs.negative_weight,
+            opacity_target=inputs.opacity_target,
         )
 
     def average(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:

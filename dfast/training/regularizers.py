@@ -75,6 +75,23 @@ def opacity(opacity: Tensor) -> Tensor:
     return torch.sqrt(opacity * opacity + 0.01).mean()
 
 
+def transmittance(opacity: Tensor, most: Tensor) -> Tensor:
+    """Return minus the mean transmittance of images, as far as it is below 1 - `most`.
+
+    Equation 6 of Dream Fields (Jain et al. 2022, arXiv 2112.01455): without it a CLIP is content
+    with haze that fills the image.
+
+    Args:
+        opacity: [B, 1, H, W] in [0, 1]. Differentiable.
+        most: [B] in [0, 1], mean opacity of an image that costs nothing.
+
+    Returns:
+        Scalar in [-1, 0].
+    """
+    clear = 1.0 - opacity.mean((1, 2, 3))
+    return -torch.minimum(clear, 1.0 - most).mean()
+
+
 def entropy(opacity: Tensor, margin: float = 1e-3) -> Tensor:
     """Return the mean binary entropy of the opacity in bits, which drives rays to empty or solid.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfast.config import Config
+from dfast.config.dream_fields import opacity_target
 from dfast.config.schedules import learning_rate, ramp, t_range
 from dfast.guidance.base import GuidanceBatch
 from dfast.scene.background import Background
@@ -45,6 +46,8 @@ class StepInputs:
     """[K], weights of the losses beside the guidance, in the order of their table"""
     negative_weight: Tensor
     """[1], how much of CSD's pull away from the negative prompt applies"""
+    opacity_target: Tensor
+    """[1] in [0, 1], mean opacity that Dream Fields leaves to an object"""
 
     def guidance_batch(self, share: tuple[int, int] = (0, 1)) -> GuidanceBatch:
         """Return the part of these inputs that a guidance may know.
@@ -101,6 +104,7 @@ def draw(
     levels = [level_weights(p, resolutions, config.coarse_to_fine) for p in progress]
     rates = [learning_rate(min(step, total), total, config.optimizer) for step in steps]
     weights = [list(loss_weights(p)) for p in progress]
+    targets = [opacity_target(p, config.dream_fields) for p in progress]
     pulls = [ramp(p, *config.guidance.negative_weight, 1.0) for p in progress]
 
     def rows(values: Tree) -> Tree:
@@ -118,4 +122,5 @@ def draw(
         rate_factor=torch.tensor(rates)[:, None],
         loss_weights=torch.tensor(weights, dtype=torch.float32).view(count, len(weights[0])),
         negative_weight=torch.tensor(pulls)[:, None],
+        opacity_target=torch.tensor(targets)[:, None],
     )

@@ -214,7 +214,11 @@ class Trainer:
             generator=self.generators.device,
             share=self.ranks.share,
         )
-        return rendering, self.guidance.encode_images(rendering.image, approximate=step.approximate)
+        generator = self.generators.device
+        encoded = self.guidance.encode(
+            rendering, inputs.colors, generator, approximate=step.approximate
+        )
+        return rendering, encoded
 
     def backward(
         self, step: Step, rendering: Rendering, x: Tensor, gradient: Tensor
@@ -245,6 +249,7 @@ class Trainer:
             "guidance": square.sqrt(),
             "samples": rendering.num_samples,
             "skipped": status[SKIPPED],
+            **self.guidance.metrics(),
         }
 
     def _run(self, step: Step) -> dict[str, Tensor]:

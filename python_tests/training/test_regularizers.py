@@ -85,3 +85,15 @@ def test_darkness_brightens_unlit_images_alone_and_moves_no_opacity() -> None:
     assert torch.equal(image.grad[1], torch.zeros(3, 4, 4))
     assert_all = torch.full((3, 4, 4), -0.25 / 32)
     torch.testing.assert_close(image.grad[0], assert_all)
+
+
+def test_transmittance_counts_up_to_its_target() -> None:
+    opacity = torch.zeros(2, 1, 4, 4)
+    opacity[0], opacity[1] = 0.5, 0.1
+    opacity.requires_grad_()
+    value = regularizers.transmittance(opacity, torch.tensor([0.2, 0.2]))
+    assert float(value.detach()) == pytest.approx(-(0.5 + 0.8) / 2)
+    value.backward()
+    assert opacity.grad is not None
+    assert float(opacity.grad[0].sum()) == pytest.approx(0.5)
+    assert float(opacity.grad[1].abs().sum()) == 0.0  # clear enough
