@@ -3,6 +3,7 @@
 Nothing here imports torch or another package of dfast.
 """
 
+from dfast.config.clip_mesh import ClipMeshConfig
 from dfast.config.config import Config
 from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.guidance import GuidanceConfig, PriorConfig
@@ -20,6 +21,7 @@ from dfast.config.training import OptimizerConfig, RegularizerConfig, TrainConfi
 __all__ = [
     "BackgroundConfig",
     "CameraConfig",
+    "ClipMeshConfig",
     "CoarseToFineConfig",
     "Config",
     "DreamFieldsConfig",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from dfast._files import replacing
 from dfast._numbers import shown
 from dfast.config import presets
+from dfast.config.clip_mesh import ClipMeshConfig
 from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.files import read_values
 from dfast.config.guidance import GuidanceConfig, PriorConfig
@@ -68,6 +69,8 @@ class Config:
     """The way from the prompt to the object."""
     dream_fields: DreamFieldsConfig = dataclasses.field(default_factory=DreamFieldsConfig)
     """Augmentations and transmittance of Dream Fields."""
+    clip_mesh: ClipMeshConfig = dataclasses.field(default_factory=ClipMeshConfig)
+    """The mesh of CLIP-Mesh, its optimiser and its losses."""
 
     def __post_init__(self) -> None:
         """Check sections that were built directly; numbers get the type of their setting."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from dfast.config import dream_fields
+from dfast.config import clip_mesh, dream_fields
 from dfast.config.checks import check
 from dfast.config.presets import DREAMFUSION, Table
 
@@ -43,6 +43,13 @@ METHODS: dict[str, Method] = {
         dream_fields.settings,
         guide="clip",
         sections=("dream_fields",),
+    ),
+    "clip-mesh": Method(
+        "a mesh seen by a CLIP (Khalid et al. 2022)",
+        clip_mesh.settings,
+        guide="clip",
+        shape="mesh",
+        sections=("clip_mesh",),
     ),
 }
 """Every method by its name."""

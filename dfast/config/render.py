@@ -46,8 +46,9 @@ class CameraConfig:
     """Uniform in the angle of view, or in the focal length (DreamFusion)."""
     elevation: Range = (-30.0, 80.0)
     """(low, high) of the angle above the horizon, -90 to 90 degrees."""
-    elevation_mode: Literal["angle", "area", "mixed"] = "mixed"
-    """Uniform in angle, uniform in area, or one of the two with even odds (DreamFusion)."""
+    elevation_mode: Literal["angle", "area", "mixed", "beta"] = "mixed"
+    """Uniform in angle, uniform in area, or one of the two with even odds (DreamFusion); or by
+    Beta(1, 5) from the low end of the range to the high one (CLIP-Mesh)."""
     stratified: bool = True
     """Spread the azimuths of one step evenly around the object."""
     position_jitter: float = 0.0

@@ -17,6 +17,7 @@ from torch import Tensor
 from dfast.config import MarchConfig
 from dfast.render.picture import picture
 from dfast.scene.cameras import CameraBatch, aimed
+from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.scene import Scene
 from dfast.scene.tree import map_tensors
 
@@ -164,7 +165,7 @@ def t3bench() -> Views:
     )
 
 
-def views_of_scene(scene: Scene, march: MarchConfig, views: Views) -> Tensor:
+def views_of_scene(scene: Scene | MeshScene, march: MarchConfig, views: Views) -> Tensor:
     """Render a finished scene.
 
     Args:

@@ -14,7 +14,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+
+from dfast.scene.blur import blurred
 
 Kind = Literal["noise", "checker", "fourier", "plain"]
 DREAM_FIELDS: tuple[Kind, ...] = ("noise", "checker", "fourier")
@@ -112,23 +113,6 @@ def random_backgrounds(
     images = drawn[which, torch.arange(n, device=device)]
     std = blur[0] + (blur[1] - blur[0]) * torch.rand(n, generator=generator, device=device)
     return blurred(images, std * (size / BLUR_SIZE), max(1, round(REACH * size / BLUR_SIZE)))
-
-
-def blurred(images: Tensor, std: Tensor, reach: int) -> Tensor:
-    """Blur each image by a Gaussian of its own; edges are repeated.
-
-    Args:
-        images: [N, C, S, S].
-        std: [N] standard deviations in pixels; 0 blurs nothing.
-        reach: pixels at which the kernel ends.
-    """
-    offset = torch.arange(-reach, reach + 1, device=images.device)
-    kernel = torch.exp(-0.5 * (offset / std.clamp(min=1e-3)[:, None]).square())
-    kernel = kernel / kernel.sum(1, keepdim=True)
-    for _ in range(2):  # along rows, then along columns
-        padded = pad(images, (reach, reach, 0, 0), mode="replicate")
-        images = (padded.unfold(3, 2 * reach + 1, 1) * kernel[:, None, None, None]).sum(-1).mT
-    return images
 
 
 def _uniform(*shape: int, generator: torch.Generator) -> Tensor:

@@ -90,12 +90,12 @@ def render_mesh(
     clip = clip_coordinates(positions, cameras, near=near, far=far)
     raster = rasterize(clip, faces, resolution=resolution)
     opacity = (raster.face >= 0).to(clip.dtype)[..., None]
-    channels = [opacity, opacity * _distance(raster.depth, cameras, near, far)]
+    channels = [opacity, opacity * distance_of(raster.depth, cameras, near, far)]
     if want_normal:
         seen = interpolate(vertex_normals(positions, faces), faces, raster)
-        channels.append(_unit(seen))
+        channels.append(unit(seen))
     if surface.texture is not None:
-        channels.append(opacity * _textured(surface, clip, raster))
+        channels.append(opacity * textured(surface, clip, raster))
     elif surface.colors is not None:
         channels.append(interpolate(surface.colors, faces, raster))
     sizes = [one.shape[-1] for one in channels]
@@ -130,7 +130,9 @@ def _check(surface: Surface, cameras: CameraBatch) -> None:
             )
 
 
-def _distance(depth: Tensor, cameras: CameraBatch, near: float, far: float) -> Tensor:
+def distance_of(
+    depth: Tensor, cameras: CameraBatch, near: float = NEAR, far: float = FAR
+) -> Tensor:
     """Return distances [B, N, N, 1] along the pixels' rays from depths z / w [B, N, N].
 
     The inverse of `clip_coordinates`: z = ((far + near) w - 2 far near) / (far - near) gives w, the
@@ -144,8 +146,17 @@ def _distance(depth: Tensor, cameras: CameraBatch, near: float, far: float) -> T
     return (w * (1 + slope.square() * (squared[:, None] + squared)).sqrt())[..., None]
 
 
-def _textured(surface: Surface, clip: Tensor, raster: Raster) -> Tensor:
-    """Return the texture's colours [B, N, N, C] at what the pixels see."""
+def textured(surface: Surface, clip: Tensor, raster: Raster) -> Tensor:
+    """Return the colours of a surface's texture at what pixels see; differentiable.
+
+    Args:
+        surface: with a texture and uv.
+        clip: [B, V, 4] its vertices in clip space.
+        raster: what the pixels see.
+
+    Returns:
+        [B, N, N, C].
+    """
     assert surface.texture is not None and surface.uv is not None
     uv_faces = surface.faces if surface.uv_faces is None else surface.uv_faces
     height, width = surface.texture.shape[:2]
@@ -161,10 +172,10 @@ def vertex_normals(positions: Tensor, faces: Tensor) -> Tensor:
     a, b, c = positions[rows].unbind(1)
     face = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(positions).index_add(0, rows.T.reshape(-1), face.repeat(3, 1))
-    return _unit(total)
+    return unit(total)
 
 
-def _unit(vectors: Tensor) -> Tensor:
+def unit(vectors: Tensor) -> Tensor:
     """Return vectors of length 1; those without a direction stay 0, and get no gradient.
 
     Both sides of a sheet with the same corners cancel each other.

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from dfast.config import MarchConfig
 from dfast.render import studio
+from dfast.render.lit_mesh import render_lit_mesh
 from dfast.render.options import Normals, RenderOptions
 from dfast.render.volume import RADIUS, render_rays
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import SHADING_MODES, fixed_lighting
+from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene
 
@@ -49,7 +51,7 @@ class Pixels:
 
 @torch.no_grad()
 def picture(
-    scene: Scene,
+    scene: Scene | MeshScene,
     cameras: CameraBatch,
     march: MarchConfig,
     *,
@@ -77,7 +79,7 @@ def picture(
 
 @torch.no_grad()
 def pictures(
-    scene: Scene,
+    scene: Scene | MeshScene,
     cameras: CameraBatch,
     march: MarchConfig,
     *,
@@ -118,13 +120,34 @@ def _samples(shading: str) -> tuple[str, Normals]:
 
 @torch.no_grad()
 def see(
-    scene: Scene, cameras: CameraBatch, march: MarchConfig, *, resolution: int, shading: str
+    scene: Scene | MeshScene,
+    cameras: CameraBatch,
+    march: MarchConfig,
+    *,
+    resolution: int,
+    shading: str,
 ) -> Pixels:
     """Return what pixels see, with all that a shading mode needs; arguments as of `picture`."""
+    if isinstance(scene, MeshScene):
+        return _see_mesh(scene, cameras, resolution, shading)
     origins, directions = cameras.rays(resolution)
     camera_ids = torch.arange(len(cameras), device=origins.device, dtype=torch.int32)
     camera_ids = camera_ids.repeat_interleave(resolution * resolution)
     return see_rays(scene, RayBatch(origins, directions, camera_ids), cameras, march, shading)
+
+
+def _see_mesh(scene: MeshScene, cameras: CameraBatch, resolution: int, shading: str) -> Pixels:
+    """Return what pixels see of a mesh."""
+    mode, normals = _samples(shading)
+    black = torch.zeros(len(cameras), 3, device=scene.device)
+    lighting = fixed_lighting(mode, cameras)
+    seen = render_lit_mesh(scene, cameras, lighting, resolution=resolution, colors=black, grey=1.0)
+
+    def rows(images: Tensor) -> Tensor:
+        return images.permute(0, 2, 3, 1).flatten(0, 2)
+
+    normal = rows(seen.normal) if normals == "image" else None
+    return Pixels(rows(seen.image), rows(seen.opacity), rows(seen.depth), normal)
 
 
 @torch.no_grad()

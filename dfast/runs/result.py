@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,16 @@ from dfast.config import Config
 from dfast.config.views import BACKGROUNDS, check_view
 from dfast.errors import ConfigError
 from dfast.io.tensors import write_tensors
+from dfast.mesh.inside import MeshField
 from dfast.ops.ambient import neutral_torch_state
 from dfast.render.picture import pictures, see
 from dfast.runs.paths import as_path
 from dfast.runs.result_file import FORMAT, read_result
 from dfast.runs.unfinished import RESULT, SUFFIX, result_file
 from dfast.scene.cameras import CameraBatch, spherical
+from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.scene import Scene
+from dfast.scene.stored import empty_scene
 
 if TYPE_CHECKING:
     from dfast.mesh.mesh import Mesh
@@ -33,7 +37,7 @@ class Result:
     """A trained object in the unit sphere: azimuth 0 is its front (+x), z is up.
 
     Attributes:
-        scene: field, occupancy grid and background.
+        scene: field, occupancy grid and background; or the mesh of a method that makes one.
         config: all settings of the run.
         prompt: what the object is.
         seed: of the run.
@@ -45,7 +49,13 @@ class Result:
     folder: Path | None = None
 
     def __init__(
-        self, scene: Scene, config: Config, prompt: str, seed: int, prior: str, steps: int
+        self,
+        scene: Scene | MeshScene,
+        config: Config,
+        prompt: str,
+        seed: int,
+        prior: str,
+        steps: int,
     ) -> None:
         """Make a result of a scene.
 
@@ -59,6 +69,11 @@ class Result:
         """
         self.scene, self.config = scene, config
         self.prompt, self.seed, self.prior, self.steps = prompt, seed, prior, steps
+
+    @cached_property
+    def _field(self) -> Scene | MeshField:
+        """The object as a density field: of a mesh, what is inside and its colours."""
+        return MeshField(self.scene) if isinstance(self.scene, MeshScene) else self.scene
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +92,7 @@ class Result:
             [N] per unit length, >= 0.
         """
         x = x.to(self.device, torch.float32)
-        return self.scene.density(x) * (x.square().sum(-1) <= 1.0)
+        return self._field.density(x) * (x.square().sum(-1) <= 1.0)
 
     @neutral_torch_state()
     @torch.no_grad()
@@ -90,7 +105,7 @@ class Result:
         Returns:
             [N, 3] RGB in [0, 1].
         """
-        return self.scene.albedo(x.to(self.device, torch.float32))
+        return self._field.albedo(x.to(self.device, torch.float32))
 
     def render(
         self,
@@ -197,6 +212,10 @@ class Result:
         Raises:
             ExportError: there is no surface, or the path has an unknown ending.
         """
+        if isinstance(self.scene, MeshScene):
+            from dfast.mesh.optimised import export_optimised
+
+            return export_optimised(self, self.scene, path, **options)
         from dfast.mesh.export import export_mesh
 
         return export_mesh(self, path, **options)
@@ -290,7 +309,7 @@ class Result:
         where = pick_device(device)
         given = as_path(path)
         tensors, config, run = read_result(result_file(given))
-        scene = Scene.from_config(config)
+        scene = empty_scene(config)
         scene.load_object(tensors)
         result = cls(scene.to(where), config, **run)
         result.folder = given if given.is_dir() else None

@@ -11,15 +11,24 @@ import torch
 from torch import Tensor
 
 from dfast.config import Config
-from dfast.scene.scene import field_spec, ipe_spec
+from dfast.config.methods import METHODS
+from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.scene import Scene, field_spec, ipe_spec
 
 
 def object_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """Return shape and type of every tensor of `Scene.object_state`, by name.
 
     Args:
-        config: its sections field and occupancy are read.
+        config: its method, and its sections field and occupancy, or clip_mesh, are read.
     """
+    if METHODS[config.method.name].shape == "mesh":
+        side = config.clip_mesh.texels
+        return {
+            "control": ((4 * config.clip_mesh.control**2 + 2, 3), torch.float32),
+            "texture": ((side, side, 3), torch.float32),
+            "normal_map": ((side, side, 3), torch.float32),
+        }
     cells = config.occupancy.resolution**3
     field: dict[str, tuple[tuple[int, ...], torch.dtype]]
     if config.field.kind == "ipe":
@@ -41,7 +50,7 @@ def object_bytes(config: Config) -> int:
     """Return the bytes of the tensors of `Scene.object_state`.
 
     Args:
-        config: its sections field and occupancy are read.
+        config: as of `object_shapes`.
     """
     total = 0
     for shape, dtype in object_shapes(config).values():
@@ -88,3 +97,13 @@ def find_misfit(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> str 
             got = f"{found.dtype} {list(found.shape)}"
             return f"{name}: expected {expected}, got {got}".replace("torch.", "")
     return None
+
+
+def empty_scene(config: Config) -> Scene | MeshScene:
+    """Return a scene of the shapes that the settings lead to, to load an object into.
+
+    Args:
+        config: all settings.
+    """
+    mesh = METHODS[config.method.name].shape == "mesh"
+    return MeshScene(config) if mesh else Scene.from_config(config)

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 import torch
 
 from dfast.config import Config
+from dfast.config.methods import METHODS
 from dfast.errors import ConfigError
-from dfast.guidance.augment import DREAM_FIELDS
+from dfast.guidance.augment import CLIP_MESH, DREAM_FIELDS
 from dfast.guidance.clip import Augmentation, ClipGuidance, ClipGuide, Guide
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.priors.base import as_prior
+from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
 from dfast.training.losses import Loss, dream_fields_losses, regularizer_losses
+from dfast.training.mesh_trainer import MeshTrainer, clip_mesh_losses
 from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer
 
@@ -47,7 +50,9 @@ def build_trainer(
         PromptError: for a prompt that the prior does not take.
     """
     if isinstance(prior, ClipGuide):
-        return _dream_fields(config, prior, prompt, seed, device, losses)
+        by_shape = {"field": _dream_fields, "mesh": _clip_mesh}
+        build = by_shape[METHODS[config.method.name].shape]
+        return build(config, prior, prompt, seed, device, losses)
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
     model = as_prior(prior)
@@ -73,11 +78,7 @@ def _dream_fields(
     losses: Mapping[str, Loss] | None,
 ) -> Trainer:
     """Return the trainer of a run of Dream Fields: the same field under another guidance."""
-    if config.background.kind == "mlp":
-        raise ConfigError(
-            "config key 'background.kind': expected random or solid, since the CLIP sees "
-            "backgrounds of its own, got 'mlp'"
-        )
+    _check_background(config)
     settings = config.dream_fields
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
@@ -93,3 +94,37 @@ def _dream_fields(
         prompt=prompt,
         prior_name=clip.name,
     )
+
+
+def _clip_mesh(
+    config: Config,
+    clip: ClipGuide,
+    prompt: str,
+    seed: int,
+    device: torch.device,
+    losses: Mapping[str, Loss] | None,
+) -> Trainer:
+    """Return the trainer of a run of CLIP-Mesh."""
+    _check_background(config)
+    generators = Generators.seeded(seed, device)
+    scene = MeshScene(config, generators.host).to(device)
+    if losses is None:
+        losses = clip_mesh_losses(config.clip_mesh, scene)
+    return MeshTrainer(
+        config,
+        scene,  # type: ignore[arg-type]
+        ClipGuidance(clip.encoder, prompt, Augmentation(CLIP_MESH, config.clip_mesh.blur)),
+        generators,
+        losses=losses,
+        prompt=prompt,
+        prior_name=clip.name,
+    )
+
+
+def _check_background(config: Config) -> None:
+    """Raise ConfigError for a learned background, which no CLIP would see."""
+    if config.background.kind == "mlp":
+        raise ConfigError(
+            "config key 'background.kind': expected random or solid, since the CLIP sees "
+            "backgrounds of its own, got 'mlp'"
+        )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfast.guidance.base import Guidance
+from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.scene import Scene
 from dfast.training.adam import NamedAdam
 from dfast.training.average import ParameterAverage
@@ -21,7 +22,7 @@ class ModelState:
 
     def __init__(
         self,
-        scene: Scene,
+        scene: Scene | MeshScene,
         optimizer: NamedAdam,
         guidance: Guidance,
         generator: torch.Generator,

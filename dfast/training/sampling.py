@@ -45,7 +45,8 @@ def sample_cameras(
     Args:
         config: distributions. With `stratified`, each n-th of the circle has one azimuth. The
             elevation mode "mixed" draws each elevation uniform in angle or uniform in area with
-            even odds, as the paper does.
+            even odds, as the paper does; "beta" inverts the distribution function of Beta(1, 5),
+            1 - (1 - x)^5.
         n: number of cameras of a step.
         generator: source of randomness; the cameras are on its device.
         steps: number of steps; their cameras follow each other.
@@ -56,8 +57,12 @@ def sample_cameras(
     limits = torch.sin(torch.deg2rad(torch.tensor([low, high])))
     in_area = torch.rad2deg(torch.asin(uniform(n, float(limits[0]), float(limits[1]), generator)))
     coin = torch.rand(n, generator=generator, device=device) < 0.5
-    by_area = {"angle": torch.zeros_like(coin), "area": torch.ones_like(coin), "mixed": coin}
-    elevation = torch.where(by_area[config.elevation_mode], in_area, in_angle).clamp(low, high)
+    if config.elevation_mode == "beta":
+        part = (in_angle - low) / max(high - low, 1e-6)
+        in_angle = low + (high - low) * (1.0 - (1.0 - part.clamp(0.0, 1.0)) ** 0.2)
+    always = torch.ones_like(coin)
+    by_area = {"area": always, "mixed": coin}.get(config.elevation_mode, ~always)
+    elevation = torch.where(by_area, in_area, in_angle).clamp(low, high)
     if config.stratified:
         turn = stratified(views, generator, steps)
     else:

@@ -107,7 +107,7 @@ class Trainer:
         self.generators, self.prompt, self.prior_name = generators, prompt, prior_name
         self.losses = regularizer_losses(config.regularizer) if losses is None else dict(losses)
         self.device, self.step = scene.device, 0
-        self.optimizer = _adam(config.optimizer, scene)
+        self.optimizer = self._optimizer()
         averaged = config.train.average_from < 1.0
         average = ParameterAverage(self.optimizer.parameters) if averaged else None
         self.model = ModelState(scene, self.optimizer, guidance, generators.host, average)
@@ -122,6 +122,10 @@ class Trainer:
         wanted = {loss.normals for loss in self.losses.values()}
         self._normals: Normals = max(wanted | {"none"}, key=NORMALS.index)
         self._graph_key: tuple[object, ...] = ()
+
+    def _optimizer(self) -> NamedAdam:
+        """Return the optimiser of the scene's parameters."""
+        return _adam(self.config.optimizer, self.scene)
 
     @property
     def seed(self) -> int:
@@ -283,7 +287,7 @@ class Trainer:
         """Check after the first step, every `log_every` steps from it, and after the last one."""
         every, last = self.config.train.log_every, self.step == self.config.train.steps
         if last or self.step % every == 1 % every:
-            parameters = [*self.scene.field.parameters(), *self.guidance.parameters()]
+            parameters = [*self.optimizer.parameters.values(), *self.guidance.parameters()]
             self.health.check(fill, parameters, last=last)
 
     def finish(self) -> None:
@@ -293,9 +297,13 @@ class Trainer:
         the same as one that did not stop.
         """
         self.graphs.drop()
+        self._apply_average()
+        self.scene.rebuild_occupancy(torch.Generator(self.device).manual_seed(self.seed))
+
+    def _apply_average(self) -> None:
+        """Give a run that is done its averaged parameters, if it averages."""
         if self.model.average is not None and self.step >= self.config.train.steps:
             self.model.average.apply()
-        self.scene.rebuild_occupancy(torch.Generator(self.device).manual_seed(self.seed))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return flat tensors: scene, Adam, guidance, random state, health counts and step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from torch.nn.functional import normalize
 
 from dfast.config.views import BACKGROUNDS
 from dfast.ops.ambient import neutral_torch_state
-from dfast.render.picture import see_rays, shade_pixels
+from dfast.render.picture import picture, see_rays, shade_pixels
 from dfast.runs.result import Result
 from dfast.scene.cameras import CameraBatch
+from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.rays import RayBatch
 
 CHUNK = 1 << 14
@@ -110,8 +111,10 @@ def draw(
     """
     width, height = size
     camera = pose.camera(result.device)
-    directions = pose.directions(camera, width, height)
     shading = MODES[mode]
+    if isinstance(result.scene, MeshScene):
+        return _bytes(_draw_mesh(result, result.scene, camera, width, height, shading))
+    directions = pose.directions(camera, width, height)
     background = torch.tensor(BACKGROUNDS.get(shading, BACKGROUNDS["studio"]))
     camera_ids = torch.zeros(len(directions), device=result.device, dtype=torch.int32)
     rays = RayBatch(camera.origin.expand_as(directions), directions, camera_ids)
@@ -121,5 +124,29 @@ def draw(
             return None
         pixels = see_rays(result.scene, batch, camera, result.config.march, shading)
         parts.append(shade_pixels(pixels, batch.directions, camera, shading, background))
-    image = torch.cat(parts).mul(255.0).round().to(torch.uint8)
-    return image.view(height, width, 3).cpu().numpy()
+    return _bytes(torch.cat(parts).view(height, width, 3))
+
+
+def _bytes(image: Tensor) -> NDArray[np.uint8]:
+    """Return display colours in [0, 1] as bytes."""
+    return image.mul(255.0).round().to(torch.uint8).cpu().numpy()
+
+
+def _draw_mesh(
+    result: Result, scene: MeshScene, camera: CameraBatch, width: int, height: int, shading: str
+) -> Tensor:
+    """Return the picture [height, width, 3] of a mesh: the middle of a square one of its pixels."""
+    side = max(width, height)
+    slope = torch.tan(torch.deg2rad(camera.fov) / 2) * (side / height)
+    square = replace(camera, fov=2 * torch.rad2deg(torch.atan(slope)))
+    background = torch.tensor(BACKGROUNDS.get(shading, BACKGROUNDS["studio"]))
+    image = picture(
+        scene,
+        square,
+        result.config.march,
+        resolution=side,
+        shading=shading,
+        background=background,
+    )[0]
+    top, left = (side - height) // 2, (side - width) // 2
+    return image[top : top + height, left : left + width]

@@ -170,7 +170,16 @@ def _documented(module: str) -> set[str]:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    modules = ("config", "scene", "render", "guidance", "training", "methods")
+    modules = (
+        "config",
+        "scene",
+        "render",
+        "guidance",
+        "training",
+        "methods",
+        "dream_fields",
+        "clip_mesh",
+    )
     documented = set().union(*map(_documented, modules))
     for section in (Config, GridConfig, *(type(getattr(Config(), f.name)) for f in SECTIONS)):
         for field in dataclasses.fields(section):

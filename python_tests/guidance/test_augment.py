@@ -9,11 +9,11 @@ from torch.nn.functional import interpolate
 from dfast.guidance.augment import (
     CLIP_MESH,
     DREAM_FIELDS,
-    blurred,
     crop_matrices,
     random_backgrounds,
     random_crops,
 )
+from dfast.scene.blur import blurred
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -49,7 +49,7 @@ def test_crops_differ_and_carry_gradients() -> None:
 def test_backgrounds_are_images_of_the_seed(kinds: tuple[str, ...]) -> None:
     images = random_backgrounds(40, 32, kinds, (0.0, 10.0), seeded())  # type: ignore[arg-type]
     assert images.shape == (40, 3, 32, 32)
-    assert 0.0 <= float(images.min()) and float(images.max()) <= 1.0
+    assert float(images.min()) >= 0.0 and float(images.max()) <= 1.0
     again = random_backgrounds(40, 32, kinds, (0.0, 10.0), seeded())  # type: ignore[arg-type]
     assert torch.equal(images, again)
     assert len({tuple(image[:, 0, 0].tolist()) for image in images}) == 40
