@@ -23,6 +23,11 @@ QUICK: Table = {
     "train": {"steps": 60, "preview_every": 0, "checkpoint_every": 30},
 }
 """Changes with which a run takes a minute or so on a CPU; objects are rough."""
+QUICK_SECTIONS: Table = {
+    "dream_fields": {"crops": 2},
+    "clip_mesh": {"control": 8, "texels": 64},
+}
+"""Changes of sections that some methods alone read."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,16 @@ class Arm:
 
 Resolve = Callable[[str, Sequence[Table]], Config]
 """Returns the settings of a method with tables laid over them."""
+
+
+def quick_settings(method: str) -> Table:
+    """Return the changes that make a run of a method short.
+
+    Args:
+        method: one of `METHODS`.
+    """
+    own = METHODS[method].sections if method in METHODS else ()
+    return {**QUICK, **{name: QUICK_SECTIONS[name] for name in own if name in QUICK_SECTIONS}}
 
 
 def methods_of(names: Sequence[str] | None, guide: str) -> tuple[str, ...]:

@@ -36,8 +36,9 @@ def table_picture(report: Report, views: Mapping[tuple[str, str], View]) -> View
     rows = [report.heads, *(report.cells(row) for row in report.rows)]
     widths = [max(int(font.getlength(row[k])) for row in rows) for k in range(len(rows[0]))]
     table = sum(widths) + GAP * (len(widths) - 1)
-    width = 2 * GAP + max(table + len(shown) * (THUMBNAIL + GAP // 2), 900)
-    wide = int((width - 2 * GAP) / note.getlength("n" * 20) * 20 * 1.08)
+    beside = GAP + table + GAP
+    width = max(beside + len(shown) * (THUMBNAIL + GAP // 2) + GAP // 2, 900)
+    wide = int((width - 2 * GAP) / note.getlength("n" * 20) * 20 * 1.15)
     notes = [line for text in report.footnotes() for line in textwrap.wrap(text, wide)]
     summary = textwrap.wrap(f"{report.summary()}.", wide)
     height_of_row = THUMBNAIL + 8 if shown else TEXT + 18
@@ -50,7 +51,6 @@ def table_picture(report: Report, views: Mapping[tuple[str, str], View]) -> View
     canvas.text((GAP, GAP), report.title, INK, head)
     for i, line in enumerate(summary):
         canvas.text((GAP, GAP + HEAD + 14 + i * (NOTE + 6)), line, SOFT, note)
-    beside = GAP + table + GAP
     for i, lines in enumerate(captions):
         for k, line in enumerate(lines):
             place = (beside + i * (THUMBNAIL + GAP // 2), top + k * (NOTE + 3))

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from dfast._version import __version__
 from dfast.evaluation.clip_report import describe_views
 from dfast.reproduction.published import SOURCE, Published
-from dfast.runs.announce import duration
 
 
 class Column(NamedTuple):
@@ -178,6 +177,11 @@ class Report:
             )
         if "seconds" in keys:
             found.append("Minutes: of training alone, by the pace of the last attempt.")
+        guided: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.guide:
+                guided.setdefault(row.guide, []).append(row.title)
+        found += [f"CLIP {name} guided {', '.join(rows)}." for name, rows in guided.items()]
         lengths = dict.fromkeys(f"{row.title} {row.steps}" for row in self.rows if row.steps)
         found.append(f"Steps: {', '.join(lengths)}.")
         return [*found, *self.notes]
@@ -196,6 +200,16 @@ class Report:
             lines += ["", "Failed:", "", *(f"- {run.name}: {run.error}" for run in failed)]
         lines += ["", "Prompts:", "", *(f"- {prompt}" for prompt in self.prompts)]
         return "\n".join(lines) + "\n"
+
+    def text(self) -> str:
+        """Return the table as plain text, with what the numbers mean."""
+        table = [self.heads, *(self.cells(row) for row in self.rows)]
+        widths = [max(len(cells[k]) for cells in table) for k in range(len(table[0]))]
+        lines = []
+        for first, *others in table:
+            numbers = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+            lines.append("  ".join([first.ljust(widths[0]), *numbers]))
+        return "\n".join([*lines, "", f"{self.summary()}.", *self.footnotes()])
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -217,11 +231,6 @@ class Report:
             "rows": rows,
             "published": [asdict(row) for row in self.published],
         }
-
-    def took(self) -> str:
-        """Return how long all training took, as text."""
-        runs = [run for row in self.rows for run in row.runs]
-        return duration(sum(run.numbers.get("seconds", 0.0) for run in runs))
 
 
 CLIPS = ("B/32", "B/16", "L/14")

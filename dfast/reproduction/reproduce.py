@@ -17,11 +17,12 @@ from dfast.clip.loading import find_clip
 from dfast.config import Config
 from dfast.config.checks import SEED_LIMIT, check_steps
 from dfast.config.presets import Table
-from dfast.errors import ConfigError, PriorError, PromptError
+from dfast.errors import ConfigError, PriorError
 from dfast.evaluation.clip_metrics import normalized
 from dfast.priors import family_of
-from dfast.reproduction.arms import QUICK, Arm, ablation, left_out, methods_of, table1
+from dfast.reproduction.arms import Arm, ablation, left_out, methods_of, quick_settings, table1
 from dfast.reproduction.files import TRUTH, write_files
+from dfast.reproduction.prompts import is_world, read_prompts
 from dfast.reproduction.published import TABLE1
 from dfast.reproduction.report import SECONDS, WORLD, Report, Row, RunScore, clip_columns
 from dfast.reproduction.scoring import ClipJudges, seconds_of, world_numbers
@@ -30,7 +31,6 @@ from dfast.runs.names import run_name
 from dfast.runs.notices import notice
 from dfast.runs.paths import as_path
 from dfast.runs.unfinished import RESULT
-from dfast.world.reading import read
 
 What = Literal["table1", "ablation"]
 TITLES = {
@@ -40,19 +40,6 @@ TITLES = {
 """What can be reproduced, and the title of its table."""
 RUNS = "runs"
 """Folder of the batch in that of the comparison."""
-PROMPTS = (
-    "a red chair",
-    "a yellow duck",
-    "a blue mug",
-    "a green car",
-    "a snowman with a purple hat",
-    "a white house with a red roof",
-    "a red cube next to a blue sphere",
-    "a pink torus on top of a white cube",
-)
-"""Prompts unless others are given."""
-QUICK_PROMPTS = 3
-"""How many of them a quick comparison has."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +89,8 @@ def reproduce(
         methods: of table 1, some of `dfast.config.methods.METHODS`; None takes those of the paper
             that there are, and "dfast".
         method: that the ablation takes apart.
-        prompts: what to make; None takes `PROMPTS`, of which a quick comparison has the first.
+        prompts: what to make; None takes `dfast.reproduction.prompts.PROMPTS`, of which a quick
+            comparison has the first.
         seeds: each prompt is made with the seeds 0 to `seeds` - 1.
         prior: name of the diffusion model, see `dfast.train`.
         clips: that score the objects, see `dfast.clip.load_clip`; () leaves their columns out.
@@ -137,7 +125,7 @@ def reproduce(
         raise ConfigError(f"seeds: expected 1 to {SEED_LIMIT}, got {shown(seeds)}")
     folder = as_path(out, "out").absolute()
     resources = Resources(jobs=jobs, threads=threads, retries=retries, device=device)  # checks them
-    texts = _prompts(prompts, prior, quick)
+    texts = read_prompts(prompts, prior, quick)
     choices = tuple({normalized(text): text for text in (*texts, *among)}.values())
     if clips and len(choices) < 2:
         raise ConfigError(
@@ -148,13 +136,19 @@ def reproduce(
     length = None if steps is None else check_steps(steps)
 
     def resolve(name: str, tables: Sequence[Table]) -> Config:
-        overrides = [*([QUICK] if quick else []), *([config] if config else []), *tables]
+        overrides = [
+            *([quick_settings(name)] if quick else []),
+            *([config] if config else []),
+            *tables,
+        ]
         return resolve_config(
             prior, where.type, method=name, overrides=overrides, steps=length, download=download
         )
 
+    missing: tuple[str, ...] = ()
     if what == "table1":
         arms = table1(methods_of(methods, guide), guide, resolve)
+        missing = left_out() if methods is None and not guide else ()
     elif methods is None:
         arms = ablation(method, resolve)
     else:
@@ -163,7 +157,7 @@ def reproduce(
         find_clip(guide, download=download).check_model()
     if not all(arm.clip for arm in arms):
         family_of(prior, download=download)
-    in_world = _is_world(texts)
+    in_world = is_world(texts)
     judges = _judges(clips, choices, folder, where.type, download)
     rows = _rows(arms, texts, seeds, prior)
     made = make(
@@ -174,15 +168,15 @@ def reproduce(
         common={"prior": prior, "download": download, "export": False, "score": in_world},
         progress=progress,
     )
+    scored = _scored([arm for arm, _ in rows], made, judges, in_world, progress)
+    by_clip = clip_columns([clip.name for clip in judges.clips]) if judges else []
+    others = [*(WORLD if in_world else ()), SECONDS]
+    known = [column for column in others if any(row.mean(column.key) for row in scored)]
     report = Report(
         what=what,
         title=TITLES[what],
-        rows=_scored([arm for arm, _ in rows], made, judges, in_world, progress),
-        columns=(
-            *(clip_columns([clip.name for clip in judges.clips]) if judges else ()),
-            *(WORLD if in_world else ()),
-            SECONDS,
-        ),
+        rows=scored,
+        columns=(*by_clip, *known),
         prompts=texts,
         seeds=seeds,
         prior=prior,
@@ -192,43 +186,12 @@ def reproduce(
         clips=tuple(clip.about() for clip in judges.clips) if judges else (),
         views=tuple(judges.views) if judges else (),
         published=TABLE1 if what == "table1" else (),
-        notes=_notes(judges, in_world, arms, left_out() if methods is None and not guide else ()),
+        notes=_notes(judges, in_world, arms, missing),
     )
     if judges is not None and in_world and what == "table1":
         truth = [RunScore(TRUTH, text, 0, "done", "", judges.truth(text)) for text in texts]
         report = replace(report, rows=(Row(TRUTH, "true objects", 0, tuple(truth)), *report.rows))
     return Reproduction(report, made, write_files(report, folder, folder / RUNS))
-
-
-def _prompts(prompts: Sequence[str] | None, prior: str, quick: bool) -> tuple[str, ...]:
-    """Return the prompts of a comparison, checked."""
-    if prompts is None:
-        return PROMPTS[:QUICK_PROMPTS] if quick else PROMPTS
-    if isinstance(prompts, str) or not prompts:
-        raise ConfigError(f"prompts: expected a list of descriptions, got {shown(prompts)}")
-    names: dict[str, str] = {}
-    for prompt in prompts:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise PromptError(
-                f"prompts: expected descriptions such as 'a red chair', got {prompt!r}"
-            )
-        if prior == "shapes":
-            read(prompt)
-        name = run_name(prompt, prior)
-        if name in names:
-            raise ConfigError(f"prompts: expected each once, got {names[name]!r} and {prompt!r}")
-        names[name] = prompt
-    return tuple(" ".join(prompt.split()) for prompt in prompts)
-
-
-def _is_world(prompts: Sequence[str]) -> bool:
-    """Return whether every prompt is a sentence of the procedural world."""
-    try:
-        for prompt in prompts:
-            read(prompt)
-    except PromptError:
-        return False
-    return True
 
 
 def _judges(
