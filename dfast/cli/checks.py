@@ -58,12 +58,17 @@ def _check_guide(options: Namespace, method: str, runs_here: bool) -> None:
 def _settings(options: Namespace, resumed: Config | None) -> Config:
     """Return about what the options configure: a prior's family may have another base."""
     changes = [read_file(options), *read_overrides(options)]
+    method = getattr(options, "method", None)
+    if options.preset and method not in (None, DEFAULT):
+        raise UsageError(
+            f"--preset: expected without --method {method}, which has its own settings"
+        )
     if options.preset:
         config = Config.from_dict(presets.named(options.preset, "cpu"))
     elif resumed is not None:
         config = resumed
-    elif getattr(options, "method", None) not in (None, DEFAULT):
-        config = Config.for_method(options.method)
+    elif method is not None and method != DEFAULT:
+        config = Config.for_method(method)
     else:
         try:
             config = Config.for_prior(prior_name(options))

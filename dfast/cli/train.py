@@ -148,6 +148,8 @@ def _check_options(options: Namespace) -> None:
     check_view_options(options)
     if options.dry_run and options.best_of != 1:
         raise UsageError("--dry-run: expected without --best-of, since it estimates one seed")
+    if options.dry_run and options.clip:
+        raise UsageError("--dry-run: expected without --clip, since it estimates what priors guide")
     if options.dry_run and options.download:
         raise UsageError("--dry-run: expected without --download, since it fetches nothing")
     if options.resume and not options.out and not options.prompt:

@@ -2,7 +2,7 @@
 
 A CLIP accepts much that no one would: what it is shown changes from step to step, so that an object
 has to look right wherever it is and whatever is behind it. Sources: Dream Fields (Jain et al. 2022,
-arXiv 2112.01455, section 3.3 and augment.py), whose Fourier textures are those of Mordvintsev et
+arXiv 2112.01455, augment.py), whose Fourier textures are those of Mordvintsev et
 al. 2018 (distill.pub/2018/differentiable-parameterizations, lucid); CLIP-Mesh (Khalid et al. 2022,
 arXiv 2203.13333, camera.py), which has plain colours in place of the textures.
 """

@@ -3,7 +3,7 @@
 A mesh that is refined again and again becomes a smooth surface, whose points are fixed weighted
 means of the vertices of the first mesh, the control vertices. Sources: Loop 1987 ("Smooth
 subdivision surfaces based on triangles", the weights), and the mask of the limit that follows from
-them (Hoppe et al. 1994, SIGGRAPH, appendix A).
+them (Hoppe et al. 1994, SIGGRAPH).
 """
 
 from __future__ import annotations

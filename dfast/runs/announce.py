@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from dfast.config import Config
+from dfast.config.methods import DEFAULT, METHODS
 
 
 def opening(
@@ -25,7 +26,7 @@ def opening(
 
     Args:
         subject: what it makes, see `understood`.
-        prior: name of the prior.
+        prior: name of the prior, or of the CLIP.
         device: where it runs.
         config: all settings.
         seed: of all randomness.
@@ -39,7 +40,10 @@ def opening(
     steps = f"{plan.steps} steps"
     if seconds is not None:
         steps += f" ({roughly(seconds)}{' left' if done else ''})"
-    first = f"{verb} {subject}: prior {prior}, {where}, {steps}, seed {seed}"
+    name = config.method.name
+    guide = "" if name == DEFAULT else f"{name}, "
+    guide += f"{METHODS[name].guide} {prior}"
+    first = f"{verb} {subject}: {guide}, {where}, {steps}, seed {seed}"
     if out is None:
         return [first]
     parts = [f"into {shlex.quote(str(out))}"]

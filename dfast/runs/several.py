@@ -15,6 +15,7 @@ from dfast._numbers import shown
 from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.checks import check_seed
+from dfast.config.methods import METHODS
 from dfast.errors import ConfigError, DfastError, PromptError, RunsFailedError
 from dfast.guidance.clip import ClipGuide
 from dfast.priors import Prior
@@ -314,7 +315,10 @@ def _bar(runs: Sequence[_Run], out: str | Path | None, total: int) -> ProgressBa
     what = "1 object" if len(runs) == 1 else f"{len(runs)} objects side by side"
     of = f" of {total}" if total > len(runs) else ""
     steps = trainer.config.train.steps
-    notice(f"making {what}{of}: prior {trainer.prior_name}, {trainer.device}, {steps} steps{into}")
+    guide = METHODS[trainer.config.method.name].guide
+    notice(
+        f"making {what}{of}: {guide} {trainer.prior_name}, {trainer.device}, {steps} steps{into}"
+    )
     for run in runs:
         notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}, from step {run.trainer.step}')
     return progress_of(steps, min(run.trainer.step for run in runs))

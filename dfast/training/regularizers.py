@@ -78,8 +78,8 @@ def opacity(opacity: Tensor) -> Tensor:
 def transmittance(opacity: Tensor, most: Tensor) -> Tensor:
     """Return minus the mean transmittance of images, as far as it is below 1 - `most`.
 
-    Equation 6 of Dream Fields (Jain et al. 2022, arXiv 2112.01455): without it a CLIP is content
-    with haze that fills the image.
+    From Dream Fields (Jain et al. 2022, arXiv 2112.01455): without it a CLIP is content with haze
+    that fills the image.
 
     Args:
         opacity: [B, 1, H, W] in [0, 1]. Differentiable.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_methods import TINY_MESH, mesh_scene
 from tiny_runs import TINY, train_tiny
 
 from dfast.config.views import BACKGROUNDS
@@ -110,3 +111,20 @@ def test_drawing_uses_no_random_numbers_and_no_graph(ball: Result) -> None:
         draw(ball, pose(10.0, 20.0), (16, 16), "normals")
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[k], v) for k, v in ball.scene.state_dict().items())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mesh_is_drawn_as_the_result_renders_it(mode: str) -> None:
+    scene = mesh_scene(control=8)
+    result = Result(scene, TINY_MESH, "a ball", 0, "clip", 0)
+    shading = MODES[mode]
+    background = BACKGROUNDS.get(shading, BACKGROUNDS["studio"])
+    expected = result.render(
+        azimuth=20.0, elevation=30.0, resolution=40, shading=shading, background=background
+    )
+    image = draw(result, pose(20.0, 30.0), (40, 40), mode)
+    assert image is not None
+    assert (image.astype(int) - expected.astype(int)).max() <= 1
+    wide = draw(result, pose(20.0, 30.0, 60, 40), (60, 40), mode)
+    assert wide is not None and wide.shape == (40, 60, 3)
+    assert abs(wide[:, 10:50].astype(int) - expected.astype(int)).mean() < 1.0
