@@ -112,20 +112,20 @@ def run(out: Path, what: Any = "table1", **options: Any) -> Reproduction:
 
 
 def test_a_killed_comparison_goes_on(tmp_path: Path, engine: InProcess) -> None:
-    options: dict[str, Any] = {"methods": ["dfast"], "seeds": 2}
+    options: dict[str, Any] = {"methods": ["dfast"]}
     whole = run(tmp_path / "whole", **options)
     names = list(engine.made)
-    assert [name[-1] for name in names] == list("0011")
+    assert len(names) == 2
     engine.made.clear()
-    engine.kill = names[2]
+    engine.kill = names[1]
     with pytest.raises(Killed):
         run(tmp_path / "killed", **options)
-    assert engine.made == names[:3] and (tmp_path / "killed/runs" / names[2] / CHECKPOINT).exists()
+    assert engine.made == names and (tmp_path / "killed/runs" / names[1] / CHECKPOINT).exists()
     assert not list((tmp_path / "killed").glob("table1.*"))
     engine.made.clear()
     engine.kill = ""
     again = run(tmp_path / "killed", **options)
-    assert engine.made == names[2:]
+    assert engine.made == names[1:]
     for name in names:
         files = [tmp_path / out / "runs" / name / RESULT for out in ("whole", "killed")]
         assert files[0].read_bytes() == files[1].read_bytes()

@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracle import OraclePrior, ellipsoid
 from tiny_runs import TINY, train_tiny
 
 from dfast.config import Config
 from dfast.errors import ConfigError
+from dfast.io.images import preview_image
 from dfast.runs.events import Event
+from dfast.runs.recording import result_of
 from dfast.runs.result import Result
-from dfast.runs.unfinished import PREVIEWS, RESULT
+from dfast.runs.unfinished import RESULT
+from dfast.scene.cameras import spherical
+from dfast.training.build import build_trainer
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -49,14 +54,14 @@ def test_same_bytes_after_a_stop(tmp_path: Path) -> None:
 
 
 def test_every_part_of_a_run(tmp_path: Path) -> None:
-    config = IPE.replace(train={"preview_every": 4})
+    config = IPE.replace(train={"preview_every": 0})
     result = train_tiny(config=config, out=tmp_path / "run")
     assert sorted(result.scene.object_state()) == [
         "field.mlp",
         "occupancy.bits",
         "occupancy.density",
     ]
-    assert list((tmp_path / "run" / PREVIEWS).iterdir())
+    assert preview_image(result, resolution=16).shape == (16, 48, 3)
     loaded = Result.load(tmp_path / "run")
     assert loaded.config == config
     points = torch.rand(20, 3) - 0.5
@@ -65,7 +70,7 @@ def test_every_part_of_a_run(tmp_path: Path) -> None:
         image = loaded.render(resolution=16, shading=shading)
         assert np.array_equal(image, result.render(resolution=16, shading=shading))
         assert image.std() > 0
-    mesh = loaded.mesh(tmp_path / "object.glb", faces=500)
+    mesh = loaded.mesh(tmp_path / "object.glb", resolution=32, texture=64)
     assert len(mesh.faces) > 0 and (tmp_path / "object.glb").stat().st_size > 0
 
 
@@ -82,3 +87,36 @@ def test_bad_settings_are_named(field: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config().replace(field=field)
     assert str(caught.value).startswith(message)
+
+
+def _psnr(result: Result, azimuth: float, elevation: float) -> float:
+    """Return the PSNR in dB of a view against the ellipsoid that the oracle knows."""
+    truth = ellipsoid(spherical(torch.tensor([azimuth]), elevation, 3.0, 40.0), 32)[0]
+    view = result.render(azimuth=azimuth, elevation=elevation, resolution=32, shading="albedo")
+    image = torch.from_numpy(view).permute(2, 0, 1) / 255.0
+    return float(-10.0 * torch.log10((image - truth).square().mean()))
+
+
+def test_the_field_learns_what_an_oracle_knows() -> None:
+    """Measured: from 14.3 dB or less to 22.2 or more, on views that were not trained on."""
+    config = Config().replace(
+        field={
+            "kind": "ipe",
+            "ipe": {"frequencies": 5, "directions": "axes", "width": 32, "blocks": 1},
+        },
+        occupancy={"resolution": 16},
+        march={"step_size": 2.0 / 24},
+        shading={"albedo": 1.0, "diffuse": 0.0, "textureless": 0.0},
+        background={"kind": "solid"},
+        camera={"elevation": [-60, 80], "resolution": [[0.0, 16]]},
+        regularizer={"orientation": [0.0, 0.0], "opacity": 0.0},
+        train={"steps": 60},
+    )
+    trainer = build_trainer(config, OraclePrior(16), "an ellipsoid", 0, torch.device("cpu"))
+    views = ((15.0, 10.0), (130.0, 40.0), (250.0, -20.0))
+    before = [_psnr(result_of(trainer), *view) for view in views]
+    for _ in range(config.train.steps):
+        trainer.train_step()
+    trainer.finish()
+    after = [_psnr(result_of(trainer), *view) for view in views]
+    assert max(before) < 15.0 and min(after) > 21.0, (before, after)
