@@ -121,6 +121,7 @@ DREAMFUSION: Table = overlay(
             },
             "blob_on": "density",
         },
+        "march": {"step_size": 2.0 / 64},
         "camera": {
             "fov": [math.degrees(2.0 * math.atan(0.5 / focal)) for focal in (1.35, 0.7)],
             "fov_mode": "focal",
@@ -142,8 +143,10 @@ DREAMFUSION: Table = overlay(
 """DreamFusion as it was published (Poole et al. 2022, arXiv 2209.14988, appendix A), but for the
 prior and the optimiser: Adam in place of Shampoo, with its peak learning rate and its schedule.
 
-Its field is the paper's, many times slower than the hash grid. Its four views of a step, one on
-each of four chips, are four views here. Schedules are fractions of the run: it can be shortened.
+Its field is the paper's, many times slower than the hash grid. Samples are as far apart as the
+standard deviation of the Gaussians that the field sees in the end, 1/32. The paper's four views of
+a step, one on each of four chips, are four views here. Schedules are fractions of the run: it can
+be shortened.
 """
 
 PRETRAINED: Table = overlay(

@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dfast._native import vectors, whole_number
 from dfast.nn.density import activated, activated_slope, blob, blob_gradient
@@ -23,8 +25,9 @@ from dfast.nn.radiance_field import RadianceField
 from dfast.ops import transforms
 from dfast.ops.field_spec import OUTPUTS, Activation, Blob, FieldSample
 
-CHUNK = 1 << 13
-"""Points at once where no gradient is kept."""
+CHUNK, PIECE = 1 << 13, 1 << 16
+"""Points at once where no gradient is kept: what lies between the layers fits into a cache; and
+where one is: 49 KB each in the field of DreamFusion, computed again in the backward pass."""
 NORM_EPS = 1e-6
 """Added to the variance in a layer normalisation, as in Flax."""
 
@@ -215,19 +218,17 @@ class IPEField(RadianceField):
         Returns:
             density [...], albedo [..., 3] and gradient [..., 3] or None.
         """
+        if transforms.autocast_enabled(x):
+            with torch.autocast(x.device.type, enabled=False):
+                options = {"level_weights": level_weights, "want_gradient": want_gradient}
+                return self(x, count=count, **options)
         shape = vectors("x", x, 3).shape[:-1]
         x = transforms.constant(x).reshape(-1, 3).to(self.mlp.dtype)
         if count is not None:  # points past it may hold anything, and so may their gradients
             real = torch.arange(len(x), device=x.device) < count
             x = torch.where(real[:, None], x, 0.0)
         weights = None if level_weights is None else level_weights.to(self.mlp.dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            if torch.is_grad_enabled():
-                sample = self._sample(x, weights, want_gradient)
-            else:  # what lies between a piece's layers then fits into a cache
-                parts = [self._sample(p, weights, want_gradient) for p in x.split(CHUNK)]
-                sample = _joined(parts)
-        density, albedo, gradient = sample
+        density, albedo, gradient = self._in_pieces(x, weights, want_gradient)
         gradient = None if gradient is None else gradient.view(*shape, 3)
         return FieldSample(density.view(shape), albedo.view(*shape, 3), gradient)
 
@@ -241,12 +242,24 @@ class IPEField(RadianceField):
         """
         return self(x, level_weights=level_weights).density
 
-    def _sample(self, x: Tensor, weights: Tensor | None, want_gradient: bool) -> FieldSample:
+    def _in_pieces(self, x: Tensor, weights: Tensor | None, want_gradient: bool) -> FieldSample:
+        """Return `_sample` at x [N, 3], in pieces that bound the memory."""
+        rest = (weights, want_gradient, self.mlp)
+        if not torch.is_grad_enabled():
+            return _joined([self._sample(some, *rest) for some in x.split(CHUNK)])
+        if len(x) <= PIECE:
+            return self._sample(x, *rest)
+        again = partial(checkpoint, self._sample, use_reentrant=False, preserve_rng_state=False)
+        return _joined([again(some, *rest) for some in x.split(PIECE)])
+
+    def _sample(
+        self, x: Tensor, weights: Tensor | None, want_gradient: bool, mlp: Tensor
+    ) -> FieldSample:
         """Return density, albedo and gradient at x [N, 3]."""
         spec, exact = self.spec, self.normals == "analytic"
-        out, slope = self._network(x, weights, want_gradient and exact)
+        out, slope = self._network(x, weights, want_gradient and exact, mlp)
         if want_gradient and not exact:
-            slope = self._finite_gradient(x, weights)
+            slope = self._finite_gradient(x, weights, mlp)
         logit, bump = out[:, 0] + spec.density_bias, blob(spec, x)
         if spec.blob_on == "logit":
             density = activated(spec, logit + bump)
@@ -260,14 +273,14 @@ class IPEField(RadianceField):
         return FieldSample(spec.density_scale * density, torch.sigmoid(out[:, 1:]), gradient)
 
     def _network(
-        self, x: Tensor, weights: Tensor | None, want_gradient: bool
+        self, x: Tensor, weights: Tensor | None, want_gradient: bool, mlp: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Return the MLP's outputs [N, 4], and the gradient [N, 3] of the first one.
 
         A block is h + B silu(A (gain norm(h) + shift) + a) + b; the last layer reads the
         activation of the last normalisation.
         """
-        first, bias, *inner, gain, shift, last, last_bias = self.spec.split(self.mlp)
+        first, bias, *inner, gain, shift, last, last_bias = self.spec.split(mlp)
         axes = self._directions, self._frequencies
         waves = integrated_encoding(x, *axes, weights)
         h = torch.addmm(bias, waves.flatten(1), first.t())
@@ -289,11 +302,11 @@ class IPEField(RadianceField):
             a = a + norm.reverse(((a @ down) * _silu_slope(z)) @ up * g)
         return out, encoding_slope(waves, (a @ first).view_as(waves), *axes)
 
-    def _finite_gradient(self, x: Tensor, weights: Tensor | None) -> Tensor:
+    def _finite_gradient(self, x: Tensor, weights: Tensor | None, mlp: Tensor) -> Tensor:
         """Return central differences of the first output with a step: six more evaluations."""
         steps = self.finite_step * torch.eye(3, dtype=x.dtype, device=x.device)
         stencil = torch.cat([x + sign * step for step in steps for sign in (1.0, -1.0)])
-        values = self._network(stencil, weights, False)[0][:, 0].view(3, 2, -1)
+        values = self._network(stencil, weights, False, mlp)[0][:, 0].view(3, 2, -1)
         return ((values[:, 0] - values[:, 1]) / (2.0 * self.finite_step)).t()
 
 

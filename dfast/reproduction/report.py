@@ -159,8 +159,10 @@ class Report:
             n = len(self.choices)
             found.append(
                 f"R: percent of views from which the prompt is retrieved among {n}; chance is "
-                f"{100 / n:.3g}. In parentheses: by the CLIP that guided the runs."
+                f"{100 / n:.3g}."
             )
+        if any(clip["name"] == row.guide for clip in self.clips for row in self.rows):
+            found.append("In parentheses: by the CLIP that guided the runs.")
         for clip in self.clips:
             revision = f", revision {clip['revision']}" if clip["revision"] else ""
             found.append(
@@ -171,9 +173,9 @@ class Report:
         keys = {column.key for column in self.columns}
         if "iou" in keys:
             found.append(
-                "IoU, colours (large regions of the right colour), normals (mean error of the "
-                "exported mesh away from edges) and front (right within 30 degrees) are against "
-                "the procedural world."
+                "IoU, colours (large regions of the right colour), normals (mean error away from "
+                "edges, of runs with a surface to export) and front (right within 30 degrees, of "
+                "objects that have one) are against the procedural world."
             )
         if "seconds" in keys:
             found.append("Minutes: of training alone, by the pace of the last attempt.")
@@ -182,8 +184,11 @@ class Report:
             if row.guide:
                 guided.setdefault(row.guide, []).append(row.title)
         found += [f"CLIP {name} guided {', '.join(rows)}." for name, rows in guided.items()]
-        lengths = dict.fromkeys(f"{row.title} {row.steps}" for row in self.rows if row.steps)
-        found.append(f"Steps: {', '.join(lengths)}.")
+        steps = {row.title: row.steps for row in self.rows if row.steps}
+        if len(set(steps.values())) > 1:
+            found.append(f"Steps: {', '.join(f'{title} {n}' for title, n in steps.items())}.")
+        else:
+            found += [f"Steps: {n}." for n in set(steps.values())]
         return [*found, *self.notes]
 
     def markdown(self) -> str:

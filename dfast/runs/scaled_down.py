@@ -11,6 +11,8 @@ RAYS = {"cuda": 1 << 20, "cpu": 1 << 14}
 """Most rays of a step that is timed as it is."""
 SAMPLES = {"cuda": 1 << 26, "cpu": 1 << 20}
 """Most samples along those rays."""
+IPE_SAMPLES = {"cuda": 1 << 20, "cpu": 1 << 14}
+"""The same for a field of the kind "ipe"."""
 TABLE = 1 << 22
 """Most numbers in the hash grid's table of a step that is timed as it is."""
 
@@ -35,7 +37,8 @@ def scaled_down(config: Config, device: str) -> ScaledDown:
     """
     views, pixels = config.camera.views, config.camera.resolution[0][1]
     along = math.ceil(2.0 / config.march.step_size)
-    most = max(16, min(RAYS[device], SAMPLES[device] // along))
+    samples = SAMPLES if config.field.kind == "hash" else IPE_SAMPLES
+    most = max(16, min(RAYS[device], samples[device] // along))
     rays = 1.0
     if views * pixels**2 > most:
         size = min(pixels, math.isqrt(most))

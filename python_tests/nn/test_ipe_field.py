@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
+from dfast.nn import ipe_field
 from dfast.nn.integrated_encoding import basis, damping, integrated_encoding
 from dfast.nn.ipe_field import IPEField, IPESpec
 
@@ -90,7 +91,9 @@ def test_gradient_is_that_of_the_density(head: dict[str, Any], generator: torch.
     weights = torch.tensor([1.0, 0.7, 0.2], dtype=x.dtype)
 
     p = x.clone().requires_grad_()
-    value = field._sample(p, weights, False).density  # `forward` takes points for constants
+    value = field._sample(
+        p, weights, False, field.mlp
+    ).density  # `forward` takes points for constants
     (slope,) = torch.autograd.grad(value.sum(), p)
     gradient = field(x, level_weights=weights, want_gradient=True).gradient
     if field.spec.blob_on == "density":
@@ -130,6 +133,30 @@ def test_points_past_the_count_do_not_matter(generator: torch.Generator) -> None
     loss = sum(value[:6].square().sum() for value in counted)
     (gradient,) = torch.autograd.grad(loss, field.mlp)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("normals", ["analytic", "finite"])
+def test_pieces_change_nothing(
+    normals: Any, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, x = _field(generator), _points(23, generator)
+    field.normals = normals
+    other = torch.randn(field.mlp.shape, generator=generator, dtype=x.dtype, requires_grad=True)
+
+    def results() -> list[Tensor]:
+        """Return samples and gradients, also for parameters that are not the field's own."""
+        found = []
+        for mlp in (field.mlp, other):
+            sample = functional_call(field, {"mlp": mlp}, (x,), {"want_gradient": True})
+            loss = sum(value.square().sum() for value in sample)
+            found += [*sample, *torch.autograd.grad(loss, mlp)]
+        return [*found, field.density(x)]
+
+    whole = results()
+    monkeypatch.setattr(ipe_field, "PIECE", 5)
+    monkeypatch.setattr(ipe_field, "CHUNK", 4)
+    for piece, expected in zip(results(), whole, strict=True):
+        assert_close(piece, expected)
 
 
 def test_gradient_is_finite_where_the_density_vanishes(generator: torch.Generator) -> None:

@@ -83,6 +83,7 @@ def test_markdown_says_how_everything_was_measured() -> None:
         "retrieved among 2; chance is 50",
         "CLIP /models/b32: 224 pixels, weights 0123456789ab.",
         "CLIP /models/b32 guided dream-fields.",
+        "In parentheses: by the CLIP that guided the runs.",
         "dreamfusion-color: 8 azimuths, elevation 30",
         "background (1, 1, 1)",
         "Steps: dfast 300, dream-fields 100.",
