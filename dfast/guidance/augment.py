@@ -2,14 +2,15 @@
 
 A CLIP accepts much that no one would: what it is shown changes from step to step, so that an object
 has to look right wherever it is and whatever is behind it. Sources: Dream Fields (Jain et al. 2022,
-arXiv 2112.01455, augment.py), whose Fourier textures are those of Mordvintsev et
-al. 2018 (distill.pub/2018/differentiable-parameterizations, lucid); CLIP-Mesh (Khalid et al. 2022,
-arXiv 2203.13333, camera.py), which has plain colours in place of the textures.
+arXiv 2112.01455, augment.py), whose Fourier textures are those of Mordvintsev et al. 2018
+(distill.pub/2018/differentiable-parameterizations, lucid); CLIP-Mesh (Khalid et al. 2022, arXiv
+2203.13333, camera.py), which has plain colours in place of the textures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -145,6 +146,11 @@ def _fourier(n: int, size: int, generator: torch.Generator) -> Tensor:
     # Without the second factor, larger images would have more contrast.
     fade = frequency**-DECAY * (size / BLUR_SIZE) ** (1 - DECAY)
     waves = torch.fft.irfft2(torch.complex(real, imaginary) * fade, (size, size), norm="ortho")
-    colors = torch.tensor(COLORS, device=device)
-    colors = colors / (4 * colors.norm(dim=0).max())
-    return torch.sigmoid(torch.einsum("nchw,dc->ndhw", waves, colors))
+    return torch.sigmoid(torch.einsum("nchw,dc->ndhw", waves, _colors(device)))
+
+
+@lru_cache(maxsize=8)
+def _colors(device: torch.device) -> Tensor:
+    """Return `COLORS` scaled, on a device; once, since the copy would wait for it in every step."""
+    colors = torch.tensor(COLORS)
+    return (colors / (4 * colors.norm(dim=0).max())).to(device)

@@ -16,6 +16,7 @@ from dfast._files import user_path
 from dfast._numbers import shown
 from dfast._version import __version__
 from dfast.config import Config
+from dfast.config.methods import DEFAULT, METHODS
 from dfast.errors import ExportError, RunFolderError
 from dfast.io.exporting import exporting
 from dfast.io.images import Renders, contact_sheet, encode_png
@@ -109,7 +110,7 @@ def gather(result: Reported) -> Facts:
     )
     return Facts(
         prompt=result.prompt,
-        run=[("prior", result.prior), ("seed", result.seed), ("steps", result.steps)],
+        run=[*_guide(result), ("seed", result.seed), ("steps", result.steps)],
         times=times,
         versions=_versions(folder),
         scores=_scores(folder),
@@ -183,6 +184,13 @@ def _previews(folder: Path | None) -> list[Picture]:
         for path, data in read
         if data
     ]
+
+
+def _guide(result: Reported) -> list[tuple[str, Any]]:
+    """Return what the report says of the method, unless it is the default one, and of its guide."""
+    name = result.config.method.name
+    method = [] if name == DEFAULT else [("method", name)]
+    return [*method, (METHODS[name].guide, result.prior)]
 
 
 def _metrics(folder: Path | None) -> list[dict[str, float]]:

@@ -104,7 +104,7 @@ def train(
     on_result: Callable[[Result], None] | None = None,
     at_once: int | None = None,
 ) -> Result | list[Result]:
-    """Make a 3D object that matches a prompt, by score distillation through a diffusion model.
+    """Make a 3D object that matches a prompt, by score distillation or another method.
 
     On the CPU the same seed gives the same bytes, whether or not the run was interrupted, and
     whatever state of torch the caller has set. In the main thread Ctrl-C, SIGTERM and SIGHUP finish

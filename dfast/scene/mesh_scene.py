@@ -50,7 +50,7 @@ class Topology(NamedTuple):
 class MeshScene(nn.Module):
     """The object of a method that optimises a mesh.
 
-    Keys of the `state_dict`: `control`, `texture`, `normal_map`. The maps are seen through a blur.
+    Keys of the `state_dict`: `control`, `texture`, `normal_map`.
 
     Attributes:
         control: [C, 3] control vertices, world coordinates.
@@ -74,6 +74,8 @@ class MeshScene(nn.Module):
         self.background = Background(config.background)
         self.register_buffer("sphere", sphere.positions * self.config.radius, persistent=False)
         self.sphere: Tensor
+        self.register_buffer("across", torch.tensor([1.0, 1, 1, -1, -1, 1]), persistent=False)
+        self.across: Tensor
         size = (self.config.texels, self.config.texels, 3)
         self.control = nn.Parameter(torch.empty_like(self.sphere))
         self.texture = nn.Parameter(torch.empty(size))
@@ -105,10 +107,23 @@ class MeshScene(nn.Module):
         return points
 
     def maps(self) -> Tensor:
-        """Return texture and normal map as they are seen, [T, T, 6]; differentiable."""
+        """Return texture and normal map as they are seen, [T, T, 6]; differentiable.
+
+        They are blurred, and continuous over the edges of the square.
+        """
         maps = torch.cat([self.texture, self.normal_map], -1)
-        std = maps.new_tensor([self.config.smoothing])
-        return blurred(maps.permute(2, 0, 1)[None], std, REACH)[0].permute(1, 2, 0)
+        std = maps.new_full((1,), self.config.smoothing)
+        smooth = blurred(maps.permute(2, 0, 1)[None], std, REACH)[0].permute(1, 2, 0)
+        return self._joined(self._joined(smooth).transpose(0, 1)).transpose(0, 1)
+
+    def _joined(self, maps: Tensor) -> Tensor:
+        """Return maps [T, T, 6] whose first and last row agree where they meet on the surface.
+
+        The halves of each edge of the square are one line of the surface, on whose other side the
+        tangent and the bitangent point the other way.
+        """
+        first, last = (0.5 * (row + row.flip(1) * self.across) for row in (maps[:1], maps[-1:]))
+        return torch.cat([first, maps[1:-1], last])
 
     def laplacian(self) -> Tensor:
         """Return the mean square distance of control vertices from the mean of their neighbours.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from dfast.config.meshes import TEXELS, TEXTURED_FACES
+from dfast.config.methods import METHODS
 from dfast.runs.announce import duration
 from dfast.runs.events import ClosingCallback, Event
 from dfast.runs.notices import notice
@@ -204,7 +205,8 @@ def _finish_step(result: Result) -> None:
 
 def _about(result: Result) -> str:
     """Return what a page says of a run beside its prompt."""
-    return f"prior {result.prior}, seed {result.seed}, {result.device}"
+    guide = METHODS[result.config.method.name].guide
+    return f"{guide} {result.prior}, seed {result.seed}, {result.device}"
 
 
 def send_mesh(client: Any, result: Result) -> None:

@@ -37,7 +37,7 @@ def test_a_sphere_has_its_size_and_a_flat_map_leaves_its_normals() -> None:
     )
     whole = (seen.opacity > 0.999)[:, 0]
     origins, directions = cameras.rays(64)
-    points = origins + seen.depth.reshape(-1, 1) * directions
+    points = origins + seen.depth.detach().reshape(-1, 1) * directions
     normal = seen.normal.detach().permute(0, 2, 3, 1).reshape(-1, 3)[whole.flatten()]
     outward = torch.nn.functional.normalize(points[whole.flatten()], dim=1)
     assert float((normal * outward).sum(1).min()) > 0.98
