@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     )
     from dfast.batches.batch import batch
     from dfast.config.config import Config
+    from dfast.reproduction.reproduce import reproduce
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
     from dfast.runs.result import Result
@@ -81,6 +82,7 @@ _LAZY = {
     "ops": "dfast.ops",
     "priors": "dfast.priors",
     "reference": "dfast.reference",
+    "reproduce": "dfast.reproduction.reproduce",
     "render": "dfast.render",
     "runs": "dfast.runs",
     "scene": "dfast.scene",
@@ -125,6 +127,7 @@ __all__ = [
     "priors",
     "reference",
     "render",
+    "reproduce",
     "runs",
     "scene",
     "train",

@@ -28,6 +28,7 @@ LAYERS = (
     ("training",),
     ("runs",),
     ("viewer", "callbacks", "batches"),
+    ("reproduction",),
     ("bench", "__init__"),
     ("cli",),
     ("__main__",),

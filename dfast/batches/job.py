@@ -60,6 +60,8 @@ class Job:
     """Whether to score the object against the procedural world."""
     download: bool = False
     """Whether to fetch a prior that is not there."""
+    clip: str = ""
+    """The CLIP that guides it, of a method that a CLIP guides."""
 
     @property
     def folder(self) -> Path:

@@ -139,7 +139,7 @@ def jobs_of(
     jobs = []
     for row in rows:
         try:
-            config = base.replace(**row.settings)
+            config = (row.base or base).replace(**row.settings)
             if common["score"]:
                 read_sentence(row.prompt)
         except DfastError as error:
@@ -158,6 +158,7 @@ def jobs_of(
                 config=config.to_dict(),
                 device=place.device,
                 threads=place.threads,
+                clip=row.clip,
                 **common,
             )
         )

@@ -75,6 +75,7 @@ def _train(job: Job) -> Result:
     return train(
         job.prompt,
         prior=job.prior,
+        clip=job.clip or None,
         download=job.download,
         out=job.folder,
         seed=job.seed,

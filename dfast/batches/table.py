@@ -48,6 +48,10 @@ class Row:
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
     """Nested tables of the settings that the row changes."""
+    base: Config | None = None
+    """Settings that it changes; None: those of all runs."""
+    clip: str = ""
+    """The CLIP that guides it, of a method that a CLIP guides."""
 
 
 def read_table(

@@ -18,7 +18,7 @@ from dfast.ops import grid_spec, hashgrid
 from dfast.ops.composite import composite
 from dfast.ops.march import Samples, march
 from dfast.ops.shade_composite import shade_composite
-from dfast.scene.scene import build_field
+from dfast.scene.scene import hash_field
 
 
 def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
@@ -198,14 +198,14 @@ def field(passes: str, count: int, device: torch.device) -> Work:
         count: number of points.
         device: where it runs.
     """
-    made = build_field(inputs.FIELD, inputs.generator()).to(device)
+    made = hash_field(inputs.FIELD, inputs.generator()).to(device)
     made.refresh_table_half()
     return _field_work(made, list(made.parameters()), passes, count, device)
 
 
 def torch_field(passes: str, count: int, device: torch.device, *, gathered: bool) -> Work:
     """Return the same in torch and by autograd, in float32."""
-    like = build_field(inputs.FIELD, inputs.generator()).to(device)
+    like = hash_field(inputs.FIELD, inputs.generator()).to(device)
     made = TorchField(like, gathered=gathered)
     return _field_work(made, made.parameters(), passes, count, device)
 

@@ -25,7 +25,7 @@ from dfast.nn.occupancy import OccupancyGrid
 from dfast.render.options import Normals, RenderOptions
 from dfast.render.volume import render_rays
 from dfast.scene.background import Background
-from dfast.scene.scene import Scene, build_field
+from dfast.scene.scene import Scene, hash_field
 from dfast.training.adam import NamedAdam
 from dfast.training.sample_budget import SampleBudget
 
@@ -61,13 +61,14 @@ def render_step(shading: str, size: int, device: torch.device) -> Work:
         device: where it runs. On CUDA it has the number of samples that the trainer reserves.
     """
     background = Background(BackgroundConfig())
-    scene = Scene(_field(device), inputs.occupancy(device), background).to(device)
+    field = _field(device)
+    scene = Scene(field, inputs.occupancy(device), background).to(device)
     rays, lighting = inputs.rays(size, device), inputs.lighting(SHADING_MODES[shading], device)
     total = int(inputs.samples(size, device).num_samples)
     max_samples = _max_samples(total, device)
     normals: Normals = "shading" if lighting.lit else "none"
     options = RenderOptions(inputs.MARCH, normals=normals, max_samples=max_samples)
-    optimizer, rate_factor = _optimizer(scene.field), torch.ones(1, device=device)
+    optimizer, rate_factor = _optimizer(field), torch.ones(1, device=device)
     parameters = list(optimizer.parameters.values())
     white = torch.ones(1, 3, device=device)
     gradient = inputs.normal(device, size * size, 3)
@@ -78,10 +79,10 @@ def render_step(shading: str, size: int, device: torch.device) -> Work:
         with stage("backward"):
             gradients = torch.autograd.grad(pixels.color, parameters, gradient)
         with stage("adam"):
-            optimizer.step(gradients, rate_factor, {"table": scene.field.table_half})
+            optimizer.step(gradients, rate_factor, {"table": field.table_half})
         return gradients
 
-    details: dict[str, object] = {"fused": scene.field.fused, "slots": max_samples}
+    details: dict[str, object] = {"fused": field.fused, "slots": max_samples}
     return _step_work(run, shading, size, total, parameters, details)
 
 
@@ -174,7 +175,7 @@ def occupancy_update(cells: int, device: torch.device) -> Work:
 
 def _field(device: torch.device) -> Field:
     """Return the field of workload E with random parameters."""
-    field = build_field(FIELD, inputs.generator()).to(device)
+    field = hash_field(FIELD, inputs.generator()).to(device)
     field.refresh_table_half()
     return field
 

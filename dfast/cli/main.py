@@ -8,7 +8,18 @@ import sys
 from collections.abc import Sequence
 
 from dfast._version import __version__
-from dfast.cli import batch, bench, doctor, evaluate, info, results, train, view, words
+from dfast.cli import (
+    batch,
+    bench,
+    doctor,
+    evaluate,
+    info,
+    reproduce,
+    results,
+    train,
+    view,
+    words,
+)
 from dfast.cli.options import UsageError
 from dfast.cli.output import READER_GONE, drop_output, flush_output, warnings_as_notices
 from dfast.cli.parser import BAD_INPUT, Parser, parse
@@ -26,6 +37,7 @@ EPILOG = """examples:
   dfast priors                                   the diffusion models it can use
   dfast evaluate runs/chair                      how good is it
   dfast batch runs.csv --out runs/many           a table of runs, here or on a Ray cluster
+  dfast reproduce table1 --quick --out runs/t1   methods side by side, as in the paper
   dfast doctor                                   what is installed, what is missing
   dfast bench --quick                            how fast it is here
 """
@@ -104,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_evaluate(commands)
     words.add_words(commands)
     batch.add_batch(commands)
+    reproduce.add_reproduce(commands)
     info.add_config(commands)
     info.add_priors(commands)
     bench.add_bench(commands)

@@ -13,6 +13,7 @@ from dfast.config.scene import (
     CoarseToFineConfig,
     FieldConfig,
     GridConfig,
+    IPEConfig,
     OccupancyConfig,
 )
 from dfast.config.training import OptimizerConfig, RegularizerConfig, TrainConfig
@@ -27,6 +28,7 @@ __all__ = [
     "FieldConfig",
     "GridConfig",
     "GuidanceConfig",
+    "IPEConfig",
     "LightConfig",
     "MarchConfig",
     "OccupancyConfig",

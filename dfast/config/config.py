@@ -40,7 +40,7 @@ class Config:
     """
 
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
-    """Hash grid, MLP and density."""
+    """Encoding, MLP and density."""
     background: BackgroundConfig = dataclasses.field(default_factory=BackgroundConfig)
     """What is behind the object."""
     occupancy: OccupancyConfig = dataclasses.field(default_factory=OccupancyConfig)
@@ -62,7 +62,7 @@ class Config:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     """Adam and its learning rates."""
     coarse_to_fine: CoarseToFineConfig = dataclasses.field(default_factory=CoarseToFineConfig)
-    """How fine grid levels come in."""
+    """How fine levels come in."""
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     """Length and housekeeping."""
     method: MethodConfig = dataclasses.field(default_factory=MethodConfig)
@@ -107,9 +107,10 @@ class Config:
 
     @classmethod
     def dreamfusion(cls) -> Config:
-        """Return the values of DreamFusion (Poole et al. 2022), with Adam in place of Shampoo.
+        """Return DreamFusion as it was published (Poole et al. 2022), but for Adam for Shampoo.
 
-        The paper's bounding sphere has radius 1.4 and dfast's 1, so its lengths are divided by 1.4.
+        See `dfast.config.presets.DREAMFUSION`. The paper's bounding sphere has radius 1.4 and
+        dfast's 1, so its lengths are divided by 1.4.
         """
         return cls.from_dict(presets.DREAMFUSION)
 

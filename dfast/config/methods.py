@@ -12,7 +12,7 @@ from typing import Literal
 
 from dfast.config import clip_mesh, dream_fields
 from dfast.config.checks import check
-from dfast.config.presets import Table
+from dfast.config.presets import DREAMFUSION, Table
 
 DEFAULT = "dfast"
 """The method of a run that names none."""
@@ -37,6 +37,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     DEFAULT: Method("score distillation with dfast's own settings"),
+    "dreamfusion": Method("as published, but for Adam (Poole et al. 2022)", lambda _: DREAMFUSION),
     "dream-fields": Method(
         "a field seen by a CLIP (Jain et al. 2022)",
         dream_fields.settings,

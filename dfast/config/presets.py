@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -51,7 +52,7 @@ long as the steps between them.
 PAPER_UNIT = 1.0 / 1.4
 """A unit of length of DreamFusion in world units: its bounding sphere has radius 1.4, dfast's 1."""
 
-DREAMFUSION: Table = {
+DREAMFUSION_GRID: Table = {
     "field": {
         "grid": {
             "levels": 16,
@@ -104,10 +105,56 @@ DREAMFUSION: Table = {
     "coarse_to_fine": {"levels_start": 16, "lowpass_std": [0.1, 0.002]},
     "train": {"steps": 15000, "preview_every": 500, "checkpoint_every": 1000},
 }
-"""The values of DreamFusion (Poole et al. 2022), with Adam in place of Shampoo."""
+"""About the values of DreamFusion (Poole et al. 2022), on the hash grid, with Adam."""
+
+DREAMFUSION: Table = overlay(
+    DREAMFUSION_GRID,
+    {
+        "field": {
+            "kind": "ipe",
+            "ipe": {
+                "frequencies": 8,
+                "base_frequency": 1.0 / PAPER_UNIT,
+                "directions": "icosahedron",
+                "width": 128,
+                "blocks": 5,
+            },
+            "blob_on": "density",
+        },
+        "march": {"step_size": 2.0 / 64},
+        "camera": {
+            "fov": [math.degrees(2.0 * math.atan(0.5 / focal)) for focal in (1.35, 0.7)],
+            "fov_mode": "focal",
+        },
+        "light": {"around": "position", "spread": 1.0 * PAPER_UNIT},
+        "optimizer": {
+            "lr_mlp": 1e-4,
+            "lr_background": 1e-4,
+            "warmup_steps": 0,
+            "warmup_until": 3000 / 15000,
+        },
+        "coarse_to_fine": {
+            "lowpass_std": [variance**0.5 * PAPER_UNIT for variance in (5e-2, 2e-3)],
+            "lowpass_std_until": 5000 / 15000,
+            "lowpass_linear_in": "variance",
+        },
+    },
+)
+"""DreamFusion as it was published (Poole et al. 2022, arXiv 2209.14988, appendix A), but for the
+prior and the optimiser: Adam in place of Shampoo, with its peak learning rate and its schedule.
+
+Its field is the paper's, many times slower than the hash grid. Samples are as far apart as the
+standard deviation of the Gaussians that the field sees in the end, 1/32. The paper's four views of
+a step, one on each of four chips, are four views here. Schedules are fractions of the run: it can
+be shortened.
+"""
 
 PRETRAINED: Table = overlay(
-    {key: table for key, table in DREAMFUSION.items() if key not in ("background", "optimizer")},
+    {
+        key: table
+        for key, table in DREAMFUSION_GRID.items()
+        if key not in ("background", "optimizer")
+    },
     {
         "field": {
             "density_activation": "softplus",
@@ -139,7 +186,7 @@ SCALES = {"sd": 100.0, "sdxl": 100.0, "if": 20.0, **dict.fromkeys(_TRANSFORMERS,
 """Guidance scale w by family: latent models (RFDS has 100 for Stable Diffusion 3 as well), then
 DeepFloyd's pixels."""
 
-NAMES = ("default", "dreamfusion")
+NAMES = ("default", "dreamfusion", "dreamfusion-grid")
 """Presets that can be named, as on the command line."""
 
 _FAMILY = re.compile(
@@ -166,7 +213,9 @@ def named(name: str, device: str) -> Table:
     """
     if name not in NAMES:
         raise ConfigError(f"preset: expected one of {', '.join(NAMES)}, got {name!r}")
-    return default(device) if name == "default" else DREAMFUSION
+    if name == "default":
+        return default(device)
+    return DREAMFUSION if name == "dreamfusion" else DREAMFUSION_GRID
 
 
 def for_prior(family: str) -> Table:

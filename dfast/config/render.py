@@ -41,7 +41,9 @@ class CameraConfig:
     distance: Range = (2.8, 3.2)
     """(low, high) of the distance from the origin, uniform; 0.001 to 1000."""
     fov: Range = (38.0, 42.0)
-    """(low, high) of the angle of view of the whole square image, uniform; 1 to 170 degrees."""
+    """(low, high) of the angle of view of the whole square image; 1 to 170 degrees."""
+    fov_mode: Literal["angle", "focal"] = "angle"
+    """Uniform in the angle of view, or in the focal length (DreamFusion)."""
     elevation: Range = (-30.0, 80.0)
     """(low, high) of the angle above the horizon, -90 to 90 degrees."""
     elevation_mode: Literal["angle", "area", "mixed", "beta"] = "mixed"
@@ -76,13 +78,16 @@ class CameraConfig:
 class LightConfig:
     """The distribution of the point light, drawn for every view.
 
-    Its direction from the origin is N(direction of the camera, spread^2 I), normalised.
+    Its direction from the origin is normal around the camera, normalised.
     """
 
     distance: Range = (3.0, 4.0)
     """(low, high) of the distance from the origin, uniform; 0.001 to 1000."""
     spread: float = 0.5
-    """Standard deviation of the direction, in units of the camera's distance, >= 0."""
+    """Standard deviation of the direction, >= 0, in the units of `around`."""
+    around: Literal["direction", "position"] = "direction"
+    """The middle of the normal distribution: the camera's direction, so that `spread` is in units
+    of its distance, or its position, with `spread` in world units (DreamFusion)."""
     ambient: Range = (0.1, 0.1)
     """(low, high) of the ambient strength, uniform; 0 to 1. The diffuse strength is 1 - ambient."""
 

@@ -37,18 +37,46 @@ class GridConfig:
 
 
 @dataclass(frozen=True)
+class IPEConfig:
+    """Integrated positional encoding and residual MLP (Barron et al. 2021, 2022), as DreamFusion
+    has them. Its Gaussians have the standard deviation `coarse_to_fine.lowpass_std`."""
+
+    frequencies: int = 8
+    """Number of frequencies, 1 to 16; each is twice the one before."""
+    base_frequency: float = 1.4
+    """The lowest frequency, radians per world unit, > 0."""
+    directions: Literal["icosahedron", "axes"] = "icosahedron"
+    """Along which points are encoded: the 21 of mip-NeRF 360, or the axes."""
+    width: int = 128
+    """Units of each layer of the MLP, 2 to 1024."""
+    blocks: int = 5
+    """Residual blocks of two layers, 0 to 32."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "field.ipe", ("frequencies",), 1, 16)
+        check_numbers(self, "field.ipe", ("base_frequency",), 1e-6)
+        check_numbers(self, "field.ipe", ("width",), 2, 1024)
+        check_numbers(self, "field.ipe", ("blocks",), 0, 32)
+
+
+@dataclass(frozen=True)
 class FieldConfig:
-    """Hash grid and MLP; density = density_scale * activation(s + density_bias + blob(x)).
+    """Encoding and MLP; density = density_scale * activation(s + density_bias + blob(x)).
 
     s is the MLP's first output at the point x.
     """
 
+    kind: Literal["hash", "ipe"] = "hash"
+    """hash: a hash grid and a small MLP, in kernels of its own; ipe: the field of DreamFusion, in
+    plain torch, many times slower."""
     grid: GridConfig = GridConfig()
-    """The encoding of a point."""
+    """hash only: the encoding of a point."""
+    ipe: IPEConfig = IPEConfig()
+    """ipe only: encoding and MLP."""
     hidden: int = 32
-    """Units of each hidden layer of the MLP, 1 to 256."""
+    """hash only: units of each hidden layer of the MLP, 1 to 256."""
     layers: int = 1
-    """Hidden layers of the MLP, 1 to 3."""
+    """hash only: hidden layers of the MLP, 1 to 3."""
     density_activation: Literal["softplus", "exp"] = "softplus"
     """Maps the logit of the density to a number >= 0."""
     density_scale: float = 15.0
@@ -62,18 +90,27 @@ class FieldConfig:
     """Value of the blob at the origin, any number."""
     blob_width: float = 0.5
     """Distance at which the linear blob is 0, or standard deviation of the gaussian one; > 0."""
+    blob_on: Literal["logit", "density"] = "logit"
+    """What the blob is added to: density takes it after the activation, in units of
+    `density_scale`; only a gaussian blob of the kind ipe can be there."""
     normals: Literal["analytic", "finite"] = "analytic"
     """How the gradient of the logit is computed: exactly, or by central finite differences."""
     finite_step: float = 0.01
     """Distance of the points of the finite differences from the sample, > 0."""
     precision: Literal["auto", "half", "float"] = "auto"
     """half: read a float16 copy of the table, on CUDA with the MLP on tensor cores; gradients still
-    go to the float32 table. auto: half on CUDA if the fused kernel takes the shape, else float."""
+    go to the float32 table. auto: half on CUDA if the fused kernel takes the shape, else float. The
+    kind ipe is always float."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "field", ("hidden",), 1, 256)
         check_numbers(self, "field", ("layers",), 1, 3)
         check_numbers(self, "field", ("density_scale", "blob_width", "finite_step"), 1e-6)
+        ok = self.blob_on == "logit" or (self.kind == "ipe" and self.blob != "linear")
+        expected = "'logit', unless kind is 'ipe' and blob is 'gaussian' or 'none'"
+        check("field", "blob_on", self.blob_on, ok, expected)
+        ok = self.kind == "hash" or self.precision != "half"
+        check("field", "precision", self.precision, ok, "'auto' or 'float' with kind 'ipe'")
 
 
 @dataclass(frozen=True)
@@ -122,7 +159,7 @@ class OccupancyConfig:
 
 @dataclass(frozen=True)
 class CoarseToFineConfig:
-    """Grid levels are switched on one by one, and a Gaussian low-pass filter damps fine ones."""
+    """Levels of the encoding come in one by one, and a Gaussian low-pass filter damps fine ones."""
 
     levels_start: int = 4
     """Levels that are on from the first step, >= 1."""
@@ -133,6 +170,8 @@ class CoarseToFineConfig:
     `lowpass_std_until`; 0 filters nothing."""
     lowpass_std_until: float = 1.0 / 3.0
     """Fraction of the run over which `lowpass_std` changes, 0 to 1."""
+    lowpass_linear_in: Literal["std", "variance"] = "std"
+    """What changes linearly: the standard deviation, or its square as in DreamFusion."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "coarse_to_fine", ("levels_start",), 1)

@@ -40,10 +40,10 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     Returns:
         A number in [0, 1].
     """
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    span = max(steps - config.warmup_steps, 1)
-    amount = min((step - config.warmup_steps) / span, 1.0)
+    warmup = max(config.warmup_steps, int(config.warmup_until * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    amount = min((step - warmup) / max(steps - warmup, 1), 1.0)
     return config.final + (1.0 - config.final) * 0.5 * (1.0 + math.cos(math.pi * amount))
 
 

@@ -68,6 +68,8 @@ class OptimizerConfig:
     """Added to the root of the second moment, >= 0."""
     warmup_steps: int = 10
     """Steps over which the learning rates rise from near 0 to their peak, >= 0."""
+    warmup_until: float = 0.0
+    """Fraction of the run over which they rise, if that is longer than `warmup_steps`; 0 to 1."""
     final: float = 0.03
     """Learning rate at the last step as a fraction of the peak, 0 to 1."""
 
@@ -75,7 +77,7 @@ class OptimizerConfig:
         check_numbers(
             self, "optimizer", ("lr_grid", "lr_mlp", "lr_background", "eps", "warmup_steps"), 0
         )
-        check_numbers(self, "optimizer", ("final",), 0, 1)
+        check_numbers(self, "optimizer", ("final", "warmup_until"), 0, 1)
         ok = all(0.0 <= beta < 1.0 for beta in self.betas)
         check("optimizer", "betas", self.betas, ok, "two numbers in [0, 1)")
 

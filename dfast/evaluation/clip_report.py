@@ -110,7 +110,7 @@ class ClipReport:
                 f"R: share of views from which the prompt is retrieved among {len(self.prompts)} "
                 f"(chance {1 / len(self.prompts):.3f})"
             )
-        lines += [_describe(views) for views in self.views]
+        lines += [describe_views(views) for views in self.views]
         lines.append(f"dfast {__version__}")
         return "\n".join(lines)
 
@@ -127,7 +127,7 @@ class ClipReport:
         return rows
 
 
-def _describe(views: dict[str, Any]) -> str:
+def describe_views(views: dict[str, Any]) -> str:
     """Return views in one line."""
     places = views["azimuths"]
     if isinstance(places, str):

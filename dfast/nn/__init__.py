@@ -14,6 +14,7 @@ from dfast.nn.adam import Adam
 from dfast.nn.directions import SphericalHarmonics, spherical_harmonics
 from dfast.nn.field import Field
 from dfast.nn.hash_grid import HashGrid
+from dfast.nn.ipe_field import IPEField, IPESpec
 from dfast.nn.occupancy import OccupancyGrid
 from dfast.nn.volume_renderer import RayColors, VolumeRenderer
 
@@ -21,6 +22,8 @@ __all__ = [
     "Adam",
     "Field",
     "HashGrid",
+    "IPEField",
+    "IPESpec",
     "OccupancyGrid",
     "RayColors",
     "SphericalHarmonics",

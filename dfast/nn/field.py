@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from dfast._native import vectors
 from dfast.errors import DfastWarning
 from dfast.nn.general_field import GeneralField
+from dfast.nn.radiance_field import RadianceField
 from dfast.ops import transforms
 from dfast.ops.field import field as fused_field
 from dfast.ops.field_spec import FieldSample, FieldSpec, unsupported
 
 
-class Field(nn.Module):
+class Field(RadianceField):
     """Density and albedo as a function of position, with the density's gradient for normals.
 
     Points are world points in the unit sphere; outside the cube [-1, 1]^3 the table is read at its
@@ -114,6 +115,19 @@ class Field(nn.Module):
         if self.normals != "analytic":
             return "it computes analytic normals only"
         return unsupported(self.spec, self.table.device, self.table.dtype, half)
+
+    @property
+    def resolutions(self) -> tuple[float, ...]:
+        """Cells a side of the grid's levels."""
+        return self.spec.grid.resolutions
+
+    def half_copies(self) -> dict[str, Tensor | None]:
+        """Return the half copy of the table; None where the float32 table is read."""
+        return {"table": self.table_half}
+
+    def refresh_half_copies(self) -> None:
+        """Bring the half copy of the table up to date, see `refresh_table_half`."""
+        self.refresh_table_half()
 
     @torch.no_grad()
     def refresh_table_half(self) -> None:

@@ -11,29 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from dfast.ops.field_spec import FieldSample, FieldSpec, exp_limit
+from dfast.nn.density import activated, blob, blob_gradient
+from dfast.ops.field_spec import FieldSample, FieldSpec
 from dfast.ops.hashgrid import hash_encode, hash_encode_grad
-
-
-def blob(spec: FieldSpec, x: Tensor) -> Tensor:
-    """Return the initial blob of a field, [N] at x [N, 3], which its logit contains."""
-    if spec.blob == "gaussian":
-        return spec.blob_height * torch.exp(x.square().sum(-1) * (-0.5 / spec.blob_width**2))
-    if spec.blob == "linear":
-        return spec.blob_height * (1.0 - x.norm(dim=-1) / spec.blob_width)
-    return torch.zeros_like(x[:, 0])
-
-
-def blob_gradient(spec: FieldSpec, x: Tensor) -> Tensor:
-    """Return grad_x of `blob`, [N, 3]; 0 at the origin."""
-    if spec.blob == "gaussian":
-        return x * (blob(spec, x) / -(spec.blob_width**2))[:, None]
-    if spec.blob == "linear":
-        unit = x / x.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        return unit * (-spec.blob_height / spec.blob_width)
-    return torch.zeros_like(x)
 
 
 @dataclass(frozen=True)
@@ -94,10 +75,7 @@ class GeneralField:
 
     def _density(self, logit: Tensor) -> Tensor:
         """Return the density of a logit, blob included."""
-        s = logit + self.spec.density_bias
-        if self.spec.activation == "exp":
-            return self.spec.density_scale * torch.exp(s.clamp(max=exp_limit()))
-        return self.spec.density_scale * softplus(s)
+        return self.spec.density_scale * activated(self.spec, logit + self.spec.density_bias)
 
     def _analytic_gradient(self, x: Tensor, active: list[Tensor]) -> Tensor:
         """Return J^T a_0 + grad blob, a_k = (W_{k+1}^T a_{k+1}) * m_k from the last layer down.

@@ -33,7 +33,7 @@ class RenderOptions:
     - "image": as "shading", and they are returned as an image.
     """
     level_weights: Tensor | None = None
-    """[L] in [0, 1], weights of the hash grid's levels; None stands for all ones."""
+    """[L] in [0, 1], weights of the encoding's levels; None stands for all ones."""
     max_samples: int | None = None
     """Number of samples to reserve memory for. None counts them first, which is exact and costs a
     synchronisation on CUDA. Samples beyond it are left out: see `dfast.ops.march`."""

@@ -55,7 +55,7 @@ def check_memory(device: torch.device, config: Config, prior: Guide) -> None:
     if free is None or need <= free:
         return
     advice = memory_suggestions(config, prior, can_offload=device.type == "cuda")
-    if state_bytes(config) > free // 2:
+    if state_bytes(config) > free // 2 and config.field.kind == "hash":
         entries = config.field.grid.log2_entries
         advice.insert(0, f"lower field.grid.log2_entries, now {entries}")
     raise OutOfMemoryError(

@@ -11,6 +11,8 @@ RAYS = {"cuda": 1 << 20, "cpu": 1 << 14}
 """Most rays of a step that is timed as it is."""
 SAMPLES = {"cuda": 1 << 26, "cpu": 1 << 20}
 """Most samples along those rays."""
+IPE_SAMPLES = {"cuda": 1 << 20, "cpu": 1 << 14}
+"""The same for a field of the kind "ipe"."""
 TABLE = 1 << 22
 """Most numbers in the hash grid's table of a step that is timed as it is."""
 
@@ -35,13 +37,16 @@ def scaled_down(config: Config, device: str) -> ScaledDown:
     """
     views, pixels = config.camera.views, config.camera.resolution[0][1]
     along = math.ceil(2.0 / config.march.step_size)
-    most = max(16, min(RAYS[device], SAMPLES[device] // along))
+    samples = SAMPLES if config.field.kind == "hash" else IPE_SAMPLES
+    most = max(16, min(RAYS[device], samples[device] // along))
     rays = 1.0
     if views * pixels**2 > most:
         size = min(pixels, math.isqrt(most))
         few = max(1, most // size**2)
         rays = views * pixels**2 / (few * size**2)
         config = config.replace(camera={"views": few, "resolution": [[0.0, size]]})
+    if config.field.kind != "hash":
+        return ScaledDown(config, rays, 0)
     grid = config.field.grid
     entries = grid.log2_entries
     while entries > 4 and table_numbers(grid, entries) > TABLE:

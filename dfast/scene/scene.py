@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from dfast.config import Config, FieldConfig
 from dfast.nn.field import Field
+from dfast.nn.ipe_field import IPEField, IPESpec
 from dfast.nn.occupancy import OccupancyGrid
+from dfast.nn.radiance_field import RadianceField
 from dfast.ops.field import FieldSpec
 from dfast.ops.hashgrid import GridSpec
 from dfast.scene.background import Background
@@ -21,15 +23,15 @@ from dfast.scene.tree import copy_into
 class Scene(nn.Module):
     """A field in the unit sphere, the cells of it that are occupied, and what is behind it.
 
-    Keys of the `state_dict`: `field.table`, `field.mlp`, `occupancy.density`, `occupancy.bits`, and
-    `background.*` if the background is learned. Moving the module, loading into it and `reset` also
-    bring the field's half-precision copy of the table up to date.
+    Keys of the `state_dict`: `field.mlp`, for a hash grid `field.table`, `occupancy.density`,
+    `occupancy.bits`, and `background.*` if the background is learned. Moving the module, loading
+    into it and `reset` also bring the field's half-precision copies up to date.
 
     Attributes:
         field: density and albedo as a function of position.
         occupancy: the cells that rays are marched through.
         background: the colour of rays that miss the object.
-        level_weights: [L] weights of the hash grid's levels at the end of a run, which `density`,
+        level_weights: [L] weights of the encoding's levels at the end of a run, which `density`,
             `albedo` and the renderer of a finished scene use; None stands for all ones.
     """
 
@@ -37,7 +39,7 @@ class Scene(nn.Module):
 
     def __init__(
         self,
-        field: Field,
+        field: RadianceField,
         occupancy: OccupancyGrid,
         background: Background,
         level_weights: Tensor | None = None,
@@ -48,7 +50,7 @@ class Scene(nn.Module):
             field: the field.
             occupancy: the occupancy grid.
             background: the background.
-            level_weights: [L] in [0, 1] or None, final weights of the hash grid's levels.
+            level_weights: [L] in [0, 1] or None, final weights of the encoding's levels.
         """
         super().__init__()
         self.field, self.occupancy, self.background = field, occupancy, background
@@ -67,13 +69,13 @@ class Scene(nn.Module):
         background = Background(config.background, generator)
         o = config.occupancy
         occupancy = OccupancyGrid(o.resolution, decay=o.decay, threshold=o.threshold)
-        final = level_weights(1.0, field.spec.grid.resolutions, config.coarse_to_fine)
+        final = level_weights(1.0, field.resolutions, config.coarse_to_fine)
         return cls(field, occupancy, background, final)
 
     @property
     def device(self) -> torch.device:
         """The device of all tensors."""
-        return self.field.table.device
+        return self.field.mlp.device
 
     @torch.no_grad()
     def density(self, points: Tensor) -> Tensor:
@@ -111,7 +113,7 @@ class Scene(nn.Module):
         Args:
             generator: chooses cells and points in them; on the scene's device.
             fraction: of the cells to visit, in (0, 1].
-            level_weights: [L] weights of the hash grid's levels at this moment of the run; None
+            level_weights: [L] weights of the encoding's levels at this moment of the run; None
                 stands for all ones.
         """
         self.occupancy.update(
@@ -147,7 +149,7 @@ class Scene(nn.Module):
 
         A copy is None where the field reads the float32 table.
         """
-        return {"field.table": self.field.table_half}
+        return {f"field.{name}": copy for name, copy in self.field.half_copies().items()}
 
     def object_state(self) -> dict[str, Tensor]:
         """Return the part of the `state_dict` that is the object: field and occupancy grid."""
@@ -180,18 +182,18 @@ class Scene(nn.Module):
     @torch.no_grad()
     def _copy(self, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
         copy_into(own, state)
-        self.field.refresh_table_half()
+        self.field.refresh_half_copies()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Convert or move every tensor; `nn.Module.to` and its relatives call this."""
         super()._apply(fn, recurse)
-        self.field.refresh_table_half()
+        self.field.refresh_half_copies()
         return self
 
 
 def _refresh_half_copies(scene: Scene, _: Any) -> None:
     """Bring the half-precision copy up to date after `load_state_dict`."""
-    scene.field.refresh_table_half()
+    scene.field.refresh_half_copies()
 
 
 def grid_spec(config: FieldConfig) -> GridSpec:
@@ -222,8 +224,43 @@ def field_spec(config: FieldConfig) -> FieldSpec:
     )
 
 
-def build_field(config: FieldConfig, generator: torch.Generator | None = None) -> Field:
+def ipe_spec(config: FieldConfig) -> IPESpec:
+    """Return the shape of the field of the kind "ipe" that the settings describe."""
+    return IPESpec(
+        frequencies=config.ipe.frequencies,
+        base_frequency=config.ipe.base_frequency,
+        directions=config.ipe.directions,
+        width=config.ipe.width,
+        blocks=config.ipe.blocks,
+        activation=config.density_activation,
+        density_scale=config.density_scale,
+        density_bias=config.density_bias,
+        blob=config.blob,
+        blob_height=config.blob_height,
+        blob_width=config.blob_width,
+        blob_on=config.blob_on,
+    )
+
+
+def build_field(config: FieldConfig, generator: torch.Generator | None = None) -> RadianceField:
     """Return a field with random parameters on the CPU.
+
+    Args:
+        config: the settings of the field.
+        generator: draws the parameters, on the host.
+    """
+    if config.kind == "ipe":
+        return IPEField(
+            ipe_spec(config),
+            normals=config.normals,
+            finite_step=config.finite_step,
+            generator=generator,
+        )
+    return hash_field(config, generator)
+
+
+def hash_field(config: FieldConfig, generator: torch.Generator | None = None) -> Field:
+    """Return a field of the kind "hash" with random parameters on the CPU.
 
     Args:
         config: the settings of the field.

@@ -13,7 +13,7 @@ from torch import Tensor
 from dfast.config import Config
 from dfast.config.methods import METHODS
 from dfast.scene.mesh_scene import MeshScene
-from dfast.scene.scene import Scene, field_spec
+from dfast.scene.scene import Scene, field_spec, ipe_spec
 
 
 def object_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -29,10 +29,18 @@ def object_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], torch.dtyp
             "texture": ((side, side, 3), torch.float32),
             "normal_map": ((side, side, 3), torch.float32),
         }
-    spec, cells = field_spec(config.field), config.occupancy.resolution**3
+    cells = config.occupancy.resolution**3
+    field: dict[str, tuple[tuple[int, ...], torch.dtype]]
+    if config.field.kind == "ipe":
+        field = {"field.mlp": ((ipe_spec(config.field).parameters,), torch.float32)}
+    else:
+        spec = field_spec(config.field)
+        field = {
+            "field.table": ((spec.grid.entries, spec.grid.features), torch.float32),
+            "field.mlp": ((spec.parameters,), torch.float32),
+        }
     return {
-        "field.table": ((spec.grid.entries, spec.grid.features), torch.float32),
-        "field.mlp": ((spec.parameters,), torch.float32),
+        **field,
         "occupancy.density": ((cells,), torch.float32),
         "occupancy.bits": ((cells // 8,), torch.uint8),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -68,13 +69,22 @@ def sample_cameras(
         turn = uniform(n, 0.0, 1.0, generator)
     turned = torch.rand(steps, generator=generator, device=device).repeat_interleave(views)
     turn = (turn + turned) % 1.0
-    distance, fov = uniform(n, *config.distance, generator), uniform(n, *config.fov, generator)
+    distance, fov = uniform(n, *config.distance, generator), _fovs(config, n, generator)
     origin = position(360.0 * turn, elevation, distance)
     offset = 2.0 * torch.rand(n, 3, generator=generator, device=device) - 1.0
     target = torch.randn(n, 3, generator=generator, device=device) * config.lookat_jitter
     tilt = torch.randn(n, 3, generator=generator, device=device) * config.up_jitter
     up = torch.tensor([0.0, 0.0, 1.0], device=device) + tilt
     return look_at(origin + config.position_jitter * offset, target, up, fov)
+
+
+def _fovs(config: CameraConfig, n: int, generator: torch.Generator) -> Tensor:
+    """Return n angles of view in degrees, uniform in the angle or in the focal length."""
+    low, high = config.fov
+    if config.fov_mode == "angle":
+        return uniform(n, low, high, generator)
+    long, short = (0.5 / math.tan(math.radians(0.5 * fov)) for fov in (low, high))
+    return torch.rad2deg(2.0 * torch.atan(0.5 / uniform(n, short, long, generator)))
 
 
 def sample_timesteps(
@@ -122,7 +132,10 @@ def sample_lighting(
     draw = torch.rand(n, generator=generator, device=device)
     mode = (draw[:, None] >= torch.cumsum(odds, 1)[:, :2]).sum(-1)  # index in SHADING_MODES
     spread = light.spread * torch.randn(n, 3, generator=generator, device=device)
-    direction = normalize(normalize(cameras.origin, dim=-1) + spread, dim=-1)
+    middle = cameras.origin
+    if light.around == "direction":
+        middle = normalize(middle, dim=-1)
+    direction = normalize(middle + spread, dim=-1)
     position = uniform(n, *light.distance, generator)[:, None] * direction
     ambient = uniform(n, *light.ambient, generator)
     is_lit = mode > 0

@@ -39,7 +39,7 @@ class StepInputs:
     sigma: Tensor
     """[B] noise level at t"""
     level_weights: Tensor
-    """[L] in [0, 1], weights of the hash grid's levels"""
+    """[L] in [0, 1], weights of the levels of the field's encoding"""
     rate_factor: Tensor
     """[1] in [0, 1], factor of all learning rates"""
     loss_weights: Tensor
@@ -71,7 +71,7 @@ def draw(
     steps: Sequence[int],
     schedule: tuple[Tensor, Tensor],
     background: Background,
-    resolutions: tuple[int, ...],
+    resolutions: Sequence[float],
     generator: torch.Generator,
     loss_weights: Callable[[float], Sequence[float]] = lambda progress: (),
 ) -> StepInputs:
@@ -82,7 +82,7 @@ def draw(
         steps: numbers of the steps, from 0.
         schedule: the guidance's (alpha [T], sigma [T]) on the host.
         background: draws the background colours.
-        resolutions: cells a side of the hash grid's levels.
+        resolutions: of the levels of the field's encoding, see `RadianceField.resolutions`.
         generator: source of randomness, on the host.
         loss_weights: weights of the losses beside the guidance at a fraction of the run.
 

@@ -193,7 +193,7 @@ class Trainer:
             steps,
             self._schedule,
             self.scene.background,
-            self.scene.field.spec.grid.resolutions,
+            self.scene.field.resolutions,
             generator,
             lambda progress: [loss.weight_at(progress) for loss in self.losses.values()],
         )

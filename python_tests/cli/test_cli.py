@@ -64,6 +64,7 @@ def test_parts_of_the_package_are_found_when_asked_for() -> None:
         "words",
         "bench",
         "batch",
+        "reproduce",
         "doctor",
     ],
 )

@@ -47,7 +47,9 @@ def test_a_configuration_is_taken_as_it_is() -> None:
 def test_presets_by_name(device: str) -> None:
     assert resolve_config("sd15", device, preset="default") == Config.default(device)
     assert resolve_config("sd15", device, preset="dreamfusion") == Config.dreamfusion()
-    with pytest.raises(ConfigError, match="preset: expected one of default, dreamfusion, got 'x'"):
+    with pytest.raises(
+        ConfigError, match="preset: expected one of default, dreamfusion, dreamfusion-grid, got 'x'"
+    ):
         resolve_config(device=device, preset="x")
 
 

@@ -26,3 +26,11 @@ def test_lowpass_damps_fine_levels() -> None:
     config = CoarseToFineConfig(levels_start=2, lowpass_std=(0.1, 0.1))
     weights = level_weights(0.0, (10, 40), config)
     assert_close(weights, torch.tensor([math.exp(-0.5 * 0.5**2), math.exp(-0.5 * 2.0**2)]))
+
+
+def test_lowpass_may_be_linear_in_the_variance() -> None:
+    config = CoarseToFineConfig(
+        levels_start=1, lowpass_std=(0.4, 0.2), lowpass_std_until=1.0, lowpass_linear_in="variance"
+    )
+    weights = level_weights(0.5, (2,), config)
+    assert_close(weights, torch.tensor([math.exp(-0.5 * (0.16 + 0.04) / 2)]))

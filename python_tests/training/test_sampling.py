@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch.nn.functional import normalize
 from torch.testing import assert_close
 
 from dfast.config import (
+    CameraConfig,
     LightConfig,
     ShadingConfig,
 )
 from dfast.config.schedules import lit_probability
 from dfast.scene.cameras import orbit
-from dfast.training.sampling import sample_lighting, sample_timesteps
+from dfast.training.sampling import sample_cameras, sample_lighting, sample_timesteps
 
 
 def test_shading_modes_follow_their_odds(generator: torch.Generator) -> None:
@@ -48,3 +52,25 @@ def test_timesteps_fill_their_range(generator: torch.Generator) -> None:
     t = sample_timesteps(500, [(0.02, 0.98)], 1000, generator)
     assert t.dtype == torch.int64 and 20 <= t.min() < 25 and 975 < t.max() <= 980
     assert sample_timesteps(3, [(1.0, 1.0)], 10, generator).tolist() == [9, 9, 9]
+
+
+def test_focal_lengths_may_be_uniform(generator: torch.Generator) -> None:
+    limits = tuple(math.degrees(2 * math.atan(0.5 / focal)) for focal in (1.35, 0.7))
+    config = CameraConfig(fov=(limits[0], limits[1]), fov_mode="focal")
+    fov = sample_cameras(config, 4, generator, 1000).fov
+    focal = 0.5 / torch.tan(torch.deg2rad(0.5 * fov))
+    assert 0.7 - 1e-5 <= focal.min() < 0.71 and 1.34 < focal.max() <= 1.35 + 1e-5
+    assert float(focal.mean()) == pytest.approx(1.025, abs=0.01)
+
+
+def test_lights_may_spread_around_the_position_of_the_camera(generator: torch.Generator) -> None:
+    """A camera that is twice as far away has lights in half the angle."""
+    angles = []
+    for distance in (2.0, 4.0):
+        cameras = orbit(4000, distance=distance)
+        light = LightConfig(spread=0.1, around="position")
+        position = sample_lighting(ShadingConfig(), light, cameras, [1.0], generator).light_position
+        cosine = (normalize(position, dim=-1) * normalize(cameras.origin, dim=-1)).sum(-1)
+        angles.append(float(torch.acos(cosine.clamp(max=1.0)).square().mean().sqrt()))
+    # Two components of the offset turn the direction: sqrt(2) 0.1 / distance.
+    assert angles == pytest.approx([0.1414 / 2, 0.1414 / 4], rel=0.05)

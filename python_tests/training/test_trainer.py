@@ -10,7 +10,7 @@ import torch
 from oracle import OraclePrior, ellipsoid
 
 import dfast
-from dfast.config import Config
+from dfast.config import Config, presets
 from dfast.errors import CollapsedError, NonFiniteError, RunFolderError
 from dfast.ops.adam import STEP
 from dfast.runs.events import Callback, Event
@@ -254,9 +254,11 @@ def test_a_density_that_is_not_a_number_is_rendered_not_skipped() -> None:
         trainer.train_step()
 
 
-def test_dreamfusion_preset_steps() -> None:
-    config = Config.dreamfusion().replace(
-        field={"grid": {"log2_entries": 12}},
+@pytest.mark.parametrize("name", ["dreamfusion", "dreamfusion-grid"])
+def test_dreamfusion_presets_step(name: str) -> None:
+    config = Config.from_dict(presets.named(name, "cpu")).replace(
+        field={"grid": {"log2_entries": 12}, "ipe": {"width": 16, "blocks": 2}},
+        occupancy={"resolution": 16},
         camera={"resolution": [[0.0, 8]]},
         shading={"ambient_only": 0.0},
         march={"step_size": 0.1},
