@@ -14,7 +14,7 @@ from dfast.batches.table import Row
 from dfast.config import Config
 from dfast.errors import ConfigError, DfastError
 from dfast.host.cpus import usable_cpus
-from dfast.world.reading import read as read_sentence
+from dfast.world.grammar import read as read_sentence
 
 MOST = 4096
 """Runs at once, threads and retries, at most."""

@@ -17,7 +17,7 @@ from dfast.config import Config, presets
 from dfast.config.checks import check_steps
 from dfast.config.methods import DEFAULT, METHODS
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
-from dfast.world.reading import read
+from dfast.world.grammar import read
 
 
 def check_run(options: Namespace, resumed: Config | None = None, *, runs_here: bool = True) -> None:

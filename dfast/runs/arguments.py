@@ -19,7 +19,7 @@ from dfast.config.methods import DEFAULT, METHODS
 from dfast.errors import ConfigError, DfastWarning, PromptError
 from dfast.guidance.clip import ClipGuide, Guide
 from dfast.priors import Prior, as_prior, family_of, load_prior
-from dfast.world.reading import read
+from dfast.world.grammar import read
 
 
 def resolve_config(

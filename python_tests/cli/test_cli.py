@@ -61,7 +61,6 @@ def test_parts_of_the_package_are_found_when_asked_for() -> None:
         "evaluate",
         "config",
         "priors",
-        "words",
         "bench",
         "batch",
         "reproduce",

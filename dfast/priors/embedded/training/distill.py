@@ -39,8 +39,7 @@ class Distillation(Training):
             group: the processes that train together.
             images: to train on.
         """
-        student = Denoiser(DESIGNS[options.design], guided=True)
-        super().__init__(options, group, images, student)
+        super().__init__(options, group, images)
         assert options.init is not None
         self.teacher = Denoiser(DESIGNS[options.design]).to(group.device).requires_grad_(False)
         self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
