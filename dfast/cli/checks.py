@@ -51,6 +51,8 @@ def _check_guide(options: Namespace, method: str, runs_here: bool) -> None:
         raise UsageError(f"method: expected one that a prior guides, got {method!r}")
     if by_clip and runs_here and not options.clip:
         raise UsageError(f"--clip: expected the folder of a CLIP with method {method!r}, got none")
+    if by_clip and options.prior:
+        raise UsageError(f"--prior: expected without method {method!r}, which a CLIP guides")
     if takes_clip and options.clip and not by_clip:
         raise UsageError(f"--clip: expected with a method that a CLIP guides, got {method!r}")
 

@@ -177,7 +177,8 @@ def _take_from_run(options: Namespace, out: Path) -> Config | None:
         )
     about, config = read_about(out), read_settings(out)
     if METHODS[config.method.name].guide == "clip":
-        options.clip = options.clip or about.pop("prior")
+        recorded = about.pop("prior")
+        options.clip = options.clip or recorded
     for key in IDENTITY:
         if getattr(options, key) is None:
             setattr(options, key, about.get(key))

@@ -1,10 +1,11 @@
-"""From rendered images to a gradient on them: the interface, and score distillation."""
+"""From rendered images to a gradient on them: the interface, score distillation, CLIP."""
 
 from dfast.guidance.base import Guidance, GuidanceBatch
+from dfast.guidance.clip import Augmentation, ClipGuidance, ClipGuide
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.variants import VARIANTS, Distillation, Variant, conditions_of
 
 __all__ = [
-    "VARIANTS", "DiffusionGuidance", "Distillation", "Guidance", "GuidanceBatch", "Variant",
-    "conditions_of",
+    "VARIANTS", "Augmentation", "ClipGuidance", "ClipGuide", "DiffusionGuidance", "Distillation",
+    "Guidance", "GuidanceBatch", "Variant", "conditions_of",
 ]  # fmt: skip

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from dfast.ops.antialias import antialias
 from dfast.ops.interpolate import interpolate
-from dfast.ops.rasterize import rasterize
-from dfast.render.mesh import Surface, distance_of, textured, unit, vertex_normals
+from dfast.ops.rasterize import Raster, rasterize
+from dfast.ops.texture import texture
+from dfast.ops.texture_level import texture_level
+from dfast.render.mesh import distance_of, unit, vertex_normals
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
 from dfast.scene.mesh_scene import MeshScene, Topology
@@ -69,22 +71,75 @@ def render_lit_mesh(
     mesh, positions = scene.topology, scene.positions()
     clip = clip_coordinates(positions, cameras)
     raster = rasterize(clip, mesh.faces, resolution=resolution)
-    maps = Surface(positions, mesh.faces, None, scene.maps(), mesh.uv, mesh.uv_faces)
-    albedo, local = textured(maps, clip, raster).split((3, 3), -1)
-    smooth = vertex_normals(positions, mesh.faces)
-    normal, place = interpolate(torch.cat([smooth, positions], 1), mesh.faces, raster).split(3, -1)
-    tangent = interpolate(tangents(positions, mesh), mesh.uv_faces, raster)
-    normal = bent(unit(normal), tangent, local)
-    to_light = unit(lighting.light_position[:, None, None] - place)
-    cosine = (normal * to_light).sum(-1, keepdim=True).clamp(min=0.0)
-    shade = _pixels(lighting.ambient) + _pixels(lighting.diffuse) * cosine
-    albedo = torch.lerp(albedo, torch.full_like(albedo, grey), _pixels(lighting.textureless))
+    smooth = torch.cat([vertex_normals(positions, mesh.faces), positions], 1)
+    values = _shade(
+        interpolate(smooth, mesh.faces, raster),
+        interpolate(torch.cat([mesh.uv, tangents(positions, mesh)], 1), mesh.uv_faces, raster),
+        _levels(scene, raster, clip),
+        scene.maps(),
+        lighting,
+        raster.face >= 0,
+        grey,
+    )
     opacity = (raster.face >= 0).to(clip.dtype)[..., None]
-    values = [albedo * shade, torch.ones_like(opacity), distance_of(raster.depth, cameras), normal]
-    image = antialias(opacity * torch.cat(values, -1), raster, clip, mesh.faces, mesh.twins)
+    color, normal = values.split(3, -1)
+    depth = opacity * distance_of(raster.depth, cameras)
+    image = torch.cat([color, opacity, depth, normal], -1)
+    image = antialias(image, raster, clip, mesh.faces, mesh.twins)
     color, opacity, depth, normal = image.permute(0, 3, 1, 2).split((3, 1, 1, 3), 1)
     behind = colors[:, :, None, None]
     return LitMesh(color + (1.0 - opacity) * behind, opacity, depth, normal)
+
+
+def _levels(scene: MeshScene, raster: Raster, clip: Tensor) -> Tensor:
+    """Return the level of the maps' mip chain that each pixel sees, [B, N, N]."""
+    mesh, texels = scene.topology, scene.config.texels
+    return texture_level(
+        raster, clip, mesh.faces, mesh.uv, mesh.uv_faces, height=texels, width=texels
+    )
+
+
+def _shade(
+    surface: Tensor,
+    maps_at: Tensor,
+    level: Tensor,
+    maps: Tensor,
+    lighting: Lighting,
+    hit: Tensor,
+    grey: float,
+) -> Tensor:
+    """Return colours and normals of pixels, [B, N, N, 6], 0 where nothing is seen.
+
+    Args:
+        surface: [B, N, N, 6] normal and place of the mesh.
+        maps_at: [B, N, N, 5] uv and tangent.
+        level: [B, N, N] of the mip chain.
+        maps: [T, T, 6] texture and normal map.
+        lighting: of the B images.
+        hit: bool [B, N, N], whether the mesh is seen.
+        grey: albedo of textureless images.
+    """
+    # On a CPU only pixels that see the mesh are shaded; a GPU would wait for their number.
+    rows = torch.arange(hit.numel(), device=hit.device)
+    rows = rows[hit.flatten()] if hit.device.type == "cpu" else rows
+
+    def seen(values: Tensor) -> Tensor:
+        return values.flatten(0, 2).index_select(0, rows)
+
+    image = rows // hit[0].numel()
+    normal, place = seen(surface).split(3, 1)
+    uv, tangent = seen(maps_at).split((2, 3), 1)
+    levels = level.flatten().index_select(0, rows)
+    albedo, local = texture(maps, uv.contiguous(), levels).split(3, 1)
+    normal = bent(unit(normal), tangent, local)
+    to_light = unit(lighting.light_position[image] - place)
+    cosine = (normal * to_light).sum(1, keepdim=True).clamp(min=0.0)
+    shade = lighting.ambient[image, None] + lighting.diffuse[image, None] * cosine
+    bare = lighting.textureless[image, None]
+    albedo = albedo + bare * (grey - albedo)
+    found = torch.cat([albedo * shade, normal], 1) * hit.flatten()[rows, None]
+    whole = found.new_zeros(hit.numel(), found.shape[1]).index_copy(0, rows, found)
+    return whole.view(*hit.shape, found.shape[1])
 
 
 def tangents(positions: Tensor, mesh: Topology) -> Tensor:
@@ -118,8 +173,3 @@ def bent(normal: Tensor, tangent: Tensor, local: Tensor) -> Tensor:
     across = torch.linalg.cross(normal, along)
     x, y, z = local.unsqueeze(-1).unbind(-2)
     return unit(x * along + y * across + z * normal)
-
-
-def _pixels(values: Tensor) -> Tensor:
-    """Return values of images [B] for their pixels, [B, 1, 1, 1]."""
-    return values.view(-1, 1, 1, 1)

@@ -95,7 +95,7 @@ def render_mesh(
         seen = interpolate(vertex_normals(positions, faces), faces, raster)
         channels.append(unit(seen))
     if surface.texture is not None:
-        channels.append(opacity * textured(surface, clip, raster))
+        channels.append(opacity * _textured(surface, clip, raster))
     elif surface.colors is not None:
         channels.append(interpolate(surface.colors, faces, raster))
     sizes = [one.shape[-1] for one in channels]
@@ -146,17 +146,8 @@ def distance_of(
     return (w * (1 + slope.square() * (squared[:, None] + squared)).sqrt())[..., None]
 
 
-def textured(surface: Surface, clip: Tensor, raster: Raster) -> Tensor:
-    """Return the colours of a surface's texture at what pixels see; differentiable.
-
-    Args:
-        surface: with a texture and uv.
-        clip: [B, V, 4] its vertices in clip space.
-        raster: what the pixels see.
-
-    Returns:
-        [B, N, N, C].
-    """
+def _textured(surface: Surface, clip: Tensor, raster: Raster) -> Tensor:
+    """Return the texture's colours [B, N, N, C] at what the pixels see."""
     assert surface.texture is not None and surface.uv is not None
     uv_faces = surface.faces if surface.uv_faces is None else surface.uv_faces
     height, width = surface.texture.shape[:2]

@@ -160,7 +160,8 @@ def resolve_arguments(
         raise PromptError(
             f"prompt: expected a description such as 'a red chair', got {shown(prompt)}"
         )
-    by_clip = clip is not None or (method in METHODS and METHODS[method].guide == "clip")
+    named = METHODS.get(method) if isinstance(method, str) else None
+    by_clip = clip is not None or (named is not None and named.guide == "clip")
     if prior == "shapes" and not by_clip:
         read(prompt)  # names a wrong word before the networks load
     where = pick_device(device)
@@ -171,6 +172,11 @@ def resolve_arguments(
     library()  # names a missing extension now, before a folder is made
     text = " ".join(prompt.split())
     if METHODS[settings.method.name].guide == "clip":
+        if prior not in ("shapes", ""):
+            raise ConfigError(
+                f"prior: expected none with method {settings.method.name!r}, which a CLIP guides, "
+                f"got {shown(prior)}"
+            )
         guide = _open_clip(clip, settings, where, download=download)
         return RunArguments(text, where, settings, guide)
     if clip is not None:
@@ -198,7 +204,7 @@ def _open_clip(clip: object, config: Config, device: torch.device, *, download: 
     if isinstance(clip, ClipGuide):
         return clip
     if isinstance(clip, ClipEncoder):
-        if clip.device != device:
+        if clip.device.type != device.type or device.index not in (None, clip.device.index):
             raise ConfigError(f"clip: expected one on {device}, got one on {clip.device}")
         return ClipGuide(clip)
     if not isinstance(clip, str | Path):

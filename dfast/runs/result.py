@@ -15,6 +15,7 @@ from torch import Tensor
 from dfast._device import pick_device
 from dfast._numbers import shown
 from dfast.config import Config
+from dfast.config.methods import METHODS
 from dfast.config.views import BACKGROUNDS, check_view
 from dfast.errors import ConfigError
 from dfast.io.tensors import write_tensors
@@ -212,9 +213,10 @@ class Result:
         Raises:
             ExportError: there is no surface, or the path has an unknown ending.
         """
-        if isinstance(self.scene, MeshScene):
+        if METHODS[self.config.method.name].shape == "mesh":
             from dfast.mesh.optimised import export_optimised
 
+            assert isinstance(self.scene, MeshScene), "a method that makes meshes made a field"
             return export_optimised(self, self.scene, path, **options)
         from dfast.mesh.export import export_mesh
 

@@ -74,6 +74,7 @@ def test_the_settings_of_a_method_are_printed(capsys: pytest.CaptureFixture[str]
         ),
         (["--clip", CLIP], "--clip: expected with a method that a CLIP guides, got 'dfast'"),
         ([*MESH, "--preset", "default"], "--preset: expected without --method clip-mesh"),
+        ([*MESH, "--prior", "sd15"], "--prior: expected without method 'clip-mesh'"),
         ([*MESH, "--dry-run"], "--dry-run: expected without --clip"),
         (["--method", "clip-mash"], "did you mean clip-mesh?"),
         ([*MESH, "--clip", "/nowhere"], "clip: expected 'shapes', a folder or a hub id"),

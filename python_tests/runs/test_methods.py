@@ -119,9 +119,11 @@ def test_the_method_may_stand_in_the_settings() -> None:
     ("options", "message"),
     [
         ({"clip": None}, "clip: expected the folder of a CLIP with method 'clip-mesh'"),
+        ({"prior": "sd15"}, "prior: expected none with method 'clip-mesh', which a CLIP guides"),
         ({"clip": 3}, r"clip: expected the folder of a CLIP .*, got 3"),
         ({"method": "dfast", "config": None}, "clip: expected None with method 'dfast'"),
         ({"method": "dream-fields"}, "method: expected 'clip-mesh', which is that of"),
+        ({"method": [], "config": None}, r"'method\.name': expected a string, got \[\]"),
         ({"method": "nerf", "config": None}, r"'method\.name': expected one of dfast, "),
         ({"best_of": 2}, "best_of: expected 1 with method 'clip-mesh', got 2"),
         ({"config": {"dream_fields": {"crops": 2}}}, "'dream_fields': expected with a method"),
