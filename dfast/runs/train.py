@@ -128,7 +128,7 @@ def train(
             "dfast" where it names none.
         clip: the CLIP of a method that a CLIP guides: a folder of transformers, a hub id, or what
             `dfast.clip.load_clip` returned.
-        prior: the diffusion model: "shapes" (embedded, knows what `dfast words` lists), "sd15",
+        prior: the diffusion model: "shapes" (embedded, knows only its own small world), "sd15",
             "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.
         download: fetch a named model that is not on this machine; without it the network is never
