@@ -74,8 +74,8 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         "expected a noise schedule with betas in",
     ),
     "other vae": (
-        lambda p: edit_json(p / "vae/config.json", _class_name="AutoencoderTiny"),
-        "expected a VAE of AutoencoderKL, .*, got AutoencoderTiny",
+        lambda p: edit_json(p / "vae/config.json", _class_name="VQModel"),
+        "expected a VAE of AutoencoderKL, .*, got VQModel",
     ),
     "vae without levels": (
         lambda p: edit_json(p / "vae/config.json", block_out_channels=None),

@@ -39,7 +39,8 @@ class Distillation(Training):
             group: the processes that train together.
             images: to train on.
         """
-        super().__init__(options, group, images)
+        student = Denoiser(DESIGNS[options.design], guided=True)
+        super().__init__(options, group, images, student)
         assert options.init is not None
         self.teacher = Denoiser(DESIGNS[options.design]).to(group.device).requires_grad_(False)
         self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -42,23 +42,27 @@ def words() -> dict[str, int]:
 
 
 def build_world_tokenizer() -> Any:
-    """Build the tokenizer of the larger world."""
+    """Build the tokenizer of the world."""
     return build_tokenizer(vocabulary(), TEXT_LENGTH)
 
 
 class Denoiser(nn.Module):
     """UNet and text encoder as one module."""
 
-    def __init__(self, channels: tuple[int, ...], unshuffle: int = UNSHUFFLE) -> None:
+    def __init__(
+        self, channels: tuple[int, ...], unshuffle: int = UNSHUFFLE, *, guided: bool = False
+    ) -> None:
         """Build both with untrained weights.
 
         Args:
             channels: of the levels of the UNet, such as one of `DESIGNS`.
             unshuffle: pixels a side that are made channels before the UNet.
+            guided: the UNet is told a guidance scale.
         """
         super().__init__()
         self.unshuffle = unshuffle
-        self.unet = build_unet(channels, TEXT_WIDTH, unshuffle, SCALE_FEATURES)
+        features = SCALE_FEATURES if guided else None
+        self.unet = build_unet(channels, TEXT_WIDTH, unshuffle, features)
         self.text_encoder = build_text_encoder(len(words()), TEXT_WIDTH, TEXT_LENGTH)
 
     def forward(
