@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from dfast.config.config import Config
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
+    from dfast.runs.refine import refine
+    from dfast.runs.refined import Refined
     from dfast.runs.result import Result
     from dfast.runs.train import train
     from dfast.viewer.live import Viewer
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
+    "Refined": "dfast.runs.refined",
     "Result": "dfast.runs.result",
     "Viewer": "dfast.viewer.live",
     "batch": "dfast.batches.batch",
@@ -81,6 +84,7 @@ _LAZY = {
     "ops": "dfast.ops",
     "priors": "dfast.priors",
     "reference": "dfast.reference",
+    "refine": "dfast.runs.refine",
     "render": "dfast.render",
     "runs": "dfast.runs",
     "scene": "dfast.scene",
@@ -105,6 +109,7 @@ __all__ = [
     "OutOfMemoryError",
     "PriorError",
     "PromptError",
+    "Refined",
     "Result",
     "RunFolderError",
     "RunsFailedError",
@@ -124,6 +129,7 @@ __all__ = [
     "ops",
     "priors",
     "reference",
+    "refine",
     "render",
     "runs",
     "scene",
@@ -134,11 +140,11 @@ __all__ = [
 ]
 
 
-def load(path: str | Path, device: str = "cpu") -> Result:
-    """Return the result of a finished run.
+def load(path: str | Path, device: str = "cpu") -> Result | Refined:
+    """Return the result of a finished run, or the refined mesh of a refine stage.
 
     Args:
-        path: a run folder, or a .safetensors file that `Result.save` wrote.
+        path: a run folder, or a .safetensors file that `Result.save` or `Refined.save` wrote.
         device: "cpu", "cuda" or "cuda:N".
 
     Raises:
@@ -146,9 +152,9 @@ def load(path: str | Path, device: str = "cpu") -> Result:
         DeviceError: the device is not there.
         NativeMissingError: dfast has no kernels for the device.
     """
-    from dfast.runs.result import Result
+    from dfast.runs.loading import load
 
-    return Result.load(path, device)
+    return load(path, device)
 
 
 def __getattr__(name: str) -> Any:

@@ -211,9 +211,9 @@ def _render_mesh(path: Path, device: str, views: Views) -> Tensor:
 @lru_cache(maxsize=1)
 def _load(path: Path, device: str) -> Any:
     """Return a result; of many runs, one at a time is in memory."""
-    import dfast
+    from dfast.runs.result import Result
 
-    return dfast.load(path, device)
+    return Result.load(path, device)
 
 
 @lru_cache(maxsize=1)

@@ -155,10 +155,10 @@ def _score_runs(paths: list[str], device: str, jobs: int) -> list[Score]:
 
 def _score_run(path: str, device: str) -> Score:
     """Score a finished run."""
-    import dfast
     from dfast.evaluation.score import score
+    from dfast.runs.result import Result
 
-    result = dfast.load(path, device)
+    result = Result.load(path, device)
     return score(result, seed=result.seed)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dfast._version import __version__
-from dfast.cli import batch, bench, doctor, evaluate, info, results, train, view, words
+from dfast.cli import batch, bench, doctor, evaluate, info, refine, results, train, view, words
 from dfast.cli.options import UsageError
 from dfast.cli.output import READER_GONE, drop_output, flush_output, warnings_as_notices
 from dfast.cli.parser import BAD_INPUT, Parser, parse
@@ -18,6 +18,7 @@ from dfast.errors import DfastError
 EPILOG = """examples:
   dfast train "a red chair" --out runs/chair     make an object (GLB, images, checkpoint)
   dfast train --resume --out runs/chair          go on after an interruption
+  dfast refine runs/chair                        a finer mesh of it
   dfast render runs/chair --out chair.png        an image from any side
   dfast export runs/chair chair.usdz             the mesh in another format, size or detail
   dfast view runs/chair                          turn it in a browser (train --view: live)
@@ -97,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
     train.add_train(commands)
+    refine.add_refine(commands)
     results.add_render(commands)
     results.add_export(commands)
     view.add_view(commands)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast.cli.checks import check_prompt, check_run
-from dfast.cli.exporting import RESULT, export
-from dfast.cli.importing import import_runs
 from dfast.cli.options import (
     Commands,
     UsageError,
@@ -19,14 +17,13 @@ from dfast.cli.options import (
     prior_name,
     read_config,
 )
-from dfast.cli.output import say
+from dfast.cli.running import run_and_export
 from dfast.cli.several import train_several
-from dfast.cli.signals import INTERRUPTED, hinting, interrupted
-from dfast.cli.view import add_address, check_view_options, page, show
+from dfast.cli.view import add_address, check_view_options, page
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import RunFolderError
-from dfast.host.torchrun import is_first_process, is_started_by_torchrun
+from dfast.host.torchrun import is_started_by_torchrun
 from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
@@ -86,34 +83,7 @@ def train(options: Namespace) -> int:
     if options.dry_run:
         return _print_estimate(options, config)
     with page(options) as viewer:
-        return _train_and_export(options, out, config, viewer)
-
-
-def _train_and_export(
-    options: Namespace, out: Path, config: Config | None, viewer: Viewer | None
-) -> int:
-    """Do what the command does after its arguments were checked; return its exit code."""
-    before = _stamp(out)
-    try:
-        with hinting(_how_to_resume(out, options)):
-            import_runs()
-            result = _train(options, out, config, viewer)
-    except (KeyboardInterrupt, SystemExit) as stopped:
-        folder = getattr(stopped, "folder", None) or out  # another one if `out` was lost
-        interrupted(_how_to_resume(folder, options))
-        return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
-    if not is_first_process():
-        return 0  # the first one writes and speaks for all
-    out = getattr(result, "folder", None) or out
-    say(f"{out}/{RESULT}")
-    if not options.no_export:
-        if viewer is not None:
-            viewer.announce(result, "writing")
-        with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
-            export(result, out, keep=before is not None and before == _stamp(out))
-    if viewer is not None:
-        show(viewer, result, out)
-    return 0
+        return run_and_export(options, out, lambda: _train(options, out, config, viewer), viewer)
 
 
 def _run_folder(options: Namespace) -> Path:
@@ -121,24 +91,6 @@ def _run_folder(options: Namespace) -> Path:
     if options.out:
         return user_path(options.out)
     return Path("runs") / run_name(options.prompt, prior_name(options))
-
-
-def _how_to_resume(out: Path, options: Namespace) -> str:
-    """Return what can be done after an interruption."""
-    from dfast.runs.unfinished import CHECKPOINT, resume_command
-
-    if not (out / CHECKPOINT).exists():
-        return "nothing was saved yet"
-    device = f" --device {shlex.quote(options.device)}" if options.device else ""
-    return f"resume with: {resume_command(out)}{device}"
-
-
-def _stamp(out: Path) -> int | None:
-    """Return when the result in a folder was written, None if there is none."""
-    try:
-        return (out / RESULT).stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 def _check_options(options: Namespace) -> None:

@@ -40,11 +40,11 @@ def view(options: Namespace) -> int:
     check_device(options.device)
     check_address(*_address(options))
     check_finished(options.path)
-    import dfast
     from dfast._device import pick_device
+    from dfast.runs.result import Result
     from dfast.viewer.live import Viewer
 
-    result = dfast.load(options.path, str(pick_device(options.device)))
+    result = Result.load(options.path, str(pick_device(options.device)))
     path = user_path(options.path)
     with Viewer(*_address(options)) as page:
         show(page, result, path if path.is_dir() else path.parent, with_history=True)

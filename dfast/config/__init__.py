@@ -5,6 +5,7 @@ Nothing here imports torch or another package of dfast.
 
 from dfast.config.config import Config
 from dfast.config.guidance import GuidanceConfig, PriorConfig
+from dfast.config.refine import RefineConfig
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
     BackgroundConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "OccupancyConfig",
     "OptimizerConfig",
     "PriorConfig",
+    "RefineConfig",
     "RegularizerConfig",
     "ShadingConfig",
     "TrainConfig",

@@ -15,6 +15,7 @@ from dfast.config import presets
 from dfast.config.files import read_values
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.parsing import as_table, from_table, overlay, to_toml
+from dfast.config.refine import RefineConfig
 from dfast.config.renamed import current_names
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
@@ -62,6 +63,8 @@ class Config:
     """How fine grid levels come in."""
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     """Length and housekeeping."""
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    """The refine stage."""
 
     def __post_init__(self) -> None:
         """Check sections that were built directly; numbers get the type of their setting."""

@@ -6,7 +6,7 @@ in display space. The others shade a pixel once, from what its ray has seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -96,13 +96,40 @@ def pictures(
     Returns:
         [B, H, W, 3] display RGB in [0, 1] for each shading mode.
     """
+
+    def look(shading: str) -> Pixels:
+        return see(scene, cameras, march, resolution=resolution, shading=shading)
+
+    return pictures_of(look, cameras, resolution=resolution, backgrounds=backgrounds)
+
+
+@torch.no_grad()
+def pictures_of(
+    look: Callable[[str], Pixels],
+    cameras: CameraBatch,
+    *,
+    resolution: int,
+    backgrounds: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Shade what pixels see in several ways.
+
+    Args:
+        look: returns what the pixels see in a shading mode, as `see` does. It is called once for
+            modes that show the same.
+        cameras: B cameras.
+        resolution: pixels a side.
+        backgrounds: for each shading mode [3] display RGB in [0, 1].
+
+    Returns:
+        [B, H, W, 3] display RGB in [0, 1] for each shading mode.
+    """
     _, directions = cameras.rays(resolution)
     seen: dict[tuple[str, Normals], Pixels] = {}
     images = {}
     for shading, background in backgrounds.items():
         samples = _samples(shading)
         if samples not in seen:
-            seen[samples] = see(scene, cameras, march, resolution=resolution, shading=shading)
+            seen[samples] = look(shading)
         image = shade_pixels(seen[samples], directions, cameras, shading, background)
         images[shading] = image.view(len(cameras), resolution, resolution, 3)
     return images

@@ -20,6 +20,7 @@ def opening(
     out: Path | None,
     done: int,
     seconds: float | None,
+    verb: str = "making",
 ) -> list[str]:
     """Return lines that say what a run makes, with what, where, how long, and what comes when.
 
@@ -32,10 +33,11 @@ def opening(
         out: the run folder, None without one.
         done: steps done before, in a run that is resumed.
         seconds: about how long the rest takes, None where that is not known.
+        verb: what happens to it.
     """
     plan = config.train
     where = str(device) + (f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else "")
-    verb = f"going on from step {done} with" if done else "making"
+    verb = f"going on from step {done} with" if done else verb
     steps = f"{plan.steps} steps"
     if seconds is not None:
         steps += f" ({roughly(seconds)}{' left' if done else ''})"

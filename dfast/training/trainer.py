@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dfast.config import Config, OptimizerConfig
+from dfast.config import Config
 from dfast.config.schedules import resolution
 from dfast.errors import RunFolderError
 from dfast.guidance.base import Guidance
@@ -107,7 +107,8 @@ class Trainer:
         self.generators, self.prompt, self.prior_name = generators, prompt, prior_name
         self.losses = regularizer_losses(config.regularizer) if losses is None else dict(losses)
         self.device, self.step = scene.device, 0
-        self.optimizer = _adam(config.optimizer, scene)
+        groups = [({name: p}, self._rate(name)) for name, p in scene.named_parameters()]
+        self.optimizer = NamedAdam(groups, betas=config.optimizer.betas, eps=config.optimizer.eps)
         averaged = config.train.average_from < 1.0
         average = ParameterAverage(self.optimizer.parameters) if averaged else None
         self.model = ModelState(scene, self.optimizer, guidance, generators.host, average)
@@ -176,6 +177,13 @@ class Trainer:
         """Return the next step's inputs on the device, in the same tensors every time."""
         return self._inputs.at(self.step)
 
+    def _rate(self, name: str) -> float:
+        """Return the peak learning rate of a parameter of the scene."""
+        config = self.config.optimizer
+        if name == "field.table":
+            return config.lr_grid
+        return config.lr_mlp if name.startswith("field.") else config.lr_background
+
     def _draw(self, steps: range, generator: torch.Generator) -> StepInputs:
         """Draw the inputs of some steps on the host, see `dfast.training.step_inputs.draw`."""
         return draw(
@@ -183,10 +191,14 @@ class Trainer:
             steps,
             self._schedule,
             self.scene.background,
-            self.scene.field.spec.grid.resolutions,
+            self._grid_resolutions(),
             generator,
             lambda progress: [loss.weight_at(progress) for loss in self.losses.values()],
         )
+
+    def _grid_resolutions(self) -> tuple[int, ...]:
+        """Return the cells a side of the levels that come in one after the other."""
+        return self.scene.field.spec.grid.resolutions
 
     def forward(self, step: Step) -> tuple[Rendering, Tensor]:
         """Render a step's views, and encode them for the guidance.
@@ -278,7 +290,7 @@ class Trainer:
         """Check after the first step, every `log_every` steps from it, and after the last one."""
         every, last = self.config.train.log_every, self.step == self.config.train.steps
         if last or self.step % every == 1 % every:
-            parameters = [*self.scene.field.parameters(), *self.guidance.parameters()]
+            parameters = [*self.optimizer.parameters.values(), *self.guidance.parameters()]
             self.health.check(fill, parameters, last=last)
 
     def finish(self) -> None:
@@ -316,15 +328,3 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RunFolderError(f"checkpoint: does not fit this run ({reason})") from error
-
-
-def _adam(config: OptimizerConfig, scene: Scene) -> NamedAdam:
-    """Return a scene's optimiser; table, MLP and background each have their own learning rate."""
-
-    def rate(name: str) -> float:
-        if name == "field.table":
-            return config.lr_grid
-        return config.lr_mlp if name.startswith("field.") else config.lr_background
-
-    groups = [({name: p}, rate(name)) for name, p in scene.named_parameters()]
-    return NamedAdam(groups, betas=config.betas, eps=config.eps)

@@ -170,7 +170,7 @@ def _documented(module: str) -> set[str]:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    modules = ("config", "scene", "render", "guidance", "training")
+    modules = ("config", "scene", "render", "guidance", "training", "refine")
     documented = set().union(*map(_documented, modules))
     for section in (Config, GridConfig, *(type(getattr(Config(), f.name)) for f in SECTIONS)):
         for field in dataclasses.fields(section):
@@ -181,7 +181,7 @@ def test_every_setting_says_what_it_means() -> None:
     ("values", "advice"),
     [
         ({"scale": 20}, "did you mean 'guidance.scale'?"),
-        ({"steps": 20}, "did you mean 'train.steps'?"),
+        ({"steps": 20}, "did you mean 'train.steps' or 'refine.steps'?"),
         ({"guidance": {"lr_grid": 1}}, "did you mean 'optimizer.lr_grid'?"),
         ({"lr": 1}, "did you mean 'optimizer.lr_grid' or 'optimizer.lr_mlp' or"),
         ({"field": {"grid": {"level": 1}}}, "did you mean 'field.grid.levels'?"),

@@ -1,0 +1,63 @@
+"""The settings of the stages after the first, which follow from those of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dfast._numbers import shown
+from dfast.config.config import Config
+from dfast.errors import ConfigError
+
+REPLACED = {("train", "steps"): "refine.steps", ("camera", "resolution"): "refine.resolution"}
+"""Settings of a run that are others in the refine stage."""
+
+
+def refine_settings(config: Config) -> Config:
+    """Return the settings of the refine stage of a run.
+
+    The stage has the cameras, lights, shading modes, prior and guidance that the run had at its
+    end: schedules that lead from rough to fine stay where they ended. What only a field has, such
+    as the opacity's regularisers, is off, and a background that was learned is a random colour.
+    The settings of the stage of a stage are its own.
+
+    Args:
+        config: the settings of the run.
+    """
+    guidance, background = config.guidance, config.background.kind
+    darkness = config.regularizer.darkness[1]
+    return config.replace(
+        train={"steps": config.refine.steps},
+        camera={"resolution": [[0.0, config.refine.resolution]]},
+        background={"kind": "random" if background == "mlp" else background},
+        shading={"ambient_only": 0.0, "ramp": 0.0},
+        guidance={
+            "t_min": guidance.t_min_end,
+            "t_max": guidance.t_max_end,
+            "linear_until": 0.0,
+            "negative_weight": [guidance.negative_weight[1]] * 2,
+        },
+        regularizer={
+            "orientation": [0.0, 0.0],
+            "opacity": 0.0,
+            "entropy": 0.0,
+            "total_variation": 0.0,
+            "darkness": [darkness, darkness],
+            "normal_variation_from": 0.0,
+        },
+    )
+
+
+def check_stage_changes(changes: Mapping[str, Any]) -> None:
+    """Raise ConfigError for changes of settings that the stage takes from elsewhere.
+
+    Args:
+        changes: nested tables of settings.
+    """
+    for (section, key), instead in REPLACED.items():
+        table = changes.get(section)
+        if isinstance(table, Mapping) and key in table:
+            raise ConfigError(
+                f"config key '{section}.{key}': expected '{instead}' in its place, since this is "
+                f"the refine stage, got {shown(table[key])}"
+            )
