@@ -25,14 +25,14 @@ class RefineConfig:
     """Texels a side of the texture, a power of two, 16 to 4096."""
     grid: int = 128
     """Cells a side of the grid in which the field's surface is searched, 8 to 512."""
-    lr_vertices: float = 1e-3
+    lr_vertices: float = 2e-3
     """Peak learning rate of the vertices, about the way of one in a step, world units, >= 0."""
-    lr_texture: float = 1e-2
+    lr_texture: float = 2e-2
     """Peak learning rate of the texture, >= 0."""
-    laplacian: float = 1.0
+    laplacian: float = 0.01
     """Weight >= 0 of how much the mesh bends away from its start, relative to its edges: no
     spikes."""
-    normal_consistency: float = 0.1
+    normal_consistency: float = 0.01
     """Weight >= 0 of the angles between neighbouring faces (Magic3D): no creases."""
 
     def __post_init__(self) -> None:
