@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dfast.config.checks import check, check_numbers
 from dfast.config.meshes import RANGES
@@ -25,10 +26,13 @@ class RefineConfig:
     """Texels a side of the texture, a power of two, 16 to 4096."""
     grid: int = 128
     """Cells a side of the grid in which the field's surface is searched, 8 to 512."""
+    material: Literal["rough", "pbr"] = "rough"
+    """What the mesh is made of. rough: albedo alone, lit as a field is; pbr: also roughness and
+    metalness (GGX), with highlights and surroundings, as glTF has them."""
     lr_vertices: float = 2e-3
     """Peak learning rate of the vertices, about the way of one in a step, world units, >= 0."""
     lr_texture: float = 2e-2
-    """Peak learning rate of the texture, >= 0."""
+    """Peak learning rate of the texture, all of its channels, >= 0."""
     laplacian: float = 0.01
     """Weight >= 0 of how much the mesh bends away from its start, relative to its edges: no
     spikes."""

@@ -187,7 +187,8 @@ def _textured(surface: Surface, clip: Tensor, raster: Raster) -> Tensor:
 def vertex_normals(positions: Tensor, faces: Tensor) -> Tensor:
     """Return the area-weighted unit normals [V, 3] at the vertices [V, 3] of faces [F, 3]."""
     rows = faces.long()
-    a, b, c = positions[rows].unbind(1)
+    # Not positions[rows], whose gradient is summed on a CPU in an order that varies.
+    a, b, c = positions.index_select(0, rows.flatten()).view(-1, 3, 3).unbind(1)
     face = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(positions).index_add(0, rows.T.reshape(-1), face.repeat(3, 1))
     return _unit(total)

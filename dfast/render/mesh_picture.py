@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfast.render.mesh import render_mesh
+from dfast.render.pbr import studio_pbr
 from dfast.render.picture import Pixels, pictures_of
 from dfast.render.surface import shader_of, surface_of
 from dfast.scene.cameras import CameraBatch
@@ -28,7 +29,16 @@ def mesh_pictures(
     def look(shading: str) -> Pixels:
         return see_mesh(scene, cameras, resolution=resolution, shading=shading)
 
-    return pictures_of(look, cameras, resolution=resolution, backgrounds=backgrounds)
+    own = {"studio"} if scene.is_pbr else set()  # it is lit by its material
+    others = {mode: color for mode, color in backgrounds.items() if mode not in own}
+    images = pictures_of(look, cameras, resolution=resolution, backgrounds=others)
+    for mode in own & backgrounds.keys():
+        seen = render_mesh(
+            surface_of(scene), cameras, resolution=resolution, shader=studio_pbr(cameras)
+        )
+        image = seen.on(backgrounds[mode].to(seen.color)[:, None, None])
+        images[mode] = image.permute(0, 2, 3, 1).clamp(0.0, 1.0)
+    return images
 
 
 @torch.no_grad()

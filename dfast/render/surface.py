@@ -8,6 +8,7 @@ from torch import Tensor
 from dfast.ops.march import Samples
 from dfast.render.mesh import MeshRendering, Shader, Surface, render_mesh
 from dfast.render.outputs import RayRender, Rendering
+from dfast.render.pbr import pbr
 from dfast.render.shading import lambert
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
@@ -19,7 +20,7 @@ def surface_of(scene: MeshScene) -> Surface:
     return Surface(
         scene.vertices,
         scene.faces,
-        texture=scene.texture,
+        texture=scene.shown_texture(),
         uv=scene.uv,
         uv_faces=scene.uv_faces,
         twins=scene.twins,
@@ -69,7 +70,7 @@ def shader_of(scene: MeshScene, lighting: Lighting, cameras: CameraBatch) -> Sha
         lighting: of B images.
         cameras: of the B images.
     """
-    return lambert(lighting)
+    return pbr(lighting, cameras) if scene.is_pbr else lambert(lighting)
 
 
 def _rays(seen: MeshRendering, cameras: CameraBatch) -> RayRender:

@@ -227,7 +227,7 @@ def _start(source: Source, folder: RunFolder | None, settings: Config) -> MeshTe
     mesh = export_mesh(source.result, faces=plan.faces, texture=plan.texture, resolution=plan.grid)
     for note in mesh.notes:
         notice(note)
-    return tensors_of_mesh(mesh)
+    return tensors_of_mesh(mesh, pbr=plan.material == "pbr")
 
 
 def _finished(folder: RunFolder, device: torch.device) -> Refined | None:

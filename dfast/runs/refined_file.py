@@ -66,7 +66,7 @@ def write_start(path: Path, mesh: MeshTensors) -> None:
     Raises:
         RunFolderError: it cannot be written.
     """
-    tensors = vars(mesh)
+    tensors = {name: tensor for name, tensor in vars(mesh).items() if tensor is not None}
     write_tensors(path, tensors, {"format": START_FORMAT, "sizes": sizes_of(tensors)})
 
 
@@ -99,6 +99,7 @@ def _layout(path: Path, about: dict[str, Any]) -> dict[str, Layout]:
         "faces": ((f, 3), torch.int32),
         "uv": ((w, 2), torch.float32),
         "uv_faces": ((f, 3), torch.int32),
+        "nearest": ((t * t,), torch.int32),
     }
     return {name: Layout(shape, dtype) for name, (shape, dtype) in shapes.items()}
 
@@ -107,9 +108,8 @@ def _check(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raise RunFolderError for numbers that cannot be, and for corners that are not there."""
     if (fault := find_fault(tensors)) is not None:
         raise damaged(path, fault)
-    for name, rows in (("faces", "vertices"), ("uv_faces", "uv")):
+    rows = {name: len(tensors[name]) for name in ("vertices", "uv", "nearest")}
+    for name, of in (("faces", "vertices"), ("uv_faces", "uv"), ("nearest", "nearest")):
         low, high = (int(value) for value in torch.aminmax(tensors[name]))
-        if low < 0 or high >= len(tensors[rows]):
-            raise damaged(
-                path, f"{name}: expected 0 to {len(tensors[rows]) - 1}, got {low}, {high}"
-            )
+        if low < 0 or high >= rows[of]:
+            raise damaged(path, f"{name}: expected 0 to {rows[of] - 1}, got {low} to {high}")

@@ -16,6 +16,7 @@ from dfast.config.stages import refine_settings
 from dfast.mesh.export import export_mesh
 from dfast.mesh.scene import tensors_of_mesh
 from dfast.ops.antialias import half_edge_twins
+from dfast.render.mesh import vertex_normals
 from dfast.render.surface import render_surface
 from dfast.runs.train import train
 from dfast.scene.background import Background
@@ -115,6 +116,23 @@ def test_a_step_keeps_vertices_in_the_sphere_and_colours_in_their_range() -> Non
     assert float(scene.texture.detach().min()) == 0 and float(scene.texture.detach().max()) == 1
     scene.reset()
     torch.testing.assert_close(scene.vertices.detach(), scene.start)
+
+
+def test_gradients_of_normals_are_summed_in_one_order() -> None:
+    vertices, faces = sphere(80, 80)
+    moved, threads = vertices.float().requires_grad_(), torch.get_num_threads()
+    weight = torch.randn(len(moved), 3, generator=torch.Generator().manual_seed(0))
+    torch.set_num_threads(2)
+    try:
+        found = {
+            torch.autograd.grad((vertex_normals(moved, faces) * weight).sum(), moved)[0]
+            .numpy()
+            .tobytes()
+            for _ in range(20)
+        }
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
 
 
 TRUTH = "a red and blue striped mug"
