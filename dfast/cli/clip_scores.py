@@ -211,9 +211,10 @@ def _render_mesh(path: Path, device: str, views: Views) -> Tensor:
 @lru_cache(maxsize=1)
 def _load(path: Path, device: str) -> Any:
     """Return a result; of many runs, one at a time is in memory."""
-    from dfast.runs.result import Result
+    import dfast
+    from dfast.runs.loading import needs_field
 
-    return Result.load(path, device)
+    return needs_field(dfast.load(path, device), path)
 
 
 @lru_cache(maxsize=1)

@@ -155,10 +155,11 @@ def _score_runs(paths: list[str], device: str, jobs: int) -> list[Score]:
 
 def _score_run(path: str, device: str) -> Score:
     """Score a finished run."""
+    import dfast
     from dfast.evaluation.score import score
-    from dfast.runs.result import Result
+    from dfast.runs.loading import needs_field
 
-    result = Result.load(path, device)
+    result = needs_field(dfast.load(path, device), path)
     return score(result, seed=result.seed)
 
 

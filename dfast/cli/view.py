@@ -40,11 +40,13 @@ def view(options: Namespace) -> int:
     check_device(options.device)
     check_address(*_address(options))
     check_finished(options.path)
+    import dfast
     from dfast._device import pick_device
-    from dfast.runs.result import Result
+    from dfast.runs.loading import needs_field
     from dfast.viewer.live import Viewer
 
-    result = Result.load(options.path, str(pick_device(options.device)))
+    device = str(pick_device(options.device))
+    result = needs_field(dfast.load(options.path, device), options.path)
     path = user_path(options.path)
     with Viewer(*_address(options)) as page:
         show(page, result, path if path.is_dir() else path.parent, with_history=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from dfast.errors import RunFolderError
 from dfast.io.tensors import format_of
 from dfast.runs.refined import Refined
 from dfast.runs.refined_file import FORMAT
@@ -27,3 +28,20 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Result | Refin
     """
     refined = format_of(result_file(path)) == FORMAT
     return Refined.load(path, device) if refined else Result.load(path, device)
+
+
+def needs_field(found: Result | Refined, path: str | Path) -> Result:
+    """Return what was loaded, if it is a field.
+
+    Args:
+        found: what `load` returned.
+        path: where it was.
+
+    Raises:
+        RunFolderError: it is a refined mesh.
+    """
+    if isinstance(found, Refined):
+        raise RunFolderError(
+            f"'{path}': holds a refined mesh, and this needs a field: use the run that it came from"
+        )
+    return found

@@ -30,6 +30,7 @@ from dfast.runs.arguments import resolve_arguments
 from dfast.runs.events import Callback
 from dfast.runs.exports import REFINED
 from dfast.runs.folder import RunFolder
+from dfast.runs.loading import load, needs_field
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.paths import as_path
@@ -189,7 +190,7 @@ def _source(
                 )
             return Source(None, {key: about[key] for key in IDENTITY}, read_settings(folder))
     if isinstance(run, str | Path):
-        run = Result.load(run, pick_device(device))
+        run = needs_field(load(run, pick_device(device)), run)
     if not isinstance(run, Result):
         raise ConfigError(f"run: expected a run folder or a dfast.Result, got {shown(run)}")
     if out is not None and run.folder is not None:

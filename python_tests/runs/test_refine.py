@@ -185,7 +185,7 @@ def test_folders_are_not_mixed_up(coarse: Path, whole: Path, tmp_path: Path) -> 
         refine_tiny(coarse, out=other, resume=True)
     with pytest.raises(RunFolderError, match=r"already holds this run; .* dfast refine --resume"):
         refine_tiny(coarse, out=whole)
-    with pytest.raises(RunFolderError, match="expected a 'dfast result 1' file"):
+    with pytest.raises(RunFolderError, match="holds a refined mesh, and this needs a field"):
         refine_tiny(whole)  # a mesh, not a field
 
 
@@ -249,6 +249,7 @@ def test_the_command_refines_and_resumes(
     assert main(["render", str(out), "--out", str(tmp_path / "a.png"), "--resolution", "32"]) == 0
     assert main(["export", str(out), str(tmp_path / "a.stl")]) == 0
     for bad, message in (
+        (["view", str(out)], "holds a refined mesh, and this needs a field"),
         (["refine"], "RUN: expected a finished run"),
         ([*line, "--set", "train.steps=3"], "expected 'refine.steps' in its place"),
         (["refine", str(tmp_path / "nothing")], "no such file"),
