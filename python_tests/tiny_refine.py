@@ -17,7 +17,9 @@ COARSE = TINY.replace(
     refine={"steps": 4, "resolution": 20, "grid": 16, "faces": 300, "texture": 32},
 )
 """Of a run whose field has a surface, and of the stage after it."""
-STAGE: dict[str, Any] = {"train": {"log_every": 2, "preview_every": 2, "checkpoint_every": 0}}
+STAGE: dict[str, Any] = {
+    "train": {"log_every": 2, "preview_every": 2, "checkpoint_every": 0, "average_from": 0.5}
+}
 """Settings that the stage has of its own."""
 
 

@@ -24,6 +24,7 @@ from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.errors import RunFolderError
 from dfast.host.torchrun import is_started_by_torchrun
+from dfast.runs.exports import REFINED
 from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ def add_train(commands: Commands[Any]) -> None:
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--no-export", action="store_true", help="do not write the mesh and the images")
     p.add_argument(
+        "--refine", action="store_true",
+        help=f"then refine its mesh as `dfast refine` does, in the folder {REFINED} of the run",
+    )  # fmt: skip
+    p.add_argument(
         "--view", action="store_true", help="show it in a browser while it trains, until Ctrl-C"
     )
     add_address(p)
@@ -72,6 +77,8 @@ def add_train(commands: Commands[Any]) -> None:
 def train(options: Namespace) -> int:
     """Make an object, or resume a run; then write its mesh and images."""
     if options.prompts is not None:
+        if options.refine:
+            raise UsageError("--refine: expected without --prompts; use `dfast refine` afterwards")
         return train_several(options)
     _check_options(options)
     out = _run_folder(options)
@@ -83,7 +90,8 @@ def train(options: Namespace) -> int:
     if options.dry_run:
         return _print_estimate(options, config)
     with page(options) as viewer:
-        return run_and_export(options, out, lambda: _train(options, out, config, viewer), viewer)
+        code = run_and_export(options, out, lambda: _train(options, out, config, viewer), viewer)
+    return _refine(options, out) if options.refine and code == 0 else code
 
 
 def _run_folder(options: Namespace) -> Path:
@@ -95,6 +103,13 @@ def _run_folder(options: Namespace) -> Path:
 
 def _check_options(options: Namespace) -> None:
     check_view_options(options)
+    for name, given in (
+        ("--view", options.view),
+        ("--dry-run", options.dry_run),
+        ("torchrun", is_started_by_torchrun()),
+    ):
+        if options.refine and given:
+            raise UsageError(f"--refine: expected without {name}; use `dfast refine` afterwards")
     if options.dry_run and options.best_of != 1:
         raise UsageError("--dry-run: expected without --best-of, since it estimates one seed")
     if options.dry_run and options.download:
@@ -160,4 +175,25 @@ def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer 
         callbacks=() if viewer is None else (viewer,),
         resume=options.resume,
         distributed=is_started_by_torchrun(),
+    )
+
+
+def _refine(options: Namespace, out: Path) -> int:
+    """Refine the mesh of the run, or go on with that; return the exit code."""
+    import dfast
+    from dfast.runs.records import ABOUT
+
+    stage = out / REFINED
+    return run_and_export(
+        options,
+        stage,
+        lambda: dfast.refine(
+            out,
+            prior=options.prior,
+            download=options.download,
+            out=stage,
+            device=options.device,
+            progress=not options.quiet,
+            resume=(stage / ABOUT).exists(),
+        ),
     )

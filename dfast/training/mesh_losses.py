@@ -24,7 +24,10 @@ def laplacian(vertices: Tensor, start: Tensor, edges: Tensor) -> Tensor:
     first, second = edges.T
     both, ends = torch.cat([first, second]), torch.cat([second, first])
     total = torch.zeros_like(moved).index_add(0, both, moved.index_select(0, ends))
-    count = torch.bincount(both, minlength=len(moved)).clamp(min=1).to(moved)[:, None]
+    count = torch.zeros_like(moved[:, :1]).index_add(
+        0, both, torch.ones_like(both)[:, None].to(moved)
+    )
+    count = count.clamp(min=1.0)
     scale = (start.index_select(0, first) - start.index_select(0, second)).square().sum(-1).mean()
     return (moved - total / count).square().sum(-1).mean() / scale
 

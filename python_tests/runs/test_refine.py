@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import OraclePrior
-from tiny_refine import coarse_run, refine_tiny
+from tiny_refine import COARSE, coarse_run, refine_tiny
 from tiny_runs import train_tiny
 
 import dfast
@@ -256,3 +256,23 @@ def test_the_command_refines_and_resumes(
     ):
         assert main(bad) == 2
         assert message in capsys.readouterr().err
+
+
+def test_training_can_refine_as_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dfast.runs.arguments as arguments
+
+    monkeypatch.setattr(arguments, "load_prior", lambda *_, **__: OraclePrior(12))
+    COARSE.save(tmp_path / "config.toml")
+    out = tmp_path / "run"
+    line = ["train", "a red ball", "--out", str(out), "--quiet", "--no-export", "--device", "cpu"]
+    line += ["--config", str(tmp_path / "config.toml"), "--refine"]
+    assert main(line) == 0
+    files = [str(folder / "result.safetensors") for folder in (out, out / "refined")]
+    assert capsys.readouterr().out.split() == files
+    assert isinstance(dfast.load(out), Result) and isinstance(dfast.load(out / "refined"), Refined)
+    assert main([*line, "--resume"]) == 0  # both are finished, and read
+    assert f"'{out / 'refined'}' is finished" in capsys.readouterr().err
+    assert main([*line, "--dry-run"]) == 2
+    assert "--refine: expected without --dry-run" in capsys.readouterr().err
