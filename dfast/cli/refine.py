@@ -13,7 +13,7 @@ from dfast.cli.running import run_and_export
 from dfast.config import Config, RefineConfig
 from dfast.config.checks import check_seed, check_steps
 from dfast.config.parsing import overlay
-from dfast.config.stages import check_stage_changes
+from dfast.config.stages import check_replaced
 from dfast.runs.exports import REFINED
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def refine(options: Namespace) -> int:
     changes: dict[str, Any] = {}
     for table in read_overrides(options):
         changes = overlay(changes, table)
-    check_stage_changes(changes)
+    check_replaced(changes)
     Config().replace(**changes)  # names a wrong setting before torch loads
     if options.steps is not None:
         check_steps(options.steps)

@@ -9,7 +9,12 @@ from dfast._numbers import shown
 from dfast.config.config import Config
 from dfast.errors import ConfigError
 
-REPLACED = {("train", "steps"): "refine.steps", ("camera", "resolution"): "refine.resolution"}
+REPLACED = {
+    ("train", "steps"): "refine.steps",
+    ("camera", "resolution"): "refine.resolution",
+    ("guidance", "t_min"): "guidance.t_min_end",
+    ("guidance", "t_max"): "guidance.t_max_end",
+}
 """Settings of a run that are others in the refine stage."""
 
 
@@ -48,8 +53,32 @@ def refine_settings(config: Config) -> Config:
     )
 
 
-def check_stage_changes(changes: Mapping[str, Any]) -> None:
-    """Raise ConfigError for changes of settings that the stage takes from elsewhere.
+def changed_refine_settings(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Return the settings of the refine stage of a run, with some of the run's changed before.
+
+    Args:
+        config: the settings of the run.
+        changes: nested tables of settings.
+
+    Raises:
+        ConfigError: a setting that cannot be, or one that the stage sets to another value.
+    """
+    check_replaced(changes)
+    changed = config.replace(**changes)
+    stage = refine_settings(changed)
+    given, kept = changed.to_dict(), stage.to_dict()
+    for section, table in changes.items():
+        for key in table if isinstance(table, Mapping) else ():
+            if given[section].get(key) != kept[section].get(key):
+                raise ConfigError(
+                    f"config key '{section}.{key}': expected {shown(kept[section][key])}, which "
+                    f"follows from the run's end in the refine stage, got {shown(table[key])}"
+                )
+    return stage
+
+
+def check_replaced(changes: Mapping[str, Any]) -> None:
+    """Raise ConfigError for changes of settings that have another name in the refine stage.
 
     Args:
         changes: nested tables of settings.

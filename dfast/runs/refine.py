@@ -18,7 +18,7 @@ from dfast._numbers import shown
 from dfast._version import __version__
 from dfast.config import Config
 from dfast.config.checks import check_seed
-from dfast.config.stages import check_stage_changes, refine_settings
+from dfast.config.stages import changed_refine_settings, refine_settings
 from dfast.errors import ConfigError, RunFolderError
 from dfast.host.threads import threads_within_quota
 from dfast.mesh.export import export_mesh
@@ -214,9 +214,8 @@ def _settings(source: Source, config: Config | Mapping[str, Any] | None) -> Conf
         raise ConfigError(
             f"config: expected a dfast.Config, a dict of settings or None, got {shown(config)}"
         )
-    check_stage_changes(config)
     base = source.config if source.result is None else source.result.config
-    return refine_settings(base.replace(**config))
+    return changed_refine_settings(base, config)
 
 
 def _start(source: Source, folder: RunFolder | None, settings: Config) -> MeshTensors:
