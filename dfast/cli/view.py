@@ -14,6 +14,7 @@ from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
 from dfast.viewer.address import HOST, PORT, check_address
 
 if TYPE_CHECKING:
+    from dfast.runs.refined import Refined
     from dfast.runs.result import Result
     from dfast.viewer.live import Viewer
 
@@ -42,11 +43,9 @@ def view(options: Namespace) -> int:
     check_finished(options.path)
     import dfast
     from dfast._device import pick_device
-    from dfast.runs.loading import needs_field
     from dfast.viewer.live import Viewer
 
-    device = str(pick_device(options.device))
-    result = needs_field(dfast.load(options.path, device), options.path)
+    result = dfast.load(options.path, str(pick_device(options.device)))
     path = user_path(options.path)
     with Viewer(*_address(options)) as page:
         show(page, result, path if path.is_dir() else path.parent, with_history=True)
@@ -91,7 +90,9 @@ def page(options: Namespace) -> Iterator[Viewer | None]:
         yield found
 
 
-def show(viewer: Viewer, result: Result, folder: Path, *, with_history: bool = False) -> None:
+def show(
+    viewer: Viewer, result: Result | Refined, folder: Path, *, with_history: bool = False
+) -> None:
     """Show an object until Ctrl-C.
 
     Args:

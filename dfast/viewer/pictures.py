@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from torch.nn.functional import normalize
 
 from dfast.config.views import BACKGROUNDS
 from dfast.ops.ambient import neutral_torch_state
+from dfast.render.mesh_picture import mesh_pictures
 from dfast.render.picture import see_rays, shade_pixels
+from dfast.runs.refined import Refined
 from dfast.runs.result import Result
 from dfast.scene.cameras import CameraBatch
+from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.rays import RayBatch
 
 CHUNK = 1 << 14
@@ -90,7 +93,7 @@ def _rotation(wxyz: tuple[float, ...]) -> Tensor:
 @neutral_torch_state()
 @torch.no_grad()
 def draw(
-    result: Result,
+    result: Result | Refined,
     pose: Pose,
     size: tuple[int, int],
     mode: str,
@@ -110,6 +113,8 @@ def draw(
     """
     width, height = size
     camera = pose.camera(result.device)
+    if isinstance(result, Refined):
+        return _draw_mesh(result.scene, camera, size, MODES[mode])
     directions = pose.directions(camera, width, height)
     shading = MODES[mode]
     background = torch.tensor(BACKGROUNDS.get(shading, BACKGROUNDS["studio"]))
@@ -121,5 +126,23 @@ def draw(
             return None
         pixels = see_rays(result.scene, batch, camera, result.config.march, shading)
         parts.append(shade_pixels(pixels, batch.directions, camera, shading, background))
-    image = torch.cat(parts).mul(255.0).round().to(torch.uint8)
-    return image.view(height, width, 3).cpu().numpy()
+    return _levels(torch.cat(parts).view(height, width, 3))
+
+
+def _draw_mesh(
+    scene: MeshScene, camera: CameraBatch, size: tuple[int, int], shading: str
+) -> NDArray[np.uint8]:
+    """Draw a mesh: the middle of a square picture whose side is the longer one."""
+    width, height = size
+    side = max(size)
+    slope = torch.tan(torch.deg2rad(camera.fov) / 2) * (side / height)
+    wide = replace(camera, fov=torch.rad2deg(2 * torch.atan(slope)))
+    background = torch.tensor(BACKGROUNDS.get(shading, BACKGROUNDS["studio"]))
+    image = mesh_pictures(scene, wide, resolution=side, backgrounds={shading: background})[shading]
+    top, left = (side - height) // 2, (side - width) // 2
+    return _levels(image[0, top : top + height, left : left + width])
+
+
+def _levels(image: Tensor) -> NDArray[np.uint8]:
+    """Return display RGB in [0, 1] as whole numbers in [0, 255]."""
+    return image.mul(255.0).round().to(torch.uint8).cpu().numpy()

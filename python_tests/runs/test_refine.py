@@ -252,7 +252,7 @@ def test_the_command_refines_and_resumes(
     assert main(["render", str(out), "--out", str(tmp_path / "a.png"), "--resolution", "32"]) == 0
     assert main(["export", str(out), str(tmp_path / "a.stl")]) == 0
     for bad, message in (
-        (["view", str(out)], "holds a refined mesh, and this needs a field"),
+        (["evaluate", str(out)], "holds a refined mesh, and this needs a field"),
         (["refine"], "RUN: expected a finished run"),
         ([*line, "--set", "train.steps=3"], "expected 'refine.steps' in its place"),
         (["refine", str(tmp_path / "nothing")], "no such file"),
