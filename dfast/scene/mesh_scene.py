@@ -41,8 +41,8 @@ class MeshTensors:
 class MeshScene(nn.Module):
     """A mesh inside the unit sphere, and what is behind it.
 
-    Keys of the `state_dict`: the names of `MeshTensors`, and `start`. It has
-    what `dfast.training.trainer.Trainer` asks of a scene.
+    Keys of the `state_dict`: the names of `MeshTensors`, and `start`. It has what
+    `dfast.training.trainer.Trainer` asks of a scene.
 
     Attributes:
         vertices: [V, 3], trained.
