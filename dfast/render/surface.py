@@ -14,6 +14,9 @@ from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
 from dfast.scene.mesh_scene import MeshScene
 
+COARSE = 64
+"""Most pixels a side by which the share of pixels that meet the bounding sphere is counted."""
+
 
 def surface_of(scene: MeshScene) -> Surface:
     """Return the mesh of a scene as `dfast.render.mesh.render_mesh` takes it."""
@@ -81,7 +84,9 @@ def _rays(seen: MeshRendering, cameras: CameraBatch) -> RayRender:
 
     opacity = flat(seen.opacity)[:, 0]
     none, count = opacity.new_empty(0), torch.zeros(1, dtype=torch.int64, device=opacity.device)
-    origins, directions = cameras.rays(seen.opacity.shape[-1])
+    size = seen.opacity.shape[-1]
+    coarse = min(size, COARSE)
+    origins, directions = cameras.rays(coarse)
     along = (origins * directions).sum(-1)
     hit = origins.square().sum(-1) - along.square() < 1.0  # of the lines; cameras are outside
     samples = Samples(
@@ -92,7 +97,7 @@ def _rays(seen: MeshRendering, cameras: CameraBatch) -> RayRender:
         torch.zeros(len(opacity) + 1, dtype=torch.int32, device=opacity.device),
         count,
         count > 0,
-        hit.sum().view(1),
+        hit.sum().view(1) * size**2 // coarse**2,
     )
     normal = None if seen.normal is None else flat(seen.normal)
     depth = flat(seen.depth)[:, 0]
