@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_clip
 import torch
 from oracle import OraclePrior
+from tiny_methods import TINY_FIELD, TINY_MESH
+from tiny_models import load_tiny
 from tiny_refine import COARSE, coarse_run, refine_tiny
 from tiny_runs import train_tiny
 
@@ -177,6 +180,50 @@ def test_what_cannot_be_is_named(coarse: Path, options: dict[str, Any], message:
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_run_of_vsd_is_refined_with_a_copy_that_the_stage_trains(
+    coarse: Path, tmp_path: Path
+) -> None:
+    from safetensors import safe_open
+
+    def stop(event: Event) -> None:
+        if event.step == 2:
+            event.stop()
+
+    run = Result.load(coarse)
+    run.config = run.config.replace(guidance={"variant": "vsd"})
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    refine_tiny(run, out=whole, prior=load_tiny("if-m"))
+    assert refine_tiny(run, out=parts, prior=load_tiny("if-m"), callbacks=[stop]).steps == 2
+    refine_tiny(None, out=parts, prior=load_tiny("if-m"), config=None, resume=True)
+    for file in FILES:
+        assert (parts / file).read_bytes() == (whole / file).read_bytes(), file
+    with safe_open(whole / "checkpoint.safetensors", "pt") as saved:
+        assert float(saved.get_tensor("guidance.adam.step")) == 4
+        assert bool(saved.get_tensor("guidance.adam.exp_avg").any())
+    with pytest.raises(ConfigError, match="'oracle', of which no copy can be trained"):
+        refine_tiny(run)
+
+
+@pytest.mark.parametrize("settings", [TINY_FIELD, TINY_MESH], ids=["dream-fields", "clip-mesh"])
+def test_a_run_that_a_clip_guides_is_refused(
+    settings: dfast.Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out, clip = tmp_path / "run", tmp_path / "stage", str(tiny_clip.folder())
+    settings = settings.replace(train={"steps": 1})
+    dfast.train("a ball", clip=clip, config=settings, device="cpu", progress=False, out=run)
+    name = settings.method.name
+    message = f"'method.name': expected a method that a prior guides, .* got '{name}'"
+    with pytest.raises(ConfigError, match=message):
+        refine_tiny(run, out=out)
+    assert main(["refine", str(run), "--out", str(out), "--device", "cpu"]) == 2
+    line = ["train", "a ball", "--method", name, "--clip", clip, "--out", str(out), "--refine"]
+    assert main(line) == 2
+    assert main(["train", "--resume", "--out", str(run), "--refine"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all("expected a method that a prior guides" in one for one in said)
+    assert not out.exists()
+
+
 def test_folders_are_not_mixed_up(coarse: Path, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="expected another folder than that of the run"):
         refine_tiny(coarse, out=coarse)
@@ -277,5 +324,6 @@ def test_training_can_refine_as_well(
     assert isinstance(dfast.load(out), Result) and isinstance(dfast.load(out / "refined"), Refined)
     assert main([*line, "--resume"]) == 0  # both are finished, and read
     assert f"'{out / 'refined'}' is finished" in capsys.readouterr().err
-    assert main([*line, "--dry-run"]) == 2
-    assert "--refine: expected without --dry-run" in capsys.readouterr().err
+    for option in (["--dry-run"], ["--particles", "2"], ["--prompts", "file"], ["--view"]):
+        assert main([*line, *option]) == 2
+        assert f"--refine: expected without {option[0]}" in capsys.readouterr().err
