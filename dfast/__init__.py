@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from dfast.reproduction.reproduce import reproduce
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
+    from dfast.runs.refine import refine
+    from dfast.runs.refined import Refined
     from dfast.runs.result import Result
     from dfast.runs.train import train
     from dfast.viewer.live import Viewer
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
+    "Refined": "dfast.runs.refined",
     "Result": "dfast.runs.result",
     "Viewer": "dfast.viewer.live",
     "batch": "dfast.batches.batch",
@@ -82,6 +85,7 @@ _LAZY = {
     "ops": "dfast.ops",
     "priors": "dfast.priors",
     "reference": "dfast.reference",
+    "refine": "dfast.runs.refine",
     "reproduce": "dfast.reproduction.reproduce",
     "render": "dfast.render",
     "runs": "dfast.runs",
@@ -107,6 +111,7 @@ __all__ = [
     "OutOfMemoryError",
     "PriorError",
     "PromptError",
+    "Refined",
     "Result",
     "RunFolderError",
     "RunsFailedError",
@@ -126,6 +131,7 @@ __all__ = [
     "ops",
     "priors",
     "reference",
+    "refine",
     "render",
     "reproduce",
     "runs",
@@ -137,11 +143,11 @@ __all__ = [
 ]
 
 
-def load(path: str | Path, device: str = "cpu") -> Result:
-    """Return the result of a finished run.
+def load(path: str | Path, device: str = "cpu") -> Result | Refined:
+    """Return the result of a finished run, or the refined mesh of a refine stage.
 
     Args:
-        path: a run folder, or a .safetensors file that `Result.save` wrote.
+        path: a run folder, or a .safetensors file that `Result.save` or `Refined.save` wrote.
         device: "cpu", "cuda" or "cuda:N".
 
     Raises:
@@ -149,9 +155,9 @@ def load(path: str | Path, device: str = "cpu") -> Result:
         DeviceError: the device is not there.
         NativeMissingError: dfast has no kernels for the device.
     """
-    from dfast.runs.result import Result
+    from dfast.runs.loading import load
 
-    return Result.load(path, device)
+    return load(path, device)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,9 @@ from dfast.priors.embedded import dataset
 from dfast.priors.embedded.model import build_tokenizer
 from dfast.scene.cameras import CameraBatch, aimed
 from dfast.world import catalogue
+from dfast.world.build import build_scene
+from dfast.world.reading import read
+from dfast.world.scenes import ProceduralScene
 
 CAPTIONS = [*catalogue(), "an orange house with an orange roof", "a red cube next to a blue sphere"]
 """Every geometry of the world, and two captions with chosen colours."""
@@ -19,6 +22,12 @@ CAPTIONS = [*catalogue(), "an orange house with an orange roof", "a red cube nex
 def geometries() -> dataset.Geometries:
     """Return the geometries on which the embedded prior is trained."""
     return dataset.Geometries(build_tokenizer(), torch.device("cpu"))
+
+
+@cache
+def scene_of(text: str) -> ProceduralScene:
+    """Return the true object of a sentence of the larger world, which needs no weights."""
+    return build_scene(read(text).sentence)
 
 
 def views(*azimuth: float, elevation: float = 20.0) -> CameraBatch:

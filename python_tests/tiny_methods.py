@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dfast.config import Config
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 
 TINY_MESH = Config.for_method("clip-mesh").replace(
     camera={"views": 3, "resolution": [[0.0, 24]]},
@@ -25,7 +25,7 @@ TINY_FIELD = Config.for_method("dream-fields").replace(
 )
 
 
-def mesh_scene(seed: int = 0, **settings: Any) -> MeshScene:
+def loop_scene(seed: int = 0, **settings: Any) -> LoopScene:
     """Return a sphere with a random texture."""
     config = TINY_MESH.replace(clip_mesh=settings)
-    return MeshScene(config, torch.Generator().manual_seed(seed))
+    return LoopScene(config, torch.Generator().manual_seed(seed))

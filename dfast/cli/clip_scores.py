@@ -212,8 +212,9 @@ def _render_mesh(path: Path, device: str, views: Views) -> Tensor:
 def _load(path: Path, device: str) -> Any:
     """Return a result; of many runs, one at a time is in memory."""
     import dfast
+    from dfast.runs.loading import needs_field
 
-    return dfast.load(path, device)
+    return needs_field(dfast.load(path, device), path)
 
 
 @lru_cache(maxsize=1)

@@ -137,10 +137,11 @@ def _score_runs(paths: list[str], device: str) -> list[Score]:
     """Score finished runs."""
     import dfast
     from dfast.evaluation.score import score
+    from dfast.runs.loading import needs_field
 
     scores = []
     for path in paths:
-        result = dfast.load(path, device)
+        result = needs_field(dfast.load(path, device), path)
         scores.append(score(result, seed=result.seed))
     return scores
 

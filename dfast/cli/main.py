@@ -14,6 +14,7 @@ from dfast.cli import (
     doctor,
     evaluate,
     info,
+    refine,
     reproduce,
     results,
     train,
@@ -28,6 +29,7 @@ from dfast.errors import DfastError
 EPILOG = """examples:
   dfast train "a red chair" --out runs/chair     make an object (GLB, images, checkpoint)
   dfast train --resume --out runs/chair          go on after an interruption
+  dfast refine runs/chair                        a finer mesh of it
   dfast render runs/chair --out chair.png        an image from any side
   dfast export runs/chair chair.usdz             the mesh in another format, size or detail
   dfast view runs/chair                          turn it in a browser (train --view: live)
@@ -107,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
     train.add_train(commands)
+    refine.add_refine(commands)
     results.add_render(commands)
     results.add_export(commands)
     view.add_view(commands)

@@ -23,6 +23,7 @@ from dfast.config.views import SHADING, check_view
 from dfast.pages.html import PAGES
 
 if TYPE_CHECKING:
+    from dfast.runs.refined import Refined
     from dfast.runs.result import Result
 
 IMAGES, FILMS = (".png", ".jpg", ".jpeg", ".webp"), (".gif", ".mp4")
@@ -199,7 +200,7 @@ def report(options: Namespace) -> int:
     return 0
 
 
-def _load(options: Namespace) -> Result:
+def _load(options: Namespace) -> Result | Refined:
     check_device(options.device)
     check_finished(options.path)
     import_runs()

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast.cli.checks import check_prompt, check_run
-from dfast.cli.exporting import RESULT, export
-from dfast.cli.importing import import_runs
 from dfast.cli.options import (
     Commands,
     UsageError,
@@ -20,15 +18,16 @@ from dfast.cli.options import (
     prior_name,
     read_config,
 )
-from dfast.cli.output import say
+from dfast.cli.running import run_and_export
 from dfast.cli.several import train_particles, train_several
-from dfast.cli.signals import INTERRUPTED, hinting, interrupted
-from dfast.cli.view import add_address, check_view_options, page, show
+from dfast.cli.view import add_address, check_view_options, page
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.config.methods import METHODS
+from dfast.config.stages import check_refinable
 from dfast.errors import RunFolderError
-from dfast.host.torchrun import is_first_process, is_started_by_torchrun
+from dfast.host.torchrun import is_started_by_torchrun
+from dfast.runs.exports import REFINED
 from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
@@ -74,6 +73,10 @@ def add_train(commands: Commands[Any]) -> None:
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--no-export", action="store_true", help="do not write the mesh and the images")
     p.add_argument(
+        "--refine", action="store_true",
+        help=f"then refine its mesh as `dfast refine` does, in the folder {REFINED} of the run",
+    )  # fmt: skip
+    p.add_argument(
         "--view", action="store_true", help="show it in a browser while it trains, until Ctrl-C"
     )
     add_address(p)
@@ -81,6 +84,7 @@ def add_train(commands: Commands[Any]) -> None:
 
 def train(options: Namespace) -> int:
     """Make an object, or resume a run; then write its mesh and images."""
+    _check_refine(options)
     if options.prompts is not None:
         return train_several(options)
     if options.particles is not None:
@@ -94,35 +98,11 @@ def train(options: Namespace) -> int:
         config = read_config(options, resumed=config)
     if options.dry_run:
         return _print_estimate(options, config)
+    if options.refine:
+        check_refinable(options.method or (config or Config()).method.name)
     with page(options) as viewer:
-        return _train_and_export(options, out, config, viewer)
-
-
-def _train_and_export(
-    options: Namespace, out: Path, config: Config | None, viewer: Viewer | None
-) -> int:
-    """Do what the command does after its arguments were checked; return its exit code."""
-    before = _stamp(out)
-    try:
-        with hinting(_how_to_resume(out, options)):
-            import_runs()
-            result = _train(options, out, config, viewer)
-    except (KeyboardInterrupt, SystemExit) as stopped:
-        folder = getattr(stopped, "folder", None) or out  # another one if `out` was lost
-        interrupted(_how_to_resume(folder, options))
-        return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
-    if not is_first_process():
-        return 0  # the first one writes and speaks for all
-    out = getattr(result, "folder", None) or out
-    say(f"{out}/{RESULT}")
-    if not options.no_export:
-        if viewer is not None:
-            viewer.announce(result, "writing")
-        with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
-            export(result, out, keep=before is not None and before == _stamp(out))
-    if viewer is not None:
-        show(viewer, result, out)
-    return 0
+        code = run_and_export(options, out, lambda: _train(options, out, config, viewer), viewer)
+    return _refine(options, out) if options.refine and code == 0 else code
 
 
 def _run_folder(options: Namespace) -> Path:
@@ -132,22 +112,16 @@ def _run_folder(options: Namespace) -> Path:
     return Path("runs") / run_name(options.prompt, prior_name(options))
 
 
-def _how_to_resume(out: Path, options: Namespace) -> str:
-    """Return what can be done after an interruption."""
-    from dfast.runs.unfinished import CHECKPOINT, resume_command
-
-    if not (out / CHECKPOINT).exists():
-        return "nothing was saved yet"
-    device = f" --device {shlex.quote(options.device)}" if options.device else ""
-    return f"resume with: {resume_command(out)}{device}"
-
-
-def _stamp(out: Path) -> int | None:
-    """Return when the result in a folder was written, None if there is none."""
-    try:
-        return (out / RESULT).stat().st_mtime_ns
-    except OSError:
-        return None
+def _check_refine(options: Namespace) -> None:
+    for name, given in (
+        ("--prompts", options.prompts is not None),
+        ("--particles", options.particles is not None),
+        ("--view", options.view),
+        ("--dry-run", options.dry_run),
+        ("torchrun", is_started_by_torchrun()),
+    ):
+        if options.refine and given:
+            raise UsageError(f"--refine: expected without {name}; use `dfast refine` afterwards")
 
 
 def _check_options(options: Namespace) -> None:
@@ -224,4 +198,25 @@ def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer 
         callbacks=() if viewer is None else (viewer,),
         resume=options.resume,
         distributed=is_started_by_torchrun(),
+    )
+
+
+def _refine(options: Namespace, out: Path) -> int:
+    """Refine the mesh of the run, or go on with that; return the exit code."""
+    import dfast
+    from dfast.runs.records import ABOUT
+
+    stage = out / REFINED
+    return run_and_export(
+        options,
+        stage,
+        lambda: dfast.refine(
+            out,
+            prior=options.prior,
+            download=options.download,
+            out=stage,
+            device=options.device,
+            progress=not options.quiet,
+            resume=(stage / ABOUT).exists(),
+        ),
     )

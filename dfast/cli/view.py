@@ -14,6 +14,7 @@ from dfast.cli.options import Commands, UsageError, add_device, add_finished_run
 from dfast.viewer.address import HOST, PORT, check_address
 
 if TYPE_CHECKING:
+    from dfast.runs.refined import Refined
     from dfast.runs.result import Result
     from dfast.viewer.live import Viewer
 
@@ -89,7 +90,9 @@ def page(options: Namespace) -> Iterator[Viewer | None]:
         yield found
 
 
-def show(viewer: Viewer, result: Result, folder: Path, *, with_history: bool = False) -> None:
+def show(
+    viewer: Viewer, result: Result | Refined, folder: Path, *, with_history: bool = False
+) -> None:
     """Show an object until Ctrl-C.
 
     Args:

@@ -7,6 +7,7 @@ from dfast.config.clip_mesh import ClipMeshConfig
 from dfast.config.config import Config
 from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.guidance import GuidanceConfig, PriorConfig
+from dfast.config.refine import RefineConfig
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
     BackgroundConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "OccupancyConfig",
     "OptimizerConfig",
     "PriorConfig",
+    "RefineConfig",
     "RegularizerConfig",
     "ShadingConfig",
     "TrainConfig",

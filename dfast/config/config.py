@@ -18,6 +18,7 @@ from dfast.config.files import read_values
 from dfast.config.guidance import GuidanceConfig, PriorConfig
 from dfast.config.methods import METHODS, MethodConfig, unused_sections
 from dfast.config.parsing import as_table, from_table, overlay, to_toml
+from dfast.config.refine import RefineConfig
 from dfast.config.renamed import current_names
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
@@ -71,6 +72,8 @@ class Config:
     """Augmentations and transmittance of Dream Fields."""
     clip_mesh: ClipMeshConfig = dataclasses.field(default_factory=ClipMeshConfig)
     """The mesh of CLIP-Mesh, its optimiser and its losses."""
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    """The refine stage."""
 
     def __post_init__(self) -> None:
         """Check sections that were built directly; numbers get the type of their setting."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from dfast.config import MarchConfig
 from dfast.render.picture import picture
 from dfast.scene.cameras import CameraBatch, aimed
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 from dfast.scene.scene import Scene
 from dfast.scene.tree import map_tensors
 
@@ -165,7 +165,7 @@ def t3bench() -> Views:
     )
 
 
-def views_of_scene(scene: Scene | MeshScene, march: MarchConfig, views: Views) -> Tensor:
+def views_of_scene(scene: Scene | LoopScene, march: MarchConfig, views: Views) -> Tensor:
     """Render a finished scene.
 
     Args:

@@ -149,6 +149,22 @@ def read_tensors(
     return tensors, about
 
 
+def format_of(path: Path) -> str | None:
+    """Return which kind of file `write_tensors` wrote, None where it cannot be read.
+
+    Args:
+        path: the file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            kind = _read_values((file.metadata() or {}).get("dfast", "{}")).get("format")
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError):
+        return None
+    return kind if isinstance(kind, str) else None
+
+
 def damaged(path: Path, reason: object) -> RunFolderError:
     """Return the error for a damaged file.
 

@@ -55,6 +55,7 @@ def export_mesh(
         density_field, resolution=resolution, level=level, keep=keep, faces=options.faces
     )
     if options.texture is not None:
+        assert mesh.level is not None
         baked = bake_texture(
             density_field,
             mesh.vertices,

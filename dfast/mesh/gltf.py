@@ -70,8 +70,9 @@ class _Binary:
 def glb_bytes(mesh: Placed) -> bytes:
     """Return a binary glTF 2.0 file.
 
-    A textured mesh has a rough PBR material with base colour and normal map, and tangents, so that
-    every reader has those for which the map was baked. A mesh without has linear colours at its
+    A textured mesh has a PBR material with the textures that it has: base colour, normal map with
+    tangents, so that every reader has those for which the map was baked, roughness and metalness.
+    Without the last two it is rough and no metal. A mesh without has linear colours at its
     vertices and no material: many readers show the colours of vertices in its place only.
 
     Args:
@@ -115,26 +116,32 @@ def linear(colors: Floats) -> Floats:
 
 def _material(binary: _Binary, texture: Texture) -> dict[str, Any]:
     """Append the images; return what the JSON chunk says about them and their material."""
+    found = texture.images()
     images = [
         {"bufferView": binary.add(encode_png(image)), "mimeType": "image/png", "name": name}
-        for name, image in (("color", texture.color), ("normal", texture.normal))
+        for name, image in found.items()
     ]
+    index = {name: {"index": number} for number, name in enumerate(found)}
     sampler = {
         "magFilter": LINEAR,
         "minFilter": LINEAR_MIPMAP_LINEAR,
         "wrapS": CLAMP_TO_EDGE,
         "wrapT": CLAMP_TO_EDGE,
     }
-    rough = {
-        "baseColorTexture": {"index": 0},
-        "metallicFactor": 0.0,
+    # Factors multiply the textures.
+    pbr: dict[str, Any] = {
+        "baseColorTexture": index["color"],
+        "metallicFactor": 1.0 if "material" in found else 0.0,
         "roughnessFactor": 1.0,
     }
+    if "material" in found:
+        pbr["metallicRoughnessTexture"] = index["material"]
+    material = {"name": "surface", "pbrMetallicRoughness": pbr}
+    if "normal" in found:
+        material["normalTexture"] = index["normal"]
     return {
-        "materials": [
-            {"name": "surface", "pbrMetallicRoughness": rough, "normalTexture": {"index": 1}}
-        ],
-        "textures": [{"sampler": 0, "source": 0}, {"sampler": 0, "source": 1}],
+        "materials": [material],
+        "textures": [{"sampler": 0, "source": number} for number in range(len(found))],
         "images": images,
         "samplers": [sampler],
     }

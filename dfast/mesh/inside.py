@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfast.mesh.density_grid import RADIUS, sample
 from dfast.ops.texture import texture
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 
 DENSITY = 100.0
 """Density inside, per unit length: a ray fades within a hundredth."""
@@ -24,7 +24,7 @@ TOGETHER = 1 << 12
 class MeshField:
     """A mesh with the methods of `dfast.mesh.density_grid.DensityField`."""
 
-    def __init__(self, scene: MeshScene) -> None:
+    def __init__(self, scene: LoopScene) -> None:
         """Bind to a mesh as it is now.
 
         Args:
@@ -62,7 +62,7 @@ class MeshField:
 
 
 @torch.no_grad()
-def vertex_colors(scene: MeshScene) -> Tensor:
+def vertex_colors(scene: LoopScene) -> Tensor:
     """Return the colours of a mesh's texture at its vertices, [V, 3] in [0, 1].
 
     Args:

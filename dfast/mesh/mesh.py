@@ -28,8 +28,8 @@ class Mesh:
     """[F, 3] indices of vertices, counterclockwise as seen from outside."""
     colors: Floats
     """[V, 3] display RGB (sRGB) in [0, 1]."""
-    level: float
-    """The density whose level set this is."""
+    level: float | None = None
+    """The density whose level set this is; None where it is no level set."""
     texture: Texture | None = None
     """Textures, if they were asked for."""
     notes: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from dfast._files import replacing
 from dfast.io.exporting import exporting
 from dfast.io.images import encode_png
 from dfast.mesh.placing import Placed
+from dfast.mesh.texture import Image, Texture
 
 
 def write_obj(path: Path, mesh: Placed) -> None:
-    """Write NAME.obj; for a textured mesh also NAME.mtl, NAME_color.png and NAME_normal.png.
+    """Write NAME.obj; for a textured mesh also NAME.mtl, NAME_color.png and others.
 
     The OBJ file is written last, so that whoever sees it finds the others. Without textures each
     vertex line ends in its colour, which many programs read.
@@ -44,10 +46,20 @@ def write_obj(path: Path, mesh: Placed) -> None:
     lines += [form % tuple(row) for row in index.tolist()]
     with exporting(path) as temporary:
         if texture is not None:
-            _write_beside(path, f"{name}_color.png", encode_png(texture.color))
-            _write_beside(path, f"{name}_normal.png", encode_png(texture.normal))
-            _write_beside(path, f"{name}.mtl", _material(name).encode())
+            images = _images(texture)
+            for what, image in images.items():
+                _write_beside(path, f"{name}_{what}.png", encode_png(image))
+            _write_beside(path, f"{name}.mtl", _material(name, images).encode())
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _images(texture: Texture) -> dict[str, Image]:
+    """Return the images of a texture; roughness and metalness have one each."""
+    images = texture.images()
+    if (material := images.pop("material", None)) is not None:
+        for channel, what in ((1, "roughness"), (2, "metallic")):
+            images[what] = np.repeat(material[..., channel : channel + 1], 3, 2)
+    return images
 
 
 def _write_beside(path: Path, name: str, data: bytes) -> None:
@@ -62,8 +74,12 @@ def _rows(keyword: str, values: NDArray[np.floating]) -> list[str]:
     return [form % tuple(row) for row in values.tolist()]
 
 
-def _material(name: str) -> str:
-    """Return the material file: a rough surface, with the keywords of old and of PBR readers."""
+KEYWORDS = {"color": "map_Kd", "normal": "norm", "roughness": "map_Pr", "metallic": "map_Pm"}
+"""Of the images in a material file."""
+
+
+def _material(name: str, images: Iterable[str]) -> str:
+    """Return the material file, with the keywords of old and of PBR readers."""
     return "\n".join(
         [
             "newmtl surface",
@@ -73,8 +89,7 @@ def _material(name: str) -> str:
             "Pr 1",
             "Pm 0",
             "illum 1",
-            f"map_Kd {name}_color.png",
-            f"norm {name}_normal.png",
+            *(f"{KEYWORDS[what]} {name}_{what}.png" for what in images),
             "",
         ]
     )

@@ -21,14 +21,14 @@ from dfast.mesh.tangents import tangents
 from dfast.mesh.texture import Image, Texture
 from dfast.mesh.unwrap import Atlas
 from dfast.ops.ambient import neutral_torch_state
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 
 
 @neutral_torch_state()
 @torch.no_grad()
 def export_optimised(
     field: DensityField,
-    scene: MeshScene,
+    scene: LoopScene,
     path: str | Path | None = None,
     *,
     faces: int | None = None,
@@ -70,7 +70,7 @@ def export_optimised(
     return mesh
 
 
-def _mesh(scene: MeshScene, texels: int | None) -> Mesh:
+def _mesh(scene: LoopScene, texels: int | None) -> Mesh:
     """Return the mesh with vertex colours, and with textures of so many texels a side."""
     vertices = _array(scene.positions())
     faces = _array(scene.topology.faces).astype(np.int64)
@@ -81,7 +81,7 @@ def _mesh(scene: MeshScene, texels: int | None) -> Mesh:
 
 
 def _texture(
-    scene: MeshScene, vertices: Floats, faces: np.ndarray[Any, np.dtype[np.int64]], texels: int
+    scene: LoopScene, vertices: Floats, faces: np.ndarray[Any, np.dtype[np.int64]], texels: int
 ) -> Texture:
     """Return the scene's maps as textures."""
     mesh = scene.topology

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def place(mesh: Placed, form: Format, size: float | None) -> Placed:
     if texture is not None:
         tangents = texture.tangents.copy()
         tangents[:, :3] = tangents[:, :3] @ turn.T
-        texture = Texture(texture.atlas, tangents, texture.color, texture.normal)
+        texture = replace(texture, tangents=tangents)
     return Placed(
         vertices.astype(np.float32), mesh.faces, mesh.normals @ turn.T, mesh.colors, texture
     )

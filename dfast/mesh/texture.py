@@ -32,8 +32,16 @@ class Texture:
     """[W, 4] unit tangents at the atlas's vertices, and the signs of the bitangents."""
     color: Image
     """[T, T, 3] albedo, display RGB (sRGB), the top row first."""
-    normal: Image
-    """[T, T, 3] normals in tangent space: 255 (n + 1) / 2, y up."""
+    normal: Image | None
+    """[T, T, 3] normals in tangent space: 255 (n + 1) / 2, y up; None without a normal map."""
+    material: Image | None = None
+    """[T, T, 3] 255 times the roughness in the second channel, the metalness in the third, as in
+    glTF; None stands for roughness 1 and metalness 0."""
+
+    def images(self) -> dict[str, Image]:
+        """Return the images that are there, by name: color, normal, material."""
+        found = {name: getattr(self, name) for name in ("color", "normal", "material")}
+        return {name: image for name, image in found.items() if image is not None}
 
 
 def bake_texture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ def write_usdz(path: Path, mesh: Placed) -> None:
         if mesh.texture is None:
             _vertex_colors(stage, shape, mesh)
         else:
-            for name in ("color", "normal"):
-                image = getattr(mesh.texture, name)
+            images = mesh.texture.images()
+            for name, image in images.items():
                 (Path(folder) / f"{name}.png").write_bytes(encode_png(image))
-            _material(stage, shape)
+            _material(stage, shape, images)
         stage.Save()
         try:
             done = UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(layer)), str(path))
@@ -115,8 +116,8 @@ def _vertex_colors(stage: Any, shape: Any, mesh: Placed) -> None:
     )
 
 
-def _material(stage: Any, shape: Any) -> None:
-    """Give the mesh the textures color.png and normal.png."""
+def _material(stage: Any, shape: Any, names: Iterable[str]) -> None:
+    """Give the mesh the textures of these names: color.png, normal.png, material.png."""
     from pxr import Gf, Sdf
 
     types = Sdf.ValueTypeNames
@@ -124,17 +125,26 @@ def _material(stage: Any, shape: Any) -> None:
     reader = _shader(stage, "uv", "UsdPrimvarReader_float2")
     reader.CreateInput("varname", types.String).Set("st")
     where = reader.CreateOutput("result", types.Float2)
-    for name, target, kind, space in (
-        ("color", "diffuseColor", types.Color3f, "sRGB"),
-        ("normal", "normal", types.Normal3f, "raw"),
-    ):
+    for name in names:
         texture = _shader(stage, name, "UsdUVTexture")
         texture.CreateInput("file", types.Asset).Set(f"./{name}.png")
         texture.CreateInput("st", types.Float2).ConnectToSource(where)
-        texture.CreateInput("sourceColorSpace", types.Token).Set(space)
+        texture.CreateInput("sourceColorSpace", types.Token).Set(
+            "sRGB" if name == "color" else "raw"
+        )
         for wrap in ("wrapS", "wrapT"):
             texture.CreateInput(wrap, types.Token).Set("clamp")
         if name == "normal":  # from [0, 1] to [-1, 1]
             texture.CreateInput("scale", types.Float4).Set(Gf.Vec4f(2, 2, 2, 1))
             texture.CreateInput("bias", types.Float4).Set(Gf.Vec4f(-1, -1, -1, 0))
-        surface.CreateInput(target, kind).ConnectToSource(texture.CreateOutput("rgb", types.Float3))
+        inputs = {
+            "color": (("diffuseColor", types.Color3f, "rgb", types.Float3),),
+            "normal": (("normal", types.Normal3f, "rgb", types.Float3),),
+            "material": (
+                ("roughness", types.Float, "g", types.Float),
+                ("metallic", types.Float, "b", types.Float),
+            ),
+        }[name]
+        for target, kind, channel, what in inputs:
+            output = texture.CreateOutput(channel, what)
+            surface.CreateInput(target, kind).ConnectToSource(output)

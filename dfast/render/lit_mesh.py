@@ -1,4 +1,4 @@
-"""Images of a `MeshScene` in the light of training, and what its pixels see for pictures."""
+"""Images of a `LoopScene` in the light of training, and what its pixels see for pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dfast.ops.texture_level import texture_level
 from dfast.render.mesh import distance_of, unit, vertex_normals
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
-from dfast.scene.mesh_scene import MeshScene, Topology
+from dfast.scene.loop_scene import LoopScene, Topology
 from dfast.scene.projection import clip_coordinates
 
 GREY = 0.5
@@ -47,7 +47,7 @@ class LitMesh:
 
 
 def render_lit_mesh(
-    scene: MeshScene,
+    scene: LoopScene,
     cameras: CameraBatch,
     lighting: Lighting,
     *,
@@ -91,7 +91,7 @@ def render_lit_mesh(
     return LitMesh(color + (1.0 - opacity) * behind, opacity, depth, normal)
 
 
-def _levels(scene: MeshScene, raster: Raster, clip: Tensor) -> Tensor:
+def _levels(scene: LoopScene, raster: Raster, clip: Tensor) -> Tensor:
     """Return the level of the maps' mip chain that each pixel sees, [B, N, N]."""
     mesh, texels = scene.topology, scene.config.texels
     return texture_level(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,22 @@ class Surface:
 
 
 @dataclass(frozen=True)
+class Fragments:
+    """What the centres of the pixels of B images see; zeros where they see nothing."""
+
+    color: Tensor
+    """[B, N, N, C] of the texture or of the vertices"""
+    position: Tensor
+    """[B, N, N, 3] world coordinates"""
+    normal: Tensor
+    """[B, N, N, 3] unit normals, see `render_mesh`"""
+
+
+Shader = Callable[[Fragments], Tensor]
+"""Gives the colours [B, N, N, D] that leave a surface towards the cameras."""
+
+
+@dataclass(frozen=True)
 class MeshRendering:
     """B images of a mesh, antialiased at silhouettes; before a background of zeros."""
 
@@ -63,10 +80,11 @@ def render_mesh(
     *,
     resolution: int,
     want_normal: bool = False,
+    shader: Shader | None = None,
     near: float = NEAR,
     far: float = FAR,
 ) -> MeshRendering:
-    """Render a mesh without light.
+    """Render a mesh, without light unless a shader adds it.
 
     Differentiable once in positions, colours, texture and uv: silhouettes move with the positions
     by `dfast.ops.antialias`, what is inside by perspective.
@@ -76,6 +94,8 @@ def render_mesh(
         cameras: B cameras.
         resolution: N pixels a side.
         want_normal: whether to render normals: area-weighted means at the vertices, interpolated.
+        shader: lights what the pixels see, before silhouettes are antialiased; None shows the
+            colours themselves. The surface must have colours.
         near: distance of the near plane along the view, world units.
         far: that of the far plane.
 
@@ -91,19 +111,28 @@ def render_mesh(
     raster = rasterize(clip, faces, resolution=resolution)
     opacity = (raster.face >= 0).to(clip.dtype)[..., None]
     channels = [opacity, opacity * distance_of(raster.depth, cameras, near, far)]
+    normal = None
+    if want_normal or shader is not None:
+        normal = unit(interpolate(vertex_normals(positions, faces), faces, raster))
     if want_normal:
-        seen = interpolate(vertex_normals(positions, faces), faces, raster)
-        channels.append(unit(seen))
+        assert normal is not None
+        channels.append(normal)
+    color = None
     if surface.texture is not None:
-        channels.append(opacity * _textured(surface, clip, raster))
+        color = opacity * _textured(surface, clip, raster)
     elif surface.colors is not None:
-        channels.append(interpolate(surface.colors, faces, raster))
+        color = interpolate(surface.colors, faces, raster)
+    if color is not None and shader is not None and normal is not None:
+        seen = Fragments(color, interpolate(positions, faces, raster), normal)
+        color = opacity * shader(seen)
+    if color is not None:
+        channels.append(color)
     sizes = [one.shape[-1] for one in channels]
     image = antialias(torch.cat(channels, -1), raster, clip, faces, surface.twins)
     parts = list(image.permute(0, 3, 1, 2).split(sizes, 1))
-    coloured = surface.texture is not None or surface.colors is not None
-    color = parts.pop() if coloured else image.new_empty(len(cameras), 0, resolution, resolution)
-    return MeshRendering(color, parts[0], parts[1], parts[2] if want_normal else None, raster)
+    empty = image.new_empty(len(cameras), 0, resolution, resolution)
+    shown = empty if color is None else parts.pop()
+    return MeshRendering(shown, parts[0], parts[1], parts[2] if want_normal else None, raster)
 
 
 def _check(surface: Surface, cameras: CameraBatch) -> None:
@@ -160,7 +189,8 @@ def _textured(surface: Surface, clip: Tensor, raster: Raster) -> Tensor:
 def vertex_normals(positions: Tensor, faces: Tensor) -> Tensor:
     """Return the area-weighted unit normals [V, 3] at the vertices [V, 3] of faces [F, 3]."""
     rows = faces.long()
-    a, b, c = positions[rows].unbind(1)
+    # Not positions[rows], whose gradient is summed on a CPU in an order that varies.
+    a, b, c = positions.index_select(0, rows.flatten()).view(-1, 3, 3).unbind(1)
     face = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(positions).index_add(0, rows.T.reshape(-1), face.repeat(3, 1))
     return unit(total)

@@ -6,7 +6,7 @@ in display space. The others shade a pixel once, from what its ray has seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,7 +19,7 @@ from dfast.render.options import Normals, RenderOptions
 from dfast.render.volume import RADIUS, render_rays
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import SHADING_MODES, fixed_lighting
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 from dfast.scene.rays import RayBatch
 from dfast.scene.scene import Scene
 
@@ -51,7 +51,7 @@ class Pixels:
 
 @torch.no_grad()
 def picture(
-    scene: Scene | MeshScene,
+    scene: Scene | LoopScene,
     cameras: CameraBatch,
     march: MarchConfig,
     *,
@@ -79,7 +79,7 @@ def picture(
 
 @torch.no_grad()
 def pictures(
-    scene: Scene | MeshScene,
+    scene: Scene | LoopScene,
     cameras: CameraBatch,
     march: MarchConfig,
     *,
@@ -98,13 +98,40 @@ def pictures(
     Returns:
         [B, H, W, 3] display RGB in [0, 1] for each shading mode.
     """
+
+    def look(shading: str) -> Pixels:
+        return see(scene, cameras, march, resolution=resolution, shading=shading)
+
+    return pictures_of(look, cameras, resolution=resolution, backgrounds=backgrounds)
+
+
+@torch.no_grad()
+def pictures_of(
+    look: Callable[[str], Pixels],
+    cameras: CameraBatch,
+    *,
+    resolution: int,
+    backgrounds: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Shade what pixels see in several ways.
+
+    Args:
+        look: returns what the pixels see in a shading mode, as `see` does. It is called once for
+            modes that show the same.
+        cameras: B cameras.
+        resolution: pixels a side.
+        backgrounds: for each shading mode [3] display RGB in [0, 1].
+
+    Returns:
+        [B, H, W, 3] display RGB in [0, 1] for each shading mode.
+    """
     _, directions = cameras.rays(resolution)
     seen: dict[tuple[str, Normals], Pixels] = {}
     images = {}
     for shading, background in backgrounds.items():
         samples = _samples(shading)
         if samples not in seen:
-            seen[samples] = see(scene, cameras, march, resolution=resolution, shading=shading)
+            seen[samples] = look(shading)
         image = shade_pixels(seen[samples], directions, cameras, shading, background)
         images[shading] = image.view(len(cameras), resolution, resolution, 3)
     return images
@@ -120,7 +147,7 @@ def _samples(shading: str) -> tuple[str, Normals]:
 
 @torch.no_grad()
 def see(
-    scene: Scene | MeshScene,
+    scene: Scene | LoopScene,
     cameras: CameraBatch,
     march: MarchConfig,
     *,
@@ -128,7 +155,7 @@ def see(
     shading: str,
 ) -> Pixels:
     """Return what pixels see, with all that a shading mode needs; arguments as of `picture`."""
-    if isinstance(scene, MeshScene):
+    if isinstance(scene, LoopScene):
         return _see_mesh(scene, cameras, resolution, shading)
     origins, directions = cameras.rays(resolution)
     camera_ids = torch.arange(len(cameras), device=origins.device, dtype=torch.int32)
@@ -136,7 +163,7 @@ def see(
     return see_rays(scene, RayBatch(origins, directions, camera_ids), cameras, march, shading)
 
 
-def _see_mesh(scene: MeshScene, cameras: CameraBatch, resolution: int, shading: str) -> Pixels:
+def _see_mesh(scene: LoopScene, cameras: CameraBatch, resolution: int, shading: str) -> Pixels:
     """Return what pixels see of a mesh."""
     mode, normals = _samples(shading)
     black = torch.zeros(len(cameras), 3, device=scene.device)

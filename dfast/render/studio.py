@@ -56,7 +56,7 @@ def light_pixels(
     if camera_ids is None:
         ids = torch.arange(len(cameras), device=n.device)
         camera_ids = ids.repeat_interleave(len(n) // len(cameras))
-    to_key, to_fill = (_in_world(light, cameras)[camera_ids] for light in (KEY, FILL))
+    to_key, to_fill = (in_world(light, cameras)[camera_ids] for light in (KEY, FILL))
     key, fill = _dot(n, to_key), _dot(n, to_fill)
     irradiance = (
         KEY_LIGHT * ((key + SOFTNESS) / (1.0 + SOFTNESS)).clamp(min=0.0)
@@ -94,8 +94,8 @@ def _dome(direction: Tensor) -> Tensor:
     )
 
 
-def _in_world(light: tuple[float, float, float], cameras: CameraBatch) -> Tensor:
-    """Return a direction in the cameras' axes as unit vectors in the world, [B, 3]."""
+def in_world(light: tuple[float, float, float], cameras: CameraBatch) -> Tensor:
+    """Return a direction in the axes of B cameras as unit vectors in the world, [B, 3]."""
     return normalize(cameras.rotation @ cameras.rotation.new_tensor(light), dim=-1)
 
 

@@ -23,6 +23,7 @@ def opening(
     done: int,
     seconds: float | None,
     lora: Sequence[str] = (),
+    verb: str = "making",
 ) -> list[str]:
     """Return lines that say what a run makes, with what, where, how long, and what comes when.
 
@@ -36,10 +37,11 @@ def opening(
         done: steps done before, in a run that is resumed.
         seconds: about how long the rest takes, None where that is not known.
         lora: what LoRA files change the prior, see `Prior.lora`.
+        verb: what happens to it.
     """
     plan = config.train
     where = str(device) + (f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else "")
-    verb = f"going on from step {done} with" if done else "making"
+    verb = f"going on from step {done} with" if done else verb
     steps = f"{plan.steps} steps"
     if seconds is not None:
         steps += f" ({roughly(seconds)}{' left' if done else ''})"

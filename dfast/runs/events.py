@@ -33,7 +33,7 @@ class Event:
     """What the run makes."""
     seed: int = 0
     """Of the run."""
-    snapshot: Callable[[], Result] | None = field(default=None, repr=False, compare=False)
+    snapshot: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
     """Makes `result`; None in an event that belongs to no run."""
 
     def stop(self) -> None:
@@ -52,7 +52,7 @@ class Event:
         return self.request.asked
 
     def result(self) -> Result:
-        """Return the object as it is now.
+        """Return the object as it is now; in a refine stage it is a `dfast.Refined`.
 
         It shares the tensors of the run, which the next step changes: look at it before the
         callback returns, in the callback's thread.

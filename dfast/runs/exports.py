@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 OBJECT, SHEET, TURN = "object.glb", "contact_sheet.png", "turntable.gif"
 """Mesh and pictures."""
+REFINED = "refined"
+"""Folder of the refine stage inside that of its run, as the command line has it."""
 REPORT, SCORES = "report.html", "scores.json"
 """The report of a run folder, and the scores that it shows: what `dfast evaluate --json` wrote."""
 

@@ -1,11 +1,13 @@
 """The folder of one run, written so that it stays usable after a crash at any moment.
 
-run.json                 what the run is: prompt, seed, prior, dfast's version
+run.json                 what the run is: prompt, seed, prior, dfast's version;
+                         "stage" and "source" of a refine stage
 config.toml              every setting
 metrics.jsonl            one line every `train.log_every` steps
 previews/step_000050.png
 checkpoint.safetensors   model, Adam, occupancy, random state: all that resuming needs
 result.safetensors       the finished object, see `dfast.load`
+mesh.safetensors         of a refine stage: the mesh that it began with
 run.lock                 while a process writes the folder, see `dfast.runs.lock`
 """
 
@@ -30,6 +32,7 @@ from dfast.runs.paths import as_path
 from dfast.runs.records import (
     ABOUT,
     IDENTITY,
+    REFINE,
     SETTINGS,
     read_about,
     read_metrics,
@@ -170,6 +173,12 @@ class RunFolder:
                     f"out: '{self.path}' holds another run ({key} {shown(found[key])}, not "
                     f"{shown(self.about.get(key))}); choose another folder"
                 )
+        if found.get("stage") != self.about.get("stage"):
+            kind = "a refine stage" if found.get("stage") == REFINE else "a run"
+            raise RunFolderError(
+                f"out: '{self.path}' holds {kind}; choose another folder. It goes on with: "
+                f"{resume_command(self.path)}"
+            )
         if not self.resume:
             raise RunFolderError(
                 f"out: '{self.path}' already holds this run; resume it, or choose another folder. "

@@ -17,7 +17,7 @@ from dfast.errors import RunFolderError
 from dfast.io.tensors import write_bytes
 from dfast.runs.folder import RunFolder
 from dfast.runs.notices import notice
-from dfast.runs.result import Result
+from dfast.runs.shown import Shown
 from dfast.runs.signals import StopRequest
 
 State = Mapping[str, Tensor]
@@ -66,7 +66,7 @@ class Keeper:
             else:
                 self._try("a checkpoint", save)
 
-    def result(self, result: Result) -> None:
+    def result(self, result: Shown) -> None:
         """Write the finished object.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -10,6 +11,7 @@ from dfast.io.images import encode_png, preview_image
 from dfast.runs.events import Event
 from dfast.runs.keeping import Keeper
 from dfast.runs.result import Result
+from dfast.runs.shown import Shown
 from dfast.runs.signals import StopRequest
 from dfast.training.trainer import Metrics, Trainer
 
@@ -24,10 +26,18 @@ class Recorder:
         trainer: makes the steps.
         keeper: writes into the run folder; None without one.
         request: what asks the run to stop.
+        snapshot: returns the object as it is now; None takes `result_of` the trainer.
     """
 
-    def __init__(self, trainer: Trainer, keeper: Keeper | None, request: StopRequest) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        keeper: Keeper | None,
+        request: StopRequest,
+        snapshot: Callable[[], Shown] | None = None,
+    ) -> None:
         self._trainer, self._keeper, self._request = trainer, keeper, request
+        self._snapshot = snapshot or (lambda: result_of(trainer))
         self._first, self._started = trainer.step, time.perf_counter()
 
     def record(self, values: Metrics) -> Event:
@@ -49,7 +59,7 @@ class Recorder:
             if metrics:
                 keeper.log({"step": step} | metrics)
             if _due(step, plan.preview_every) or step == min(FIRST_PREVIEW, plan.preview_every):
-                preview = keeper.preview(step, encode_png(preview_image(result_of(trainer))))
+                preview = keeper.preview(step, encode_png(preview_image(self._snapshot())))
             if last or _due(step, plan.checkpoint_every):
                 keeper.checkpoint(trainer.state_dict(), step)
         return Event(
@@ -60,7 +70,7 @@ class Recorder:
             self._request,
             trainer.prompt,
             trainer.seed,
-            lambda: result_of(trainer),
+            self._snapshot,
         )
 
 

@@ -14,6 +14,8 @@ from dfast.config.methods import DEFAULT
 from dfast.errors import DfastWarning, RunFolderError
 
 ABOUT, SETTINGS = "run.json", "config.toml"
+REFINE = "refine"
+"""Entry "stage" of run.json in the folder of a refine stage; that of a run has none."""
 IDENTITY = {"prompt": str, "seed": int, "prior": str}
 """Entries of run.json that must be equal for a run to be the same, and their types."""
 

@@ -32,17 +32,17 @@ def read_result(path: Path) -> tuple[dict[str, Tensor], Config, dict[str, Any]]:
     tensors, about = read_tensors(path, FORMAT, lambda values: _layout(path, values))
     if (fault := find_fault(tensors)) is not None:
         raise damaged(path, fault)
-    config = _config(path, about)
-    return tensors, config, _run(path, about, config)
+    config = config_of(path, about)
+    return tensors, config, run_of(path, about, config)
 
 
 def _layout(path: Path, about: dict[str, Any]) -> dict[str, Layout]:
     """Return the layout of a result's tensors by its settings."""
-    shapes = object_shapes(_config(path, about))
+    shapes = object_shapes(config_of(path, about))
     return {name: Layout(shape, dtype) for name, (shape, dtype) in shapes.items()}
 
 
-def _config(path: Path, about: dict[str, Any]) -> Config:
+def config_of(path: Path, about: dict[str, Any]) -> Config:
     """Return the configuration among a file's values; raise RunFolderError if it cannot be one."""
     if not isinstance(about.get("config"), dict):
         raise damaged(path, "no settings")
@@ -52,7 +52,7 @@ def _config(path: Path, about: dict[str, Any]) -> Config:
         raise damaged(path, error) from error
 
 
-def _run(path: Path, about: dict[str, Any], config: Config) -> dict[str, Any]:
+def run_of(path: Path, about: dict[str, Any], config: Config) -> dict[str, Any]:
     """Return prompt, seed, prior and steps among a file's values, checked."""
     run = about.get("run")
     if not isinstance(run, dict) or run.keys() != {"prompt", "seed", "prior", "steps"}:

@@ -1,9 +1,7 @@
 """From a prompt to a `Result`: checks, then steps with metrics, previews and checkpoints.
 
-A run has one stage today: `run` steps a trainer to the end of its configuration. Another stage,
-such as refining a mesh, would begin in `train` after `run` returned, with a trainer of its own that
-starts from the scene of the result: `run` needs of a trainer no more than `config`, `step`,
-`train_step`, `state_dict`, `finish` and what `result_of` reads.
+`run` steps a trainer to the end of its configuration. The stage that may follow is in
+`dfast.runs.refine`; it has a trainer of its own and takes its steps by `conduct`, too.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 import torch
 
@@ -43,12 +41,16 @@ from dfast.runs.recording import Recorder, result_of
 from dfast.runs.records import about_run, read_about
 from dfast.runs.result import Result
 from dfast.runs.several import train_several
+from dfast.runs.shown import Shown
 from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.runs.slow_steps import SlowSteps
 from dfast.runs.unfinished import resume_command
 from dfast.training.build import build_trainer
 from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer
+
+AnyTrainer = TypeVar("AnyTrainer", bound=Trainer)
+AnyShown = TypeVar("AnyShown", bound=Shown)
 
 
 class Options(TypedDict, total=False):
@@ -177,14 +179,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C.
         Terminated: a SystemExit of `dfast.runs.signals`, after SIGTERM or SIGHUP.
     """
-    if out is not None and not isinstance(out, str | Path):
-        raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
-    if not isinstance(callbacks, Iterable) or not all(map(callable, callbacks)):
-        raise ConfigError(f"callbacks: expected a list of functions, got {shown(callbacks)}")
-    if stop is not None and not isinstance(stop, threading.Event):
-        raise ConfigError(f"stop: expected a threading.Event or None, got {shown(stop)}")
-    if resume and out is None:
-        raise ConfigError("resume: expected a run folder in `out`, got None")
+    check_running(out, callbacks, stop, resume)
     count = check_best_of(best_of)
     if distributed:
         if count > 1 or not isinstance(prompt, str) or not is_started_by_torchrun():
@@ -271,6 +266,25 @@ def train(
         )  # fmt: skip
 
 
+def check_running(out: object, callbacks: object, stop: object, resume: bool) -> None:
+    """Raise ConfigError for arguments of `train` that say how a run proceeds and cannot be used.
+
+    Args:
+        out: the run folder, or None.
+        callbacks: functions.
+        stop: a `threading.Event`, or None.
+        resume: whether a run in `out` is continued.
+    """
+    if out is not None and not isinstance(out, str | Path):
+        raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
+    if not isinstance(callbacks, Iterable) or not all(map(callable, callbacks)):
+        raise ConfigError(f"callbacks: expected a list of functions, got {shown(callbacks)}")
+    if stop is not None and not isinstance(stop, threading.Event):
+        raise ConfigError(f"stop: expected a threading.Event or None, got {shown(stop)}")
+    if resume and out is None:
+        raise ConfigError("resume: expected a run folder in `out`, got None")
+
+
 def _train(
     stack: ExitStack,
     text: str,
@@ -326,7 +340,7 @@ def _train(
     listeners = list(callbacks)
     if progress:
         before = folder.metrics() if folder and trainer.step else []
-        for line in opening(
+        lines = opening(
             understood(text, model.normal_form(text)),
             prior=model.name,
             device=where,
@@ -336,11 +350,8 @@ def _train(
             done=trainer.step,
             seconds=seconds_left(settings, model, where, done=trainer.step, metrics=before),
             lora=model.lora,
-        ):
-            notice(line)
-        bar = progress_of(settings.train.steps, trainer.step)
-        stack.callback(bar.close)
-        listeners.insert(0, bar)
+        )
+        listeners.insert(0, shown_progress(stack, trainer, lines))
     stack.enter_context(explain_out_of_memory(where, settings, model))
     if len(trainers) > 1 and trainer.step == 0:
         trainer = best_trainer(trainers, folder, listeners[:1] if progress else [], stop)
@@ -350,12 +361,38 @@ def _train(
     return result
 
 
+def shown_progress(stack: ExitStack, trainer: Trainer, lines: Iterable[str]) -> Callback:
+    """Say what begins, and return the callback that shows how it proceeds.
+
+    Args:
+        stack: closes what is shown.
+        trainer: at the step from which it goes on.
+        lines: what to say.
+    """
+    for line in lines:
+        notice(line)
+    bar = progress_of(trainer.config.train.steps, trainer.step)
+    stack.callback(bar.close)
+    return bar
+
+
 def run(
     trainer: Trainer,
     folder: RunFolder | None,
     callbacks: Sequence[Callback] = (),
     stop: threading.Event | None = None,
 ) -> Result:
+    """Step a trainer to the end of its configuration, or until it is stopped, see `conduct`."""
+    return conduct(trainer, folder, callbacks, stop, result_of)
+
+
+def conduct(
+    trainer: AnyTrainer,
+    folder: RunFolder | None,
+    callbacks: Sequence[Callback],
+    stop: threading.Event | None,
+    result_of: Callable[[AnyTrainer], AnyShown],
+) -> AnyShown:
     """Step a trainer to the end of its configuration, or until it is stopped.
 
     Args:
@@ -363,6 +400,7 @@ def run(
         folder: gets metrics, previews, checkpoints and the result.
         callbacks: called after each step.
         stop: ends the run after the step in which it is set.
+        result_of: returns the trainer's object as it is now; it may share tensors.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint is saved.
@@ -372,7 +410,7 @@ def run(
     slow = SlowSteps()
     with stop_on_signals(stop) as request:
         keeper = Keeper(folder, request) if folder else None
-        recorder = Recorder(trainer, keeper, request)
+        recorder = Recorder(trainer, keeper, request, lambda: result_of(trainer))
         while trainer.step < steps and not trainer.ranks.any(request.asked):
             began = time.perf_counter()
             values = trainer.train_step()

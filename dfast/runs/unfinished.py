@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from dfast._files import TEMPORARY
@@ -10,7 +11,7 @@ from dfast.errors import RunFolderError
 from dfast.io.present import begins_as_tensors, check_file
 from dfast.runs.lock import LOCK
 from dfast.runs.paths import as_path
-from dfast.runs.records import ABOUT, SETTINGS
+from dfast.runs.records import ABOUT, REFINE, SETTINGS, read_about
 
 CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "metrics.jsonl"
 PREVIEWS = "previews"
@@ -24,8 +25,10 @@ def resume_command(path: Path) -> str:
     Args:
         path: the folder.
     """
-    name = str(path)
-    return f"dfast train --resume --out {shlex.quote(f'./{name}' if name[:1] == '-' else name)}"
+    name, command = str(path), "train"
+    with suppress(RunFolderError):  # whoever reads the folder next says what is wrong with it
+        command = "refine" if read_about(path).get("stage") == REFINE else "train"
+    return f"dfast {command} --resume --out {shlex.quote(f'./{name}' if name[:1] == '-' else name)}"
 
 
 def result_file(path: str | Path) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dfast.config import Config
 from dfast.config.methods import METHODS
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 from dfast.scene.scene import Scene, field_spec, ipe_spec
 
 
@@ -99,11 +99,11 @@ def find_misfit(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> str 
     return None
 
 
-def empty_scene(config: Config) -> Scene | MeshScene:
+def empty_scene(config: Config) -> Scene | LoopScene:
     """Return a scene of the shapes that the settings lead to, to load an object into.
 
     Args:
         config: all settings.
     """
     mesh = METHODS[config.method.name].shape == "mesh"
-    return MeshScene(config) if mesh else Scene.from_config(config)
+    return LoopScene(config) if mesh else Scene.from_config(config)

@@ -14,11 +14,11 @@ from dfast.guidance.clip import Augmentation, ClipGuidance, ClipGuide, Guide
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.variational import VariationalGuidance
 from dfast.priors.base import Prior, as_prior
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 from dfast.scene.scene import Scene
+from dfast.training.clip_mesh import ClipMeshTrainer, clip_mesh_losses
 from dfast.training.generators import Generators
 from dfast.training.losses import Loss, dream_fields_losses, regularizer_losses
-from dfast.training.mesh_trainer import MeshTrainer, clip_mesh_losses
 from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer
 
@@ -131,10 +131,10 @@ def _clip_mesh(
     """Return the trainer of a run of CLIP-Mesh."""
     _check_background(config)
     generators = Generators.seeded(seed, device)
-    scene = MeshScene(config, generators.host).to(device)
+    scene = LoopScene(config, generators.host).to(device)
     if losses is None:
         losses = clip_mesh_losses(config.clip_mesh, scene)
-    return MeshTrainer(
+    return ClipMeshTrainer(
         config,
         scene,  # type: ignore[arg-type]
         ClipGuidance(clip.encoder, prompt, Augmentation(CLIP_MESH, config.clip_mesh.blur)),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfast.guidance.base import Guidance
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 from dfast.scene.scene import Scene
 from dfast.training.adam import NamedAdam
 from dfast.training.average import ParameterAverage
@@ -22,7 +22,7 @@ class ModelState:
 
     def __init__(
         self,
-        scene: Scene | MeshScene,
+        scene: Scene | LoopScene,
         optimizer: NamedAdam,
         guidance: Guidance,
         generator: torch.Generator,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dfast.config import Config, OptimizerConfig
+from dfast.config import Config
 from dfast.config.schedules import resolution
 from dfast.errors import ConfigError, RunFolderError
 from dfast.guidance.base import Guidance
@@ -113,7 +113,8 @@ class Trainer:
         self.generators, self.prompt, self.prior_name = generators, prompt, prior_name
         self.losses = regularizer_losses(config.regularizer) if losses is None else dict(losses)
         self.device, self.step = scene.device, 0
-        self.optimizer = self._optimizer()
+        groups = [({name: p}, self._rate(name)) for name, p in scene.named_parameters()]
+        self.optimizer = NamedAdam(groups, betas=config.optimizer.betas, eps=config.optimizer.eps)
         averaged = config.train.average_from < 1.0
         average = ParameterAverage(self.optimizer.parameters) if averaged else None
         self.model = ModelState(scene, self.optimizer, guidance, generators.host, average)
@@ -128,10 +129,6 @@ class Trainer:
         wanted = {loss.normals for loss in self.losses.values()}
         self._normals: Normals = max(wanted | {"none"}, key=NORMALS.index)
         self._graph_key: tuple[object, ...] = ()
-
-    def _optimizer(self) -> NamedAdam:
-        """Return the optimiser of the scene's parameters."""
-        return _adam(self.config.optimizer, self.scene)
 
     @property
     def seed(self) -> int:
@@ -186,6 +183,13 @@ class Trainer:
         """Return the next step's inputs on the device, in the same tensors every time."""
         return self._inputs.at(self.step)
 
+    def _rate(self, name: str) -> float:
+        """Return the peak learning rate of a parameter of the scene."""
+        config = self.config.optimizer
+        if name == "field.table":
+            return config.lr_grid
+        return config.lr_mlp if name.startswith("field.") else config.lr_background
+
     def _draw(self, steps: range, generator: torch.Generator) -> StepInputs:
         """Draw the inputs of some steps on the host, see `dfast.training.step_inputs.draw`."""
         return draw(
@@ -193,10 +197,14 @@ class Trainer:
             steps,
             self._schedule,
             self.scene.background,
-            self.scene.field.resolutions,
+            self._level_resolutions(),
             generator,
             lambda progress: [loss.weight_at(progress) for loss in self.losses.values()],
         )
+
+    def _level_resolutions(self) -> tuple[float, ...]:
+        """Return the resolutions of the levels that come in one after the other, coarsest first."""
+        return self.scene.field.resolutions
 
     def forward(self, step: Step) -> tuple[Rendering, Tensor]:
         """Render a step's views, and encode them for the guidance.
@@ -335,15 +343,3 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RunFolderError(f"checkpoint: does not fit this run ({reason})") from error
-
-
-def _adam(config: OptimizerConfig, scene: Scene) -> NamedAdam:
-    """Return a scene's optimiser; table, MLP and background each have their own learning rate."""
-
-    def rate(name: str) -> float:
-        if name == "field.table":
-            return config.lr_grid
-        return config.lr_mlp if name.startswith("field.") else config.lr_background
-
-    groups = [({name: p}, rate(name)) for name, p in scene.named_parameters()]
-    return NamedAdam(groups, betas=config.betas, eps=config.eps)

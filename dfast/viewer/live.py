@@ -15,6 +15,7 @@ from dfast.config.methods import METHODS
 from dfast.runs.announce import duration
 from dfast.runs.events import ClosingCallback, Event
 from dfast.runs.notices import notice
+from dfast.runs.refined import Refined
 from dfast.runs.result import Result
 from dfast.runs.signals import stop_on_signals, stopped_by
 from dfast.viewer.address import HOST, PORT
@@ -101,7 +102,7 @@ class Viewer(ClosingCallback):
         elif event.stopping:
             self._tell(result, event, "training")
 
-    def _tell(self, result: Result, event: Event, state: State) -> None:
+    def _tell(self, result: Result | Refined, event: Event, state: State) -> None:
         """Send numbers and curves."""
         if self._closed:
             return
@@ -110,13 +111,13 @@ class Viewer(ClosingCallback):
         self._controls.progress(event.step, event.steps, self._clock.left(event.steps - event.step))
         self._controls.curves.show()
 
-    def _show(self, result: Result) -> None:
+    def _show(self, result: Result | Refined) -> None:
         """Wait for a visitor, then draw and export; return at least every `IDLE` seconds."""
         self._export(result)
         wait = self._painter.paint(result, refresh=True)
         self._page.wake.wait(IDLE if wait is None else min(wait, IDLE))
 
-    def _export(self, result: Result) -> None:
+    def _export(self, result: Result | Refined) -> None:
         """Send the mesh to the visitors who asked for it."""
         while self._controls.exports:
             send_mesh(self._controls.exports.popleft(), result)
@@ -126,7 +127,7 @@ class Viewer(ClosingCallback):
         if self._event is not None:
             self._event.stop()
 
-    def announce(self, result: Result, state: State) -> None:
+    def announce(self, result: Result | Refined, state: State) -> None:
         """Say on the page how far a run is that no step follows in.
 
         Args:
@@ -138,7 +139,7 @@ class Viewer(ClosingCallback):
         self._controls.progress(result.steps, result.config.train.steps, "")
         self._controls.curves.show()
 
-    def show(self, result: Result, history: Iterable[Mapping[str, float]] = ()) -> None:
+    def show(self, result: Result | Refined, history: Iterable[Mapping[str, float]] = ()) -> None:
         """Show an object until Ctrl-C or `close`.
 
         Args:
@@ -197,19 +198,19 @@ class _Clock:
         return f"{duration(each)} each · {duration(each * steps)} left"
 
 
-def _finish_step(result: Result) -> None:
+def _finish_step(result: Result | Refined) -> None:
     """Wait for what the device still has to do, which is no cost of what comes after it."""
     if result.device.type == "cuda":
         torch.cuda.synchronize(result.device)
 
 
-def _about(result: Result) -> str:
+def _about(result: Result | Refined) -> str:
     """Return what a page says of a run beside its prompt."""
     guide = METHODS[result.config.method.name].guide
     return f"{guide} {result.prior}, seed {result.seed}, {result.device}"
 
 
-def send_mesh(client: Any, result: Result) -> None:
+def send_mesh(client: Any, result: Result | Refined) -> None:
     """Let a browser save the mesh of an object; say there what is wrong where there is none.
 
     Args:
@@ -221,7 +222,9 @@ def send_mesh(client: Any, result: Result) -> None:
     name = re.sub(r"[^a-z0-9]+", "-", result.prompt.lower()).strip("-")[:60] or "object"
     name = f"{name}-step-{result.steps}.glb"
     try:
-        data = result.mesh(faces=TEXTURED_FACES, texture=TEXELS).glb()
+        own = isinstance(result, Refined)  # it has its faces and texels already
+        options: dict[str, Any] = {} if own else {"faces": TEXTURED_FACES, "texture": TEXELS}
+        data = result.mesh(**options).glb()
     except Exception as error:  # whatever it is, a click ends no run
         note.title, note.color, note.loading = "No mesh", "red", False
         note.body = " ".join(str(error).split())

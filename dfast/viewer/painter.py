@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from dfast._device import ran_out
 from dfast.runs.notices import notice
+from dfast.runs.refined import Refined
 from dfast.runs.result import Result
 from dfast.viewer.page import Page
 from dfast.viewer.pictures import Pose, draw
@@ -60,7 +61,7 @@ class Painter:
         self._trouble = False
 
     def paint(
-        self, result: Result, *, training: bool = False, refresh: bool = False
+        self, result: Result | Refined, *, training: bool = False, refresh: bool = False
     ) -> float | None:
         """Draw for each visitor what is due.
 
@@ -100,7 +101,7 @@ class Painter:
             return "whole"
         return "still" if refresh and last.step != step else None
 
-    def _draw(self, client: Any, pose: Pose, result: Result, level: Level) -> None:
+    def _draw(self, client: Any, pose: Pose, result: Result | Refined, level: Level) -> None:
         """Draw a picture, send it, and remember how long it took."""
         mode = self._page.controls.mode
         size = self._size(pose, mode, level)

@@ -13,9 +13,11 @@ from torch.nn.functional import normalize
 
 from dfast.config.views import BACKGROUNDS
 from dfast.ops.ambient import neutral_torch_state
-from dfast.render.picture import picture, see_rays, shade_pixels
+from dfast.render.picture import see_rays, shade_pixels
+from dfast.runs.refined import Refined
 from dfast.runs.result import Result
 from dfast.scene.cameras import CameraBatch
+from dfast.scene.loop_scene import LoopScene
 from dfast.scene.mesh_scene import MeshScene
 from dfast.scene.rays import RayBatch
 
@@ -91,7 +93,7 @@ def _rotation(wxyz: tuple[float, ...]) -> Tensor:
 @neutral_torch_state()
 @torch.no_grad()
 def draw(
-    result: Result,
+    result: Result | Refined,
     pose: Pose,
     size: tuple[int, int],
     mode: str,
@@ -112,8 +114,8 @@ def draw(
     width, height = size
     camera = pose.camera(result.device)
     shading = MODES[mode]
-    if isinstance(result.scene, MeshScene):
-        return _bytes(_draw_mesh(result, result.scene, camera, width, height, shading))
+    if isinstance(result.scene, LoopScene | MeshScene):
+        return _draw_mesh(result, camera, size, shading)
     directions = pose.directions(camera, width, height)
     background = torch.tensor(BACKGROUNDS.get(shading, BACKGROUNDS["studio"]))
     camera_ids = torch.zeros(len(directions), device=result.device, dtype=torch.int32)
@@ -124,29 +126,23 @@ def draw(
             return None
         pixels = see_rays(result.scene, batch, camera, result.config.march, shading)
         parts.append(shade_pixels(pixels, batch.directions, camera, shading, background))
-    return _bytes(torch.cat(parts).view(height, width, 3))
-
-
-def _bytes(image: Tensor) -> NDArray[np.uint8]:
-    """Return display colours in [0, 1] as bytes."""
-    return image.mul(255.0).round().to(torch.uint8).cpu().numpy()
+    return _levels(torch.cat(parts).view(height, width, 3))
 
 
 def _draw_mesh(
-    result: Result, scene: MeshScene, camera: CameraBatch, width: int, height: int, shading: str
-) -> Tensor:
-    """Return the picture [height, width, 3] of a mesh: the middle of a square one of its pixels."""
-    side = max(width, height)
+    result: Result | Refined, camera: CameraBatch, size: tuple[int, int], shading: str
+) -> NDArray[np.uint8]:
+    """Draw a mesh: the middle of a square picture whose side is the longer one."""
+    width, height = size
+    side = max(size)
     slope = torch.tan(torch.deg2rad(camera.fov) / 2) * (side / height)
-    square = replace(camera, fov=2 * torch.rad2deg(torch.atan(slope)))
+    wide = replace(camera, fov=torch.rad2deg(2 * torch.atan(slope)))
     background = torch.tensor(BACKGROUNDS.get(shading, BACKGROUNDS["studio"]))
-    image = picture(
-        scene,
-        square,
-        result.config.march,
-        resolution=side,
-        shading=shading,
-        background=background,
-    )[0]
+    image = result.pictures(wide, side, {shading: background})[shading]
     top, left = (side - height) // 2, (side - width) // 2
-    return image[top : top + height, left : left + width]
+    return _levels(image[0, top : top + height, left : left + width])
+
+
+def _levels(image: Tensor) -> NDArray[np.uint8]:
+    """Return display RGB in [0, 1] as whole numbers in [0, 255]."""
+    return image.mul(255.0).round().to(torch.uint8).cpu().numpy()

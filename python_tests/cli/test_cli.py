@@ -56,6 +56,7 @@ def test_parts_of_the_package_are_found_when_asked_for() -> None:
         "train",
         "render",
         "export",
+        "refine",
         "report",
         "view",
         "evaluate",

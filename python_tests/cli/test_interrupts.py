@@ -16,7 +16,7 @@ import pytest
 
 import dfast
 from dfast import _files
-from dfast.cli import train as commands
+from dfast.cli import running as commands
 from dfast.cli.main import main
 from dfast.runs.names import run_name
 from dfast.runs.signals import Terminated

@@ -179,6 +179,7 @@ def test_every_setting_says_what_it_means() -> None:
         "methods",
         "dream_fields",
         "clip_mesh",
+        "refine",
     )
     documented = set().union(*map(_documented, modules))
     for section in (Config, GridConfig, *(type(getattr(Config(), f.name)) for f in SECTIONS)):
@@ -190,7 +191,7 @@ def test_every_setting_says_what_it_means() -> None:
     ("values", "advice"),
     [
         ({"scale": 20}, "did you mean 'guidance.scale'?"),
-        ({"steps": 20}, "did you mean 'train.steps'?"),
+        ({"steps": 20}, "did you mean 'train.steps' or 'refine.steps'?"),
         ({"guidance": {"lr_grid": 1}}, "did you mean 'optimizer.lr_grid'?"),
         ({"lr": 1}, "did you mean 'optimizer.lr_grid' or 'optimizer.lr_mlp' or"),
         ({"field": {"grid": {"level": 1}}}, "did you mean 'field.grid.levels'?"),

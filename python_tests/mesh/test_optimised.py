@@ -10,13 +10,13 @@ import pytest
 import torch
 import trimesh
 from surfaces import cube
-from tiny_methods import mesh_scene
+from tiny_methods import loop_scene
 
 from dfast.errors import ExportError
 from dfast.mesh.inside import DENSITY, MeshField, inside_grid
 from dfast.mesh.optimised import export_optimised
 from dfast.mesh.reading import read_glb
-from dfast.scene.mesh_scene import MeshScene
+from dfast.scene.loop_scene import LoopScene
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -45,7 +45,7 @@ def test_a_mesh_beyond_the_grid_is_cut_off() -> None:
 
 
 def test_a_mesh_is_a_field_with_its_volume_and_colours() -> None:
-    scene = mesh_scene(control=8, subdivisions=2)
+    scene = loop_scene(control=8, subdivisions=2)
     with torch.no_grad():
         scene.texture.copy_(torch.tensor([0.2, 0.5, 0.8]))
     field = MeshField(scene)
@@ -59,9 +59,9 @@ def test_a_mesh_is_a_field_with_its_volume_and_colours() -> None:
 
 
 @pytest.fixture
-def striped() -> MeshScene:
+def striped() -> LoopScene:
     """Return a mesh that is red where x > 0, and blue elsewhere."""
-    scene = mesh_scene(control=8, texels=64, smoothing=0.0)
+    scene = loop_scene(control=8, texels=64, smoothing=0.0)
     with torch.no_grad():
         scene.texture.zero_()
         line = torch.arange(64) - 31.5
@@ -70,7 +70,7 @@ def striped() -> MeshScene:
     return scene
 
 
-def test_a_glb_holds_the_mesh_and_its_maps(striped: MeshScene, tmp_path: Path) -> None:
+def test_a_glb_holds_the_mesh_and_its_maps(striped: LoopScene, tmp_path: Path) -> None:
     mesh = export_optimised(MeshField(striped), striped, tmp_path / "a.glb")
     assert len(mesh.faces) == len(striped.topology.faces)
     (part,) = read_glb(tmp_path / "a.glb")
@@ -85,7 +85,7 @@ def test_a_glb_holds_the_mesh_and_its_maps(striped: MeshScene, tmp_path: Path) -
     assert bool((red == (x > 0))[np.abs(x) > 0.1].all())
 
 
-def test_other_formats_sizes_and_budgets(striped: MeshScene, tmp_path: Path) -> None:
+def test_other_formats_sizes_and_budgets(striped: LoopScene, tmp_path: Path) -> None:
     field = MeshField(striped)
     export_optimised(field, striped, tmp_path / "a.stl", size=0.1)
     assert trimesh.load(tmp_path / "a.stl").is_watertight

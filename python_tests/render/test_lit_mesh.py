@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from tiny_methods import mesh_scene
+from tiny_methods import loop_scene
 
 from dfast.config import MarchConfig
 from dfast.config.views import SHADING
@@ -26,7 +26,7 @@ def light(ambient: float, textureless: float = 0.0, n: int = 1) -> Lighting:
 
 
 def test_a_sphere_has_its_size_and_a_flat_map_leaves_its_normals() -> None:
-    scene = mesh_scene(control=8, subdivisions=2)
+    scene = loop_scene(control=8, subdivisions=2)
     radius = float(scene.positions().norm(dim=1).mean().detach())
     assert 0.45 < radius < 0.5  # the limit surface is inside the control mesh
     cameras = orbit(3, elevation=10.0, distance=3.0, fov=40.0)
@@ -44,7 +44,7 @@ def test_a_sphere_has_its_size_and_a_flat_map_leaves_its_normals() -> None:
 
 
 def test_the_light_is_that_of_fields() -> None:
-    scene = mesh_scene(control=8, subdivisions=2)
+    scene = loop_scene(control=8, subdivisions=2)
     with torch.no_grad():
         scene.texture.fill_(0.6)
     colors = torch.tensor([[0.1, 0.2, 0.3]])
@@ -60,7 +60,7 @@ def test_the_light_is_that_of_fields() -> None:
 
 
 def test_a_normal_of_the_map_bends_that_of_the_mesh() -> None:
-    scene = mesh_scene()
+    scene = loop_scene()
     up, along = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[2.0, 0.0, 1.0]])
     torch.testing.assert_close(bent(up, along, torch.tensor([[0.0, 0.0, 1.0]])), up)
     torch.testing.assert_close(
@@ -76,7 +76,7 @@ def test_a_normal_of_the_map_bends_that_of_the_mesh() -> None:
 
 
 def test_gradients_reach_the_vertices_and_both_maps() -> None:
-    scene = mesh_scene()
+    scene = loop_scene()
     cameras = orbit(6, elevation=20.0)
     seen = render_lit_mesh(scene, cameras, light(0.3, n=6), resolution=32, colors=torch.zeros(6, 3))
     seen.image.square().mean().backward()
@@ -86,7 +86,7 @@ def test_gradients_reach_the_vertices_and_both_maps() -> None:
 
 
 def test_following_the_gradient_of_the_opacity_shrinks_the_mesh() -> None:
-    scene = mesh_scene()
+    scene = loop_scene()
     cameras, colors = orbit(4), torch.zeros(4, 3)
     adam = torch.optim.Adam([scene.control], lr=0.01)
     found = []
@@ -102,7 +102,7 @@ def test_following_the_gradient_of_the_opacity_shrinks_the_mesh() -> None:
 
 @pytest.mark.parametrize("shading", SHADING)
 def test_pictures_of_meshes_in_every_shading(shading: str) -> None:
-    scene, cameras = mesh_scene(control=8, subdivisions=2), orbit(2)
+    scene, cameras = loop_scene(control=8, subdivisions=2), orbit(2)
     background = torch.tensor([0.9, 0.1, 0.1])
     found = picture(
         scene, cameras, MarchConfig(), resolution=24, shading=shading, background=background
@@ -114,7 +114,7 @@ def test_pictures_of_meshes_in_every_shading(shading: str) -> None:
 
 
 def test_the_studio_shows_the_mode_that_training_does_not() -> None:
-    scene, cameras = mesh_scene(), orbit(1)
+    scene, cameras = loop_scene(), orbit(1)
     lighting = fixed_lighting("textureless", cameras)
     background = torch.zeros(3)
     white = picture(

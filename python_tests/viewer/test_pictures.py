@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_methods import TINY_MESH, mesh_scene
+from tiny_methods import TINY_MESH, loop_scene
+from tiny_refine import coarse_run, refine_tiny
 from tiny_runs import TINY, train_tiny
 
 from dfast.config.views import BACKGROUNDS
+from dfast.runs.refined import Refined
 from dfast.runs.result import Result
 from dfast.scene.cameras import spherical
 from dfast.viewer.pictures import MODES, Pose, draw
@@ -22,6 +24,11 @@ pytestmark = pytest.mark.usefixtures("needs_native")
 @pytest.fixture(scope="module")
 def ball() -> Result:
     return train_tiny(config=TINY.replace(train={"steps": 60, "preview_every": 0}))
+
+
+@pytest.fixture(scope="module")
+def refined() -> Refined:
+    return refine_tiny(coarse_run())
 
 
 def pose(azimuth: float, elevation: float, width: int = 40, height: int = 40) -> Pose:
@@ -114,8 +121,8 @@ def test_drawing_uses_no_random_numbers_and_no_graph(ball: Result) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_mesh_is_drawn_as_the_result_renders_it(mode: str) -> None:
-    scene = mesh_scene(control=8)
+def test_an_optimised_mesh_is_drawn_as_the_result_renders_it(mode: str) -> None:
+    scene = loop_scene(control=8)
     result = Result(scene, TINY_MESH, "a ball", 0, "clip", 0)
     shading = MODES[mode]
     background = BACKGROUNDS.get(shading, BACKGROUNDS["studio"])
@@ -128,3 +135,20 @@ def test_a_mesh_is_drawn_as_the_result_renders_it(mode: str) -> None:
     wide = draw(result, pose(20.0, 30.0, 60, 40), (60, 40), mode)
     assert wide is not None and wide.shape == (40, 60, 3)
     assert abs(wide[:, 10:50].astype(int) - expected.astype(int)).mean() < 1.0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_browser_sees_a_refined_mesh(refined: Refined, mode: str) -> None:
+    shading = MODES[mode]
+    background = BACKGROUNDS.get(shading, BACKGROUNDS["studio"])
+    ours = draw(refined, pose(130.0, 35.0), (48, 48), mode)
+    view = {"azimuth": 130.0, "elevation": 35.0, "distance": 3.0, "resolution": 48}
+    expected = refined.render(**view, shading=shading, background=background)
+    assert ours is not None
+    far = np.abs(ours.astype(int) - expected).max(2) > 3
+    assert far.mean() < 0.01  # a pixel of the outline may fall to the other side
+    wide = draw(refined, pose(130.0, 35.0, 96, 48), (96, 48), mode)
+    tall = draw(refined, pose(130.0, 35.0, 24, 48), (24, 48), mode)
+    assert wide is not None and tall is not None and tall.shape == (48, 24, 3)
+    assert (np.abs(wide[:, 24:72].astype(int) - ours).max(2) > 3).mean() < 0.01
+    assert (np.abs(ours[:, 12:36].astype(int) - tall).max(2) > 3).mean() < 0.01

@@ -11,24 +11,23 @@ from dfast.config import ClipMeshConfig
 from dfast.config.clip_mesh import laplacian_weight, rate_factor
 from dfast.config.schedules import resolution
 from dfast.render.lit_mesh import LitMesh, render_lit_mesh
-from dfast.scene.mesh_scene import MeshScene
-from dfast.training.adam import NamedAdam
+from dfast.scene.loop_scene import LoopScene
 from dfast.training.losses import Loss
-from dfast.training.step_inputs import StepInputs, draw
+from dfast.training.step_inputs import StepInputs
 from dfast.training.trainer import Step, Trainer
 
 
-class MeshTrainer(Trainer):
+class ClipMeshTrainer(Trainer):
     """A run whose scene is a mesh: it is rasterised in place of marched, and has its schedules."""
 
-    scene: MeshScene  # type: ignore[assignment]
+    scene: LoopScene  # type: ignore[assignment]
 
-    def _optimizer(self) -> NamedAdam:
-        """Return the optimiser; vertices and maps each have their own learning rate."""
-        config, own, scene = self.config.optimizer, self.config.clip_mesh, self.scene
-        maps = {"texture": scene.texture, "normal_map": scene.normal_map}
-        groups = [({"control": scene.control}, own.lr_vertices), (maps, own.lr_maps)]
-        return NamedAdam(groups, betas=config.betas, eps=config.eps)
+    def _rate(self, name: str) -> float:
+        own = self.config.clip_mesh
+        return own.lr_vertices if name == "control" else own.lr_maps
+
+    def _level_resolutions(self) -> tuple[float, ...]:
+        return ()
 
     def begin_step(self) -> Step:
         """Draw a step's inputs."""
@@ -38,15 +37,7 @@ class MeshTrainer(Trainer):
     def _draw(self, steps: range, generator: torch.Generator) -> StepInputs:
         """Draw the inputs of some steps on the host: those of fields, with changes."""
         own, total = self.config.clip_mesh, self.config.train.steps
-        inputs = draw(
-            self.config,
-            steps,
-            self._schedule,
-            self.scene.background,
-            (),
-            generator,
-            lambda progress: [loss.weight_at(progress) for loss in self.losses.values()],
-        )
+        inputs = super()._draw(steps, generator)
         progress = [min(step / total, 1.0) for step in steps]
         count, views = inputs.colors.shape[:2]
         late = torch.tensor([p >= own.textureless_until for p in progress])[:, None]
@@ -91,7 +82,7 @@ class MeshTrainer(Trainer):
         self._apply_average()
 
 
-def clip_mesh_losses(config: ClipMeshConfig, scene: MeshScene) -> dict[str, Loss]:
+def clip_mesh_losses(config: ClipMeshConfig, scene: LoopScene) -> dict[str, Loss]:
     """Return the loss of CLIP-Mesh beside the guidance.
 
     Args:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from tiny_methods import TINY_MESH, mesh_scene
+from tiny_methods import TINY_MESH, loop_scene
 
 from dfast.scene.stored import empty_scene, find_misfit, object_bytes, object_shapes
 
@@ -24,7 +24,7 @@ def test_the_settings_decide_the_shapes_of_what_is_stored(settings: dict[str, in
 
 def test_corners_of_the_surface_and_of_the_maps_belong_together() -> None:
     for subdivisions in (0, 1, 2):
-        scene = mesh_scene(control=3, subdivisions=subdivisions)
+        scene = loop_scene(control=3, subdivisions=subdivisions)
         mesh = scene.topology
         assert len(mesh.faces) == 8 * 9 * 4**subdivisions
         assert torch.equal(mesh.source[mesh.uv_faces.long()], mesh.faces.long())
@@ -32,7 +32,7 @@ def test_corners_of_the_surface_and_of_the_maps_belong_together() -> None:
 
 
 def test_the_maps_agree_where_the_edges_of_the_square_meet() -> None:
-    scene = mesh_scene()
+    scene = loop_scene()
     with torch.no_grad():
         scene.normal_map.copy_(torch.rand(scene.normal_map.shape) - 0.5)
     maps = scene.maps().detach()
@@ -43,7 +43,7 @@ def test_the_maps_agree_where_the_edges_of_the_square_meet() -> None:
 
 
 def test_a_blur_leaves_even_maps_and_smooths_others() -> None:
-    scene = mesh_scene()
+    scene = loop_scene()
     rough = scene.texture.detach().diff(dim=0).abs().mean()
     smooth = scene.maps().detach()
     assert float(smooth[..., :3].diff(dim=0).abs().mean()) < 0.5 * float(rough)
@@ -52,7 +52,7 @@ def test_a_blur_leaves_even_maps_and_smooths_others() -> None:
 
 def test_the_laplacian_is_that_of_an_octahedron() -> None:
     """Each vertex has four neighbours whose mean is the origin."""
-    scene = mesh_scene(control=1)
+    scene = loop_scene(control=1)
     assert float(scene.laplacian().detach()) == pytest.approx(1 / 3)
     with torch.no_grad():
         scene.control.mul_(2.0)
@@ -60,24 +60,24 @@ def test_the_laplacian_is_that_of_an_octahedron() -> None:
 
 
 def test_finer_spheres_are_flatter() -> None:
-    values = [float(mesh_scene(control=n).laplacian().detach()) for n in (2, 4, 8)]
+    values = [float(loop_scene(control=n).laplacian().detach()) for n in (2, 4, 8)]
     assert values[0] > 8 * values[1] > 64 * values[2]
 
 
 def test_the_limit_surface_of_a_sphere_is_nearly_one() -> None:
-    length = mesh_scene(control=8, radius=0.5).positions().detach().norm(dim=1)
+    length = loop_scene(control=8, radius=0.5).positions().detach().norm(dim=1)
     assert float(length.min()) > 0.48 and float(length.max()) < 0.5
     volume = 4 / 3 * math.pi * float(length.mean()) ** 3
     assert volume == pytest.approx(4 / 3 * math.pi * 0.5**3, rel=0.06)
 
 
 def test_a_state_is_loaded_into_the_same_memory() -> None:
-    one, other = mesh_scene(0), mesh_scene(1)
+    one, other = loop_scene(0), loop_scene(1)
     before = other.texture.data_ptr()
     other.load_object(one.object_state())
     assert torch.equal(one.texture, other.texture) and other.texture.data_ptr() == before
     assert find_misfit(other.object_state(), one.object_state()) is None
     with pytest.raises(RuntimeError, match="control must have shape"):
-        mesh_scene(control=5).load_object(one.object_state())
+        loop_scene(control=5).load_object(one.object_state())
     other.reset(torch.Generator().manual_seed(1))
-    assert torch.equal(other.texture, mesh_scene(1).texture)
+    assert torch.equal(other.texture, loop_scene(1).texture)

@@ -14,7 +14,7 @@ from dfast.config.dream_fields import opacity_target
 from dfast.errors import ConfigError
 from dfast.guidance.clip import ClipGuide
 from dfast.training.build import build_trainer
-from dfast.training.mesh_trainer import MeshTrainer
+from dfast.training.clip_mesh import ClipMeshTrainer
 from dfast.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -82,7 +82,7 @@ def test_the_transmittance_counts_for_the_cameras_of_the_paper(guide: ClipGuide)
 def test_inputs_of_clip_mesh(guide: ClipGuide) -> None:
     config = TINY_MESH.replace(camera={"views": 50}, train={"steps": 20})
     trainer = build_trainer(config, guide, "a ball", 0, CPU)
-    assert isinstance(trainer, MeshTrainer)
+    assert isinstance(trainer, ClipMeshTrainer)
     first = trainer._inputs.at(0)
     assert first.lighting.textureless.tolist() == [0.0] * 25 + [1.0] * 25
     assert first.lighting.lit and first.lighting.diffuse.tolist() == pytest.approx([0.7] * 50)
