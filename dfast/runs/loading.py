@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from dfast.errors import RunFolderError
 from dfast.io.tensors import format_of
+from dfast.runs.folder import RunFolder
+from dfast.runs.notices import notice
 from dfast.runs.refined import Refined
 from dfast.runs.refined_file import FORMAT
 from dfast.runs.result import Result
 from dfast.runs.unfinished import result_file
+
+Kind = TypeVar("Kind", Result, Refined)
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Result | Refined:
@@ -44,4 +49,26 @@ def needs_field(found: Result | Refined, path: str | Path) -> Result:
         raise RunFolderError(
             f"'{path}': holds a refined mesh, and this needs a field: use the run that it came from"
         )
+    return found
+
+
+def finished(kind: type[Kind], folder: RunFolder, device: torch.device) -> Kind | None:
+    """Return what a run or stage made that has nothing left to do, None for any other.
+
+    Args:
+        kind: `Result` or `Refined`.
+        folder: of the run or stage.
+        device: where it is loaded.
+    """
+    if not folder.has_run:
+        return None
+    try:
+        found = kind.load(folder.path, device)
+    except RunFolderError:  # missing or damaged: the checkpoint makes it again
+        return None
+    steps = folder.config.train.steps
+    if found.steps != steps:
+        return None
+    found.folder = folder.path
+    notice(f"'{folder.path}' is finished: {steps} of {steps} steps are done")
     return found

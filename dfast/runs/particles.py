@@ -21,7 +21,7 @@ from dfast.config.checks import check_seed
 from dfast.errors import ConfigError
 from dfast.io.tensors import write_bytes
 from dfast.runs.result import Result
-from dfast.runs.several import Finished, train_several
+from dfast.runs.several import train_several
 
 PARTICLES = "particles.json"
 """In the folder of the run folders: how different the objects are."""
@@ -55,7 +55,6 @@ def check_particles(count: object) -> int:
 def train_particles(
     prompt: str,
     count: int,
-    finished: Finished,
     *,
     seed: int,
     out: str | Path | None,
@@ -66,7 +65,6 @@ def train_particles(
     Args:
         prompt: what to make.
         count: how many, see `check_particles`.
-        finished: see `train_several`.
         seed: of the first; each has the next one.
         out: folder of the run folders.
         **options: the other arguments of `train_several`.
@@ -75,7 +73,7 @@ def train_particles(
         RunsFailedError: some runs failed, when the others are done.
     """
     seeds = [check_seed(seed) + i for i in range(check_particles(count))]
-    made = train_several([prompt] * count, finished, seed=seeds, out=out, particles=True, **options)
+    made = train_several([prompt] * count, seed=seeds, out=out, particles=True, **options)
     results = Particles(made)
     if all(result.steps >= result.config.train.steps for result in results):
         distances = pairwise_distances(results)

@@ -29,7 +29,7 @@ from dfast.runs.arguments import resolve_arguments
 from dfast.runs.events import Callback
 from dfast.runs.exports import REFINED
 from dfast.runs.folder import RunFolder
-from dfast.runs.loading import load, needs_field
+from dfast.runs.loading import finished, load, needs_field
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.paths import as_path
@@ -122,8 +122,8 @@ def refine(
                 about["source"] = str(source.result.folder)
             folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)
             text = folder.prompt
-            if (finished := _finished(folder, where)) is not None:
-                return finished
+            if (done := finished(Refined, folder, where)) is not None:
+                return done
         check_memory(where, settings, model)
         start = _start(source, folder, settings)
         with explain_out_of_memory(where, settings, model):
@@ -230,19 +230,3 @@ def _start(source: Source, folder: RunFolder | None, settings: Config) -> MeshTe
     for note in mesh.notes:
         notice(note)
     return tensors_of_mesh(mesh, pbr=plan.material == "pbr")
-
-
-def _finished(folder: RunFolder, device: torch.device) -> Refined | None:
-    """Return the mesh of a stage that has nothing left to do, None for any other."""
-    if not folder.has_run:
-        return None
-    try:
-        refined = Refined.load(folder.path, device)
-    except RunFolderError:  # missing or damaged: the checkpoint makes it again
-        return None
-    steps = folder.config.train.steps
-    if refined.steps != steps:
-        return None
-    refined.folder = folder.path
-    notice(f"'{folder.path}' is finished: {steps} of {steps} steps are done")
-    return refined

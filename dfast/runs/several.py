@@ -24,6 +24,7 @@ from dfast.runs.each_run import arguments_of_each, folders_of_each, seeds_of_eac
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
+from dfast.runs.loading import finished
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.progress import LogLines, ProgressBar, progress_of
@@ -33,9 +34,6 @@ from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
 from dfast.training.build import build_trainer
 from dfast.training.together import Together
 from dfast.training.trainer import Metrics, Trainer
-
-Finished = Callable[[RunFolder, torch.device], Result | None]
-"""Returns the result of a run that has nothing left to do, None for any other."""
 
 
 class _Run:
@@ -67,7 +65,6 @@ class _Run:
 
 def train_several(
     prompts: Sequence[str],
-    finished: Finished,
     *,
     method: str | None,
     clip: str | Path | ClipEncoder | None,
@@ -93,7 +90,6 @@ def train_several(
 
     Args:
         prompts: what to make; one may stand there several times, with different seeds.
-        finished: see `Finished`.
         method: of all.
         clip: shared by all.
         prior: shared by all.
@@ -126,7 +122,7 @@ def train_several(
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ConfigError(f"at_once: expected a whole number of at least 1, got {shown(at_once)}")
     folders = folders_of_each(each, seeds, out, resume, particles)
-    results = [finished(folder, first.device) if folder else None for folder in folders]
+    results = [finished(Result, folder, first.device) if folder else None for folder in folders]
     check_memory(first.device, first.config, first.prior)
     errors: dict[int, DfastError] = {}
     left = [i for i, result in enumerate(results) if result is None]

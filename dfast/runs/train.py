@@ -19,7 +19,7 @@ from dfast._numbers import shown
 from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.checks import check_seed
-from dfast.errors import ConfigError, RunFolderError
+from dfast.errors import ConfigError
 from dfast.guidance.clip import ClipGuide, Guide
 from dfast.host.threads import threads_within_quota
 from dfast.host.torchrun import is_started_by_torchrun
@@ -33,6 +33,7 @@ from dfast.runs.folder import RunFolder
 from dfast.runs.forecast import seconds_left
 from dfast.runs.group import device_of_rank, joined
 from dfast.runs.keeping import Keeper
+from dfast.runs.loading import finished
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.particles import Particles, train_particles
@@ -194,7 +195,6 @@ def train(
             raise ConfigError("particles: expected one prompt, got a list")
         return train_several(
             prompt,
-            _finished,
             method=method,
             clip=clip,
             prior=prior,
@@ -219,7 +219,6 @@ def train(
         return train_particles(
             prompt,
             particles,
-            _finished,
             method=method,
             clip=clip,
             prior=prior,
@@ -314,8 +313,8 @@ def _train(
             about["best_of"] = count
         folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)
         text = folder.prompt
-        if (finished := _finished(folder, where)) is not None:
-            return finished
+        if (done := finished(Result, folder, where)) is not None:
+            return done
     selection = None
     if folder is not None and folder.has_run:
         selection = read_selection(folder.path)
@@ -443,22 +442,6 @@ def _tell_stopped(trainer: Trainer, keeper: Keeper | None) -> None:
     """Say where a run was stopped by the program, and how it goes on."""
     hint = f"; resume with: {resume_command(keeper.folder.path)}" if keeper else ""
     notice(f"stopped after step {trainer.step} of {trainer.config.train.steps}{hint}")
-
-
-def _finished(folder: RunFolder, device: torch.device) -> Result | None:
-    """Return the result of a run that has nothing left to do, None for any other."""
-    if not folder.has_run:
-        return None
-    try:
-        result = Result.load(folder.path, device)
-    except RunFolderError:  # missing or damaged: the checkpoint makes it again
-        return None
-    steps = folder.config.train.steps
-    if result.steps != steps:
-        return None
-    result.folder = folder.path
-    notice(f"'{folder.path}' is finished: {steps} of {steps} steps are done")
-    return result
 
 
 def _state_length(folder: RunFolder, step: int) -> None:
