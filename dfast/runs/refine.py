@@ -26,6 +26,7 @@ from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.announce import opening, understood
 from dfast.runs.arguments import resolve_arguments
+from dfast.runs.conduct import check_running, conduct, shown_progress
 from dfast.runs.events import Callback
 from dfast.runs.exports import REFINED
 from dfast.runs.folder import RunFolder
@@ -37,7 +38,6 @@ from dfast.runs.records import ABOUT, IDENTITY, REFINE, about_run, read_about, r
 from dfast.runs.refined import Refined
 from dfast.runs.refined_file import START, read_start, write_start
 from dfast.runs.result import Result
-from dfast.runs.train import check_running, conduct, shown_progress
 from dfast.scene.mesh_scene import MeshTensors
 from dfast.training.refine import MeshTrainer, build_mesh_trainer
 
