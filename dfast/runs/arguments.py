@@ -16,6 +16,7 @@ from dfast.clip import ClipEncoder, load_clip
 from dfast.config import Config, PriorConfig, presets
 from dfast.config.checks import check_steps
 from dfast.config.methods import DEFAULT, METHODS
+from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, DfastWarning, PromptError
 from dfast.guidance.clip import ClipGuide, Guide
 from dfast.priors import Prior, as_prior, family_of, load_prior
@@ -81,10 +82,12 @@ def resolve_config(
         config = default_config(prior, _device_kind(device), download=download)
     if file is not None:
         config = Config.load(file, base=config)
+    laid: dict[str, Any] = {}
     for changes in overrides:
         if not all(isinstance(key, str) for key in changes):
             raise ConfigError(f"config: expected settings by name, got {shown(changes)}")
-        config = config.replace(**changes)
+        laid = overlay(laid, changes)
+    config = config.replace(**laid)  # at once: two settings may fit each other, but not what was
     if steps is not None:
         config = config.replace(train={"steps": check_steps(steps)})
     if method is not None and method != config.method.name:

@@ -164,3 +164,15 @@ def test_words_are_checked_before_the_networks_load(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("dfast.runs.arguments.load_prior", None)
     with pytest.raises(PromptError, match='did you mean "chair"'):
         train("a red char", device="cpu")
+
+
+def test_settings_that_fit_each_other_come_together() -> None:
+    """Either bound alone would miss the other one's default."""
+    default = Config.default("cpu").guidance
+    low, high = default.t_max + 0.005, default.t_max + 0.01
+    for order in ((0, 1), (1, 0)):
+        tables = [{"guidance": {"t_min": low}}, {"guidance": {"t_max": high}}]
+        found = resolve_config(device="cpu", overrides=[tables[i] for i in order]).guidance
+        assert (found.t_min, found.t_max) == (low, high)
+    with pytest.raises(ConfigError, match="t_max"):
+        resolve_config(device="cpu", overrides=[{"guidance": {"t_min": low}}])
