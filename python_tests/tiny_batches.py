@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from tiny_runs import TINY
 
 from dfast.io.tensors import read_tensors
@@ -90,7 +91,14 @@ def result(folder: Path) -> Path:
 
 
 def alone(out: Path, prompt: str, seed: int, steps: int = TINY.train.steps) -> bytes:
-    """Return the bytes of the result of a run that `dfast.train` makes by itself."""
-    config = SETTINGS.replace(train={"steps": steps})
-    train(prompt, seed=seed, out=out, config=config, device="cpu", progress=False)
+    """Return the bytes of the result of a run that `dfast.train` makes by itself, on one thread.
+
+    Where torch multiplies in float32, another number of threads may sum in another order.
+    """
+    config, threads = SETTINGS.replace(train={"steps": steps}), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(prompt, seed=seed, out=out, config=config, device="cpu", progress=False)
+    finally:
+        torch.set_num_threads(threads)
     return result(out).read_bytes()

@@ -36,7 +36,13 @@ ROWS: list[dict[str, Any]] = [
     {"name": "taken", "prompt": "a red cube", "seed": 1},
     {"name": "short", "prompt": "a blue sphere", "seed": 2},
 ]
-OPTIONS: dict[str, Any] = {"config": SETTINGS, "device": "cpu", "export": False, "progress": False}
+OPTIONS: dict[str, Any] = {
+    "config": SETTINGS,
+    "device": "cpu",
+    "threads": 1,
+    "export": False,
+    "progress": False,
+}
 
 
 def test_a_killed_run_is_resumed_and_a_failing_row_stops_no_other(tmp_path: Path) -> None:
@@ -81,7 +87,7 @@ def test_a_driver_is_killed_restarted_and_stopped(
     table.write_text(
         f"name,prompt,seed,train.steps\nshort,a blue sphere,2,\nlong,a red cube,0,{LONG}\n"
     )
-    first = driver(table, out, "--jobs", "1")
+    first = driver(table, out, "--jobs", "1", "--threads", "1")
     until(lambda: owner(out) == first.pid, first)
     with pytest.raises(RunFolderError, match=f"in use by another process, {first.pid}$"):
         dfast.batch(table, out, **OPTIONS)
@@ -103,7 +109,7 @@ def test_a_driver_is_killed_restarted_and_stopped(
     assert not result(out / "long").exists()
     assert saved_step(out / "long") == last_metrics(out / "long")["step"]
 
-    found = dfast.batch(table, out, jobs=2, threads=2, **OPTIONS)
+    found = dfast.batch(table, out, jobs=2, **OPTIONS)
     assert [(row.state, row.attempts) for row in found.rows] == [("done", 1), ("done", 3)]
     assert result(out / "short").stat().st_mtime_ns == written
     assert result(out / "long").read_bytes() == alone(tmp_path / "alone", "a red cube", 0, LONG)
