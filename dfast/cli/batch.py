@@ -9,14 +9,14 @@ from dfast.cli.checks import check_run
 from dfast.cli.importing import import_runs
 from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
 from dfast.cli.output import say
-from dfast.cli.signals import interrupted
+from dfast.cli.signals import exit_code, interrupted
 
 if TYPE_CHECKING:
     from dfast.batches.batch import Batch
     from dfast.config import Config
 
-FAILED, INTERRUPTED = 1, 130
-"""Exit codes: some run failed; Ctrl-C."""
+FAILED = 1
+"""Exit code: some run failed."""
 
 
 def add_batch(commands: Commands[Any]) -> None:
@@ -124,7 +124,7 @@ def batch(options: Namespace) -> int:
         )
     except (KeyboardInterrupt, SystemExit) as stopped:
         interrupted("the same command goes on")
-        return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
+        return exit_code(stopped)
     _print(found, dry_run=options.dry_run)
     return FAILED if found.failed and not options.dry_run else 0
 

@@ -11,6 +11,7 @@ from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
+from dfast._files import lines_of, read_text, user_path
 from dfast._numbers import shown
 from dfast.cli.options import UsageError, prior_name, read_file, read_overrides
 from dfast.config import Config, presets
@@ -165,3 +166,25 @@ def check_ending(path: str, endings: tuple[str, ...]) -> str:
             f"the file to write must end in one of {', '.join(endings)}, got {shown(path)}"
         )
     return ending
+
+
+def read_lines(path: str | None, option: str, what: str) -> list[str]:
+    """Return the lines of a file without comments; none without a file.
+
+    Args:
+        path: the file.
+        option: that names it, for messages.
+        what: a line holds, for messages.
+
+    Raises:
+        ConfigError: it cannot be read, or holds none.
+    """
+    if path is None:
+        return []
+    try:
+        lines = [line for _, line in lines_of(read_text(user_path(path)))]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{option}: '{path}' cannot be read ({error})") from error
+    if not lines:
+        raise ConfigError(f"{option}: expected a {what} a line, got none in '{path}'")
+    return lines

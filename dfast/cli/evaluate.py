@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from argparse import Namespace
@@ -11,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfast._files import lines_of, read_text, replacing, user_path
+from dfast._files import user_path
 from dfast._numbers import shown
 from dfast._version import __version__
-from dfast.cli.checks import check_finished, check_prompt, check_run
+from dfast.cli.checks import check_finished, check_prompt, check_run, read_lines
 from dfast.cli.clip_scores import add_clip_options, check_clip_options, score_paths
 from dfast.cli.options import Commands, UsageError, add_settings, prior_name, read_config
+from dfast.cli.output import write_json
 from dfast.config.checks import SEED_LIMIT
 from dfast.errors import CollapsedError, ConfigError, NonFiniteError
 from dfast.runs.names import run_name
@@ -63,10 +63,10 @@ def evaluate(options: Namespace) -> int:
     check_clip_options(options)
     if options.clip:
         _check_json(options.json)
-        report = score_paths(options, _read_prompts(options.prompts))
+        report = score_paths(options, read_lines(options.prompts, "--prompts", "sentence"))
         _report(report.table(), report.as_dict, options)
         return 0
-    prompts = [*options.prompt, *_read_prompts(options.prompts)]
+    prompts = [*options.prompt, *read_lines(options.prompts, "--prompts", "sentence")]
     if bool(options.paths) == bool(prompts):
         raise UsageError("evaluate: expected run folders, or --prompt/--prompts to train and score")
     if not 1 <= options.seeds <= SEED_LIMIT:
@@ -99,7 +99,7 @@ def _report(table: str, as_dict: Callable[..., dict[str, Any]], options: Namespa
         print(table)  # first, so that a file that cannot be written costs nothing
     if options.json:
         device = str(pick_device(options.device))
-        _write_json(options.json, as_dict(device=device, device_name=_device_name(device)))
+        write_json(options.json, as_dict(device=device, device_name=_device_name(device)), "--json")
 
 
 def _check_json(path: str | None) -> None:
@@ -118,19 +118,6 @@ def _check_options(options: Namespace) -> None:
                 f"--{given[0]}: expected with --prompt or --prompts; finished runs have their own"
             )
     _check_json(options.json)
-
-
-def _read_prompts(path: str | None) -> list[str]:
-    """Return the prompts in a file, one a line without comments; none without a file."""
-    if path is None:
-        return []
-    try:
-        lines = [line for _, line in lines_of(read_text(user_path(path)))]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--prompts: '{path}' cannot be read ({error})") from error
-    if not lines:
-        raise ConfigError(f"--prompts: expected a sentence a line, got none in '{path}'")
-    return lines
 
 
 def _score_runs(paths: list[str], device: str) -> list[Score]:
@@ -186,19 +173,6 @@ def _train_one(
         print(f"dfast: {prompt!r}, seed {seed}: {error}", file=sys.stderr)
         return score(EmptyField(), prompt, seed=seed)
     return score(result, prompt, seed=seed, seconds=time.perf_counter() - start)
-
-
-def _write_json(path: str, values: dict[str, Any]) -> None:
-    """Write everything measured to a file, or print it where `path` is "-"."""
-    text = json.dumps(values, indent=1) + "\n"
-    if path == "-":
-        print(text, end="")
-        return
-    try:
-        with replacing(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--json: '{path}' cannot be written ({error.strerror})") from error
 
 
 def _device_name(device: str) -> str:

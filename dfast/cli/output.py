@@ -8,9 +8,10 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from dfast._files import replacing, user_path
+from dfast._files import replacing
 from dfast.errors import ConfigError, DfastWarning
 from dfast.runs.notices import notice
 
@@ -46,7 +47,7 @@ def write_json(path: str, value: Any, option: str) -> None:
         print(text, end="")
         return
     try:
-        with replacing(user_path(path)) as temporary:
+        with replacing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{option}: '{path}' cannot be written ({error.strerror})") from error

@@ -5,19 +5,17 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from dfast._files import lines_of, read_text, user_path
-from dfast.cli.checks import check_device, check_prompt
+from dfast.cli.checks import check_device, check_prompt, read_lines
 from dfast.cli.importing import import_runs
 from dfast.cli.options import Commands, UsageError, add_device, add_overrides
 from dfast.cli.output import say
-from dfast.cli.signals import interrupted
+from dfast.cli.signals import exit_code, interrupted
 from dfast.config.methods import METHODS
 from dfast.config.overrides import parse_override
 from dfast.config.parsing import overlay
-from dfast.errors import ConfigError
 
-FAILED, INTERRUPTED = 1, 130
-"""Exit codes: some run failed; Ctrl-C."""
+FAILED = 1
+"""Exit code: some run failed."""
 
 
 def add_reproduce(commands: Commands[Any]) -> None:
@@ -92,7 +90,8 @@ def reproduce(options: Namespace) -> int:
             raise UsageError(f"--{name}: expected with {needed}, got {options.what}")
     check_device(options.device)
     prior = options.prior or "shapes"
-    prompts, among = _read(options.prompts, "prompts"), _read(options.among, "among")
+    prompts = read_lines(options.prompts, "--prompts", "prompt") or None
+    among = read_lines(options.among, "--among", "prompt")
     for prompt in prompts or ():
         check_prompt(prompt, prior)
     config: dict[str, Any] = {}
@@ -112,7 +111,7 @@ def reproduce(options: Namespace) -> int:
             prior=prior,
             clips=() if options.no_clip else options.clip or ("shapes",),
             guide=options.guide,
-            among=among or (),
+            among=among,
             download=options.download,
             quick=options.quick,
             steps=options.steps,
@@ -125,7 +124,7 @@ def reproduce(options: Namespace) -> int:
         )
     except (KeyboardInterrupt, SystemExit) as stopped:
         interrupted("the same command goes on")
-        return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
+        return exit_code(stopped)
     say(found.report.text())
     for path in found.files:
         say(f"{path}")
@@ -135,16 +134,3 @@ def reproduce(options: Namespace) -> int:
 def _names(text: str | None) -> list[str] | None:
     """Return the methods that --methods names."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _read(path: str | None, name: str) -> list[str] | None:
-    """Return the prompts in a file, one a line without comments; None without a file."""
-    if path is None:
-        return None
-    try:
-        lines = [line for _, line in lines_of(read_text(user_path(path)))]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--{name}: '{path}' cannot be read ({error})") from error
-    if not lines:
-        raise ConfigError(f"--{name}: expected a prompt a line, got none in '{path}'")
-    return lines

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dfast.cli.exporting import RESULT, export
 from dfast.cli.importing import import_runs
 from dfast.cli.output import say
-from dfast.cli.signals import INTERRUPTED, hinting, interrupted
+from dfast.cli.signals import exit_code, hinting, interrupted
 from dfast.cli.view import show
 from dfast.host.torchrun import is_first_process
 
@@ -38,7 +38,7 @@ def run_and_export(
     except (KeyboardInterrupt, SystemExit) as stopped:
         folder = getattr(stopped, "folder", None) or out  # another one if `out` was lost
         interrupted(_how_to_resume(folder, options))
-        return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
+        return exit_code(stopped)
     if not is_first_process():
         return 0  # the first one writes and speaks for all
     out = getattr(result, "folder", None) or out

@@ -12,7 +12,7 @@ from dfast.cli.exporting import RESULT, export
 from dfast.cli.importing import import_runs
 from dfast.cli.options import UsageError, gives_settings, prior_name, read_config
 from dfast.cli.output import say
-from dfast.cli.signals import INTERRUPTED, hinting, interrupted
+from dfast.cli.signals import exit_code, hinting, interrupted
 from dfast.config import Config
 from dfast.errors import PromptError, RunsFailedError
 from dfast.runs.names import run_name
@@ -82,7 +82,7 @@ def _make(options: Namespace, what: str | list[str], out: Path) -> int:
             return _train(options, what, config, out)
     except (KeyboardInterrupt, SystemExit) as stopped:
         interrupted(again)
-        return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
+        return exit_code(stopped)
 
 
 def read_prompts(path: Path, prior: str) -> list[str]:

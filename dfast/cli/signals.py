@@ -57,6 +57,11 @@ def interrupted(hint: str = "") -> None:
         print(f"dfast: interrupted{'; ' if hint else ''}{hint}", file=sys.stderr, flush=True)
 
 
+def exit_code(stopped: KeyboardInterrupt | SystemExit) -> int:
+    """Return the exit code of a command that a signal stopped."""
+    return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 0)
+
+
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     """End the process with the exit code of a signal."""
     for file in list(_files.open_temporaries):

@@ -235,16 +235,6 @@ class Field(RadianceField):
             count=count,
         )
 
-    @torch.no_grad()
-    def density(self, x: Tensor, level_weights: Tensor | None = None) -> Tensor:
-        """Return the density [...] at world points [..., 3], without gradients.
-
-        Args:
-            x: [..., 3] world points.
-            level_weights: [L] in [0, 1], or None for all ones.
-        """
-        return self(x, level_weights=level_weights).density
-
     def _explain(self, obstacle: str) -> None:
         """Warn once that half precision was asked for, and the fused kernel cannot run."""
         if self._warned or self.precision != "half" or not self.table.is_cuda:

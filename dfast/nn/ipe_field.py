@@ -232,16 +232,6 @@ class IPEField(RadianceField):
         gradient = None if gradient is None else gradient.view(*shape, 3)
         return FieldSample(density.view(shape), albedo.view(*shape, 3), gradient)
 
-    @torch.no_grad()
-    def density(self, x: Tensor, level_weights: Tensor | None = None) -> Tensor:
-        """Return the density [...] at world points [..., 3], without gradients.
-
-        Args:
-            x: [..., 3] world points.
-            level_weights: [L] in [0, 1], or None for all ones.
-        """
-        return self(x, level_weights=level_weights).density
-
     def _in_pieces(self, x: Tensor, weights: Tensor | None, want_gradient: bool) -> FieldSample:
         """Return `_sample` at x [N, 3], in pieces that bound the memory."""
         rest = (weights, want_gradient, self.mlp)

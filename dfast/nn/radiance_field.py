@@ -57,7 +57,7 @@ class RadianceField(nn.Module, ABC):
             density [...], albedo [..., 3] and gradient [..., 3] or None.
         """
 
-    @abstractmethod
+    @torch.no_grad()
     def density(self, x: Tensor, level_weights: Tensor | None = None) -> Tensor:
         """Return the density [...] at world points [..., 3], without gradients.
 
@@ -65,6 +65,7 @@ class RadianceField(nn.Module, ABC):
             x: [..., 3] world points.
             level_weights: [L] in [0, 1], or None for all ones.
         """
+        return self(x, level_weights=level_weights).density
 
     def half_copies(self) -> dict[str, Tensor | None]:
         """Return the float16 copies that an optimiser must keep up to date, by parameter name."""

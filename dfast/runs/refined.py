@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
-from dfast._device import pick_device
 from dfast._numbers import shown
 from dfast.config import Config
 from dfast.config.meshes import check_mesh
 from dfast.errors import ExportError
 from dfast.ops.ambient import neutral_torch_state
 from dfast.render.mesh_picture import mesh_pictures
-from dfast.runs.paths import as_path
 from dfast.runs.refined_file import FORMAT, read_refined, sizes_of
 from dfast.runs.shown import Shown
-from dfast.runs.unfinished import result_file
 from dfast.scene.background import Background
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.mesh_scene import MeshScene, MeshTensors
@@ -108,26 +105,10 @@ class Refined(Shown):
         return mesh
 
     @classmethod
-    @neutral_torch_state()
-    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Refined:
-        """Read what `save` wrote.
-
-        Args:
-            path: the file, or the folder it is in.
-            device: "cpu", "cuda" or "cuda:N".
-
-        Raises:
-            RunFolderError: there is no such result, or it is damaged.
-            DeviceError: the device is not there.
-            NativeMissingError: dfast has no kernels for the device.
-        """
-        where = pick_device(device)
-        given = as_path(path)
-        tensors, config, run = read_refined(result_file(given))
+    def _read(cls, path: Path, device: torch.device) -> Self:
+        tensors, config, run = read_refined(path)
         scene = MeshScene(MeshTensors(**tensors), Background(config.background))
-        refined = cls(scene.to(where), config, **run)
-        refined.folder = given if given.is_dir() else None
-        return refined
+        return cls(scene.to(device), config, **run)
 
     def pictures(
         self, cameras: CameraBatch, resolution: int, backgrounds: Mapping[str, Tensor]

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
-from dfast._device import pick_device
 from dfast.config import Config
 from dfast.config.methods import METHODS
 from dfast.mesh.inside import MeshField
 from dfast.ops.ambient import neutral_torch_state
 from dfast.render.picture import pictures, see
-from dfast.runs.paths import as_path
 from dfast.runs.result_file import FORMAT, read_result
 from dfast.runs.shown import Shown
-from dfast.runs.unfinished import result_file
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.loop_scene import LoopScene
 from dfast.scene.scene import Scene
@@ -141,27 +138,11 @@ class Result(Shown):
         return export_mesh(self, path, **options)
 
     @classmethod
-    @neutral_torch_state()
-    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Result:
-        """Read what `save` wrote.
-
-        Args:
-            path: the file, or the folder it is in.
-            device: "cpu", "cuda" or "cuda:N".
-
-        Raises:
-            RunFolderError: there is no such result, or it is damaged.
-            DeviceError: the device is not there.
-            NativeMissingError: dfast has no kernels for the device.
-        """
-        where = pick_device(device)
-        given = as_path(path)
-        tensors, config, run = read_result(result_file(given))
+    def _read(cls, path: Path, device: torch.device) -> Self:
+        tensors, config, run = read_result(path)
         scene = empty_scene(config)
         scene.load_object(tensors)
-        result = cls(scene.to(where), config, **run)
-        result.folder = given if given.is_dir() else None
-        return result
+        return cls(scene.to(device), config, **run)
 
     def pictures(
         self, cameras: CameraBatch, resolution: int, backgrounds: Mapping[str, Tensor]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dfast._device import pick_device
 from dfast._numbers import shown
 from dfast.config import Config
 from dfast.config.views import BACKGROUNDS, check_view
@@ -19,7 +20,7 @@ from dfast.errors import ConfigError
 from dfast.io.tensors import write_tensors
 from dfast.ops.ambient import neutral_torch_state
 from dfast.runs.paths import as_path
-from dfast.runs.unfinished import RESULT, SUFFIX
+from dfast.runs.unfinished import RESULT, SUFFIX, result_file
 from dfast.scene.cameras import CameraBatch, spherical
 
 if TYPE_CHECKING:
@@ -52,6 +53,31 @@ class Shown(ABC):
         """
         self.config, self.prompt, self.seed = config, prompt, seed
         self.prior, self.steps = prior, steps
+
+    @classmethod
+    @neutral_torch_state()
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file, or the folder it is in.
+            device: "cpu", "cuda" or "cuda:N".
+
+        Raises:
+            RunFolderError: there is no such result, or it is damaged.
+            DeviceError: the device is not there.
+            NativeMissingError: dfast has no kernels for the device.
+        """
+        where = pick_device(device)
+        given = as_path(path)
+        found = cls._read(result_file(given), where)
+        found.folder = given if given.is_dir() else None
+        return found
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, path: Path, device: torch.device) -> Self:
+        """Return the object in a file, on a device."""
 
     @property
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -53,9 +54,7 @@ def build_trainer(
         PromptError: for a prompt that the prior does not take.
     """
     if isinstance(prior, ClipGuide):
-        by_shape = {"field": _dream_fields, "mesh": _clip_mesh}
-        build = by_shape[METHODS[config.method.name].shape]
-        return build(config, prior, prompt, seed, device, losses)
+        return _clip_guided(config, prior, prompt, seed, device, losses)
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
     model = as_prior(prior)
@@ -93,7 +92,7 @@ def guidance_of(
     return kind(config.guidance, prior, prompt, device)
 
 
-def _dream_fields(
+def _clip_guided(
     config: Config,
     clip: ClipGuide,
     prompt: str,
@@ -101,54 +100,35 @@ def _dream_fields(
     device: torch.device,
     losses: Mapping[str, Loss] | None,
 ) -> Trainer:
-    """Return the trainer of a run of Dream Fields: the same field under another guidance."""
-    _check_background(config)
-    settings = config.dream_fields
-    generators = Generators.seeded(seed, device)
-    scene = Scene.from_config(config, generators.host).to(device)
-    seen = Augmentation(DREAM_FIELDS, settings.blur, settings.crops, settings.crop_size)
-    if losses is None:
-        losses = regularizer_losses(config.regularizer) | dream_fields_losses(settings)
-    return Trainer(
-        config,
-        scene,
-        ClipGuidance(clip.encoder, prompt, seen),
-        generators,
-        losses=losses,
-        prompt=prompt,
-        prior_name=clip.name,
-    )
+    """Return the trainer of CLIP-Mesh, or of Dream Fields: the same field under another guidance.
 
-
-def _clip_mesh(
-    config: Config,
-    clip: ClipGuide,
-    prompt: str,
-    seed: int,
-    device: torch.device,
-    losses: Mapping[str, Loss] | None,
-) -> Trainer:
-    """Return the trainer of a run of CLIP-Mesh."""
-    _check_background(config)
-    generators = Generators.seeded(seed, device)
-    scene = LoopScene(config, generators.host).to(device)
-    if losses is None:
-        losses = clip_mesh_losses(config.clip_mesh, scene)
-    return ClipMeshTrainer(
-        config,
-        scene,  # type: ignore[arg-type]
-        ClipGuidance(clip.encoder, prompt, Augmentation(CLIP_MESH, config.clip_mesh.blur)),
-        generators,
-        losses=losses,
-        prompt=prompt,
-        prior_name=clip.name,
-    )
-
-
-def _check_background(config: Config) -> None:
-    """Raise ConfigError for a learned background, which no CLIP would see."""
+    Raises:
+        ConfigError: for a learned background, which no CLIP would see.
+    """
     if config.background.kind == "mlp":
         raise ConfigError(
             "config key 'background.kind': expected random or solid, since the CLIP sees "
             "backgrounds of its own, got 'mlp'"
         )
+    generators = Generators.seeded(seed, device)
+    kind: type[Trainer] = Trainer
+    scene: Any
+    if METHODS[config.method.name].shape == "mesh":
+        kind = ClipMeshTrainer
+        scene = LoopScene(config, generators.host).to(device)
+        own = clip_mesh_losses(config.clip_mesh, scene)
+        seen = Augmentation(CLIP_MESH, config.clip_mesh.blur)
+    else:
+        fields = config.dream_fields
+        scene = Scene.from_config(config, generators.host).to(device)
+        own = regularizer_losses(config.regularizer) | dream_fields_losses(fields)
+        seen = Augmentation(DREAM_FIELDS, fields.blur, fields.crops, fields.crop_size)
+    return kind(
+        config,
+        scene,
+        ClipGuidance(clip.encoder, prompt, seen),
+        generators,
+        losses=own if losses is None else losses,
+        prompt=prompt,
+        prior_name=clip.name,
+    )
