@@ -17,6 +17,7 @@ import pytest
 import dfast
 from dfast import _files
 from dfast.cli import running as commands
+from dfast.cli.checks import read_lines
 from dfast.cli.main import main
 from dfast.runs.names import run_name
 from dfast.runs.signals import Terminated
@@ -175,10 +176,8 @@ def test_a_disk_that_is_full_names_the_file(
 
 
 def test_prompts_with_a_byte_order_mark(tmp_path: Path) -> None:
-    from dfast.cli.evaluate import _read_prompts
-
     (tmp_path / "p.txt").write_bytes(b"\xef\xbb\xbfa red cube\r\n# none\r\n")
-    assert _read_prompts(str(tmp_path / "p.txt")) == ["a red cube"]
+    assert read_lines(str(tmp_path / "p.txt"), "--prompts", "prompt") == ["a red cube"]
 
 
 def test_sentences_of_one_meaning_share_a_folder() -> None:
