@@ -72,6 +72,35 @@ def test_each_gradient_alone(generator: torch.Generator) -> None:
             torch.testing.assert_close(got, exact)
 
 
+@pytest.mark.parametrize("pattern", ["mixed", "first order alone", "second order alone", "none"])
+def test_points_whose_gradients_are_zero(pattern: str, generator: torch.Generator) -> None:
+    """Points with a gradient of the normal are worked on apart from those without, or with none."""
+    spec, n = spec_of(3, 16, layers=2), 3 * 1024 + 77
+    inputs, d = draw(spec, n, generator), incoming(n, generator)
+    kind = torch.arange(n) * 7 % 5 % 3
+    for values in d:
+        values[kind == 0] = 0.0
+    d[2][kind == 1] = 0.0
+    if pattern in ("first order alone", "none"):
+        d[2].zero_()
+    if pattern in ("second order alone", "none"):
+        d[0].zero_(), d[1].zero_()
+    exact = run(reference.field, spec, inputs, d, {"dtype": torch.float64})
+    compare(run(field, spec, inputs, d, {"dtype": torch.float64}), exact, 1e-12)
+    compare(run(field, spec, inputs, d, {"dtype": torch.float32}), exact, 1e-5)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_gradient_that_is_not_a_number_comes_through(
+    which: int, generator: torch.Generator
+) -> None:
+    inputs, d = draw(TINY, 100, generator), incoming(100, generator)
+    for values in d:
+        values.zero_()
+    d[which][3] = math.nan
+    assert all(g.isnan().any() for g in run(field, TINY, inputs, d, {"dtype": torch.float64})[-2:])
+
+
 def test_opcheck(device: torch.device, generator: torch.Generator) -> None:
     spec = replace(TINY, width=16)
     inputs = draw(spec, 5, generator)
@@ -159,6 +188,7 @@ def test_threads_do_not_change_bytes(generator: torch.Generator) -> None:
     """More than one batch of backward, so that every way of cutting the work is met."""
     spec, n = spec_of(3, 8, layers=1), 70_000
     inputs, d = draw(spec, n, generator), incoming(n, generator)
+    d[2][torch.arange(n) % 5 < 2] = 0.0
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3, 9):

@@ -109,11 +109,11 @@ class Block {
   }
 
   // Computes h[0] and, if wanted, the Jacobian of `count` points.
-  void encode(const T* x, int count) {
+  void encode(const T* x, int count, bool slopes) {
     T inside[3 * kLanes];
     for (int i = 0; i < 3 * count; ++i) inside[i] = unit(x[i]);
     Lanes<T>::load(inside, count, lanes.x);
-    with_features(p_.net.grid.features, [&](auto features) { encode_as<features>(count); });
+    with_features(p_.net.grid.features, [&](auto features) { encode_as<features>(count, slopes); });
   }
 
   // Computes h and out from h[0].
@@ -121,7 +121,7 @@ class Block {
     for (int k = 0; k < w_.count; ++k) {
       const Layer<T>& l = w_.layer[k];
       T* to = k + 1 < w_.count ? h[k + 1] : out;
-      multiply(count, padded<T>(l.out), l.in, rows(h[k], l.in_pitch), l.down, l.out_pitch, l.shift, 0, to, l.out_pitch);
+      multiply<T>({count, l.out, l.in, rows(h[k], l.in_pitch), l.down, l.out_pitch, l.shift, 0, to, l.out_pitch});
       if (k + 1 == w_.count) break;
       for (int i = 0; i < count * l.out_pitch; ++i) to[i] = T(0) > to[i] ? T(0) : to[i];  // keeps NaN
     }
@@ -170,8 +170,8 @@ class Block {
     }
     for (int k = 0; k + 1 < w_.count; ++k) {
       const Layer<T>& l = w_.layer[k];
-      multiply<T>(count, padded<T>(l.out), l.in, rows(hdot[k], l.in_pitch), l.down, l.out_pitch, nullptr, 0,
-                  hdot[k + 1], l.out_pitch);
+      multiply<T>(
+          {count, l.out, l.in, rows(hdot[k], l.in_pitch), l.down, l.out_pitch, nullptr, 0, hdot[k + 1], l.out_pitch});
       mask(hdot[k + 1], h[k + 1], count * l.out_pitch);
     }
   }
@@ -212,17 +212,16 @@ class Block {
   // Multiplies adjoints by W_k: to = from W_k.
   void pull(int k, const T* from, T* to, int count) const {
     const Layer<T>& l = w_.layer[k];
-    multiply<T>(count, padded<T>(l.in), l.out, rows(from, l.out_pitch), l.up, l.in_pitch, nullptr, 0, to, l.in_pitch);
+    multiply<T>({count, l.in, l.out, rows(from, l.out_pitch), l.up, l.in_pitch, nullptr, 0, to, l.in_pitch});
   }
 
   static void add_outer(const Layer<T>& l, int count, const T* up, const T* below, T* sums) {
-    multiply<T>(l.out, padded<T>(l.in), count, {up, 1, l.out_pitch}, below, l.in_pitch, sums, l.in_pitch, sums,
-                l.in_pitch);
+    multiply<T>({l.out, l.in, count, {up, 1, l.out_pitch}, below, l.in_pitch, sums, l.in_pitch, sums, l.in_pitch});
   }
 
   template <int F>
-  void encode_as(int count) {
-    const int columns = w_.layer[0].in_pitch, parts = jacobian[0] ? 4 : 1;
+  void encode_as(int count, bool slopes) {
+    const int columns = w_.layer[0].in_pitch, parts = slopes ? 4 : 1;
     T* const to[4] = {h[0], jacobian[0], jacobian[1], jacobian[2]};
     for (int l = 0; l < p_.net.grid.levels; ++l) {
       const T lw = level_weight(p_.level_weights, l);
@@ -238,7 +237,7 @@ class Block {
           }
         }
       });
-      parts == 4 ? lerp<F, true>(lw) : lerp<F, false>(lw);
+      slopes ? lerp<F, true>(lw) : lerp<F, false>(lw);
       for (int part = 0; part < parts; ++part) {
         const T* from = lerped_ + part * F * kLanes;
         T* column = to[part] + l * F;

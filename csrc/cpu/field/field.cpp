@@ -33,7 +33,7 @@ void field_forward(Launch launch, const FieldForwardParams<T>& params) {
   parallel_chunks(launch.threads, bounded(p.n, p.count), kChunk, make, [&](auto begin, auto end, Block<T>& block) {
     for (std::int64_t first = begin; first < end; first += kLanes) {
       const int size = static_cast<int>(std::min<std::int64_t>(kLanes, end - first));
-      block.encode(x + 3 * first, size);
+      block.encode(x + 3 * first, size, gradient != nullptr);
       block.forward(size);
       if (gradient) block.adjoint(size);
       for (int i = 0; i < size; ++i) {
@@ -50,14 +50,14 @@ void field_forward(Launch launch, const FieldForwardParams<T>& params) {
 
 namespace {
 
-// The terms of the scatter, for those samples of a batch that receive a gradient. Each chunk fills its own part from
-// the start.
+// The terms of the scatter, for those samples of a batch that receive a gradient. Each chunk fills its own part: from
+// the start with samples of the first order, and from the end with those whose normal receives a gradient.
 template <typename T>
 struct Terms {
   std::int64_t size;
-  Buffer<T> x, u;         // [size, 3] in the grid's units
-  Buffer<T> d0, a0;       // [L, size, F]
-  std::vector<int> used;  // number of samples of each chunk
+  Buffer<T> x, u;                              // [size, 3] in the grid's units
+  Buffer<T> d0, a0;                            // [L, size, F]
+  std::vector<int> first_order, second_order;  // number of samples of each chunk
 
   Terms(const HashGrid& grid, std::int64_t n, bool second)
       : size(n),
@@ -65,45 +65,49 @@ struct Terms {
         u(second ? 3 * n : 0),
         d0(n * grid.levels * grid.features),
         a0(second ? n * grid.levels * grid.features : 0),
-        used((n + kChunk - 1) / kChunk) {}
+        first_order((n + kChunk - 1) / kChunk),
+        second_order(first_order.size()) {}
 };
 
-// The incoming gradients of up to kLanes samples.
+// Returns whether any of `count` gradients is not zero. A NaN counts as a gradient.
+template <typename T>
+bool any(const T* gradients, std::int64_t i, int count) {
+  bool found = false;
+  for (int c = 0; gradients && c < count; ++c) found |= gradients[count * i + c] != T(0);
+  return found;
+}
+
+// Up to kLanes samples and their incoming gradients.
 template <typename T>
 struct Incoming {
   int count = 0;
   T x[3 * kLanes], density[kLanes], albedo[3 * kLanes], gradient[3 * kLanes];
 
-  // Appends sample i unless all its gradients are zero. A NaN counts as a gradient.
-  void take(std::int64_t i, const T* points, const T* d_density, const T* d_albedo, const T* d_gradient) {
-    T* to[3] = {x + 3 * count, albedo + 3 * count, gradient + 3 * count};
+  void append(std::int64_t i, const T* points, const T* d_density, const T* d_albedo, const T* d_gradient) {
     density[count] = d_density ? d_density[i] : T(0);
-    bool any = density[count] != T(0);
     for (int c = 0; c < 3; ++c) {
-      to[0][c] = points[3 * i + c];
-      to[1][c] = d_albedo ? d_albedo[3 * i + c] : T(0);
-      to[2][c] = d_gradient ? d_gradient[3 * i + c] : T(0);
-      any |= to[1][c] != T(0) || to[2][c] != T(0);
+      x[3 * count + c] = points[3 * i + c];
+      albedo[3 * count + c] = d_albedo ? d_albedo[3 * i + c] : T(0);
+      gradient[3 * count + c] = d_gradient ? d_gradient[3 * i + c] : T(0);
     }
-    count += any;
+    ++count;
   }
 };
 
 template <typename T>
 struct Worker {
   Block<T> block;
-  Incoming<T> in;
+  Incoming<T> waiting[2];  // of the first order; of the second
   Worker(const Problem<T>& problem, bool second) : block(problem, second, true) {}
 };
 
 // Runs the backward pass of in.count samples; writes `terms` from sample `first` on and adds to the chunk's sums.
 template <typename T>
-void run_backward(const Problem<T>& p, Worker<T>& worker, bool second, Terms<T>& terms, std::int64_t first, T* sums) {
-  Block<T>& block = worker.block;
-  const Incoming<T>& in = worker.in;
+void run_backward(const Problem<T>& p, Block<T>& block, const Incoming<T>& in, bool second, Terms<T>& terms,
+                  std::int64_t first, T* sums) {
   const DensityHead& head = p.net.head;
   const int n = in.count, outputs = p.weights.layer[p.net.layers].out_pitch, inputs = p.weights.layer[0].in_pitch;
-  block.encode(in.x, n);
+  block.encode(in.x, n, second);
   block.forward(n);
   for (int i = 0; i < n; ++i) {
     T* out = block.out + i * outputs;
@@ -136,47 +140,71 @@ void run_backward(const Problem<T>& p, Worker<T>& worker, bool second, Terms<T>&
   });
 }
 
-// Adds the terms of level l to the rows that lie in part `part` of `parts`.
-template <int F, typename T>
-void scatter_level(const Problem<T>& p, const Terms<T>& terms, bool second, int l, int part, int parts, T* d_table) {
+// A part of the rows of a level, [low, high) of all of them.
+struct RowRange {
+  std::uint32_t low, high;
+  bool all;
+
+  RowRange(const HashLevel& level, int part, int parts)
+      : low(static_cast<std::uint32_t>(level_rows(level) * part / parts)),
+        high(static_cast<std::uint32_t>(level_rows(level) * (part + 1) / parts)),
+        all(parts == 1) {}
+  bool has(std::uint32_t row) const { return all || (row >= low && row < high); }
+};
+
+// Adds the terms of samples [first, first + count) in level l to the rows of `range`.
+template <int F, bool Second, typename T>
+void scatter_block(const Problem<T>& p, const Terms<T>& terms, int l, std::int64_t first, int count,
+                   const RowRange& range, Lanes<T>& lanes, HashRow<T, F>* rows) {
   const HashLevel& level = p.net.grid.level[l];
   const T lw = level_weight(p.level_weights, l);
-  if (lw == T(0)) return;
-  auto* rows = reinterpret_cast<HashRow<T, F>*>(d_table) + level.offset;
-  const std::uint64_t total = level_rows(level);
-  const std::uint32_t low = static_cast<std::uint32_t>(total * part / parts);
-  const std::uint32_t high = static_cast<std::uint32_t>(total * (part + 1) / parts);
-  Lanes<T> lanes;
+  const std::int64_t at = (l * terms.size + first) * F;
+  const T *d0 = terms.d0.get() + at, *a0 = Second ? terms.a0.get() + at : nullptr;
   alignas(64) T sums[8][F * kLanes];
-  for (std::size_t chunk = 0; chunk < terms.used.size(); ++chunk) {
-    for (int begin = 0; begin < terms.used[chunk]; begin += kLanes) {
-      const int count = std::min(kLanes, terms.used[chunk] - begin);
-      const std::int64_t first = chunk * kChunk + begin;
-      const T* d0 = terms.d0.get() + (l * terms.size + first) * F;
-      const T* a0 = second ? terms.a0.get() + (l * terms.size + first) * F : nullptr;
-      Lanes<T>::load(terms.x.get() + 3 * first, count, lanes.x);
-      lanes.locate(level, p.net.grid.smooth);
-      prefetch_rows<true>(rows, level, lanes.row, count);
-      lanes.weigh(lw);
-      if (second) {
-        Lanes<T>::load(terms.u.get() + 3 * first, count, lanes.u);
-        lanes.tilt(lw);
-      }
-      for (int c = 0; c < 8; ++c) {
-        for (int i = 0; i < count; ++i) {
-          for (int f = 0; f < F; ++f) {
-            sums[c][F * i + f] = lanes.corner[c][i] * d0[F * i + f] + (a0 ? lanes.slope[c][i] * a0[F * i + f] : T(0));
-          }
-        }
-      }
-      for (int i = 0; i < count; ++i) {
-        for (int c = 0; c < 8; ++c) {
-          const std::uint32_t row = lanes.row[c][i];
-          if (parts > 1 && (row < low || row >= high)) continue;
-          for (int f = 0; f < F; ++f) rows[row].v[f] += sums[c][F * i + f];
-        }
+  Lanes<T>::load(terms.x.get() + 3 * first, count, lanes.x);
+  lanes.locate(level, p.net.grid.smooth);
+  prefetch_rows<true>(rows, level, lanes.row, count);
+  lanes.weigh(lw);
+  if (Second) {
+    Lanes<T>::load(terms.u.get() + 3 * first, count, lanes.u);
+    lanes.tilt(lw);
+  }
+  for (int c = 0; c < 8; ++c) {
+    for (int i = 0; i < count; ++i) {
+      for (int f = 0; f < F; ++f) {
+        sums[c][F * i + f] = lanes.corner[c][i] * d0[F * i + f] + (Second ? lanes.slope[c][i] * a0[F * i + f] : T(0));
       }
     }
+  }
+  for (int i = 0; i < count; ++i) {
+    for (int c = 0; c < 8; ++c) {
+      const std::uint32_t row = lanes.row[c][i];
+      if (!range.has(row)) continue;
+      for (int f = 0; f < F; ++f) rows[row].v[f] += sums[c][F * i + f];
+    }
+  }
+}
+
+// Adds all terms of level l to the rows that lie in part `part` of `parts`.
+template <int F, typename T>
+void scatter_level(const Problem<T>& p, const Terms<T>& terms, int l, int part, int parts, T* d_table) {
+  const HashLevel& level = p.net.grid.level[l];
+  if (level_weight(p.level_weights, l) == T(0)) return;
+  auto* rows = reinterpret_cast<HashRow<T, F>*>(d_table) + level.offset;
+  const RowRange range(level, part, parts);
+  Lanes<T> lanes;
+  const auto each = [&](std::int64_t begin, std::int64_t end, auto block) {
+    for (std::int64_t first = begin; first < end; first += kLanes) {
+      block(first, static_cast<int>(std::min<std::int64_t>(kLanes, end - first)));
+    }
+  };
+  for (std::size_t chunk = 0; chunk < terms.first_order.size(); ++chunk) {
+    const std::int64_t begin = chunk * kChunk, end = std::min<std::int64_t>(begin + kChunk, terms.size);
+    each(begin, begin + terms.first_order[chunk], [&](std::int64_t first, int count) {
+      scatter_block<F, false>(p, terms, l, first, count, range, lanes, rows);
+    });
+    each(end - terms.second_order[chunk], end,
+         [&](std::int64_t first, int count) { scatter_block<F, true>(p, terms, l, first, count, range, lanes, rows); });
   }
 }
 
@@ -204,21 +232,31 @@ void field_backward(Launch launch, const FieldBackwardParams<T>& params) {
   const Problem<T> problem(p);
   const std::int64_t batch = std::min(n, kBatch), sums_of = problem.weights.sums;
   Terms<T> terms(net.grid, batch, second);
-  const Buffer<T> sums(terms.used.size() * sums_of);
+  const Buffer<T> sums(terms.first_order.size() * sums_of);
   const auto make = [&] { return Worker<T>(problem, second); };
   for (std::int64_t start = 0; start < n; start += batch) {
     const std::int64_t size = std::min(batch, n - start);
-    std::fill(terms.used.begin(), terms.used.end(), 0);
+    std::fill(terms.first_order.begin(), terms.first_order.end(), 0);
+    std::fill(terms.second_order.begin(), terms.second_order.end(), 0);
     parallel_chunks(launch.threads, size, kChunk, make, [&](auto begin, auto end, Worker<T>& worker) {
-      int& used = terms.used[begin / kChunk];
-      T* own = sums.get() + begin / kChunk * sums_of;
+      const std::int64_t chunk = begin / kChunk, limit = std::min(begin + kChunk, terms.size);
+      T* own = sums.get() + chunk * sums_of;
       std::fill_n(own, sums_of, T(0));
-      for (std::int64_t i = begin; i < end; ++i) {
-        worker.in.take(start + i, p.x, params.d_density, params.d_albedo, params.d_gradient);
-        if (worker.in.count < kLanes && i + 1 < end) continue;
-        if (worker.in.count > 0) run_backward(problem, worker, second, terms, begin + used, own);
-        used += worker.in.count, worker.in.count = 0;
+      const auto run = [&](bool order) {
+        Incoming<T>& in = worker.waiting[order];
+        int& done = order ? terms.second_order[chunk] : terms.first_order[chunk];
+        const std::int64_t first = order ? limit - done - in.count : begin + done;
+        if (in.count > 0) run_backward(problem, worker.block, in, order, terms, first, own);
+        done += in.count, in.count = 0;
+      };
+      for (std::int64_t i = start + begin; i < start + end; ++i) {
+        const bool curved = any(params.d_gradient, i, 3);
+        if (!curved && !any(params.d_density, i, 1) && !any(params.d_albedo, i, 3)) continue;
+        Incoming<T>& in = worker.waiting[curved];
+        in.append(i, p.x, params.d_density, params.d_albedo, params.d_gradient);
+        if (in.count == kLanes) run(curved);
       }
+      run(false), run(true);
     });
     for (std::int64_t chunk = 0; chunk * kChunk < size; ++chunk) {
       add_sums(problem.weights, sums.get() + chunk * sums_of, params.d_mlp);
@@ -226,9 +264,8 @@ void field_backward(Launch launch, const FieldBackwardParams<T>& params) {
     const int parts = std::max(1, launch.threads / net.grid.levels);
     parallel_chunks(launch.threads, net.grid.levels * parts, 1, [&](std::int64_t task, std::int64_t) {
       const int l = static_cast<int>(task) / parts, part = static_cast<int>(task) % parts;
-      with_features(net.grid.features, [&](auto features) {
-        scatter_level<features>(problem, terms, second, l, part, parts, params.d_table);
-      });
+      with_features(net.grid.features,
+                    [&](auto features) { scatter_level<features>(problem, terms, l, part, parts, params.d_table); });
     });
   }
 }

@@ -1,6 +1,10 @@
 // Small matrix products with register tiles, for the field's MLP on the host.
 #pragma once
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -8,20 +12,16 @@
 #include <memory>
 #include <new>
 
+#include "cpu/parallel.h"
+
 namespace dfast::cpu {
 
-// A vector of 32 bytes, which the compiler splits where registers are narrower.
-template <typename T>
+// A vector of `Bytes`, which the compiler splits where registers are narrower.
+template <typename T, int Bytes>
 struct Simd {
-  static constexpr int kWidth = 32 / static_cast<int>(sizeof(T));
-  typedef T Vec __attribute__((vector_size(32), aligned(sizeof(T)), may_alias));
+  static constexpr int kWidth = Bytes / static_cast<int>(sizeof(T));
+  typedef T Vec __attribute__((vector_size(Bytes), aligned(sizeof(T)), may_alias));
 };
-
-// Returns n rounded up to whole vectors.
-template <typename T>
-int padded(int n) {
-  return (n + Simd<T>::kWidth - 1) / Simd<T>::kWidth * Simd<T>::kWidth;
-}
 
 // Returns the distance between rows of n numbers: an odd number of cache lines, so that a column is spread over the
 // sets of the cache.
@@ -31,21 +31,29 @@ int pitch(int n) {
   return ((n + line - 1) / line | 1) * line;
 }
 
-// Zeroed memory aligned to a cache line.
+// Zeroed memory aligned to a cache line, or, where it is large, to a huge page, of which it asks the system to make it:
+// otherwise the faults of its small pages take longer than the work on them.
 template <typename T>
 class Buffer {
  public:
   explicit Buffer(std::size_t size = 0) {
     if (size == 0) return;
-    data_.reset(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(64))));
-    std::memset(static_cast<void*>(data_.get()), 0, size * sizeof(T));
+    constexpr std::size_t kPage = std::size_t(1) << 21;
+    const std::size_t bytes = size * sizeof(T), alignment = bytes < kPage ? 64 : kPage;
+    data_ =
+        std::unique_ptr<T[], Free>(static_cast<T*>(::operator new(bytes, std::align_val_t(alignment))), {alignment});
+#ifdef __linux__
+    if (alignment == kPage) madvise(data_.get(), bytes, MADV_HUGEPAGE);
+#endif
+    std::memset(static_cast<void*>(data_.get()), 0, bytes);
   }
   T* get() const { return data_.get(); }
   T& operator[](std::size_t i) const { return data_[i]; }
 
  private:
   struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t(64)); }
+    std::size_t alignment = 64;
+    void operator()(T* p) const { ::operator delete(p, std::align_val_t(alignment)); }
   };
   std::unique_ptr<T[], Free> data_;
 };
@@ -57,66 +65,118 @@ struct Strided {
   int row, column;
 };
 
-// Computes one tile of R rows and V vectors of columns, summed over `depth` in registers.
-template <int R, int V, typename T>
-void multiply_tile(int depth, Strided<T> a, const T* b, int b_pitch, const T* start, int start_pitch, T* c,
-                   int c_pitch) {
-  using Vec = typename Simd<T>::Vec;
-  constexpr int kWidth = Simd<T>::kWidth;
+// C = start + A B with A [rows, depth], B [depth, columns], C [rows, columns]. Columns are computed up to the next
+// whole vector, for which all rows but those of A have room. `start` is null for zero, one row with start_pitch 0, or C
+// itself.
+template <typename T>
+struct Product {
+  int rows, columns, depth;
+  Strided<T> a;
+  const T* b;
+  int b_pitch;
+  const T* start;
+  int start_pitch;
+  T* c;
+  int c_pitch;
+
+  // Returns the part from row i and column j on.
+  Product from(int i, int j) const {
+    return {rows - i,
+            columns - j,
+            depth,
+            {a.p + i * a.row, a.row, a.column},
+            b + j,
+            b_pitch,
+            start ? start + i * start_pitch + j : nullptr,
+            start_pitch,
+            c + i * c_pitch + j,
+            c_pitch};
+  }
+};
+
+#define DFAST_INLINE inline __attribute__((always_inline))
+
+// Computes the first R rows and V vectors of columns, summed over `depth` in registers.
+template <typename S, int R, int V, typename T>
+DFAST_INLINE void multiply_tile(const Product<T>& p) {
+  using Vec = typename S::Vec;
+  constexpr int kWidth = S::kWidth;
   Vec sum[R][V];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
-      sum[r][v] = start ? *reinterpret_cast<const Vec*>(start + r * start_pitch + v * kWidth) : Vec{};
+      sum[r][v] = p.start ? *reinterpret_cast<const Vec*>(p.start + r * p.start_pitch + v * kWidth) : Vec{};
     }
   }
-  for (int k = 0; k < depth; ++k) {
+  for (int k = 0; k < p.depth; ++k) {
     Vec row[V];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) row[v] = *reinterpret_cast<const Vec*>(b + k * b_pitch + v * kWidth);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) row[v] = *reinterpret_cast<const Vec*>(p.b + k * p.b_pitch + v * kWidth);
+#pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
-      const T factor = a.p[r * a.row + k * a.column];
-#pragma GCC unroll 2
+      const T factor = p.a.p[r * p.a.row + k * p.a.column];
+#pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sum[r][v] += factor * row[v];
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) *reinterpret_cast<Vec*>(c + r * c_pitch + v * kWidth) = sum[r][v];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) *reinterpret_cast<Vec*>(p.c + r * p.c_pitch + v * kWidth) = sum[r][v];
   }
 }
 
-template <int V, typename T>
-void multiply_columns(int rows, int depth, Strided<T> a, const T* b, int b_pitch, const T* start, int start_pitch, T* c,
-                      int c_pitch) {
-  constexpr int kRows = 6;  // 12 sums, 2 columns and a factor fill sixteen registers
-  const auto run = [&](auto tile, int i) {
-    tile(depth, Strided<T>{a.p + i * a.row, a.row, a.column}, b, b_pitch, start ? start + i * start_pitch : nullptr,
-         start_pitch, c + i * c_pitch, c_pitch);
-  };
+// Computes V vectors of columns, R rows at a time, then the rest of the rows, fewer at a time.
+template <typename S, int R, int V, typename T>
+DFAST_INLINE void multiply_rows(const Product<T>& p) {
   int i = 0;
-  for (; i + kRows <= rows; i += kRows) run(multiply_tile<kRows, V, T>, i);
-  if (rows - i >= 4) run(multiply_tile<4, V, T>, i), i += 4;
-  if (rows - i >= 2) run(multiply_tile<2, V, T>, i), i += 2;
-  if (rows - i >= 1) run(multiply_tile<1, V, T>, i);
+  for (; i + R <= p.rows; i += R) multiply_tile<S, R, V>(p.from(i, 0));
+  if constexpr (R > 1) multiply_rows<S, R / 2, V>(p.from(i, 0));
 }
 
-// Computes C = start + A B with A [rows, depth], B [depth, columns], C [rows, columns], where `columns` are whole
-// vectors. `start` is null for zero, one row with start_pitch 0, or C itself.
-template <typename T>
-void multiply(int rows, int columns, int depth, Strided<T> a, const T* b, int b_pitch, const T* start, int start_pitch,
-              T* c, int c_pitch) {
-  constexpr int kWidth = Simd<T>::kWidth;
+// Computes V vectors of columns at a time, then the rest of the columns, fewer at a time. A tile has at most `Sums`
+// vectors of sums, which with V of a row and a factor fill the registers.
+template <typename S, int Sums, int V, typename T>
+DFAST_INLINE void multiply_columns(const Product<T>& p) {
+  constexpr int kRows = std::min(12, Sums / V), kColumns = V * S::kWidth, kRest = V > 1 ? kColumns - 1 : 0;
   int j = 0;
-  for (; j + 2 * kWidth <= columns; j += 2 * kWidth) {
-    multiply_columns<2>(rows, depth, a, b + j, b_pitch, start ? start + j : nullptr, start_pitch, c + j, c_pitch);
-  }
-  if (j < columns) {
-    multiply_columns<1>(rows, depth, a, b + j, b_pitch, start ? start + j : nullptr, start_pitch, c + j, c_pitch);
-  }
+  for (; j + kRest < p.columns; j += kColumns) multiply_rows<S, kRows, V>(p.from(0, j));
+  if constexpr (V > 1) multiply_columns<S, Sums, V / 2>(p.from(0, j));
 }
+
+// Sixteen registers of 32 bytes.
+template <typename T>
+DFAST_ONE_COPY void multiply_narrow(const Product<T>& p) {
+  multiply_columns<Simd<T, 32>, 12, 2>(p);
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+// Thirty-two registers of 64 bytes. Every sum has the same terms in the same order as in multiply_narrow.
+template <typename T>
+DFAST_ONE_COPY __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw"))) void multiply_wide(const Product<T>& p) {
+  multiply_columns<Simd<T, 64>, 24, 4>(p);
+}
+
+inline bool has_wide() {
+  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+  return has;
+}
+
+template <typename T>
+void multiply(const Product<T>& p) {
+  has_wide() ? multiply_wide(p) : multiply_narrow(p);
+}
+
+#else
+
+template <typename T>
+void multiply(const Product<T>& p) {
+  multiply_narrow(p);
+}
+
+#endif
 
 }  // namespace dfast::cpu
