@@ -154,57 +154,33 @@ _INPUTS = (
     " Tensor ambient, Tensor diffuse, Tensor textureless, Tensor? background,"
     " float early_stop_eps, float eps"
 )
+_NAMES = tuple(part.split()[1] for part in _INPUTS.split(", "))
 _NUM_TENSORS = 14  # the first 14 inputs are tensors
+
+
+def _fields(inputs: Sequence[Any]) -> dict[str, Any]:
+    """Return the inputs by name, and the numbers of rays and views."""
+    named = dict(zip(_NAMES, inputs, strict=True))
+    views = named["light_position"].shape[0]
+    return named | {"rays": named["directions"].shape[0], "views": views}
 
 
 @custom_op(
     "shade_composite",
     f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
-def _shade_composite(
-    density: Tensor,
-    albedo: Tensor,
-    gradient: Tensor | None,
-    x: Tensor,
-    t: Tensor,
-    dt: Tensor,
-    offsets: Tensor,
-    directions: Tensor,
-    camera_ids: Tensor | None,
-    light_position: Tensor,
-    ambient: Tensor,
-    diffuse: Tensor,
-    textureless: Tensor,
-    background: Tensor | None,
-    early_stop_eps: float,
-    eps: float,
-) -> tuple[Tensor, ...]:
-    rays, views = directions.shape[0], light_position.shape[0]
+def _shade_composite(*inputs):  # type: ignore[no-untyped-def]
+    fields = _fields(inputs)
+    density, rays = fields["density"], fields["rays"]
     if density.device.type == "cpu":
-        _check_indices(offsets, camera_ids, density.shape[0], views)
+        samples, views = density.shape[0], fields["views"]
+        _check_indices(fields["offsets"], fields["camera_ids"], samples, views)
     color, normal = density.new_empty(rays, 3), density.new_empty(rays, 3)
     opacity, depth, orientation = (density.new_empty(rays) for _ in range(3))
     _native.call(
         "shade_composite",
         like=density,
-        density=density,
-        albedo=albedo,
-        gradient=gradient,
-        x=x,
-        t=t,
-        dt=dt,
-        offsets=offsets,
-        directions=directions,
-        camera_ids=camera_ids,
-        light_position=light_position,
-        ambient=ambient,
-        diffuse=diffuse,
-        textureless=textureless,
-        background=background,
-        rays=rays,
-        views=views,
-        early_stop_eps=early_stop_eps,
-        eps=eps,
+        **fields,
         color=color,
         opacity=opacity,
         depth=depth,
@@ -242,58 +218,22 @@ def _(density, albedo, gradient, x, t, dt, offsets, directions, *_):  # type: ig
     f"({_INPUTS}, Tensor? d_color, Tensor? d_opacity, Tensor? d_depth, Tensor? d_normal,"
     " Tensor? d_orientation) -> (Tensor, Tensor, Tensor)",
 )
-def _shade_composite_backward(
-    density: Tensor,
-    albedo: Tensor,
-    gradient: Tensor | None,
-    x: Tensor,
-    t: Tensor,
-    dt: Tensor,
-    offsets: Tensor,
-    directions: Tensor,
-    camera_ids: Tensor | None,
-    light_position: Tensor,
-    ambient: Tensor,
-    diffuse: Tensor,
-    textureless: Tensor,
-    background: Tensor | None,
-    early_stop_eps: float,
-    eps: float,
-    d_color: Tensor | None,
-    d_opacity: Tensor | None,
-    d_depth: Tensor | None,
-    d_normal: Tensor | None,
-    d_orientation: Tensor | None,
-) -> tuple[Tensor, ...]:
-    rays, views = directions.shape[0], light_position.shape[0]
+def _shade_composite_backward(*inputs):  # type: ignore[no-untyped-def]
+    fields = _fields(inputs[: len(_NAMES)])
+    density, albedo, gradient = inputs[:3]
+    d_results = [None if d is None else d.contiguous() for d in inputs[len(_NAMES) :]]
+    d_color, d_opacity, d_depth, d_normal, d_orientation = d_results
     d_density, d_albedo = torch.empty_like(density), torch.empty_like(albedo)
     d_gradient = torch.empty_like(albedo) if gradient is not None else albedo.new_empty(0, 3)
     _native.call(
         "shade_composite_backward",
         like=density,
-        density=density,
-        albedo=albedo,
-        gradient=gradient,
-        x=x,
-        t=t,
-        dt=dt,
-        offsets=offsets,
-        directions=directions,
-        camera_ids=camera_ids,
-        light_position=light_position,
-        ambient=ambient,
-        diffuse=diffuse,
-        textureless=textureless,
-        background=background,
-        rays=rays,
-        views=views,
-        early_stop_eps=early_stop_eps,
-        eps=eps,
-        d_color=None if d_color is None else d_color.contiguous(),
-        d_opacity=None if d_opacity is None else d_opacity.contiguous(),
-        d_depth=None if d_depth is None else d_depth.contiguous(),
-        d_normal=None if d_normal is None else d_normal.contiguous(),
-        d_orientation=None if d_orientation is None else d_orientation.contiguous(),
+        **fields,
+        d_color=d_color,
+        d_opacity=d_opacity,
+        d_depth=d_depth,
+        d_normal=d_normal,
+        d_orientation=d_orientation,
         d_density=d_density,
         d_albedo=d_albedo,
         d_gradient=d_gradient,
