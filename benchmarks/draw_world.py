@@ -1,10 +1,11 @@
-"""Draw the things of the procedural world from six views each, and check that they are sound.
+"""Draw the things of the procedural world, and check that they are sound.
 
     python benchmarks/draw_world.py OUT.png [WORD ...] [--category animals] [--across 2]
+    python benchmarks/draw_world.py benchmarks/results/world.png --views 1 --across 20
 
-A row shows a thing from the front, front right, right, behind, left above and from below, at the
-64 pixels at which the embedded prior sees it. A thing that leaves the unit sphere, is small, or has
-too many parts is told.
+A row shows a thing from the front right, the front, right, behind, left above and from below, or as
+many of these views as asked for, at the 64 pixels at which the embedded prior sees it. A thing that
+leaves the unit sphere, is small, or has too many parts is told.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from dfast.world.parts import NOUN_PARTS
 from dfast.world.scenes import ProceduralScene
 from dfast.world.tracer import render_scene
 
-AZIMUTHS = (0.0, 40.0, 90.0, 180.0, -60.0, -130.0)
-ELEVATIONS = (10.0, 20.0, 10.0, 15.0, 55.0, -25.0)
+AZIMUTHS = (40.0, 0.0, 90.0, 180.0, -60.0, -130.0)
+ELEVATIONS = (20.0, 10.0, 10.0, 15.0, 55.0, -25.0)
 PIXELS, LABEL = 64, 12
 
 
@@ -34,17 +35,17 @@ def scene_of(word: str, noun: Noun) -> ProceduralScene:
     return ProceduralScene(word, "composed", word, noun.parts, slots, noun.has_front)
 
 
-def row(word: str, noun: Noun) -> Image.Image:
-    """Return the six views of a thing, its name above."""
+def row(word: str, noun: Noun, views: int) -> Image.Image:
+    """Return the first views of a thing, its name above."""
     scene = scene_of(word, noun)
-    azimuth, elevation = torch.tensor(AZIMUTHS), torch.tensor(ELEVATIONS)
-    cameras = aimed(azimuth, elevation, torch.full((6,), 3.0), torch.full((6,), 40.0))
+    azimuth, elevation = torch.tensor(AZIMUTHS[:views]), torch.tensor(ELEVATIONS[:views])
+    cameras = aimed(azimuth, elevation, torch.full((views,), 3.0), torch.full((views,), 40.0))
     light = F.normalize(cameras.origin + torch.tensor([0.3, -0.5, 1.2]), dim=-1)
     images = render_scene(scene, cameras, PIXELS, light=light, ambient=0.4)
-    pixels = (images.permute(2, 0, 3, 1).reshape(PIXELS, 6 * PIXELS, 3) * 255).byte().numpy()
-    sheet = Image.new("RGB", (6 * PIXELS, PIXELS + LABEL), (235, 235, 235))
+    pixels = (images.permute(2, 0, 3, 1).reshape(PIXELS, views * PIXELS, 3) * 255).byte().numpy()
+    sheet = Image.new("RGB", (views * PIXELS, PIXELS + LABEL), (235, 235, 235))
     sheet.paste(Image.fromarray(pixels), (0, LABEL))
-    text = f"{word} ({len(noun.parts)} parts)"
+    text = f"{word} ({len(noun.parts)} parts)" if views > 1 else word
     ImageDraw.Draw(sheet).text((2, 0), text, (0, 0, 0), ImageFont.load_default(10))
     return sheet
 
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("words", nargs="*", help="by default every one")
     parser.add_argument("--category", choices=CATEGORIES)
+    parser.add_argument("--views", type=int, default=6, choices=range(1, 7), help="of each")
     parser.add_argument("--across", type=int, default=2, help="things in a row")
     parser.add_argument("--scale", type=int, default=1, help="enlarge the picture")
     args = parser.parse_args()
@@ -86,7 +88,7 @@ def main() -> None:
     chosen = {w: things[w] for w in args.words or things}
     for word, noun in chosen.items():
         print(*faults(word, noun), sep="\n", end="\n" if faults(word, noun) else "")
-    rows = [row(word, noun) for word, noun in chosen.items()]
+    rows = [row(word, noun, args.views) for word, noun in chosen.items()]
     down = -(-len(rows) // args.across)
     width, height = rows[0].size
     sheet = Image.new("RGB", (args.across * (width + 8), down * height), (255, 255, 255))
