@@ -275,7 +275,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("field_saved_words", &field_saved_words, py::arg("levels"), py::arg("width"), py::arg("layers"),
         py::arg("gradient"), py::arg("keeps_jacobian"));
   m.def("field_workspace_words", &field_workspace_words, py::arg("levels"), py::arg("chunk"), py::arg("parts"),
-        py::arg("parameters"));
+        py::arg("parameters"), py::arg("gradient"));
   m.def("march_sums", &march_sums, py::arg("rays"));
 
   py::class_<HashGrid>(m, "HashGrid")

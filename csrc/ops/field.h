@@ -119,10 +119,11 @@ constexpr int field_saved_words(int levels, int width, int layers, bool gradient
   return layers * ((width + 63) / 64) + kept * ((levels + 7) / 8);
 }
 
-// Words in the workspace of CUDA's backward pass: d_0, a_0 [L, chunk] and the points' scales [chunk], then d_mlp's
-// parts [parts, P].
-constexpr std::int64_t field_workspace_words(int levels, std::int64_t chunk, int parts, std::int64_t parameters) {
-  return (2 * levels + 1) * chunk + parts * parameters;
+// Words in the workspace of CUDA's backward pass: d_0 and, with a gradient, a_0 [L, chunk], the points' scales [chunk],
+// then d_mlp's parts [parts, P].
+constexpr std::int64_t field_workspace_words(int levels, std::int64_t chunk, int parts, std::int64_t parameters,
+                                             bool gradient) {
+  return ((gradient ? 2 : 1) * levels + 1) * chunk + parts * parameters;
 }
 
 #define DFAST_FIELD_FORWARD(X) DFAST_FLOATS(X, field_forward, FieldForwardParams)

@@ -41,7 +41,8 @@ __all__ = [
 ]
 
 CHUNK = 1 << 22
-"""Points that CUDA's backward pass takes at a time. Each needs 132 bytes with 16 levels."""
+"""Points that CUDA's backward pass takes at a time. Each needs 132 bytes with 16 levels, 68 without
+normals."""
 
 KEPT = 1 << 22
 """Largest number of points whose Jacobians CUDA's forward pass keeps for the backward pass, with
@@ -221,7 +222,11 @@ def _field_backward(  # type: ignore[no-untyped-def]
         chunk = min(-(-points // multiple) * multiple, CHUNK)
         parts = min(max((1 << 22) // parameters, 64), 512)
         words = _native.library().field_workspace_words(
-            levels=net[0], chunk=chunk, parts=parts, parameters=parameters
+            levels=net[0],
+            chunk=chunk,
+            parts=parts,
+            parameters=parameters,
+            gradient=d_gradient is not None,
         )
     d_table, d_mlp = x.new_zeros(table.shape), x.new_zeros(mlp.shape)
     _native.call(

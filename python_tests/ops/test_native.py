@@ -139,8 +139,10 @@ def test_sizes_of_scratch_memory() -> None:
     assert words(**shape, gradient=False, keeps_jacobian=False) == 3 * 2 + 2 * 4
     assert words(**shape, gradient=True, keeps_jacobian=True) == 3 * 2 + 2 * 16
     assert words(**shape, gradient=True, keeps_jacobian=False) == 3 * 2
-    size = library.field_workspace_words(levels=3, chunk=256, parts=64, parameters=100)
-    assert size == (2 * 3 + 1) * 256 + 64 * 100
+    size = library.field_workspace_words
+    shape = {"levels": 3, "chunk": 256, "parts": 64, "parameters": 100}
+    assert size(**shape, gradient=True) == (2 * 3 + 1) * 256 + 64 * 100
+    assert size(**shape, gradient=False) == (3 + 1) * 256 + 64 * 100
     assert [library.march_sums(rays=rays) for rays in (0, 1, 8, 9)] == [0, 2, 2, 4]
 
 

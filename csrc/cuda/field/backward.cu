@@ -64,7 +64,7 @@ void field_backward(Launch launch, const FieldBackwardParams<T>& params) {
     p.parameters = last.bias + last.out;
     // The layout of the workspace, see field_workspace_words.
     std::uint32_t* const a = params.workspace + grid.levels * chunk;
-    std::uint32_t* const unit = a + grid.levels * chunk;
+    std::uint32_t* const unit = p.d_gradient ? a + grid.levels * chunk : a;
     p.adjoints = {params.workspace, a, reinterpret_cast<float*>(unit), chunk};
     p.partial = reinterpret_cast<float*>(unit + chunk);
     for (p.first = 0; p.first < n; p.first += chunk) {
