@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 RAIL = "CreativeML Open RAIL-M"
 RAIL_PLUS = "CreativeML Open RAIL++-M"
+OPEN_RAIL = "OpenRAIL"
 IF = "DeepFloyd IF License"
 STABILITY = "Stability AI Community License"
 SANA = "NVIDIA non-commercial, and the Gemma terms"
@@ -72,6 +73,10 @@ CATALOG = {
         Entry(
             "if-xl", "if", "DeepFloyd/IF-I-XL-v1.0", IF, True, 18.2,
             "DeepFloyd IF stage I, 64 pixels, 4.3 G parameters; nearest to the paper's Imagen",
+        ),
+        Entry(
+            "mvdream", "mvdream", "ashawkey/mvdream-sd2.1-diffusers", OPEN_RAIL, False, 2.6,
+            "MVDream on Stable Diffusion 2.1, four views of 256 pixels at once, latent",
         ),
         Entry(
             "pixart-sigma", "pixart", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", RAIL_PLUS, False,

@@ -65,7 +65,13 @@ QWEN3 = TextEncoderKind(
 )
 
 
-def check_text(folder: Folder, kind: TextEncoderKind, parts: Sequence[str], length: int) -> None:
+def check_text(
+    folder: Folder,
+    kind: TextEncoderKind,
+    parts: Sequence[str],
+    length: int,
+    width: str = "cross_attention_dim",
+) -> None:
     """Check text encoders against their tokenizers, and their widths against the UNet.
 
     Parts that are missing are not checked, since their embeddings may be cached.
@@ -75,17 +81,18 @@ def check_text(folder: Folder, kind: TextEncoderKind, parts: Sequence[str], leng
         kind: of its text encoders.
         parts: an encoder and its tokenizer, and perhaps a second pair.
         length: tokens of a sentence.
+        width: key of the UNet's configuration: the width of the text that it reads.
 
     Raises:
         PriorError: for the first mismatch.
     """
     encoders, widths = parts[::2], {}
     for part, tokenizer in zip(encoders, parts[1::2], strict=True):
-        width = check_encoder(folder, kind, part, tokenizer, length)
-        if width is not None:
-            widths[part] = width
+        own = check_encoder(folder, kind, part, tokenizer, length)
+        if own is not None:
+            widths[part] = own
     projected = folder.config("unet").get("encoder_hid_dim") is not None
-    wanted = folder.numbers("unet", "encoder_hid_dim" if projected else "cross_attention_dim", 1280)
+    wanted = folder.numbers("unet", "encoder_hid_dim" if projected else width, 1280)
     if len(widths) == len(encoders) and set(wanted) != {sum(widths.values())}:
         total = wanted[0] if len(set(wanted)) == 1 else wanted
         sum_of_widths = " + ".join(map(str, widths.values()))

@@ -6,7 +6,7 @@ parameters of DeepFloyd's largest model takes longer than reading the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +30,7 @@ class Float32(nn.Module):
         return self.layer(x.float())
 
 
-def build_unet(folder: Folder, dtype: torch.dtype) -> Any:
+def build_unet(folder: Folder, dtype: torch.dtype, config: Mapping[str, Any] | None = None) -> Any:
     """Build the UNet on the meta device.
 
     Its last convolution is float32: guidance multiplies the difference of two predictions by up to
@@ -39,13 +39,14 @@ def build_unet(folder: Folder, dtype: torch.dtype) -> Any:
     Args:
         folder: the pipeline folder.
         dtype: of all other layers.
+        config: of the UNet in diffusers; None is that of the folder.
 
     Raises:
         PriorError: if its configuration cannot be used.
     """
     from diffusers import UNet2DConditionModel
 
-    unet = _build(UNet2DConditionModel, folder, "unet", dtype, torch.device("meta"))
+    unet = _build(UNet2DConditionModel, folder, "unet", dtype, torch.device("meta"), config)
     unet.conv_out = Float32(unet.conv_out)
     return unet
 
@@ -161,9 +162,16 @@ def encode_images(vae: Any, pixels: Tensor) -> Tensor:
     return found.squeeze(2) if video else found
 
 
-def _build(cls: Any, folder: Folder, part: str, dtype: torch.dtype, inside: Any) -> Any:
+def _build(
+    cls: Any,
+    folder: Folder,
+    part: str,
+    dtype: torch.dtype,
+    inside: Any,
+    config: Mapping[str, Any] | None = None,
+) -> Any:
     """Return a frozen network of a part's configuration, built inside a context."""
-    config = folder.read(part, "config.json")
+    config = folder.read(part, "config.json") if config is None else config
     try:
         with quiet(), inside:
             module = cls.from_config(config).to(dtype)
