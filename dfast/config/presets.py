@@ -214,7 +214,7 @@ MVDream's angles of view are 15 to 60 degrees, and its distances follow from the
 drawn by themselves, so the angles stay near 40 degrees, which it is shown at.
 """
 
-_TRANSFORMERS = ("pixart", "sd3", "sana", "lumina2", "z-image", "flux2", "prx", "wan")
+_TRANSFORMERS = ("pixart", "sd3", "sana", "lumina2", "z-image", "flux2", "prx", "qwen-image", "wan")
 SCALES = {
     "sd": 100.0, "sdxl": 100.0, "if": 20.0, "mvdream": 49.0, **dict.fromkeys(_TRANSFORMERS, 100.0)
 }  # fmt: skip

@@ -111,6 +111,10 @@ CATALOG = {
             "PRX, 512 pixels, latent, a flow of 1.3 G parameters",
         ),
         Entry(
+            "qwen-image", "qwen-image", "Qwen/Qwen-Image", APACHE, False, 57.7,
+            "Qwen-Image, 1024 pixels, latent, a flow of 20 G parameters; Qwen2.5-VL reads the text",
+        ),
+        Entry(
             "wan-1.3b", "wan", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", APACHE, False, 28.8,
             "Wan 2.1, 480 pixels, latent, a flow of videos with 1.3 G parameters; UMT5-XXL",
         ),

@@ -25,6 +25,8 @@ class TextEncoderKind(NamedTuple):
     """model type in tokenizer.json"""
     files: tuple[str, ...]
     """files of a tokenizer without tokenizer.json"""
+    inside: str = ""
+    """the key of the settings of the language model, in newer files of a model of more"""
 
 
 CLIP = TextEncoderKind(
@@ -63,6 +65,8 @@ QWEN3 = TextEncoderKind(
     model="BPE",
     files=("vocab.json", "merges.txt"),
 )
+
+QWEN25_VL = QWEN3._replace(types=("qwen2_5_vl", "qwen2_5_vl_text"), inside="text_config")
 
 
 def check_text(
@@ -128,13 +132,15 @@ def check_encoder(
         return None
     if (got := config.get("model_type", kind.types[0])) not in kind.types:
         raise folder.mismatch_error(part, "model_type", repr(kind.types[0]), repr(got), other=other)
+    at = f"{kind.inside}." if isinstance(config.get(kind.inside), dict) else ""
     for key, least, beside in (
         ("vocab_size", vocabulary, tokenizer),
         ("max_position_embeddings", length, "length of sentences"),
     ):
-        if (number := folder.number(part, key, max(least, 1))) < least:
+        if (number := folder.number(part, at + key, max(least, 1))) < least:
             raise folder.mismatch_error(part, key, f"of at least {least}", number, other=beside)
-    return folder.number(part, kind.width, None) if kind.width in config else None
+    known = kind.width in (config[kind.inside] if at else config)
+    return folder.number(part, at + kind.width, None) if known else None
 
 
 def _vocabulary_size(folder: Folder, kind: TextEncoderKind, part: str) -> int:

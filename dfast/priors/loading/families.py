@@ -13,7 +13,7 @@ from dfast.priors.loading.folder import INDEX, Folder
 
 SUPPORTED = (
     "Stable Diffusion 1.x, 2.x, XL and 3.x, DeepFloyd IF stage I, MVDream, PixArt-Sigma, Sana, "
-    "Lumina-Image 2, Z-Image, FLUX.2 klein, PRX or Wan 2.1"
+    "Lumina-Image 2, Z-Image, FLUX.2 klein, PRX, Qwen-Image or Wan 2.1"
 )
 TRANSFORMERS = {
     "PixArtTransformer2DModel": "pixart",
@@ -23,13 +23,19 @@ TRANSFORMERS = {
     "ZImageTransformer2DModel": "z-image",
     "Flux2Transformer2DModel": "flux2",
     "PRXTransformer2DModel": "prx",
+    "QwenImageTransformer2DModel": "qwen-image",
     "WanTransformer3DModel": "wan",
 }
 """The family of each class of transformer."""
 MULTI_VIEW_UNET = "MultiViewUNetModel"
 """Class of MVDream's UNet; diffusers does not have it."""
-_FOREIGN_PIPELINES = ("PixArtAlpha", "Flux2Pipeline", "SanaVideo", "SanaSprint", "Omni")
+_FOREIGN_PIPELINES = (
+    "PixArtAlpha", "Flux2Pipeline", "SanaVideo", "SanaSprint", "Omni", "QwenImageEdit",
+    "QwenImageLayered",
+)  # fmt: skip
 """Parts of the names of pipelines that share such a class and call it in another way."""
+_FOREIGN_KEYS = ("use_layer3d_rope", "use_additional_t_cond", "zero_cond_t")
+"""Settings of such a class in models that are given images: Qwen-Image-Layered and -Edit."""
 
 
 def detect_family(folder: Folder) -> str:
@@ -97,6 +103,7 @@ def _transformer_family(folder: Folder, index: dict[str, Any], pipeline: str) ->
     if kind == "Transformer2DModel" and pipeline == "PixArtSigmaPipeline":
         kind = "PixArtTransformer2DModel"  # its name when PixArt-Sigma was published
     foreign = any(name in pipeline for name in _FOREIGN_PIPELINES)
+    foreign |= any(config.get(key) for key in _FOREIGN_KEYS)
     # Wan 2.2 divides the noise levels between two transformers, or the image between timesteps.
     foreign |= "transformer_2" in folder.listed() or bool(index.get("expand_timesteps"))
     if kind not in TRANSFORMERS or foreign or not folder.has("vae"):

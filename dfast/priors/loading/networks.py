@@ -123,6 +123,7 @@ VAES = {
     "AutoencoderDC": VaeKind("encoder_block_out_channels"),
     "AutoencoderKLFlux2": VaeKind(gathered=2),
     "AutoencoderKLWan": VaeKind("dim_mult", "z_dim", video=True),
+    "AutoencoderKLQwenImage": VaeKind("dim_mult", "z_dim", video=True),
     TINY: VaeKind("encoder_block_out_channels"),
 }
 """By the class in diffusers."""
@@ -144,6 +145,8 @@ def build_vae(folder: Folder, dtype: torch.dtype, part: str = "vae") -> Any:
     kind = folder.config(part).get("_class_name", "AutoencoderKL")
     vae = _build(getattr(diffusers, kind), folder, part, dtype, torch.device("meta"))
     vae.decoder = vae.post_quant_conv = None
+    if VAES[kind].video:
+        vae.decoder = nn.Identity()  # a VAE of videos counts the layers of both halves
     if hasattr(vae, "bn"):
         vae.bn = _Statistics(vae.bn)
     return vae
