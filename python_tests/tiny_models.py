@@ -90,9 +90,9 @@ def pipeline(family: str) -> Any:
 
 def noise_like(prior: Any, batch: int = 2, seed: int = 0) -> Tensor:
     """Return noise [B, C, h, w] of the shape of what the model diffuses."""
-    config = prior.unet_config
-    side = prior.latent_size if prior.family in TRANSFORMERS else config["sample_size"]
-    shape = (batch, config["in_channels"], side, side)
+    config, latent = prior.unet_config, prior.family in TRANSFORMERS
+    side = prior.latent_size if latent else config["sample_size"]
+    shape = (batch, prior.latents.channels if latent else config["in_channels"], side, side)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 

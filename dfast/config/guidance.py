@@ -55,8 +55,12 @@ class GuidanceConfig:
     """Largest t after `t_until`, > `t_min_end`, to 1."""
     t_until: float = 0.8
     """Fraction of the run over which the range of t changes, 0 to 1."""
-    weighting: Literal["sigma2", "uniform", "alpha_sigma", "sigma"] = "sigma2"
-    """w(t), the factor on the gradient at noise level (alpha, sigma); sigma2 is DreamFusion's."""
+    weighting: Literal["sigma2", "uniform", "alpha_sigma", "sigma", "x0"] = "sigma2"
+    """w(t), the factor on the gradient at noise level (alpha, sigma); sigma2 is DreamFusion's. x0,
+    sigma / alpha, makes the gradient of sds the error of the denoised image (MVDream)."""
+    rescale: float = 0.0
+    """How far guidance keeps the spread of the denoised image, 0 to 1: that of views predicted
+    together counts as one (MVDream has 0.5). Not for csd and nfsd."""
     view_conditioning: Literal["camera", "words", "none"] = "camera"
     """How predictions are conditioned on the view: in the finest way that the prior has, by
     DreamFusion's four view words, or not at all."""
@@ -72,7 +76,9 @@ class GuidanceConfig:
         check_numbers(self, "guidance", ("vsd_rate",), 0, 1)
         check_numbers(self, "guidance", ("inversion_steps",), 1, 100)
         check_numbers(self, "guidance", ("delta_t",), 1e-3, 1)
-        check_numbers(self, "guidance", ("linear_until",), 0, 1)
+        check_numbers(self, "guidance", ("linear_until", "rescale"), 0, 1)
+        ok = self.rescale == 0 or self.variant not in ("csd", "nfsd")
+        check("guidance", "rescale", self.rescale, ok, f"0 with variant {self.variant!r}")
         ok = all(0.0 <= value <= 10.0 for value in self.negative_weight)
         check("guidance", "negative_weight", self.negative_weight, ok, "two numbers in [0, 10]")
         ok = not (self.perp_neg and self.view_conditioning == "none")

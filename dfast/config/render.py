@@ -51,6 +51,10 @@ class CameraConfig:
     Beta(1, 5) from the low end of the range to the high one (CLIP-Mesh)."""
     stratified: bool = True
     """Spread the azimuths of one step evenly around the object."""
+    ring: int = 1
+    """Cameras that stand in a ring, 1 to 64, of which `views` is a multiple: evenly around the
+    object, with one elevation, distance, angle of view, timestep, background and shading. A prior
+    that predicts views together needs rings of as many."""
     position_jitter: float = 0.0
     """Half the side of the cube from which an offset of the position is drawn, >= 0."""
     lookat_jitter: float = 0.0
@@ -63,10 +67,16 @@ class CameraConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "camera", ("views",), 1, 256)
+        check_numbers(self, "camera", ("ring",), 1, 64)
+        expected = f"a multiple of camera.ring, which is {self.ring}"
+        check("camera", "views", self.views, self.views % self.ring == 0, expected)
         check_ranges(self, "camera", ("distance",), 1e-3, 1e3)
         check_ranges(self, "camera", ("fov",), 1.0, 170.0)
         check_ranges(self, "camera", ("elevation",), -90.0, 90.0)
-        check_numbers(self, "camera", ("position_jitter", "lookat_jitter", "up_jitter"), 0)
+        for name in ("position_jitter", "lookat_jitter", "up_jitter"):
+            check_numbers(self, "camera", (name,), 0)
+            value = getattr(self, name)
+            check("camera", name, value, self.ring == 1 or value == 0, "0 with a camera.ring")
         starts = [start for start, _ in self.resolution]
         ok = bool(starts) and starts == sorted(starts) and starts[0] == 0.0 and starts[-1] < 1.0
         ok = ok and all(4 <= pixels <= 4096 for _, pixels in self.resolution)

@@ -188,6 +188,7 @@ class DiffusionGuidance(Guidance):
                 evaluate,
                 guide if is_one_call(config, prior.largest_scale) else None,
                 self._rendered(batch, condition),
+                prior.joint_views,
             )
             w = sds.weight(batch.alpha, batch.sigma, self.config.weighting)
             return sds.scaled(self._variant.direction(step), w)

@@ -47,7 +47,7 @@ def weight(alpha: Tensor, sigma: Tensor, kind: str = "sigma2") -> Tensor:
     Args:
         alpha: signal level at t, of any shape.
         sigma: noise level at t, of the same shape.
-        kind: "sigma2" (DreamFusion), "sigma", "alpha_sigma" or "uniform".
+        kind: "sigma2" (DreamFusion), "sigma", "alpha_sigma", "uniform" or "x0", sigma / alpha.
 
     Raises:
         ValueError: for any other kind.
@@ -60,7 +60,44 @@ def weight(alpha: Tensor, sigma: Tensor, kind: str = "sigma2") -> Tensor:
         return alpha * sigma
     if kind == "uniform":
         return torch.ones_like(sigma)
-    raise ValueError(f"kind: expected sigma2, sigma, alpha_sigma or uniform, got {kind!r}")
+    if kind == "x0":
+        return sigma / alpha.clamp(min=1e-4)  # pure noise says nothing of x
+    raise ValueError(f"kind: expected sigma2, sigma, alpha_sigma, uniform or x0, got {kind!r}")
+
+
+def rescaled(
+    guided: Tensor,
+    text: Tensor,
+    noisy: Tensor,
+    level: tuple[Tensor, Tensor],
+    part: float,
+    views: int = 1,
+) -> Tensor:
+    """Return guided noise whose denoised image keeps the spread that it has under the prompt.
+
+    Guidance makes the denoised image x-hat = (z - sigma eps) / alpha too contrasty. It is scaled by
+    part (std of x-hat under eps_c / std of x-hat guided) + 1 - part, as Lin et al. 2023 (arXiv
+    2305.08891) scale predictions and MVDream denoised images (Shi et al. 2023).
+
+    Args:
+        guided: (1 + w) eps_c - w eps_u, [B, C, H, W].
+        text: eps_c, [B, C, H, W].
+        noisy: z, [B, C, H, W].
+        level: (alpha [B], sigma [B]).
+        part: in [0, 1].
+        views: neighbouring images whose spread is one number; B is a multiple.
+    """
+    alpha, sigma = (v.clamp(min=1e-4).view(-1, 1, 1, 1) for v in level)
+    guided = at_least_float32(guided)
+
+    def spread(eps: Tensor) -> Tensor:
+        clean = (noisy - sigma * eps) / alpha
+        return clean.view(-1, views, *clean.shape[1:]).std((1, 2, 3, 4)) + 1e-8
+
+    factor = spread(at_least_float32(text)) / spread(guided)
+    factor = (part * factor + 1.0 - part).repeat_interleave(views, output_size=len(guided))
+    # eps of z = alpha factor x-hat + sigma eps
+    return noisy / sigma + factor.view(-1, 1, 1, 1) * (guided - noisy / sigma)
 
 
 def sds(guided: Tensor, noise: Tensor) -> Tensor:

@@ -59,6 +59,8 @@ class Distillation:
     """(1 + w) eps_c - w eps_u of noisy images at t, where one evaluation gives it"""
     rendered: Callable[[Tensor], Tensor] | None = None
     """eps_phi of noisy images at t: the noise that a model of the renderings predicts"""
+    joint_views: int = 1
+    """of the prior"""
 
     def add_noise(self) -> tuple[Tensor, Tensor]:
         """Return (z_t, eps): x with noise of the level of the batch, and the drawn noise."""
@@ -89,7 +91,11 @@ class Distillation:
         if self.guide is not None:
             return self.guide(noisy)
         text, base = self.predict(noisy)
-        return classifier_free_guidance(text, base, self.config.guided_scale)
+        guided = classifier_free_guidance(text, base, self.config.guided_scale)
+        part, level = self.config.rescale, (self.batch.alpha, self.batch.sigma)
+        if part == 0:
+            return guided
+        return sds.rescaled(guided, text, noisy, level, part, self.joint_views)
 
     def level(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return (alpha [B], sigma [B]) at timesteps t [B]."""
@@ -213,6 +219,7 @@ def is_one_call(config: GuidanceConfig, largest_scale: float) -> bool:
         largest_scale: of the prior.
     """
     plain = VARIANTS[config.variant].guided and not config.negative and not config.perp_neg
+    plain = plain and config.rescale == 0
     return plain and 0 < config.guided_scale <= largest_scale
 
 

@@ -112,10 +112,12 @@ class VariationalGuidance(DiffusionGuidance):
     ) -> None:
         """Take one step of the copy towards predicting the noise in x [B, C, h, w]."""
         alphas, sigmas = self._schedule
-        each = len(x) // len(generators)
+        each, joint = len(x) // len(generators), self.prior.joint_views
         drawn = [
             (
-                torch.randint(len(alphas), (each,), generator=g, device=x.device),
+                torch.randint(
+                    len(alphas), (each // joint,), generator=g, device=x.device
+                ).repeat_interleave(joint, output_size=each),
                 torch.randn((each, *x.shape[1:]), generator=g, device=x.device),
             )
             for g in generators

@@ -57,6 +57,9 @@ class Prior(ABC):
         image_flops: operations of `predict_noise` for one image under one condition, to say how
             long a run takes before it begins; 0 where they are not known.
         joins_prompts: whether `join_prompts` is there.
+        joint_views: how many views of an object are predicted together, n. With n > 1, B is a
+            multiple of n everywhere, n neighbouring images are views of one object at one timestep,
+            and their cameras stand in a ring, see `dfast.config.CameraConfig.ring`.
         tiny_until: fraction of a run, from its start, in which a distilled encoder takes the place
             of the model's own.
         lora: what LoRA files were merged into the networks and how strongly, a line each.
@@ -74,6 +77,7 @@ class Prior(ABC):
     image_flops: float = 0.0
     largest_scale: float = 0.0
     joins_prompts: bool = False
+    joint_views: int = 1
     tiny_until: float = 0.0
     lora: tuple[str, ...] = ()
     untrainable: str = "it has no network of its own"
@@ -277,9 +281,9 @@ class Prior(ABC):
 _REQUIRED = ("name", "image_size", "noise_schedule", "encode_prompt", "predict_noise")
 _OPTIONAL = (
     "family", "options", "conditions", "cuda_graph_safe", "is_latent", "dtype", "encode_images",
-    "image_flops", "joins_prompts", "join_prompts", "largest_scale", "predict_guided", "load",
-    "untrainable", "predict_trained", "normal_form", "notes", "check_text",
-    "cost_parts", "weight_bytes", "text_bytes",
+    "image_flops", "joins_prompts", "join_prompts", "joint_views", "largest_scale",
+    "predict_guided", "load", "untrainable", "predict_trained", "normal_form", "notes",
+    "check_text", "cost_parts", "weight_bytes", "text_bytes",
 )  # fmt: skip
 
 

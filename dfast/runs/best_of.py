@@ -8,6 +8,7 @@ bounded by, Ho et al. 2020, and classifiers were made of, Li et al. 2023, arXiv 
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -176,7 +177,9 @@ def prediction_error(trainer: Trainer) -> float:
     guidance, config = trainer.guidance, trainer.config
     assert isinstance(guidance, DiffusionGuidance), "only a diffusion prior predicts noise"
     distance, fov = (sum(span) / 2 for span in (config.camera.distance, config.camera.fov))
-    cameras = orbit(VIEWS, distance=distance, fov=fov, device=trainer.device)
+    ring = guidance.prior.joint_views
+    count = math.ceil(VIEWS / ring) * ring
+    cameras = orbit(count, distance=distance, fov=fov, device=trainer.device, ring=ring)
     errors = []
     for mode in ("albedo", "textureless"):
         lighting = fixed_lighting(mode, cameras)
@@ -186,7 +189,7 @@ def prediction_error(trainer: Trainer) -> float:
             lighting,
             RenderOptions(config.march, normals="shading" if lighting.lit else "none"),
             resolution=guidance.prior.image_size,
-            colors=torch.full((VIEWS, 3), 0.5, device=trainer.device),
+            colors=torch.full((count, 3), 0.5, device=trainer.device),
             generator=torch.Generator(trainer.device).manual_seed(0),
         )
         errors.append(guidance.prediction_error(rendering.image, cameras, lighting))

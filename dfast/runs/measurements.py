@@ -68,6 +68,7 @@ class SilentPrior(Prior):
         """
         self._prior, self.name, self.image_size = prior, prior.name, prior.image_size
         self.conditions, self.is_latent = prior.conditions, prior.is_latent
+        self.joint_views = prior.joint_views
 
     def noise_schedule(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the prior's own noise schedule."""

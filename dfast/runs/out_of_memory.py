@@ -92,7 +92,7 @@ def memory_suggestions(config: Config, prior: Guide, *, can_offload: bool = True
     pixels = max(size for _, size in config.camera.resolution)
     views = config.camera.views
     candidates = [
-        (views > 1, f"lower camera.views, now {views}"),
+        (views > config.camera.ring, f"lower camera.views, now {views}"),
         (latent and not options.vae_checkpointing, "set prior.vae_checkpointing = true"),
         (latent and not options.vae_tiling, "set prior.vae_tiling = true"),
         (has_options and not options.attention_slicing, "set prior.attention_slicing = true"),

@@ -42,7 +42,7 @@ def scaled_down(config: Config, device: str) -> ScaledDown:
     rays = 1.0
     if views * pixels**2 > most:
         size = min(pixels, math.isqrt(most))
-        few = max(1, most // size**2)
+        few = max(1, most // (size**2 * config.camera.ring)) * config.camera.ring
         rays = views * pixels**2 / (few * size**2)
         config = config.replace(camera={"views": few, "resolution": [[0.0, size]]})
     if config.field.kind != "hash":

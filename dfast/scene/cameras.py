@@ -119,6 +119,7 @@ def orbit(
     fov: float = 40.0,
     azimuth: float = 0.0,
     device: torch.device | str = "cpu",
+    ring: int = 1,
 ) -> CameraBatch:
     """Return n cameras spaced evenly around the object.
 
@@ -129,8 +130,11 @@ def orbit(
         fov: degrees.
         azimuth: degrees, of the first camera.
         device: where the tensors live.
+        ring: so many neighbours are evenly around the object by themselves; n is a multiple. 1: all
+            cameras are in the order of their azimuths.
     """
-    azimuths = azimuth + torch.arange(n, dtype=torch.float32) * (360.0 / max(n, 1))
+    order = torch.arange(n).view(ring, -1).t().flatten()
+    azimuths = azimuth + order.float() * (360.0 / max(n, 1))
     return spherical(azimuths, elevation, distance, fov).to(device)
 
 

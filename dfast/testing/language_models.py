@@ -17,7 +17,8 @@ def language_model(kind: str, width: int) -> Any:
     """Return a tiny language model, with as many layers as are read.
 
     Args:
-        kind: "gemma2", "t5gemma" (its encoder), "umt5" (its encoder), "qwen3" or "qwen3-causal".
+        kind: "gemma2", "t5gemma" (its encoder), "umt5" (its encoder), "qwen3", "qwen3-causal" or
+            "qwen2.5-vl", which also sees.
         width: of the hidden states.
     """
     transformers: Any = import_module("transformers")
@@ -47,6 +48,19 @@ def language_model(kind: str, width: int) -> Any:
         module = import_module("transformers.models.t5gemma.modeling_t5gemma")
         own = transformers.T5GemmaModuleConfig(query_pre_attn_scalar=8, **shape)
         return module.T5GemmaEncoder(t5gemma_config(own).encoder)
+    if kind == "qwen2.5-vl":
+        positions = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}
+        eyes = {
+            "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2,
+            "out_hidden_size": width,
+        }  # fmt: skip
+        del shape["head_dim"]
+        both = transformers.Qwen2_5_VLConfig(
+            text_config={**shape, "rope_parameters": positions, "bos_token_id": 0,
+                         "eos_token_id": 0},
+            vision_config=eyes,
+        )  # fmt: skip
+        return transformers.Qwen2_5_VLForConditionalGeneration(both)
     config = transformers.Qwen3Config(tie_word_embeddings=True, **shape)
     return (transformers.Qwen3ForCausalLM if deep else transformers.Qwen3Model)(config)
 

@@ -132,6 +132,20 @@ TINY = {
         },
         _text("t5gemma"),
     ),
+    "qwen-image": Tiny(
+        "QwenImagePipeline",
+        "QwenImageTransformer2DModel",
+        {
+            "in_channels": 64, "out_channels": 16, "num_layers": 2, "attention_head_dim": 16,
+            "num_attention_heads": 2, "joint_attention_dim": 32, "axes_dims_rope": (4, 6, 6),
+        },
+        _text("qwen2.5-vl"),
+        vae="AutoencoderKLQwenImage",
+        scheduler=(
+            "FlowMatchEulerDiscreteScheduler",
+            {"use_dynamic_shifting": True, "max_image_seq_len": 8192, "max_shift": 0.9},
+        ),
+    ),
     "wan": Tiny(
         "WanPipeline",
         "WanTransformer3DModel",
@@ -217,7 +231,7 @@ def _vae(made: Tiny) -> NetworkConfig:
             "encoder_layers_per_block": (1, 1, 1), "decoder_layers_per_block": (1, 1, 1),
             "encoder_qkv_multiscales": ((), (), ()), "decoder_qkv_multiscales": ((), (), ()),
         }  # fmt: skip
-    if made.vae == "AutoencoderKLWan":
+    if made.vae in ("AutoencoderKLWan", "AutoencoderKLQwenImage"):
         return {"base_dim": 4, "num_res_blocks": 1}
     common: NetworkConfig = {
         "latent_channels": made.channels,
@@ -242,7 +256,7 @@ def _tokenizers(made: Tiny) -> dict[str, Any]:
     kind = made.text.text_kinds[0]
     if kind in ("gemma2", "t5gemma"):
         return {"tokenizer": gemma_tokenizer()}
-    if kind.startswith("qwen3"):
+    if kind.startswith("qwen"):
         return {"tokenizer": qwen_tokenizer()}
     if kind == "umt5":
         return tokenizers_of(_text("t5"))

@@ -87,9 +87,20 @@ def guidance_of(
         ConfigError: for a configuration that the prior cannot serve.
         PromptError: for a prompt that the prior does not take.
     """
+    _check_ring(config, prior)
     variational = config.guidance.variant == "vsd"
     kind = VariationalGuidance if variational else DiffusionGuidance
     return kind(config.guidance, prior, prompt, device)
+
+
+def _check_ring(config: Config, prior: Prior) -> None:
+    """Raise ConfigError unless the cameras stand as a prior needs that predicts views together."""
+    joint, ring = prior.joint_views, config.camera.ring
+    if joint not in (1, ring):
+        raise ConfigError(
+            f"config key 'camera.ring': expected {joint} with the prior {prior.name!r}, which "
+            f"predicts {joint} views of an object together, got {ring}"
+        )
 
 
 def _clip_guided(

@@ -38,12 +38,13 @@ class Ranks:
         """Which of how many equal shares of the images is this process's."""
         return self.rank, self.size
 
-    def check_views(self, views: int) -> None:
-        """Raise ConfigError unless the views of a step can be shared equally."""
-        if views % self.size:
+    def check_views(self, views: int, ring: int = 1) -> None:
+        """Raise ConfigError unless the views of a step can be shared equally, ring by ring."""
+        if views % (self.size * ring):
+            of_rings = f" times {ring}, the cameras of a ring" if ring > 1 else ""
             raise ConfigError(
                 f"config key 'camera.views': expected a multiple of {self.size}, the number of "
-                f"processes, got {views}"
+                f"processes{of_rings}, got {views}"
             )
 
     def own(self, inputs: StepInputs) -> StepInputs:

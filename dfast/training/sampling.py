@@ -46,12 +46,14 @@ def sample_cameras(
         config: distributions. With `stratified`, each n-th of the circle has one azimuth. The
             elevation mode "mixed" draws each elevation uniform in angle or uniform in area with
             even odds, as the paper does; "beta" inverts the distribution function of Beta(1, 5),
-            1 - (1 - x)^5.
-        n: number of cameras of a step.
+            1 - (1 - x)^5. Cameras of a `ring` follow each other, by growing azimuth.
+        n: number of cameras of a step, a multiple of those of a ring.
         generator: source of randomness; the cameras are on its device.
         steps: number of steps; their cameras follow each other.
     """
-    device, views, n = generator.device, n, n * steps
+    device, ring = generator.device, config.ring
+    rings, views = n // ring, n * steps
+    n = rings * steps
     low, high = config.elevation
     in_angle = uniform(n, low, high, generator)
     limits = torch.sin(torch.deg2rad(torch.tensor([low, high])))
@@ -64,16 +66,18 @@ def sample_cameras(
     by_area = {"area": always, "mixed": coin}.get(config.elevation_mode, ~always)
     elevation = torch.where(by_area, in_area, in_angle).clamp(low, high)
     if config.stratified:
-        turn = stratified(views, generator, steps)
+        turn = stratified(rings, generator, steps)
     else:
         turn = uniform(n, 0.0, 1.0, generator)
-    turned = torch.rand(steps, generator=generator, device=device).repeat_interleave(views)
-    turn = (turn + turned) % 1.0
+    turned = torch.rand(steps, generator=generator, device=device).repeat_interleave(rings)
     distance, fov = uniform(n, *config.distance, generator), _fovs(config, n, generator)
-    origin = position(360.0 * turn, elevation, distance)
-    offset = 2.0 * torch.rand(n, 3, generator=generator, device=device) - 1.0
-    target = torch.randn(n, 3, generator=generator, device=device) * config.lookat_jitter
-    tilt = torch.randn(n, 3, generator=generator, device=device) * config.up_jitter
+    # Each ring begins in its own first part of the circle, and its others are a part further each.
+    turn = ((turn[:, None] + torch.arange(ring, device=device)) / ring + turned[:, None]) % 1.0
+    elevation, distance, fov = (v.repeat_interleave(ring) for v in (elevation, distance, fov))
+    origin = position(360.0 * turn.flatten(), elevation, distance)
+    offset = 2.0 * torch.rand(views, 3, generator=generator, device=device) - 1.0
+    target = torch.randn(views, 3, generator=generator, device=device) * config.lookat_jitter
+    tilt = torch.randn(views, 3, generator=generator, device=device) * config.up_jitter
     up = torch.tensor([0.0, 0.0, 1.0], device=device) + tilt
     return look_at(origin + config.position_jitter * offset, target, up, fov)
 
@@ -113,6 +117,7 @@ def sample_lighting(
     cameras: CameraBatch,
     progress: Sequence[float],
     generator: torch.Generator,
+    ring: int = 1,
 ) -> Lighting:
     """Draw a shading mode and a point light for each camera, as DreamFusion does.
 
@@ -122,8 +127,9 @@ def sample_lighting(
         cameras: B cameras, on the generator's device, as many for each step.
         progress: fraction of the run at each of S steps, in [0, 1].
         generator: source of randomness, on the host, so that `lit` costs no synchronisation.
+        ring: neighbouring cameras that share what is drawn; each has the light beside itself.
     """
-    n, device = len(cameras), generator.device
+    n, device = len(cameras) // ring, generator.device
     odds = torch.tensor([shading.albedo, shading.diffuse, shading.textureless], device=device)
     odds = odds / odds.sum()
     chances = [lit_probability(p, shading) for p in progress]
@@ -132,15 +138,17 @@ def sample_lighting(
     draw = torch.rand(n, generator=generator, device=device)
     mode = (draw[:, None] >= torch.cumsum(odds, 1)[:, :2]).sum(-1)  # index in SHADING_MODES
     spread = light.spread * torch.randn(n, 3, generator=generator, device=device)
+    away, ambient = (uniform(n, *span, generator) for span in (light.distance, light.ambient))
+    mode, spread, away, ambient = (
+        drawn.repeat_interleave(ring, 0) for drawn in (mode, spread, away, ambient)
+    )
     middle = cameras.origin
     if light.around == "direction":
         middle = normalize(middle, dim=-1)
     direction = normalize(middle + spread, dim=-1)
-    position = uniform(n, *light.distance, generator)[:, None] * direction
-    ambient = uniform(n, *light.ambient, generator)
     is_lit = mode > 0
     return Lighting(
-        light_position=position,
+        light_position=away[:, None] * direction,
         ambient=torch.where(is_lit, ambient, 1.0),
         diffuse=torch.where(is_lit, 1.0 - ambient, 0.0),
         textureless=(mode == 2).float(),

@@ -91,13 +91,14 @@ def draw(
         whether any step is lit.
     """
     total, n, count = config.train.steps, config.camera.views, len(steps)
+    ring = config.camera.ring
     progress = [min(step / total, 1.0) for step in steps]
     cameras = sample_cameras(config.camera, n, generator, count)
-    lighting = sample_lighting(config.shading, config.light, cameras, progress, generator)
-    colors = background.sample_colors(n * count, generator)
+    lighting = sample_lighting(config.shading, config.light, cameras, progress, generator, ring)
+    colors = background.sample_colors(n * count // ring, generator).repeat_interleave(ring, 0)
     alpha, sigma = schedule
     ranges = [t_range(p, config.guidance) for p in progress]
-    t = sample_timesteps(n, ranges, len(alpha), generator)
+    t = sample_timesteps(n // ring, ranges, len(alpha), generator).repeat_interleave(ring)
     # A CUDA graph cannot switch from weights to no weights when the schedule ends, so ones stand
     # for no weights.
     ones = torch.ones(len(resolutions))

@@ -103,7 +103,7 @@ class Trainer:
             ConfigError: if the views, or the guidance, cannot be shared by the processes.
         """
         self.ranks = ranks or Ranks()
-        self.ranks.check_views(config.camera.views)
+        self.ranks.check_views(config.camera.views, config.camera.ring)
         if self.ranks.size > 1 and any(True for _ in guidance.parameters()):
             raise ConfigError(
                 "distributed: expected one process with a guidance that trains a copy of its prior "

@@ -29,7 +29,10 @@ def ball(cameras: CameraBatch, color: Tensor, size: int, radius: float = 0.6) ->
 
 
 class BallPrior:
-    """A diffusion model of balls, as `dfast.priors.Prior` describes it."""
+    """A diffusion model of balls, as `dfast.priors.Prior` describes it.
+
+    One that predicts four views of an object together would also say ``joint_views = 4``.
+    """
 
     name = "ball"
     image_size = 32

@@ -113,6 +113,19 @@ def test_replace_changes_a_copy() -> None:
             {"camera": {"resolution": [[0.5, 64]]}},
             "config key 'camera.resolution': expected rising",
         ),
+        (
+            {"camera": {"views": 6, "ring": 4}},
+            "config key 'camera.views': expected a multiple of camera.ring, which is 4, got 6",
+        ),
+        (
+            {"camera": {"views": 4, "ring": 4, "lookat_jitter": 0.1}},
+            "config key 'camera.lookat_jitter': expected 0 with a camera.ring, got 0.1",
+        ),
+        ({"camera": {"ring": 0}}, "config key 'camera.ring': expected a number in [1, 64], got 0"),
+        (
+            {"guidance": {"variant": "csd", "rescale": 0.5}},
+            "config key 'guidance.rescale': expected 0 with variant 'csd', got 0.5",
+        ),
         ({"camera": {"distance": [3, 2]}}, "config key 'camera.distance': expected (low, high)"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfast.guidance.sds import csd, ism, nfsd, perp_neg, scaled, sds, sds_loss, weight
+from dfast.guidance.sds import csd, ism, nfsd, perp_neg, rescaled, scaled, sds, sds_loss, weight
 from dfast.priors.diffusion import add_noise, classifier_free_guidance, ddim_step, eps_from_v
 
 F64 = torch.float64
@@ -232,5 +232,44 @@ def test_weights() -> None:
     assert_close(weight(alpha, sigma, "sigma"), sigma)
     assert_close(weight(alpha, sigma, "alpha_sigma"), alpha * sigma)
     assert_close(weight(alpha, sigma, "uniform"), torch.ones(2, dtype=F64))
+    assert_close(weight(alpha, sigma, "x0"), sigma / alpha)
+    assert weight(torch.zeros(1), torch.ones(1), "x0").isfinite()
     with pytest.raises(ValueError, match="kind: expected"):
         weight(alpha, sigma, "cubic")
+
+
+def test_the_weight_x0_gives_the_error_of_the_denoised_image(generator: torch.Generator) -> None:
+    alpha, sigma = _levels(0.2, 0.9, 1.4)
+    x, predicted, noise = _images(3, generator)
+    noisy = add_noise(x, noise, alpha, sigma)
+    denoised = (noisy - _column(sigma) * predicted) / _column(alpha)
+    x.requires_grad_(True)
+    loss = 0.5 * (x - denoised.detach()).square().sum()
+    (wanted,) = torch.autograd.grad(loss, x)
+    assert_close(scaled(sds(predicted, noise), weight(alpha, sigma, "x0")), wanted)
+
+
+@pytest.mark.parametrize("views", [1, 2, 4])
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_rescaled_guidance_keeps_the_spread_of_a_group(
+    part: float, views: int, generator: torch.Generator
+) -> None:
+    alpha, sigma = (v.repeat_interleave(2) for v in _levels(0.4, 1.1))
+    noisy, text, null = _images(4, generator)
+    guided = classifier_free_guidance(text, null, 7.5)
+
+    def denoised(eps: Tensor) -> Tensor:
+        return (noisy - _column(sigma) * eps) / _column(alpha)
+
+    def spread(eps: Tensor) -> Tensor:
+        return torch.stack([group.std() for group in denoised(eps).split(views)])
+
+    got = rescaled(guided, text, noisy, (alpha, sigma), part, views)
+    factor = part * spread(text) / spread(guided) + 1.0 - part
+    assert_close(spread(got), factor * spread(guided))
+    direction = denoised(got) / denoised(guided)  # one number for a group
+    assert_close(direction, _column(factor.repeat_interleave(views)).expand_as(direction))
+    if part == 0.0:
+        assert_close(got, guided)
+    if part == 1.0:
+        assert_close(spread(got), spread(text))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import (
     NEGATIVE,
     PLAIN,
@@ -37,6 +38,8 @@ from dfast.scene.lighting import fixed_lighting
 CPU = torch.device("cpu")
 LEVELS = (0.9, 0.5, 0.2)
 """Noise levels of the three steps, before the shift."""
+VIDEOS = ("wan", "qwen-image")
+"""Families whose VAE encodes videos of one frame."""
 FLOWS = tuple(family for family in TRANSFORMERS if family != "pixart")
 
 
@@ -55,7 +58,10 @@ def call_pipeline(pipe: Any, family: str, x: Tensor, w: float, patch: pytest.Mon
 
     options: dict[str, Any] = {
         "latents": x, "num_inference_steps": len(LEVELS), "output_type": "pt", "height": 64,
-        "width": 64, "guidance_scale": w if family == "z-image" else 1 + w,
+        "width": 64,
+        {"qwen-image": "true_cfg_scale"}.get(family, "guidance_scale"): (
+            w if family == "z-image" else 1 + w
+        ),
     }  # fmt: skip
     if family == "pixart":
         config = {"timestep_spacing": "leading", "clip_sample": False, "variance_type": "fixed"}
@@ -78,6 +84,12 @@ def call_pipeline(pipe: Any, family: str, x: Tensor, w: float, patch: pytest.Mon
         options |= {"sigmas": list(LEVELS)}
     if family == "wan":
         options |= {"num_frames": 1, "latents": x.unsqueeze(2)}
+    if family == "qwen-image":  # without the norms that it gives its sum of predictions
+        from diffusers.pipelines.qwenimage import pipeline_qwenimage
+
+        same = SimpleNamespace(**{**vars(torch), "norm": lambda *_, **__: torch.ones(())})
+        patch.setattr(pipeline_qwenimage, "torch", same)
+        options |= {"latents": pipe._pack_latents(x, *x.shape)}
     if family == "sana":
         pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     if family in ("pixart", "sana", "prx"):
@@ -102,7 +114,7 @@ def call_pipeline(pipe: Any, family: str, x: Tensor, w: float, patch: pytest.Mon
     patch.setattr(pipe.vae, "decode", decode)
     with torch.no_grad(), pytest.raises(Decoded):
         pipe(prompt=PROMPT, **options)
-    return seen[0].squeeze(2) if family == "wan" else seen[0]
+    return seen[0].squeeze(2) if family in VIDEOS else seen[0]
 
 
 @pytest.mark.parametrize("family", TRANSFORMERS)
@@ -140,12 +152,12 @@ def test_images_are_encoded_as_by_the_pipelines_vae(
     prior, pipe = opened(family), pipeline(family)
     image = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
     with torch.no_grad():
-        pixels = image.unsqueeze(2) if family == "wan" else image
+        pixels = image.unsqueeze(2) if family in VIDEOS else image
         encoded = pipe.vae.encode(pixels, return_dict=False)[0]
         got = prior.encode_images(image)
     encoded = encoded if isinstance(encoded, Tensor) else encoded.mean
-    encoded = encoded.squeeze(2) if family == "wan" else encoded
-    assert got.shape == (1, prior.unet_config.get("in_channels", 16), *(prior.latent_size,) * 2)
+    encoded = encoded.squeeze(2) if family in VIDEOS else encoded
+    assert got.shape == noise_like(prior, 1).shape
     torch.testing.assert_close(got, prior.latents.normalized(encoded), rtol=1e-5, atol=1e-5)
     assert image_gradient(prior, image, torch.ones_like(got)).abs().max() > 0
 
@@ -168,7 +180,7 @@ def test_one_call_predicts_under_all_conditions(family: str) -> None:
     torch.testing.assert_close(together[1], together[2])  # no negative prompt: no words
 
 
-REVERSED, UNIT = ("lumina2", "z-image"), ("flux2", "prx")
+REVERSED, UNIT = ("lumina2", "z-image"), ("flux2", "prx", "qwen-image")
 """Families whose transformer takes 1 - sigma, or sigma; the others take 1000 sigma."""
 
 
@@ -304,3 +316,25 @@ def test_prx_as_it_was_published(tmp_path: Path) -> None:
     assert prior.family == "prx" and prior.image_size == 64
     got, wanted = (p.encode_prompt(PROMPT).tables["hidden"] for p in (prior, load_tiny("prx")))
     assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_qwen_image_as_it_was_published(nested: bool, tmp_path: Path) -> None:
+    """The settings of its language model beside those of the eyes, or its layers inside a model."""
+    path = copied("qwen-image", tmp_path)
+    file = path / "text_encoder/model.safetensors"
+    names = set(load_file(file))
+    assert {"lm_head.weight", "model.norm.weight", "visual.merger.ln_q.weight"} <= names
+    if nested:
+        tensors = {
+            k.replace("model.", "model.language_model."): v for k, v in load_file(file).items()
+        }
+        save_file({k.replace("visual.", "model.visual."): v for k, v in tensors.items()}, file)
+    else:
+        config = json.loads((path / "text_encoder/config.json").read_text())
+        flat = config.pop("text_config") | {"model_type": "qwen2_5_vl"}
+        edit_json(path / "text_encoder/config.json", text_config=..., **flat)
+    prior: Any = load_prior(str(path), CPU)
+    got, wanted = (p.encode_prompt(PROMPT).tables for p in (prior, load_tiny("qwen-image")))
+    assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+    assert int(wanted["mask"][0].sum()) < 512 == wanted["hidden"].shape[1]

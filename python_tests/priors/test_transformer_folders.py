@@ -18,6 +18,7 @@ from tiny_models import (
     folder,
     load_tiny,
     noise_like,
+    pipeline,
 )
 from torch import Tensor
 
@@ -81,6 +82,22 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "sana", "text_encoder/config.json", {"hidden_size": 64},
         "text_encoder: expected hidden_size 32.* for this transformer, got 64",
     ),
+    "an editor of images": (
+        "qwen-image", "model_index.json", {"_class_name": "QwenImageEditPipeline"},
+        "got a folder of QwenImageEditPipeline with a QwenImageTransformer2DModel",
+    ),
+    "layers of images": (
+        "qwen-image", "transformer/config.json", {"use_layer3d_rope": True},
+        "got a folder of QwenImagePipeline with a QwenImageTransformer2DModel",
+    ),
+    "text width of a model that sees": (
+        "qwen-image", "text_encoder/config.json", {"text_config": {"hidden_size": 64}},
+        "text_encoder: expected hidden_size 32.* for this transformer, got 64",
+    ),
+    "packed latents": (
+        "qwen-image", "transformer/config.json", {"in_channels": 16},
+        "vae: expected latent_channels 4 for this UNet, got 16",
+    ),
     "another encoder": (
         "lumina2", "text_encoder/config.json", {"model_type": "qwen3"},
         "text_encoder: expected model_type 'gemma2' for this transformer, got 'qwen3'",
@@ -136,6 +153,8 @@ def test_options_that_are_refused(family: str, options: dict[str, Any], message:
 def test_a_prompt_that_is_too_long_is_refused_with_its_template() -> None:
     with pytest.raises(PromptError, match="expected at most 512 tokens"):
         opened("z-image").check_text("chair " * 400, "")
+    with pytest.raises(PromptError, match="expected at most 546 tokens"):  # 34 are not read
+        opened("qwen-image").check_text("chair " * 400, "")
 
 
 def test_the_instruction_of_sana_is_that_of_its_pipeline() -> None:
@@ -147,7 +166,13 @@ def test_the_instruction_of_sana_is_that_of_its_pipeline() -> None:
     assert CONVENTIONS["sana"].prefix == "\n".join(given.default)
 
 
-@pytest.mark.parametrize("family", ["sana", "z-image", "prx"])
+def test_the_template_of_qwen_image_is_that_of_its_pipeline() -> None:
+    (text,), pipe = CONVENTIONS["qwen-image"].text, pipeline("qwen-image")
+    assert text.template == pipe.prompt_template_encode
+    assert text.dropped == pipe.prompt_template_encode_start_idx
+
+
+@pytest.mark.parametrize("family", ["sana", "z-image", "prx", "qwen-image"])
 def test_half_precision_language_models_run_block_by_block(family: str) -> None:
     full, half = opened(family), opened(family, precision="bf16")
     wanted, got = (p.encode_prompt(PROMPT).tables["hidden"] for p in (full, half))

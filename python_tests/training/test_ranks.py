@@ -55,3 +55,10 @@ def test_noise_is_that_of_all_images() -> None:
 def test_views_must_be_shared_equally() -> None:
     with pytest.raises(ConfigError, match="expected a multiple of 3, the number of processes, got"):
         trainer(Ranks(0, 3))
+
+
+def test_rings_must_not_be_divided() -> None:
+    config = CONFIG.replace(camera={"views": 4, "ring": 4})
+    prior = ShapesPrior(CPU, dtype=torch.float32)
+    with pytest.raises(ConfigError, match=r"multiple of 2, .* times 4, the cameras of a ring, got"):
+        build_trainer(config, prior, "a red chair", 3, CPU, ranks=Ranks(0, 2))

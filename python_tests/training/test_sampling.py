@@ -74,3 +74,35 @@ def test_lights_may_spread_around_the_position_of_the_camera(generator: torch.Ge
         angles.append(float(torch.acos(cosine.clamp(max=1.0)).square().mean().sqrt()))
     # Two components of the offset turn the direction: sqrt(2) 0.1 / distance.
     assert angles == pytest.approx([0.1414 / 2, 0.1414 / 4], rel=0.05)
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_cameras_of_a_ring_are_evenly_around_the_object(
+    stratified: bool, generator: torch.Generator
+) -> None:
+    config = CameraConfig(views=12, ring=4, stratified=stratified, fov=(20.0, 60.0))
+    cameras = sample_cameras(config, 12, generator, 50)
+    for values in (cameras.elevation, cameras.distance, cameras.fov):
+        rings = values.view(-1, 4)
+        assert_close(rings, rings[:, :1].expand(-1, 4), rtol=0, atol=1e-4)
+        assert rings[:, 0].std() > 0.05
+    turn = cameras.azimuth.view(-1, 4)
+    assert_close(turn.diff(dim=1) % 360.0, torch.full((150, 3), 90.0), rtol=0, atol=1e-3)
+    first = (turn[:, 0] % 90.0).view(50, 3)  # where the rings of a step begin
+    if stratified:  # one in each third of a quarter, from wherever the first is
+        gaps = first.sort(dim=1).values.diff(dim=1)
+        assert gaps.max() <= 60.0 + 1e-3
+    assert first.min() < 3.0 and first.max() > 87.0
+
+
+def test_a_ring_has_one_light(generator: torch.Generator) -> None:
+    """Each of its cameras has the light beside itself, equally far and equally strong."""
+    cameras = sample_cameras(CameraConfig(views=256, ring=4), 256, generator)
+    light = LightConfig(spread=0.0, ambient=(0.0, 1.0))
+    got = sample_lighting(ShadingConfig(), light, cameras, [1.0], generator, 4)
+    for values in (got.textureless, got.ambient, got.diffuse, got.light_position.norm(dim=-1)):
+        rings = values.view(-1, 4)
+        assert_close(rings, rings[:, :1].expand(-1, 4), rtol=0, atol=1e-4)
+        assert rings[:, 0].std() > 0.01
+    cosine = normalize(got.light_position, dim=-1) * normalize(cameras.origin, dim=-1)
+    assert_close(cosine.sum(-1), torch.ones(256))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 RAIL = "CreativeML Open RAIL-M"
 RAIL_PLUS = "CreativeML Open RAIL++-M"
+OPEN_RAIL = "OpenRAIL"
 IF = "DeepFloyd IF License"
 STABILITY = "Stability AI Community License"
 SANA = "NVIDIA non-commercial, and the Gemma terms"
@@ -74,6 +75,10 @@ CATALOG = {
             "DeepFloyd IF stage I, 64 pixels, 4.3 G parameters; nearest to the paper's Imagen",
         ),
         Entry(
+            "mvdream", "mvdream", "ashawkey/mvdream-sd2.1-diffusers", OPEN_RAIL, False, 2.6,
+            "MVDream on Stable Diffusion 2.1, four views of 256 pixels at once, latent",
+        ),
+        Entry(
             "pixart-sigma", "pixart", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", RAIL_PLUS, False,
             21.8, "PixArt-Sigma, 1024 pixels, latent, 0.6 G parameters; T5-XXL reads the text",
         ),
@@ -104,6 +109,10 @@ CATALOG = {
         Entry(
             "prx-512", "prx", "Photoroom/prx-512-t2i-sft", APACHE_GEMMA, False, 8.0,
             "PRX, 512 pixels, latent, a flow of 1.3 G parameters",
+        ),
+        Entry(
+            "qwen-image", "qwen-image", "Qwen/Qwen-Image", APACHE, False, 57.7,
+            "Qwen-Image, 1024 pixels, latent, a flow of 20 G parameters; Qwen2.5-VL reads the text",
         ),
         Entry(
             "wan-1.3b", "wan", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", APACHE, False, 28.8,

@@ -25,6 +25,8 @@ class TextEncoderKind(NamedTuple):
     """model type in tokenizer.json"""
     files: tuple[str, ...]
     """files of a tokenizer without tokenizer.json"""
+    inside: str = ""
+    """the key of the settings of the language model, in newer files of a model of more"""
 
 
 CLIP = TextEncoderKind(
@@ -64,8 +66,16 @@ QWEN3 = TextEncoderKind(
     files=("vocab.json", "merges.txt"),
 )
 
+QWEN25_VL = QWEN3._replace(types=("qwen2_5_vl", "qwen2_5_vl_text"), inside="text_config")
 
-def check_text(folder: Folder, kind: TextEncoderKind, parts: Sequence[str], length: int) -> None:
+
+def check_text(
+    folder: Folder,
+    kind: TextEncoderKind,
+    parts: Sequence[str],
+    length: int,
+    width: str = "cross_attention_dim",
+) -> None:
     """Check text encoders against their tokenizers, and their widths against the UNet.
 
     Parts that are missing are not checked, since their embeddings may be cached.
@@ -75,17 +85,18 @@ def check_text(folder: Folder, kind: TextEncoderKind, parts: Sequence[str], leng
         kind: of its text encoders.
         parts: an encoder and its tokenizer, and perhaps a second pair.
         length: tokens of a sentence.
+        width: key of the UNet's configuration: the width of the text that it reads.
 
     Raises:
         PriorError: for the first mismatch.
     """
     encoders, widths = parts[::2], {}
     for part, tokenizer in zip(encoders, parts[1::2], strict=True):
-        width = check_encoder(folder, kind, part, tokenizer, length)
-        if width is not None:
-            widths[part] = width
+        own = check_encoder(folder, kind, part, tokenizer, length)
+        if own is not None:
+            widths[part] = own
     projected = folder.config("unet").get("encoder_hid_dim") is not None
-    wanted = folder.numbers("unet", "encoder_hid_dim" if projected else "cross_attention_dim", 1280)
+    wanted = folder.numbers("unet", "encoder_hid_dim" if projected else width, 1280)
     if len(widths) == len(encoders) and set(wanted) != {sum(widths.values())}:
         total = wanted[0] if len(set(wanted)) == 1 else wanted
         sum_of_widths = " + ".join(map(str, widths.values()))
@@ -121,13 +132,15 @@ def check_encoder(
         return None
     if (got := config.get("model_type", kind.types[0])) not in kind.types:
         raise folder.mismatch_error(part, "model_type", repr(kind.types[0]), repr(got), other=other)
+    at = f"{kind.inside}." if isinstance(config.get(kind.inside), dict) else ""
     for key, least, beside in (
         ("vocab_size", vocabulary, tokenizer),
         ("max_position_embeddings", length, "length of sentences"),
     ):
-        if (number := folder.number(part, key, max(least, 1))) < least:
+        if (number := folder.number(part, at + key, max(least, 1))) < least:
             raise folder.mismatch_error(part, key, f"of at least {least}", number, other=beside)
-    return folder.number(part, kind.width, None) if kind.width in config else None
+    known = kind.width in (config[kind.inside] if at else config)
+    return folder.number(part, at + kind.width, None) if known else None
 
 
 def _vocabulary_size(folder: Folder, kind: TextEncoderKind, part: str) -> int:

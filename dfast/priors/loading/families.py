@@ -12,8 +12,8 @@ from dfast.errors import PriorError
 from dfast.priors.loading.folder import INDEX, Folder
 
 SUPPORTED = (
-    "Stable Diffusion 1.x, 2.x, XL and 3.x, DeepFloyd IF stage I, PixArt-Sigma, Sana, "
-    "Lumina-Image 2, Z-Image, FLUX.2 klein, PRX or Wan 2.1"
+    "Stable Diffusion 1.x, 2.x, XL and 3.x, DeepFloyd IF stage I, MVDream, PixArt-Sigma, Sana, "
+    "Lumina-Image 2, Z-Image, FLUX.2 klein, PRX, Qwen-Image or Wan 2.1"
 )
 TRANSFORMERS = {
     "PixArtTransformer2DModel": "pixart",
@@ -23,15 +23,23 @@ TRANSFORMERS = {
     "ZImageTransformer2DModel": "z-image",
     "Flux2Transformer2DModel": "flux2",
     "PRXTransformer2DModel": "prx",
+    "QwenImageTransformer2DModel": "qwen-image",
     "WanTransformer3DModel": "wan",
 }
 """The family of each class of transformer."""
-_FOREIGN_PIPELINES = ("PixArtAlpha", "Flux2Pipeline", "SanaVideo", "SanaSprint", "Omni")
+MULTI_VIEW_UNET = "MultiViewUNetModel"
+"""Class of MVDream's UNet; diffusers does not have it."""
+_FOREIGN_PIPELINES = (
+    "PixArtAlpha", "Flux2Pipeline", "SanaVideo", "SanaSprint", "Omni", "QwenImageEdit",
+    "QwenImageLayered",
+)  # fmt: skip
 """Parts of the names of pipelines that share such a class and call it in another way."""
+_FOREIGN_KEYS = ("use_layer3d_rope", "use_additional_t_cond", "zero_cond_t")
+"""Settings of such a class in models that are given images: Qwen-Image-Layered and -Edit."""
 
 
 def detect_family(folder: Folder) -> str:
-    """Return the family of a folder: "sd", "sdxl", "if" or one of `TRANSFORMERS`.
+    """Return the family of a folder: "sd", "sdxl", "if", "mvdream" or one of `TRANSFORMERS`.
 
     Args:
         folder: of which only the index and the configuration of its UNet or transformer are read.
@@ -49,6 +57,18 @@ def detect_family(folder: Folder) -> str:
         raise _foreign_error(folder, pipeline)
     _check_parts(folder, ("vae", "scheduler"))
     unet = folder.read("unet", "config.json")
+    if unet.get("_class_name") == MULTI_VIEW_UNET and folder.has("vae"):
+        if unet.get("ip_dim"):
+            raise folder.error(
+                "expected MVDream, which takes text alone, got ImageDream, which takes an image "
+                f"(ip_dim {unet['ip_dim']!r} of its unet)"
+            )
+        return "mvdream"
+    if "camera_proj" in folder.listed():
+        raise folder.error(
+            f"expected MVDream's cameras in its unet (a {MULTI_VIEW_UNET}), got a part camera_proj "
+            "of their own"
+        )
     if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
         raise _foreign_error(folder, pipeline)
     channels = unet.get("in_channels", 4), unet.get("out_channels", 4)
@@ -83,6 +103,7 @@ def _transformer_family(folder: Folder, index: dict[str, Any], pipeline: str) ->
     if kind == "Transformer2DModel" and pipeline == "PixArtSigmaPipeline":
         kind = "PixArtTransformer2DModel"  # its name when PixArt-Sigma was published
     foreign = any(name in pipeline for name in _FOREIGN_PIPELINES)
+    foreign |= any(config.get(key) for key in _FOREIGN_KEYS)
     # Wan 2.2 divides the noise levels between two transformers, or the image between timesteps.
     foreign |= "transformer_2" in folder.listed() or bool(index.get("expand_timesteps"))
     if kind not in TRANSFORMERS or foreign or not folder.has("vae"):

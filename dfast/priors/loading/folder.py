@@ -132,14 +132,16 @@ class Folder:
 
         Args:
             part: whose config.json is read.
-            key: of the value.
+            key: of the value; of one in an inner table it is "table.key".
             default: the value if the key is missing or null; with None it must exist.
             above: exclusive lower bound of every number.
 
         Raises:
             PriorError: if it is anything but finite numbers above `above`.
         """
-        value: Any = self.read(part, "config.json").get(key)
+        value: Any = self.read(part, "config.json")
+        for step in key.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
         value = default if value is None else value
         found: list[Any] = value if isinstance(value, list) and value else [value]
         if not all(type(v) in (int, float) and above < v < math.inf for v in found):

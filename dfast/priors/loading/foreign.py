@@ -107,13 +107,14 @@ _PREDICTIONS = {
 """Tensors that only mark what a network predicts, and what the scheduler must then say."""
 
 
-def check_names(folder: Folder, part: str, weights: Weights) -> None:
+def check_names(folder: Folder, part: str, weights: Weights, *, ldm: bool = False) -> None:
     """Check by names alone that no tensor changes what the others mean.
 
     Args:
         folder: the pipeline folder.
         part: of the folder.
         weights: its files.
+        ldm: whether the part is published with the names of latent diffusion.
 
     Raises:
         PriorError: if one does, or if the configuration or metadata say that weights are quantised.
@@ -140,7 +141,7 @@ def check_names(folder: Folder, part: str, weights: Weights) -> None:
         _check_prediction(folder, part, header.tensors)
         if marks := [key for key in header.metadata if "quantiz" in key.lower()]:
             raise _refusal(folder, part, marks, "quantised weights", f"{_PLAIN} ({path.name})")
-        for pattern, what, help in FOREIGN:
+        for pattern, what, help in FOREIGN[:-1] if ldm else FOREIGN:
             names = [key for key in header.tensors if pattern.search(key.lower())]
             if names := [key for key in names if not is_unread(part, unwrapped(key))]:
                 raise _refusal(folder, part, names, what, help)

@@ -26,7 +26,7 @@ _COUNTERS = (
 )
 _UNREAD_TEXT = (
     r"^(text_model\.)?(text_projection\.|logit_scale$|vision_model\.|visual_projection\.|"
-    r"lm_head\.|decoder\.|encoder\.embed_tokens\.)"
+    r"lm_head\.|visual\.|decoder\.|encoder\.embed_tokens\.)"
 )
 _UNREAD_VAE = rf"{_COUNTERS}|^(decoder|post_quant_conv|loss)\."
 _UNREAD = {
@@ -47,8 +47,8 @@ _WRAPPERS = {
 }  # fmt: skip
 """Segments that torch.compile, FSDP, checkpoint wrappers and DataParallel put into names."""
 _HOLDERS = {
-    "base_model", "model", "unet", "transformer", "vae", "text_encoder", "text_encoder_2",
-    "text_encoder_3",
+    "base_model", "model", "language_model", "unet", "transformer", "vae", "text_encoder",
+    "text_encoder_2", "text_encoder_3",
 }  # fmt: skip
 """Leading segments, of programs that save an object which holds the network."""
 

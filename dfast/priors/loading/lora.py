@@ -13,18 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfast.priors.loading.ldm_names import LDM_INSIDE, ldm_blocks
 from dfast.priors.loading.leftovers import some
 from dfast.priors.loading.lora_files import LoraFile, LoraLayer, lora_error
 from dfast.priors.loading.networks import Float32
-
-_SGM_INSIDE = {
-    "in_layers_2": "conv1",
-    "out_layers_3": "conv2",
-    "emb_layers_1": "time_emb_proj",
-    "skip_connection": "conv_shortcut",
-    "op": "conv",
-}
-"""Names inside a block in the layout of SDXL's own code, and those of diffusers."""
 
 
 def merge_lora(network: nn.Module, files: Sequence[LoraFile], part: str) -> None:
@@ -98,41 +90,8 @@ def _plain(name: str) -> str:
 def _own_name(network: Any, name: str) -> str:
     """Return the name in a network of a layer that a file names, perhaps in SDXL's own layout."""
     match = re.fullmatch(r"((?:input|output)_blocks_\d+_\d+|middle_block_\d+)_(\w+)", name)
-    blocks = _sgm_blocks(network) if match else {}
+    blocks = {_plain(own): new for own, new in ldm_blocks(network).items()} if match else {}
     if match is None or match[1] not in blocks:
         return _plain(name)
-    return f"{blocks[match[1]]}_{_SGM_INSIDE.get(match[2], match[2])}"
-
-
-def _sgm_blocks(unet: Any) -> dict[str, str]:
-    """Return the names in diffusers of a UNet's blocks, by those of SDXL's own code.
-
-    There all blocks on the way down are counted, from 1, the changes of resolution among them, and
-    so are those on the way up, from 0, where a change of resolution belongs to the block before it.
-    """
-    if not hasattr(unet, "down_blocks"):
-        return {}
-    found = {
-        "middle_block_0": "mid_block_resnets_0",
-        "middle_block_1": "mid_block_attentions_0",
-        "middle_block_2": "mid_block_resnets_1",
-    }
-    count = 1
-    for i, block in enumerate(unet.down_blocks):
-        for j in range(len(block.resnets)):
-            found[f"input_blocks_{count}_0"] = f"down_blocks_{i}_resnets_{j}"
-            found[f"input_blocks_{count}_1"] = f"down_blocks_{i}_attentions_{j}"
-            count += 1
-        if getattr(block, "downsamplers", None):
-            found[f"input_blocks_{count}_0"] = f"down_blocks_{i}_downsamplers_0"
-            count += 1
-    count = 0
-    for i, block in enumerate(unet.up_blocks):
-        for j in range(len(block.resnets)):
-            found[f"output_blocks_{count}_0"] = f"up_blocks_{i}_resnets_{j}"
-            found[f"output_blocks_{count}_1"] = f"up_blocks_{i}_attentions_{j}"
-            count += 1
-        if getattr(block, "upsamplers", None):
-            last = 2 if getattr(block, "attentions", None) else 1
-            found[f"output_blocks_{count - 1}_{last}"] = f"up_blocks_{i}_upsamplers_0"
-    return found
+    inside = {_plain(own): new for own, new in LDM_INSIDE.items()}.get(match[2], match[2])
+    return _plain(f"{blocks[match[1]]}.{inside}")

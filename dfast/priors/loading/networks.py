@@ -6,7 +6,7 @@ parameters of DeepFloyd's largest model takes longer than reading the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +30,7 @@ class Float32(nn.Module):
         return self.layer(x.float())
 
 
-def build_unet(folder: Folder, dtype: torch.dtype) -> Any:
+def build_unet(folder: Folder, dtype: torch.dtype, config: Mapping[str, Any] | None = None) -> Any:
     """Build the UNet on the meta device.
 
     Its last convolution is float32: guidance multiplies the difference of two predictions by up to
@@ -39,13 +39,14 @@ def build_unet(folder: Folder, dtype: torch.dtype) -> Any:
     Args:
         folder: the pipeline folder.
         dtype: of all other layers.
+        config: of the UNet in diffusers; None is that of the folder.
 
     Raises:
         PriorError: if its configuration cannot be used.
     """
     from diffusers import UNet2DConditionModel
 
-    unet = _build(UNet2DConditionModel, folder, "unet", dtype, torch.device("meta"))
+    unet = _build(UNet2DConditionModel, folder, "unet", dtype, torch.device("meta"), config)
     unet.conv_out = Float32(unet.conv_out)
     return unet
 
@@ -122,6 +123,7 @@ VAES = {
     "AutoencoderDC": VaeKind("encoder_block_out_channels"),
     "AutoencoderKLFlux2": VaeKind(gathered=2),
     "AutoencoderKLWan": VaeKind("dim_mult", "z_dim", video=True),
+    "AutoencoderKLQwenImage": VaeKind("dim_mult", "z_dim", video=True),
     TINY: VaeKind("encoder_block_out_channels"),
 }
 """By the class in diffusers."""
@@ -143,6 +145,8 @@ def build_vae(folder: Folder, dtype: torch.dtype, part: str = "vae") -> Any:
     kind = folder.config(part).get("_class_name", "AutoencoderKL")
     vae = _build(getattr(diffusers, kind), folder, part, dtype, torch.device("meta"))
     vae.decoder = vae.post_quant_conv = None
+    if VAES[kind].video:
+        vae.decoder = nn.Identity()  # a VAE of videos counts the layers of both halves
     if hasattr(vae, "bn"):
         vae.bn = _Statistics(vae.bn)
     return vae
@@ -161,9 +165,16 @@ def encode_images(vae: Any, pixels: Tensor) -> Tensor:
     return found.squeeze(2) if video else found
 
 
-def _build(cls: Any, folder: Folder, part: str, dtype: torch.dtype, inside: Any) -> Any:
+def _build(
+    cls: Any,
+    folder: Folder,
+    part: str,
+    dtype: torch.dtype,
+    inside: Any,
+    config: Mapping[str, Any] | None = None,
+) -> Any:
     """Return a frozen network of a part's configuration, built inside a context."""
-    config = folder.read(part, "config.json")
+    config = folder.read(part, "config.json") if config is None else config
     try:
         with quiet(), inside:
             module = cls.from_config(config).to(dtype)

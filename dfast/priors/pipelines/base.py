@@ -61,6 +61,7 @@ class TextPrior(Prior):
         text_half: precision of the text encoders beside a half-precision UNet.
         half: precision of the UNet on CUDA by default.
         flow: whether the network predicts the velocity of a flow.
+        ldm: whether the UNet is published with the names of latent diffusion.
         denoiser: the part of the folder that denoises, which is called the UNet throughout.
         default_sample_size: cells a side of what the UNet diffuses, if the folder does not say.
     """
@@ -74,6 +75,7 @@ class TextPrior(Prior):
     text_half = half = torch.float16
     denoiser = "unet"
     flow = False
+    ldm = False
     default_sample_size = 64
 
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
@@ -107,7 +109,7 @@ class TextPrior(Prior):
             raise folder.error(f"{expected}, got one {kinds[found]}")
         self.unet_config = folder.read(self.denoiser, "config.json")
         weights = folder.weights(self.denoiser, half=self.dtype != torch.float32)
-        check_names(folder, self.denoiser, weights)
+        check_names(folder, self.denoiser, weights, ldm=self.ldm)
         self._check_text_weights()
         self._check_text_parts()
         self._check_lora_parts()
@@ -370,13 +372,18 @@ class TextPrior(Prior):
         weights = torch.cat(
             [sentence_weights(c, condition.views, cameras, noisy) for c in conditions]
         )
-        text = {k: v.to(self.dtype) for k, v in condition.mix(weights, len(noisy)).items()}
+        known = condition.mix(weights, len(noisy)) | self._view_inputs(cameras, n)
+        text = {k: v.to(self.dtype) for k, v in known.items()}
         repeated, t = noisy.repeat(n, 1, 1, 1), t.repeat(n)
         cast = repeated.to(self.dtype, memory_format=self.layout)
         # Models with a learned variance append it to the noise.
         with calls_of(self.folder, self.denoiser, self.device):
             output = self._denoise(cast, t, text).float()[:, :channels]
         return self.schedule.eps(output, repeated, t).view(n, *noisy.shape)
+
+    def _view_inputs(self, cameras: CameraBatch | None, times: int) -> dict[str, Tensor]:
+        """Return what else the UNet is told of the views, [times B, ...] by name."""
+        return {}
 
     def _denoise(self, noisy: Tensor, t: Tensor, text: dict[str, Tensor]) -> Tensor:
         """Return the output of the UNet, [N, C', h, w]."""

@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+PATCH = 2
+"""Cells a side whose channels are those of one token, where a pipeline packs them itself."""
 
 
 def call_grid(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Any]) -> Tensor:
@@ -60,3 +64,22 @@ def call_packed(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, A
     )[0]
     tokens: Tensor = output.transpose(1, 2)
     return tokens.unflatten(2, (height, width))
+
+
+def call_patches(network: Any, noisy: Tensor, time: Tensor, texts: Mapping[str, Any]) -> Tensor:
+    """Return the output of a transformer that takes a token for `PATCH` x `PATCH` cells.
+
+    Their channels lie side by side, and the transformer is told the shape of the image in tokens;
+    see `call_grid`.
+    """
+    patches = pixel_unshuffle(noisy, PATCH)
+    height, width = patches.shape[-2:]
+    output = network(
+        hidden_states=patches.flatten(2).transpose(1, 2),
+        timestep=time,
+        img_shapes=[[(1, height, width)]] * len(noisy),
+        return_dict=False,
+        **texts,
+    )[0]
+    tokens: Tensor = output.transpose(1, 2)
+    return pixel_shuffle(tokens.unflatten(2, (height, width)), PATCH)

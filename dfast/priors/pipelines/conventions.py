@@ -18,12 +18,20 @@ from dfast.priors.loading.compatibility import (
     CLIP,
     GEMMA2,
     QWEN3,
+    QWEN25_VL,
     T5,
     T5GEMMA,
     UMT5,
     TextEncoderKind,
 )
-from dfast.priors.pipelines.calls import call_frames, call_grid, call_packed, call_video
+from dfast.priors.pipelines.calls import (
+    PATCH,
+    call_frames,
+    call_grid,
+    call_packed,
+    call_patches,
+    call_video,
+)
 
 Call = Callable[[Any, Tensor, Tensor, Mapping[str, Any]], Tensor]
 """Calls a transformer with (network, noisy [N, C, h, w], time [N], other arguments by name)."""
@@ -50,6 +58,10 @@ class TextPart:
     """key of the transformer's configuration: the width of what is read; "" if it has none"""
     chat: Mapping[str, bool] | None = None
     """options of the tokenizer's chat template, into which a sentence is put; None for none"""
+    template: str = "{}"
+    """what is around a sentence, in the place of {}; the length is without it"""
+    dropped: int = 0
+    """tokens at the beginning of the template that are not read"""
 
 
 @dataclass(frozen=True)
@@ -90,10 +102,12 @@ class Conventions:
     """cells a side of the latents, if the folder does not say"""
     patch: int = 2
     """cells a side of a token, if the folder does not say"""
+    packed: int = 1
+    """cells a side whose channels the transformer takes as those of one"""
     half: torch.dtype = torch.bfloat16
     """precision on CUDA by default"""
     recorded: bool = True
-    """whether a call reads nothing back from the device; lengths of lists are read back"""
+    """whether a call moves nothing between host and device, such as the lengths of texts"""
 
     @property
     def masked(self) -> bool:
@@ -132,6 +146,12 @@ LUMINA_SYSTEM = (
     "You are an assistant designed to generate superior images with the superior degree of "
     "image-text alignment based on textual prompts or user prompts. <Prompt Start> "
 )
+QWEN_IMAGE_TEMPLATE = (
+    "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, "
+    "quantity, text, spatial relationships of the objects and background:<|im_end|>\n"
+    "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+)
+_QWEN25_VL = "models.qwen2_5_vl.modeling_qwen2_5_vl.Qwen2_5_VLTextModel"
 _T5GEMMA = "models.t5gemma.modeling_t5gemma.T5GemmaEncoder"
 _MASKED = {"hidden": "encoder_hidden_states", "mask": "encoder_attention_mask"}
 
@@ -235,6 +255,24 @@ CONVENTIONS = {
             time="one",
             lowercase=True,
             sample_size=64,
+        ),
+        Conventions(
+            "qwen-image",
+            "QwenImageTransformer2DModel",
+            last="proj_out",
+            text=(
+                TextPart(
+                    _QWEN25_VL, QWEN25_VL, 512, width="joint_attention_dim",
+                    template=QWEN_IMAGE_TEMPLATE, dropped=34,
+                ),
+            ),
+            call=call_patches,
+            arguments={
+                "hidden": "encoder_hidden_states", "mask": "encoder_hidden_states_mask",
+            },
+            time="one",
+            packed=PATCH,
+            recorded=False,
         ),
         Conventions(
             "wan",

@@ -14,6 +14,7 @@ from dfast.priors.loading.folder import Folder
 from dfast.priors.pipelines.base import TextPrior
 from dfast.priors.pipelines.conventions import CONVENTIONS
 from dfast.priors.pipelines.deepfloyd import DeepFloyd
+from dfast.priors.pipelines.multi_view import MultiViewDiffusion
 from dfast.priors.pipelines.sdxl import StableDiffusionXL
 from dfast.priors.pipelines.stable_diffusion import StableDiffusion
 from dfast.priors.pipelines.transformer import TransformerPrior
@@ -22,6 +23,7 @@ FAMILIES: dict[str, Callable[[Folder, torch.device, PriorConfig], TextPrior]] = 
     "sd": StableDiffusion,
     "sdxl": StableDiffusionXL,
     "if": DeepFloyd,
+    "mvdream": MultiViewDiffusion,
     **{name: partial(TransformerPrior, conventions=made) for name, made in CONVENTIONS.items()},
 }
 """By what `detect_family` returns. A new family is an entry here, or in `CONVENTIONS`, and a rule

@@ -39,7 +39,10 @@ def call_unet(unet: Any, batch: int, side: int) -> None:
             }
         noisy = torch.empty(batch, c.in_channels, side, side, dtype=dtype)
         t = torch.empty(batch, dtype=torch.int64)
-    unet(noisy, t, hidden, added_cond_kwargs=added, return_dict=False)
+        cameras = None
+        if c.class_embed_type == "projection":
+            cameras = torch.empty(batch, c.projection_class_embeddings_input_dim, dtype=dtype)
+    unet(noisy, t, hidden, class_labels=cameras, added_cond_kwargs=added, return_dict=False)
 
 
 def _call_transformer(network: Any, made: Conventions, batch: int, side: int) -> None:

@@ -35,7 +35,7 @@ class StableDiffusion(TextPrior):
         """Read the small files, see `TextPrior`."""
         super().__init__(folder, device, options)
         self.latents = LatentEncoder(folder, device, self._vae_dtype(), options)
-        channels, expected = self.latents.channels, self.unet_config.get("in_channels", 4)
+        channels, expected = self.latents.channels, self._latent_channels()
         if channels != expected:
             raise folder.mismatch_error("vae", "latent_channels", expected, channels, other="UNet")
         self.tiny = self._open_tiny() if options.vae else None
@@ -46,6 +46,10 @@ class StableDiffusion(TextPrior):
             raise PriorError(
                 f"prior.image_size: expected a multiple of {factor}, got {self.image_size}"
             )
+
+    def _latent_channels(self) -> int:
+        """Return the channels of what the UNet diffuses."""
+        return int(self.folder.number(self.denoiser, "in_channels", 4))
 
     def _vae_dtype(self) -> torch.dtype:
         """Return the precision of the VAE.

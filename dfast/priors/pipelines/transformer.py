@@ -90,6 +90,9 @@ class TransformerPrior(StableDiffusion):
         self._check_options()
         self._warn_of_distilled()
 
+    def _latent_channels(self) -> int:
+        return super()._latent_channels() // self.conventions.packed**2
+
     def _pixels(self) -> int:
         """Return the pixels a side that the index names, as that of PRX does; 0 if none."""
         pixels = self.folder.read(INDEX).get("default_sample_size")
@@ -164,7 +167,8 @@ class TransformerPrior(StableDiffusion):
             rows = []
             for sentence in sentences:
                 length = text.length + (more if cut and sentence.startswith(prefix) else 0)
-                rows += tokenize(tokenizer, [sentence], length)
+                whole = text.template.replace("{}", sentence)
+                rows += tokenize(tokenizer, [whole], text.dropped + length)
         self._check_tokens(part, rows)
         return rows
 
@@ -186,8 +190,9 @@ class TransformerPrior(StableDiffusion):
                     attention_mask=mask if text.masked else None,
                     output_hidden_states=inner,
                 )
+                mask = mask[:, text.dropped :]
                 read = [output.hidden_states[i] for i in text.layers] if inner else [output[0]]
-                row = {"hidden": torch.cat(read, -1)[0]}
+                row = {"hidden": torch.cat(read, -1)[0, text.dropped :]}
                 if text.pooled:
                     row["pooled"] = output[0][0]
                 if self.conventions.masked or self.conventions.zeroed:
