@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from dfast.errors import ConfigError
 from dfast.mesh.arrays import Floats, Indices
+from dfast.mesh.glb_accessors import plain_accessors
 from dfast.mesh.placing import TURNS
 
 MOST_FACES = 20_000_000
@@ -42,14 +44,22 @@ def read_glb(path: Path) -> list[MeshPart]:
         path: the file.
 
     Raises:
-        ConfigError: it cannot be read, or has no triangles or corners that are no numbers.
+        ConfigError: it cannot be read, has no triangles, corners that are no numbers, or textures
+            that are placed in a way that is not read.
     """
     import trimesh
 
     try:
-        scene = trimesh.load_scene(path, file_type="glb", process=False)
-        meshes = [mesh for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)]
-        parts = [_part(mesh) for mesh in meshes if len(mesh.faces)]
+        data = BytesIO(plain_accessors(path.read_bytes()))
+        scene = trimesh.load_scene(data, file_type="glb", process=False)
+        # Node by node, because scene.dump() copies a textured mesh without its painted vertices.
+        places = [scene.graph[node] for node in scene.graph.nodes_geometry]
+        meshes = [(scene.geometry[name], place) for place, name in places]
+        parts = [
+            _part(mesh, place)
+            for mesh, place in meshes
+            if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces)
+        ]
     except Exception as error:  # damaged files fail in many ways
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ConfigError(f"'{path}': cannot be read as a GLB file ({reason})") from error
@@ -62,12 +72,19 @@ def read_glb(path: Path) -> list[MeshPart]:
     return parts
 
 
-def _part(mesh: Any) -> MeshPart:
-    """Return a mesh of trimesh as a part."""
-    vertices = np.asarray(mesh.vertices, np.float32)
+def _part(mesh: Any, place: NDArray[Any]) -> MeshPart:
+    """Return a mesh of trimesh as a part.
+
+    Args:
+        mesh: in axes of its own.
+        place: [4, 4] from these to the scene's.
+    """
+    vertices = (np.asarray(mesh.vertices) @ place[:3, :3].T + place[:3, 3]).astype(np.float32)
     faces = np.asarray(mesh.faces, np.int64)
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError("triangles of corners that are not there")
+    if np.linalg.det(place[:3, :3]) < 0:  # a mirror turns triangles inside out
+        faces = faces[:, ::-1]
     colors = np.ones((len(vertices), 3), np.float32)
     uv = texture = None
     if mesh.visual.kind == "texture":

@@ -60,6 +60,14 @@ def test_parts_are_where_the_scene_puts_them(tmp_path: Path) -> None:
     assert sorted(part.vertices[:, 0].mean() for part in read_glb(path)) == [0, 9]
 
 
+def test_a_mirrored_part_keeps_its_outside(tmp_path: Path) -> None:
+    scene = trimesh.Scene()
+    scene.add_geometry(_box(), transform=np.diag([-1.0, 1.0, 1.0, 1.0]))
+    scene.export(tmp_path / "mirror.glb")
+    (part,) = read_glb(tmp_path / "mirror.glb")
+    assert trimesh.Trimesh(part.vertices, part.faces, process=False).volume == pytest.approx(6.0)
+
+
 def test_a_mesh_of_dfast_comes_back_as_it_was(tmp_path: Path) -> None:
     box = _box()
     colors = np.linspace(0, 1, 3 * len(box.vertices), dtype=np.float32).reshape(-1, 3)
