@@ -101,11 +101,11 @@ class Config:
 
     def _check_layout(self) -> None:
         """Raise ConfigError for settings that several things in a scene cannot have."""
-        name = self.method.name
+        method, variant, behind = self.method.name, self.guidance.variant, self.background.kind
         for key, value, ok, expected in (
-            ("method.name", name, METHODS[name].guide == "prior", "one that a prior guides"),
-            ("guidance.variant", self.guidance.variant, self.guidance.variant != "vsd", "another"),
-            ("background.kind", self.background.kind, self.background.kind != "mlp", "another"),
+            ("method.name", method, METHODS[method].guide == "prior", "one that a prior guides"),
+            ("guidance.variant", variant, variant != "vsd", "one that trains no copy of the prior"),
+            ("background.kind", behind, behind != "mlp", "random or solid"),
         ):
             if not ok:
                 raise ConfigError(

@@ -33,7 +33,5 @@ def read_values(path: str | Path, what: str = "config file") -> dict[str, Any]:
         kind = "JSON" if is_json else "TOML"
         raise ConfigError(f"{what} '{path}': not valid {kind} ({error})") from error
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"{what} '{path}': expected a table of settings, got {shown(values)}"
-        )
+        raise ConfigError(f"{what} '{path}': expected a table of settings, got {shown(values)}")
     return values

@@ -37,7 +37,7 @@ class LayoutPart:
     position: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Where its centre is, world units."""
     size: float = 0.5
-    """Radius of its bounding sphere in the scene, world units, 0.1 to 1; the sphere lies in the unit
+    """Radius of its bounding sphere in the scene, world units, 0.1 to 1. It lies in the unit
     sphere."""
     heading: float = 0.0
     """Where its front points: degrees from +x towards +y, -360 to 360."""

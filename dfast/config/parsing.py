@@ -91,7 +91,7 @@ def _quoted(name: str) -> str:
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
-    """Return `value` as the annotated type: a number, string, bool, Literal, dataclass, or tuple."""
+    """Return `value` as the annotated type: a number, string, bool, Literal, table or tuple."""
     if dataclasses.is_dataclass(hint):
         return from_table(typing.cast(type, hint), value, path)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

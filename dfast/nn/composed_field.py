@@ -78,7 +78,7 @@ class ComposedField(RadianceField):
         """
         super().__init__()
         if not parts or len(parts) != len(places):
-            raise ValueError(f"places must be one for each of {len(parts)} fields, got {len(places)}")
+            raise ValueError(f"places must be one for each of {len(parts)}, got {len(places)}")
         self.parts, self.places = nn.ModuleList(parts), tuple(places)
         self.activation, self.density_scale = activation, density_scale
         positions = torch.tensor([place.position for place in places])
