@@ -149,10 +149,10 @@ class Result(Shown):
 
             assert isinstance(self.scene, LoopScene), "a method that makes meshes made a field"
             return export_optimised(self, self.scene, path, **options)
-        if parts := self.parts:
+        if self.config.layout.parts:
             from dfast.mesh.layout import export_layout
 
-            return export_layout(parts, self.config.layout, path, **options)
+            return export_layout(self.parts, self.config.layout, path, **options)
         from dfast.mesh.export import export_mesh
 
         return export_mesh(self, path, **options)
