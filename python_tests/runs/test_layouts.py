@@ -59,8 +59,9 @@ def test_a_run_is_the_same_interrupted_or_not(tmp_path: Path) -> None:
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
     about = json.loads((tmp_path / "once/run.json").read_text())
     assert about["prompt"] == LAYOUT["prompt"]
+    settings = dfast.Config.load(tmp_path / "once/config.toml")
     again = dfast.train(  # from the folder alone, as `dfast train --resume --out DIR` does it
-        about["prompt"], prior=OraclePrior(12), config=dfast.Config.load(tmp_path / "once/config.toml"),
+        about["prompt"], prior=OraclePrior(12), config=settings,
         out=tmp_path / "once", resume=True, progress=False, device="cpu",
     )  # fmt: skip
     assert again.steps == 6
