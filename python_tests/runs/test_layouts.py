@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from node import run_js
 from oracle import OraclePrior
 from tiny_runs import TINY, train_tiny
 
@@ -191,6 +192,11 @@ def test_a_glb_file_of_a_layout_is_valid(textured: tuple[Path, LayoutMesh]) -> N
                    for name in ("POSITION", "NORMAL", "TANGENT", "TEXCOORD_0")}  # fmt: skip
         assert len(corners) == 1 and found.accessors[primitive.indices].count % 3 == 0
     assert len(found.images) == len(found.textures) == 4
+
+
+def test_the_validator_has_nothing_to_say(textured: tuple[Path, LayoutMesh]) -> None:
+    issues = run_js("read_glb", textured[0])["issues"]
+    assert issues["numErrors"] == issues["numWarnings"] == 0, issues["messages"]
 
 
 @pytest.mark.parametrize("ending", ["obj", "ply", "stl"])
