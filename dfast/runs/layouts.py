@@ -98,7 +98,8 @@ def check_layout(layout: Layout, prompt: str, *, embedded: bool) -> None:
             read(layout.prompt)
         except PromptError as error:
             raise PromptError(
-                f"with whole = 0 in the layout its parts are trained alone; {error}"
+                "layout.prompt: expected one that the prior knows, or whole = 0, which trains the "
+                f"parts alone; {error}"
             ) from None
     for index, part in enumerate(layout.parts):
         try:

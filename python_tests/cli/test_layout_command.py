@@ -56,7 +56,7 @@ def test_a_sentence_is_split(
         (["--layout", "scene.json", "--prompts", "a"], "--layout: expected without --prompts"),
         (["--layout", "none.json"], "layout file 'none.json': cannot be read"),
         (["--layout", "bad.json"], "layout file 'bad.json': config key 'layout.parts[0].size'"),
-        (["--layout", "mess.json"], "with whole = 0 in the layout its parts are trained alone"),
+        (["--layout", "mess.json"], "layout.prompt: expected one that the prior knows, or whole"),
         (["--layout", "dragon.json"], "layout.parts[1]: prompt: the embedded prior does not know"),
         (["--parts"], "--parts: expected a sentence of two things, got none"),
         (["a red cube", "--parts"], "parts: expected two things with on top of"),

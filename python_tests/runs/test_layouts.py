@@ -13,6 +13,7 @@ import pytest
 import torch
 from node import run_js
 from oracle import OraclePrior
+from tiny_refine import refine_tiny
 from tiny_runs import TINY, train_tiny
 
 import dfast
@@ -142,6 +143,13 @@ def textured(finished: Result) -> tuple[Path, LayoutMesh]:
     return path, mesh
 
 
+def test_a_part_is_refined_alone(finished: Result) -> None:
+    stage = {"steps": 1, "resolution": 12, "grid": 16, "faces": 300, "texture": 32}
+    found = refine_tiny(finished.parts["ball"], config={"refine": stage})
+    assert found.prompt == "a blue ball" and found.steps == 1
+    assert "layout" not in found.config.to_dict()
+
+
 def check_box(points: Any, part: dict[str, Any], scale: float = 1.0) -> None:
     """Check that points [N, 3] in the axes of glTF lie around the centre of a part."""
     x, y, z = part["position"]
@@ -243,7 +251,7 @@ def test_what_does_not_go_with_a_layout_is_refused(finished: Result, tmp_path: P
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        (LAYOUT | {"prompt": "a mess"}, "with whole = 0 in the layout its parts are trained alone"),
+        (LAYOUT | {"prompt": "a mess"}, "layout.prompt: expected one that the prior knows, or whole"),
         ({"prompt": "a mess", "whole": 0, "parts": [CUBE, BALL | {"prompt": "a dragon"}]},
          'layout.parts[1]: prompt: the embedded prior does not know the word "dragon"'),
     ],
