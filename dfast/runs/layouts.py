@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._numbers import shown
 from dfast.config import Config, Layout
+from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, PromptError
 from dfast.world.grammar import read
 
@@ -39,10 +40,14 @@ def laid_out(
     """
     if layout is not None:
         found = _layout(layout)
+        table = found.to_dict()
         if isinstance(config, Config):
-            config = config.replace(layout=found.to_dict())
-        elif config is None or isinstance(config, Mapping):
-            config = {**(config or {}), "layout": found.to_dict()}
+            config = config.replace(layout=table)
+        elif config is None:
+            config = {"layout": table}
+        elif isinstance(config, Mapping):  # what it says of the layout is laid over the file
+            own = config.get("layout", {})
+            config = {**config, "layout": overlay(table, own) if isinstance(own, Mapping) else own}
         return (found.prompt if prompt is None else prompt), config
     if prompt is None and isinstance(config, Config) and config.layout.parts:
         prompt = config.layout.prompt

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import dfast
+from dfast.cli.evaluate import _with_parts
 from dfast.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -80,6 +82,16 @@ def test_what_cannot_be_is_refused_in_one_line(
     said = capsys.readouterr().err.strip()
     assert message in said and "\n" not in said
     assert cube == [] and not Path("runs").exists()
+
+
+def test_parts_are_scored_and_a_whole_that_was_seen() -> None:
+    for whole, scored in ((0.0, ["cube", "ball"]), (0.5, ["whole", "cube", "ball"])):
+        config = dfast.Config().replace(layout=LAYOUT | {"whole": whole})
+        result: Any = SimpleNamespace(config=config, parts={"cube": "cube", "ball": "ball"})
+        found = ["whole" if one is result else one for one in _with_parts(result)]
+        assert found == scored
+    alone: Any = SimpleNamespace(config=dfast.Config(), parts={})
+    assert _with_parts(alone) == [alone]
 
 
 def test_a_layout_that_the_prior_knows_is_estimated(

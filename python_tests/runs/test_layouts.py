@@ -17,10 +17,11 @@ from tiny_refine import refine_tiny
 from tiny_runs import TINY, train_tiny
 
 import dfast
-from dfast.config import Layout
+from dfast.config import Config, Layout
 from dfast.errors import CollapsedError, ConfigError, DfastError, ExportError, PromptError
 from dfast.mesh.layout import LayoutMesh
 from dfast.runs.events import Event
+from dfast.runs.layouts import laid_out
 from dfast.runs.refine import refine
 from dfast.runs.result import Result
 from dfast.training.build import build_trainer
@@ -94,6 +95,18 @@ def test_every_part_follows_its_own_guidance() -> None:
     trainer.train_step()  # shows the first part alone
     changed = {name for name, p in trainer.scene.named_parameters() if not p.equal(before[name])}
     assert changed == {"field.parts.0.table", "field.parts.0.mlp"}
+
+
+def test_settings_are_laid_over_a_layout(tmp_path: Path) -> None:
+    Layout.from_dict(LAYOUT).save(tmp_path / "scene.toml")
+    for config in (None, {}, {"layout": {"whole": 0.25}}, TINY):
+        prompt, settings = laid_out(tmp_path / "scene.toml", None, config)
+        layout = settings.layout if isinstance(settings, Config) else settings["layout"]  # type: ignore[index]
+        found = layout if isinstance(layout, Layout) else Layout.from_dict(layout)
+        whole = 0.25 if config == {"layout": {"whole": 0.25}} else 0.5
+        assert prompt == LAYOUT["prompt"] and found == Layout.from_dict(LAYOUT | {"whole": whole})
+    prompt, settings = laid_out(None, None, TINY.replace(layout=LAYOUT))
+    assert prompt == LAYOUT["prompt"]
 
 
 def test_a_part_that_stays_empty_ends_the_run() -> None:
@@ -251,7 +264,7 @@ def test_what_does_not_go_with_a_layout_is_refused(finished: Result, tmp_path: P
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        (LAYOUT | {"prompt": "a mess"}, "layout.prompt: expected one that the prior knows, or whole"),
+        (LAYOUT | {"prompt": "a mess"}, "layout.prompt: expected one that the prior knows"),
         ({"prompt": "a mess", "whole": 0, "parts": [CUBE, BALL | {"prompt": "a dragon"}]},
          'layout.parts[1]: prompt: the embedded prior does not know the word "dragon"'),
     ],
