@@ -57,18 +57,22 @@ if TYPE_CHECKING:
     )
     from dfast.batches.batch import batch
     from dfast.config.config import Config
+    from dfast.config.layout import Layout, LayoutPart
     from dfast.reproduction.reproduce import reproduce
     from dfast.runs.estimate import estimate
     from dfast.runs.events import Event
     from dfast.runs.refine import refine
     from dfast.runs.refined import Refined
     from dfast.runs.result import Result
+    from dfast.runs.splitting import layout_of
     from dfast.runs.train import train
     from dfast.viewer.live import Viewer
 
 _LAZY = {
     "Config": "dfast.config.config",
     "Event": "dfast.runs.events",
+    "Layout": "dfast.config.layout",
+    "LayoutPart": "dfast.config.layout",
     "Refined": "dfast.runs.refined",
     "Result": "dfast.runs.result",
     "Viewer": "dfast.viewer.live",
@@ -80,6 +84,7 @@ _LAZY = {
     "evaluation": "dfast.evaluation",
     "guidance": "dfast.guidance",
     "io": "dfast.io",
+    "layout_of": "dfast.runs.splitting",
     "mesh": "dfast.mesh",
     "nn": "dfast.nn",
     "ops": "dfast.ops",
@@ -106,6 +111,8 @@ __all__ = [
     "DfastWarning",
     "Event",
     "ExportError",
+    "Layout",
+    "LayoutPart",
     "NativeMissingError",
     "NonFiniteError",
     "OutOfMemoryError",
@@ -125,6 +132,7 @@ __all__ = [
     "evaluation",
     "guidance",
     "io",
+    "layout_of",
     "load",
     "mesh",
     "nn",

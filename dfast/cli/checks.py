@@ -21,8 +21,10 @@ from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
 from dfast.world.grammar import read
 
 
-def check_run(options: Namespace, resumed: Config | None = None, *, runs_here: bool = True) -> None:
-    """Raise what `dfast.train` would raise for the options of `add_settings`.
+def check_run(
+    options: Namespace, resumed: Config | None = None, *, runs_here: bool = True
+) -> Config:
+    """Return about what the options of `add_settings` configure; raise what `dfast.train` would.
 
     Args:
         options: the parsed command line.
@@ -43,6 +45,7 @@ def check_run(options: Namespace, resumed: Config | None = None, *, runs_here: b
             "negative: expected '', the embedded prior knows no others, got "
             f"{shown(config.guidance.negative)}"
         )
+    return config
 
 
 def _check_guide(options: Namespace, method: str, runs_here: bool) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dfast.config import Config
     from dfast.evaluation.scorecard import Score
     from dfast.priors import Prior
+    from dfast.runs.result import Result
 
 
 def add_evaluate(commands: Commands[Any]) -> None:
@@ -128,9 +129,15 @@ def _score_runs(paths: list[str], device: str) -> list[Score]:
 
     scores = []
     for path in paths:
-        result = needs_field(dfast.load(path, device), path)
-        scores.append(score(result, seed=result.seed))
+        found = needs_field(dfast.load(path, device), path)
+        scores += [score(result, seed=result.seed) for result in _with_parts(found)]
     return scores
+
+
+def _with_parts(result: Result) -> list[Result]:
+    """Return what is scored of a run: the object; of a layout the parts, and the whole if known."""
+    whole = not result.parts or result.config.layout.whole > 0.0
+    return [*([result] if whole else []), *result.parts.values()]
 
 
 def _train_and_score(prompts: list[str], device: str, options: Namespace) -> list[Score]:

@@ -112,18 +112,20 @@ def prior_name(options: Namespace) -> str:
 
 
 def gives_settings(options: Namespace) -> bool:
-    """Return whether --config, --preset, --method, --set, --lora or --negative is given."""
+    """Return whether an option gives settings: --config, --preset, --method, --set, a layout ..."""
     method = getattr(options, "method", None)
     return bool(options.config or options.preset or method or read_overrides(options))
 
 
 def read_overrides(options: Namespace) -> list[dict[str, Any]]:
-    """Return the settings of --set, then --lora and --negative, as nested tables.
+    """Return the layout, the settings of --set, --lora and --negative, as nested tables.
 
     Raises:
         ConfigError: one of them is not of the form KEY=VALUE.
     """
-    overrides = [parse_override(text) for text in options.set]
+    layout = getattr(options, "layout_table", None)
+    overrides = [{"layout": layout}] if layout else []
+    overrides += [parse_override(text) for text in options.set]
     if loras := getattr(options, "lora", []):
         overrides.append({"prior": {"lora": [_absolute(text) for text in loras]}})
     if (negative := getattr(options, "negative", None)) is not None:

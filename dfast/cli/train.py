@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
-from dfast.cli.checks import check_prompt, check_run
+from dfast.cli.checks import check_run
+from dfast.cli.layouts import add_layout, check_asked, lay_out
 from dfast.cli.options import (
     Commands,
     UsageError,
@@ -61,6 +62,7 @@ def add_train(commands: Commands[Any]) -> None:
         "--particles", type=int, metavar="K",
         help="make K objects with seeds of their own, which share all calls of the prior",
     )  # fmt: skip
+    add_layout(p)
     add_method(p)
     add_settings(p)
     p.add_argument("--negative", metavar="TEXT", help="what it should not look like")
@@ -85,6 +87,7 @@ def add_train(commands: Commands[Any]) -> None:
 def train(options: Namespace) -> int:
     """Make an object, or resume a run; then write its mesh and images."""
     _check_refine(options)
+    lay_out(options)
     if options.prompts is not None:
         return train_several(options)
     if options.particles is not None:
@@ -92,8 +95,7 @@ def train(options: Namespace) -> int:
     _check_options(options)
     out = _run_folder(options)
     config = _take_from_run(options, out) if options.resume else None
-    check_run(options, config)
-    check_prompt(options.prompt, prior_name(options))
+    check_asked(options, check_run(options, config))
     if gives_settings(options):
         config = read_config(options, resumed=config)
     if options.dry_run:

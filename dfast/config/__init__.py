@@ -7,6 +7,7 @@ from dfast.config.clip_mesh import ClipMeshConfig
 from dfast.config.config import Config
 from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.guidance import GuidanceConfig, PriorConfig
+from dfast.config.layout import Layout, LayoutPart
 from dfast.config.refine import RefineConfig
 from dfast.config.render import CameraConfig, LightConfig, MarchConfig, ShadingConfig
 from dfast.config.scene import (
@@ -30,6 +31,8 @@ __all__ = [
     "GridConfig",
     "GuidanceConfig",
     "IPEConfig",
+    "Layout",
+    "LayoutPart",
     "LightConfig",
     "MarchConfig",
     "OccupancyConfig",

@@ -16,6 +16,7 @@ from dfast.config.clip_mesh import ClipMeshConfig
 from dfast.config.dream_fields import DreamFieldsConfig
 from dfast.config.files import read_values
 from dfast.config.guidance import GuidanceConfig, PriorConfig
+from dfast.config.layout import Layout
 from dfast.config.methods import METHODS, MethodConfig, unused_sections
 from dfast.config.parsing import as_table, from_table, overlay, to_toml
 from dfast.config.refine import RefineConfig
@@ -74,6 +75,8 @@ class Config:
     """The mesh of CLIP-Mesh, its optimiser and its losses."""
     refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
     """The refine stage."""
+    layout: Layout = dataclasses.field(default_factory=Layout)
+    """Several things in a scene."""
 
     def __post_init__(self) -> None:
         """Check sections that were built directly; numbers get the type of their setting."""
@@ -93,11 +96,27 @@ class Config:
                     f"config section '{name}': expected with a method that reads it, got method "
                     f"'{self.method.name}'"
                 )
+        if self.layout.parts:
+            self._check_layout()
+
+    def _check_layout(self) -> None:
+        """Raise ConfigError for settings that several things in a scene cannot have."""
+        method, variant, behind = self.method.name, self.guidance.variant, self.background.kind
+        for key, value, ok, expected in (
+            ("method.name", method, METHODS[method].guide == "prior", "one that a prior guides"),
+            ("guidance.variant", variant, variant != "vsd", "one that trains no copy of the prior"),
+            ("background.kind", behind, behind != "mlp", "random or solid"),
+        ):
+            if not ok:
+                raise ConfigError(
+                    f"config key '{key}': expected {expected} with a layout, got {value!r}"
+                )
 
     @property
     def unused(self) -> frozenset[str]:
-        """Names of the sections that the method does not read, and that files leave out."""
-        return unused_sections(self.method.name)
+        """Names of the sections that the run does not read, and that files leave out."""
+        one = frozenset({"layout"} if not self.layout.parts else ())
+        return unused_sections(self.method.name) | one
 
     @classmethod
     def default(cls, device: str = "cpu") -> Config:
@@ -161,7 +180,7 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, lists, numbers and strings, in declaration order.
 
-        Sections that the method does not read are left out.
+        Sections that the run does not read are left out.
         """
         return {k: v for k, v in as_table(self).items() if k not in self.unused}
 

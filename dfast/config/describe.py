@@ -29,13 +29,14 @@ def commented(config: Config) -> str:
     return _table(config, "", "")
 
 
-def _table(section: Any, path: str, about: str) -> str:
+def _table(section: Any, path: str, about: str, head: str = "[{}]") -> str:
     """Return a section and the sections in it as TOML.
 
     Args:
         section: a dataclass.
         path: its dotted name, "" at the top.
         about: what it is for.
+        head: what stands above it.
     """
     hints, meanings = (
         typing.get_type_hints(type(section)),
@@ -46,16 +47,19 @@ def _table(section: Any, path: str, about: str) -> str:
         if isinstance(section, Config) and field.name in section.unused:
             continue
         value, meaning = getattr(section, field.name), meanings.get(field.name, "")
+        name = f"{path}.{field.name}" if path else field.name
         if dataclasses.is_dataclass(value):
-            name = f"{path}.{field.name}" if path else field.name
             inner += _table(value, name, meaning)
+        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            for row in value:
+                inner += _table(row, name, meaning, "[[{}]]")
         else:
             text = f"{field.name} = {toml_value(_plain(value))}"
             lines += [*_comment(meaning + _choices(hints[field.name], meaning)), text]
     if not lines:
         return inner
-    head = [*_comment(about), f"[{path}]"] if path else []
-    return "\n".join([*head, *lines]) + "\n\n" + inner if path else "\n".join(lines) + inner
+    above = [*_comment(about), head.format(path)] if path else []
+    return "\n".join([*above, *lines]) + "\n\n" + inner if path else "\n".join(lines) + inner
 
 
 def _plain(value: Any) -> Any:

@@ -12,11 +12,12 @@ from dfast._numbers import shown
 from dfast.errors import ConfigError
 
 
-def read_values(path: str | Path) -> dict[str, Any]:
+def read_values(path: str | Path, what: str = "config file") -> dict[str, Any]:
     """Return the nested tables of settings in a file, not checked.
 
     Args:
         path: a .json file, or TOML under any other name.
+        what: it is, for messages.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -27,12 +28,10 @@ def read_values(path: str | Path) -> dict[str, Any]:
         text = read_text(path)
         values = json.loads(text) if is_json else tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file '{path}': cannot be read ({error})") from error
+        raise ConfigError(f"{what} '{path}': cannot be read ({error})") from error
     except (ValueError, RecursionError) as error:  # damage, huge numbers, deep nesting
         kind = "JSON" if is_json else "TOML"
-        raise ConfigError(f"config file '{path}': not valid {kind} ({error})") from error
+        raise ConfigError(f"{what} '{path}': not valid {kind} ({error})") from error
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"config file '{path}': expected a table of settings, got {shown(values)}"
-        )
+        raise ConfigError(f"{what} '{path}': expected a table of settings, got {shown(values)}")
     return values

@@ -91,7 +91,9 @@ def _quoted(name: str) -> str:
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
-    """Return `value` as the annotated type: a number, string, bool, Literal or tuple of these."""
+    """Return `value` as the annotated type: a number, string, bool, Literal, table or tuple."""
+    if dataclasses.is_dataclass(hint):
+        return from_table(typing.cast(type, hint), value, path)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal or hint in (int, float):
         value = _plain(value)
@@ -160,24 +162,35 @@ def _coerce_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[An
     if isinstance(value, (list, tuple)):
         hints = [arguments[0]] * len(value) if variadic else list(arguments)
         if len(hints) == len(value):
-            return tuple(_coerce(h, v, path) for h, v in zip(hints, value, strict=True))
+            tables = dataclasses.is_dataclass(arguments[0])
+            paths = [f"{path}[{i}]" if tables else path for i in range(len(value))]
+            return tuple(map(_coerce, hints, value, paths))
     count = "a list" if variadic else f"a list of {len(arguments)}"
     raise ConfigError(f"config key '{path}': expected {count}, got {shown(value)}")
 
 
-def to_toml(values: Mapping[str, Any], path: str = "") -> str:
+def to_toml(values: Mapping[str, Any], path: str = "", head: str = "[{}]") -> str:
     """Return nested mappings as TOML text.
 
     Args:
-        values: numbers, strings, bools, lists and mappings by name.
+        values: numbers, strings, bools, mappings, and lists of these, by name.
         path: dotted name of the table that `values` is, "" at the top.
+        head: what stands above a table with a name.
     """
-    lines = [f"{k} = {toml_value(v)}" for k, v in values.items() if not isinstance(v, dict)]
-    text = (f"[{path}]\n" if path and lines else "") + "".join(f"{line}\n" for line in lines)
-    for key, value in values.items():
-        if isinstance(value, dict):
-            text += ("\n" if text else "") + to_toml(value, f"{path}.{key}" if path else key)
+    tables = {k: v for k, v in values.items() if isinstance(v, dict) or has_tables(v)}
+    lines = [f"{k} = {toml_value(v)}" for k, v in values.items() if k not in tables]
+    text = (f"{head.format(path)}\n" if path and lines else "") + "".join(f"{t}\n" for t in lines)
+    for key, value in tables.items():
+        inner = f"{path}.{key}" if path else key
+        for row in value if isinstance(value, list) else [value]:
+            own = "[[{}]]" if isinstance(value, list) else "[{}]"
+            text += ("\n" if text else "") + to_toml(row, inner, own)
     return text
+
+
+def has_tables(value: object) -> bool:
+    """Return whether a value is a list of mappings."""
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
 def toml_value(value: Any) -> str:

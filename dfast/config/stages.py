@@ -34,6 +34,11 @@ def refine_settings(config: Config) -> Config:
         ConfigError: a run that cannot be refined, see `check_refinable`.
     """
     check_refinable(config.method.name)
+    if config.layout.parts:
+        raise ConfigError(
+            "run: expected one thing to refine, such as one of Result.parts, got a layout of "
+            f"{len(config.layout.parts)}"
+        )
     guidance, background = config.guidance, config.background.kind
     darkness = config.regularizer.darkness[1]
     return config.replace(

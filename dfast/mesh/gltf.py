@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +68,31 @@ class _Binary:
         return len(self.accessors) - 1
 
 
+@dataclass(frozen=True)
+class Node:
+    """A mesh of a GLB file with a name and a place."""
+
+    name: str
+    """Of the node and of its mesh."""
+    mesh: Placed
+    """In the axes and unit of glTF, relative to the node."""
+    translation: tuple[float, float, float] | None = None
+    """Where the node is; None stands for the origin."""
+
+
 def glb_bytes(mesh: Placed) -> bytes:
+    """Return a binary glTF 2.0 file of one mesh.
+
+    Args:
+        mesh: in the axes and unit of glTF.
+
+    Returns:
+        The content of a .glb file.
+    """
+    return glb_of_nodes([Node("object", mesh)])
+
+
+def glb_of_nodes(nodes: Sequence[Node]) -> bytes:
     """Return a binary glTF 2.0 file.
 
     A textured mesh has a PBR material with the textures that it has: base colour, normal map with
@@ -76,14 +101,26 @@ def glb_bytes(mesh: Placed) -> bytes:
     vertices and no material: many readers show the colours of vertices in its place only.
 
     Args:
-        mesh: in the axes and unit of glTF.
+        nodes: the meshes.
 
     Returns:
         The content of a .glb file.
     """
     binary = _Binary()
+    surfaces: dict[str, list[Any]] = {}
+    primitives = [_primitive(binary, node.mesh, surfaces) for node in nodes]
+    return _file(binary, nodes, primitives, surfaces)
+
+
+def _primitive(binary: _Binary, mesh: Placed, surfaces: dict[str, list[Any]]) -> dict[str, Any]:
+    """Append the arrays and images of a mesh; return what the JSON chunk says about its triangles.
+
+    Args:
+        binary: the binary chunk so far.
+        mesh: in the axes and unit of glTF.
+        surfaces: materials, textures, images and samplers so far; those of the mesh are added.
+    """
     texture = mesh.texture
-    scene: dict[str, Any]
     if texture is None:
         attributes = {
             "POSITION": binary.attribute(mesh.vertices, bounds=True),
@@ -91,7 +128,6 @@ def glb_bytes(mesh: Placed) -> bytes:
             "COLOR_0": binary.attribute(linear(mesh.colors)),
         }
         primitive = {"attributes": attributes, "indices": binary.indices(mesh.faces)}
-        scene = {}
     else:
         atlas = texture.atlas
         attributes = {
@@ -101,9 +137,9 @@ def glb_bytes(mesh: Placed) -> bytes:
             "TEXCOORD_0": binary.attribute(atlas.uv),
         }
         primitive = {"attributes": attributes, "indices": binary.indices(atlas.faces)}
-        primitive["material"] = 0
-        scene = _material(binary, texture)
-    return _file(binary, {**primitive, "mode": TRIANGLES}, scene)
+        primitive["material"] = len(surfaces.get("materials", ()))
+        _add_material(binary, texture, surfaces)
+    return {**primitive, "mode": TRIANGLES}
 
 
 def linear(colors: Floats) -> Floats:
@@ -114,14 +150,15 @@ def linear(colors: Floats) -> Floats:
     )
 
 
-def _material(binary: _Binary, texture: Texture) -> dict[str, Any]:
-    """Append the images; return what the JSON chunk says about them and their material."""
+def _add_material(binary: _Binary, texture: Texture, surfaces: dict[str, list[Any]]) -> None:
+    """Append the images; add what the JSON chunk says about them and their material."""
     found = texture.images()
+    first = len(surfaces.get("images", ()))
     images = [
         {"bufferView": binary.add(encode_png(image)), "mimeType": "image/png", "name": name}
         for name, image in found.items()
     ]
-    index = {name: {"index": number} for number, name in enumerate(found)}
+    index = {name: {"index": first + number} for number, name in enumerate(found)}
     sampler = {
         "magFilter": LINEAR,
         "minFilter": LINEAR_MIPMAP_LINEAR,
@@ -139,23 +176,34 @@ def _material(binary: _Binary, texture: Texture) -> dict[str, Any]:
     material = {"name": "surface", "pbrMetallicRoughness": pbr}
     if "normal" in found:
         material["normalTexture"] = index["normal"]
-    return {
-        "materials": [material],
-        "textures": [{"sampler": 0, "source": number} for number in range(len(found))],
-        "images": images,
-        "samplers": [sampler],
-    }
+    textures = [{"sampler": 0, "source": first + number} for number in range(len(found))]
+    for name, more in (("materials", [material]), ("textures", textures), ("images", images)):
+        surfaces.setdefault(name, []).extend(more)
+    surfaces.setdefault("samplers", [sampler])
 
 
-def _file(binary: _Binary, primitive: dict[str, Any], scene: dict[str, Any]) -> bytes:
-    """Return the file of one scene of one node with one mesh of one primitive."""
+def _file(
+    binary: _Binary,
+    nodes: Sequence[Node],
+    primitives: Sequence[dict[str, Any]],
+    surfaces: dict[str, list[Any]],
+) -> bytes:
+    """Return the file of one scene, whose nodes have one mesh of one primitive each."""
+    described: list[dict[str, Any]] = []
+    for number, node in enumerate(nodes):
+        described.append({"mesh": number, "name": node.name})
+        if node.translation is not None:
+            described[-1]["translation"] = [float(value) for value in node.translation]
     description = {
         "asset": {"version": "2.0", "generator": "dfast"},
         "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "object"}],
-        "meshes": [{"name": "object", "primitives": [primitive]}],
-        **scene,
+        "scenes": [{"nodes": list(range(len(nodes)))}],
+        "nodes": described,
+        "meshes": [
+            {"name": node.name, "primitives": [primitive]}
+            for node, primitive in zip(nodes, primitives, strict=True)
+        ],
+        **surfaces,
         "accessors": binary.accessors,
         "bufferViews": binary.views,
         "buffers": [{"byteLength": binary.length}],

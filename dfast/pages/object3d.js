@@ -1,17 +1,18 @@
 // Draws a GLB file (glTF 2.0) that is in the page, and turns it with the pointer. It reads what the exports of
-// dfast hold: triangles with colours or a texture, a normal map. It has no dependency and loads nothing. It is a
-// module, so that several in one document do not share names.
+// dfast hold: nodes with a place, triangles with colours or a texture, a normal map. It has no dependency and loads
+// nothing. It is a module, so that several in one document do not share names.
 
 const VERTEX = `#version 300 es
 in vec3 position, normal;
 in vec4 color;
 in vec2 uv;
 uniform mat4 projection, view;
+uniform vec3 shift;
 out vec3 vPosition, vNormal, vColor;
 out vec2 vUv;
 void main() {
-  vPosition = position; vNormal = normal; vColor = color.rgb; vUv = uv;
-  gl_Position = projection * (view * vec4(position, 1.0));
+  vPosition = position + shift; vNormal = normal; vColor = color.rgb; vUv = uv;
+  gl_Position = projection * (view * vec4(vPosition, 1.0));
 }`;
 
 // The light of dfast.render.studio, whose comments say what is what; here y is up, as in glTF.
@@ -115,16 +116,18 @@ function upload(gl, program, glb, primitive) {
 async function load(gl, program, glb) {
   const parts = [];
   const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
-  for (const primitive of glb.json.meshes.flatMap((mesh) => mesh.primitives)) {
+  const placed = glb.json.nodes.filter((node) => node.mesh !== undefined).flatMap((node) =>
+    glb.json.meshes[node.mesh].primitives.map((primitive) => [primitive, node.translation || [0, 0, 0]]));
+  for (const [primitive, shift] of placed) {
     const material = (glb.json.materials || [])[primitive.material] || {};
     const surface = material.pbrMetallicRoughness || {};
     const bounds = glb.json.accessors[primitive.attributes.POSITION];
     for (let i = 0; i < 3; i++) {
-      low[i] = Math.min(low[i], bounds.min[i]);
-      high[i] = Math.max(high[i], bounds.max[i]);
+      low[i] = Math.min(low[i], bounds.min[i] + shift[i]);
+      high[i] = Math.max(high[i], bounds.max[i] + shift[i]);
     }
     parts.push({
-      ...upload(gl, program, glb, primitive),
+      ...upload(gl, program, glb, primitive), shift,
       factor: (surface.baseColorFactor || [1, 1, 1]).slice(0, 3),
       albedo: await texture(gl, glb, surface.baseColorTexture, gl.SRGB8_ALPHA8),
       normals: await texture(gl, glb, material.normalTexture, gl.RGBA8),
@@ -164,6 +167,7 @@ function draw(gl, program, model, pose, light) {
   gl.uniform1i(place("albedoMap"), 0);
   gl.uniform1i(place("normalMap"), 1);
   for (const part of model.parts) {
+    gl.uniform3fv(place("shift"), part.shift);
     gl.uniform3fv(place("factor"), part.factor);
     gl.uniform1f(place("bumps"), part.bumps);
     gl.activeTexture(gl.TEXTURE0); gl.bindTexture(gl.TEXTURE_2D, part.albedo);

@@ -59,14 +59,17 @@ def opening(
     return [first, *lora, ", ".join(parts) + "; Ctrl-C saves and stops"]
 
 
-def understood(prompt: str, normal_form: str) -> str:
+def understood(prompt: str, normal_form: str, parts: Sequence[str] = ()) -> str:
     """Return what a run makes, in quotes, as its prior reads it.
 
     Args:
         prompt: what to make.
         normal_form: of the prompt, see `Prior.normal_form`.
+        parts: names of the parts of a layout.
     """
-    return f'"{normal_form}"' + ("" if normal_form == prompt else f' (understood from "{prompt}")')
+    of = f" of {len(parts)} parts ({', '.join(parts)})" if parts else ""
+    read = "" if normal_form == prompt else f' (understood from "{prompt}")'
+    return f'"{normal_form}"{of}{read}'
 
 
 def roughly(seconds: float) -> str:

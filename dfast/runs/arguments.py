@@ -20,6 +20,7 @@ from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, DfastWarning, PromptError
 from dfast.guidance.clip import ClipGuide, Guide
 from dfast.priors import Prior, as_prior, family_of, load_prior
+from dfast.runs.layouts import check_layout, has_layout, notes_of
 from dfast.world.grammar import read
 
 
@@ -165,13 +166,16 @@ def resolve_arguments(
         )
     named = METHODS.get(method) if isinstance(method, str) else None
     by_clip = clip is not None or (named is not None and named.guide == "clip")
-    if prior == "shapes" and not by_clip:
+    embedded = prior == "shapes" and not by_clip
+    if embedded and not has_layout(config):
         read(prompt)  # names a wrong word before the networks load
     where = pick_device(device)
     prior = prior if isinstance(prior, str) else as_prior(prior)
     settings = resolve_config(
         prior, where, method=method, config=config, steps=steps, download=download
     )
+    if settings.layout.parts:
+        check_layout(settings.layout, prompt, embedded=embedded)
     library()  # names a missing extension now, before a folder is made
     text = " ".join(prompt.split())
     if METHODS[settings.method.name].guide == "clip":
@@ -190,7 +194,7 @@ def resolve_arguments(
     if isinstance(prior, str):
         prior = load_prior(prior, where, download=download, options=settings.prior)
     model = as_prior(prior)
-    for note in model.notes(text):
+    for note in notes_of(settings, model, text):
         warnings.warn(note, DfastWarning, stacklevel=2)
     return RunArguments(text, where, settings, model)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from dfast.config import Config
+from dfast.config import Config, Layout
 from dfast.config.methods import METHODS
 from dfast.mesh.inside import MeshField
 from dfast.ops.ambient import neutral_torch_state
@@ -18,6 +18,7 @@ from dfast.render.picture import pictures, see
 from dfast.runs.result_file import FORMAT, read_result
 from dfast.runs.shown import Shown
 from dfast.scene.cameras import CameraBatch
+from dfast.scene.composition import Composition
 from dfast.scene.loop_scene import LoopScene
 from dfast.scene.scene import Scene
 from dfast.scene.stored import empty_scene
@@ -65,6 +66,21 @@ class Result(Shown):
     def _field(self) -> Scene | MeshField:
         """The object as a density field: of a mesh, what is inside and its colours."""
         return MeshField(self.scene) if isinstance(self.scene, LoopScene) else self.scene
+
+    @property
+    def parts(self) -> dict[str, Result]:
+        """The things of a layout by their names, each alone in its own frame; of one object none.
+
+        They share the tensors of this result, and render, export and save as results of their own.
+        """
+        if not isinstance(self.scene, Composition):
+            return {}
+        config = self.config.replace(layout=Layout())
+        run = self.seed, self.prior, self.steps
+        return {
+            part.name: Result(self.scene.part(index), config, part.prompt, *run)
+            for index, part in enumerate(self.config.layout.parts)
+        }
 
     @property
     def device(self) -> torch.device:
@@ -133,6 +149,10 @@ class Result(Shown):
 
             assert isinstance(self.scene, LoopScene), "a method that makes meshes made a field"
             return export_optimised(self, self.scene, path, **options)
+        if self.config.layout.parts:
+            from dfast.mesh.layout import export_layout
+
+            return export_layout(self.parts, self.config.layout, path, **options)
         from dfast.mesh.export import export_mesh
 
         return export_mesh(self, path, **options)

@@ -24,6 +24,7 @@ from dfast.runs.each_run import arguments_of_each, folders_of_each, seeds_of_eac
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
+from dfast.runs.layouts import has_layout
 from dfast.runs.loading import finished
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
@@ -113,6 +114,10 @@ def train_several(
     Raises:
         RunsFailedError: some runs failed, when the others are done.
     """
+    if has_layout(config):
+        raise ConfigError(
+            f"layout: expected none where several objects are made side by side, got {len(prompts)}"
+        )
     each = arguments_of_each(prompts, method, clip, prior, download, device, config, steps)
     seeds, first = seeds_of_each(seed, len(each)), each[0]
     if particles and isinstance(first.prior, ClipGuide):

@@ -16,7 +16,7 @@ import torch
 
 from dfast._numbers import shown
 from dfast.clip import ClipEncoder
-from dfast.config import Config
+from dfast.config import Config, Layout
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError
 from dfast.guidance.clip import ClipGuide, Guide
@@ -32,6 +32,7 @@ from dfast.runs.events import Callback
 from dfast.runs.folder import RunFolder
 from dfast.runs.forecast import seconds_left
 from dfast.runs.group import device_of_rank, joined
+from dfast.runs.layouts import laid_out, normal_form_of, notes_of
 from dfast.runs.loading import finished
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
@@ -70,6 +71,14 @@ def train(
 ) -> Result: ...
 @overload
 def train(
+    prompt: str | None = None,
+    *,
+    layout: Layout | Mapping[str, Any] | str | Path,
+    seed: int = 0,
+    **options: Unpack[Options],
+) -> Result: ...
+@overload
+def train(
     prompt: list[str] | tuple[str, ...],
     *,
     seed: int | Sequence[int] = 0,
@@ -83,8 +92,9 @@ def train(
 @neutral_torch_state()
 @threads_within_quota()
 def train(
-    prompt: str | list[str] | tuple[str, ...],
+    prompt: str | list[str] | tuple[str, ...] | None = None,
     *,
+    layout: Layout | Mapping[str, Any] | str | Path | None = None,
     method: str | None = None,
     clip: str | Path | ClipEncoder | None = None,
     prior: str | Prior = "shapes",
@@ -117,7 +127,9 @@ def train(
     rounding.
 
     Args:
-        prompt: what to make, or a list of it.
+        prompt: what to make, or a list of it; None with a layout, which has one.
+        layout: several things in a scene, each with a field and a prompt of its own: a
+            `dfast.Layout`, nested mappings, or a .toml or .json file; see docs/layouts.md.
         method: how, by one of the names in docs/methods.md; None takes that of `config`, which is
             "dfast" where it names none.
         clip: the CLIP of a method that a CLIP guides: a folder of transformers, a hub id, or what
@@ -173,6 +185,8 @@ def train(
     """
     check_running(out, callbacks, stop, resume)
     count = check_best_of(best_of)
+    if layout is not None or prompt is None:
+        prompt, config = laid_out(layout, prompt, config)
     if distributed:
         if count > 1 or not isinstance(prompt, str) or not is_started_by_torchrun():
             raise ConfigError(
@@ -239,6 +253,8 @@ def train(
         config=config,
         steps=steps,
     )
+    if count > 1 and settings.layout.parts:
+        raise ConfigError(f"best_of: expected 1 with a layout, got {count}")
     if count > 1 and settings.guidance.variant == "vsd":
         raise ConfigError(
             "best_of: expected 1 with guidance.variant 'vsd', where each seed trains a copy of its "
@@ -274,16 +290,16 @@ def _train(
     on_result: Callable[[Result], None] | None,
 ) -> Result:
     """Do what `train` does after its arguments were checked."""
-    folder = None
+    folder, form = None, normal_form_of(settings, model)
     if out is not None:
         about = about_run(text, number, model.name, settings)
-        if notes := model.notes(text):
+        if notes := notes_of(settings, model, text):
             about["notes"] = list(notes)
         if model.lora:
             about["lora"] = list(model.lora)
         if count > 1:
             about["best_of"] = count
-        folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)
+        folder = RunFolder(out, settings, about, resume=resume, normal_form=form)
         text = folder.prompt
         if (done := finished(Result, folder, where)) is not None:
             return done
@@ -312,7 +328,7 @@ def _train(
     if progress:
         before = folder.metrics() if folder and trainer.step else []
         lines = opening(
-            understood(text, model.normal_form(text)),
+            understood(text, form(text), [part.name for part in settings.layout.parts]),
             prior=model.name,
             device=where,
             config=settings,

@@ -5,6 +5,7 @@ Both are known without making a scene, so that a small file cannot ask for a lar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -12,15 +13,19 @@ from torch import Tensor
 
 from dfast.config import Config
 from dfast.config.methods import METHODS
+from dfast.scene.composition import scene_from_config
 from dfast.scene.loop_scene import LoopScene
 from dfast.scene.scene import Scene, field_spec, ipe_spec
 
+Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
+"""Shape and type of tensors, by name."""
 
-def object_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+
+def object_shapes(config: Config) -> Shapes:
     """Return shape and type of every tensor of `Scene.object_state`, by name.
 
     Args:
-        config: its method, and its sections field and occupancy, or clip_mesh, are read.
+        config: its method, and its sections layout, field and occupancy, or clip_mesh, are read.
     """
     if METHODS[config.method.name].shape == "mesh":
         side = config.clip_mesh.texels
@@ -29,21 +34,33 @@ def object_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], torch.dtyp
             "texture": ((side, side, 3), torch.float32),
             "normal_map": ((side, side, 3), torch.float32),
         }
-    cells = config.occupancy.resolution**3
-    field: dict[str, tuple[tuple[int, ...], torch.dtype]]
+    field, grid = _field_shapes(config), _grid_shapes(config)
+    shapes = _under("occupancy", grid)
+    for index in range(len(config.layout.parts)):
+        shapes |= _under(f"field.parts.{index}", field) | _under(f"occupancies.{index}", grid)
+    return shapes if config.layout.parts else _under("field", field) | shapes
+
+
+def _field_shapes(config: Config) -> Shapes:
+    """Return shape and type of the parameters of one field."""
     if config.field.kind == "ipe":
-        field = {"field.mlp": ((ipe_spec(config.field).parameters,), torch.float32)}
-    else:
-        spec = field_spec(config.field)
-        field = {
-            "field.table": ((spec.grid.entries, spec.grid.features), torch.float32),
-            "field.mlp": ((spec.parameters,), torch.float32),
-        }
+        return {"mlp": ((ipe_spec(config.field).parameters,), torch.float32)}
+    spec = field_spec(config.field)
     return {
-        **field,
-        "occupancy.density": ((cells,), torch.float32),
-        "occupancy.bits": ((cells // 8,), torch.uint8),
+        "table": ((spec.grid.entries, spec.grid.features), torch.float32),
+        "mlp": ((spec.parameters,), torch.float32),
     }
+
+
+def _grid_shapes(config: Config) -> Shapes:
+    """Return shape and type of the tensors of one occupancy grid."""
+    cells = config.occupancy.resolution**3
+    return {"density": ((cells,), torch.float32), "bits": ((cells // 8,), torch.uint8)}
+
+
+def _under(name: str, shapes: Shapes) -> Shapes:
+    """Return shapes by the names that they have in the module called `name`."""
+    return {f"{name}.{key}": value for key, value in shapes.items()}
 
 
 def object_bytes(config: Config) -> int:
@@ -72,7 +89,7 @@ def find_fault(state: Mapping[str, Tensor]) -> str | None:
             return f"{name} holds numbers that are not finite"
         if name.startswith(("adam.step", "adam.exp_avg_sq.", "guard.", "step")):
             low = 0.0
-        elif name == "occupancy.density":
+        elif re.fullmatch(r"(occupancy|occupancies\.\d+)\.density", name):
             low = -1.0
         else:
             continue
@@ -106,4 +123,4 @@ def empty_scene(config: Config) -> Scene | LoopScene:
         config: all settings.
     """
     mesh = METHODS[config.method.name].shape == "mesh"
-    return LoopScene(config) if mesh else Scene.from_config(config)
+    return LoopScene(config) if mesh else scene_from_config(config)

@@ -15,10 +15,12 @@ from dfast.guidance.clip import Augmentation, ClipGuidance, ClipGuide, Guide
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.variational import VariationalGuidance
 from dfast.priors.base import Prior, as_prior
+from dfast.scene.composition import Composition
 from dfast.scene.loop_scene import LoopScene
 from dfast.scene.scene import Scene
 from dfast.training.clip_mesh import ClipMeshTrainer, clip_mesh_losses
 from dfast.training.generators import Generators
+from dfast.training.layout import LayoutTrainer
 from dfast.training.losses import Loss, dream_fields_losses, regularizer_losses
 from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer
@@ -55,9 +57,11 @@ def build_trainer(
     """
     if isinstance(prior, ClipGuide):
         return _clip_guided(config, prior, prompt, seed, device, losses)
+    model = as_prior(prior)
+    if config.layout.parts:
+        return _of_layout(config, model, prompt, seed, device, losses, ranks)
     generators = Generators.seeded(seed, device)
     scene = Scene.from_config(config, generators.host).to(device)
-    model = as_prior(prior)
     if guidance is None:
         guidance = guidance_of(config, model, prompt, device)
     return Trainer(
@@ -101,6 +105,31 @@ def _check_ring(config: Config, prior: Prior) -> None:
             f"config key 'camera.ring': expected {joint} with the prior {prior.name!r}, which "
             f"predicts {joint} views of an object together, got {ring}"
         )
+
+
+def _of_layout(
+    config: Config,
+    prior: Prior,
+    prompt: str,
+    seed: int,
+    device: torch.device,
+    losses: Mapping[str, Loss] | None,
+    ranks: Ranks | None,
+) -> LayoutTrainer:
+    """Return the trainer of several things in a scene, each with a guidance of its own."""
+    generators = Generators.seeded(seed, device)
+    layout = config.layout
+    prompts = [prompt if layout.whole > 0.0 else None, *(part.prompt for part in layout.parts)]
+    return LayoutTrainer(
+        config,
+        Composition.from_config(config, generators.host).to(device),
+        [None if text is None else guidance_of(config, prior, text, device) for text in prompts],
+        generators,
+        losses=losses,
+        prompt=prompt,
+        prior_name=prior.name,
+        ranks=ranks,
+    )
 
 
 def _clip_guided(

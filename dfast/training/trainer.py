@@ -49,6 +49,8 @@ class Step(NamedTuple):
     """How the images' encoder is approximated."""
     lit: bool
     """Normals are needed."""
+    subject: int = 0
+    """Which of several scenes is shown; 0 is the whole."""
 
 
 class Trainer:
@@ -186,7 +188,7 @@ class Trainer:
     def _rate(self, name: str) -> float:
         """Return the peak learning rate of a parameter of the scene."""
         config = self.config.optimizer
-        if name == "field.table":
+        if name.startswith("field.") and name.endswith(".table"):
             return config.lr_grid
         return config.lr_mlp if name.startswith("field.") else config.lr_background
 
@@ -223,7 +225,7 @@ class Trainer:
             max_samples=step.max_samples,
         )
         rendering = render(
-            self.scene,
+            self._shown(step),
             inputs.cameras,
             inputs.lighting,
             options,
@@ -233,10 +235,18 @@ class Trainer:
             share=self.ranks.share,
         )
         generator = self.generators.device
-        encoded = self.guidance.encode(
+        encoded = self._guide(step).encode(
             rendering, inputs.colors, generator, approximate=step.approximate
         )
         return rendering, encoded
+
+    def _shown(self, step: Step) -> Scene:
+        """Return the scene that a step shows."""
+        return self.scene
+
+    def _guide(self, step: Step) -> Guidance:
+        """Return the guidance that judges what a step shows."""
+        return self.guidance
 
     def backward(
         self, step: Step, rendering: Rendering, x: Tensor, gradient: Tensor
@@ -267,7 +277,7 @@ class Trainer:
             "guidance": square.sqrt(),
             "samples": rendering.num_samples,
             "skipped": status[SKIPPED],
-            **self.guidance.metrics(),
+            **self._guide(step).metrics(),
         }
 
     def _run(self, step: Step) -> dict[str, Tensor]:
@@ -278,14 +288,16 @@ class Trainer:
         if key != self._graph_key:  # sizes that were outgrown, and past phases, do not come back
             self.graphs.drop(lambda other: other[:1] == ("step",))
             self._graph_key = key
-        return self.graphs.run((*key, step.lit), lambda: self._device_step(step))
+        shown = step.lit, step.subject
+        return self.graphs.run((*key, *shown), lambda: self._device_step(step))
 
     def _device_step(self, step: Step) -> dict[str, Tensor]:
         """Compute the step from tensors on the device; nothing here may read them on the host."""
         rendering, x = self.forward(step)
         batch = step.inputs.guidance_batch(self.ranks.share)
         generator = self.generators.device
-        return self.backward(step, rendering, x, self.guidance.gradient(x, batch, generator))
+        gradient = self._guide(step).gradient(x, batch, generator)
+        return self.backward(step, rendering, x, gradient)
 
     def _refresh_occupancy(self, level_weights: Tensor) -> None:
         config = self.config.occupancy

@@ -193,6 +193,7 @@ def test_every_setting_says_what_it_means() -> None:
         "dream_fields",
         "clip_mesh",
         "refine",
+        "layout",
     )
     documented = set().union(*map(_documented, modules))
     for section in (Config, GridConfig, *(type(getattr(Config(), f.name)) for f in SECTIONS)):

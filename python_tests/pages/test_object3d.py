@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from density_fields import Ball
 from html_pages import Page
 from numpy.typing import NDArray
 from PIL import Image
 
+from dfast.config import Layout
 from dfast.config.views import BACKGROUNDS
+from dfast.mesh.layout import export_layout
 from dfast.mesh.mesh import Mesh
 from dfast.pages.object3d import object_frame, object_page
 from dfast.render.studio import encode, light_pixels
@@ -129,6 +132,18 @@ def test_a_browser_lights_as_the_studio_does(
     albedo = torch.tensor(picture[:1, 0]) / 255
     expected = 255 * encode(light_pixels(albedo, normal, -towards, camera))[0].numpy()
     assert np.abs(shown - expected).max() < 3.0
+
+
+def test_nodes_are_drawn_in_their_places(tab: Any, tmp_path: Path) -> None:
+    parts = [{"name": "a", "prompt": "a", "position": [0.0, -0.5, 0.0]},
+             {"name": "b", "prompt": "b", "position": [0.3, 0.3, -0.2], "size": 0.4}]  # fmt: skip
+    layout = Layout.from_dict({"prompt": "two", "parts": parts})
+    fields = {"a": Ball(0.7), "b": Ball(0.8)}
+    mesh = export_layout(fields, layout, resolution=32, level=30.0)
+    assert b'"translation"' in mesh.glb() and b'"translation"' not in Mesh.glb(mesh)
+    nodes, merged = (draw(tab, object_page(glb)) for glb in (mesh.glb(), Mesh.glb(mesh)))
+    assert np.abs(nodes - BACKGROUND).max(-1).mean() > 5
+    assert np.abs(nodes - merged).mean() < 0.2
 
 
 def test_a_file_that_is_none_says_so(tab: Any) -> None:

@@ -53,6 +53,16 @@ def trained(out: Path) -> torch.Tensor:
     return torch.cat([v.float().flatten() for k, v in sorted(state.items()) if "field" in k])
 
 
+def test_two_processes_make_one_layout(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    line = ["train", "a red cube next to a blue sphere", "--parts"]
+    alone([*line, *command(one, 6)[2:]])
+    done = together([*line, *command(two, 6)[2:]])
+    assert done.returncode == 0, done.stderr
+    assert len(trained(one)) > 2000
+    torch.testing.assert_close(trained(two), trained(one), rtol=0, atol=1e-3)  # a step is 1e-2
+
+
 def test_two_processes_are_one(tmp_path: Path) -> None:
     one, two, part = tmp_path / "one", tmp_path / "two", tmp_path / "part"
     alone(command(one, 6))
