@@ -39,6 +39,11 @@ def test_a_step_moves_every_parameter_and_a_checkpoint_continues_it(tmp_path: Pa
     assert (second.step, second.spent) == (1, 0.5)
     for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(a, b)
+    for one, other in zip(first.optimizers, second.optimizers, strict=True):
+        moments = [[o.state[p] for p in o.param_groups[0]["params"]] for o in (one, other)]
+        assert len(moments[0]) > 10 and all(moments[0])
+        for a, b in zip(*moments, strict=True):
+            assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_what_is_written_loads_with_diffusers_and_without(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,16 @@ from torch import Tensor, nn
 
 from dfast.priors.embedded.model import save_folder
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-"""What Adam keeps for each parameter."""
-
 
 class Checkpoint:
-    """Weights, their running average and Adam's moments of a model with a UNet and text encoder."""
+    """Weights, their running average and moments of a model with a UNet and text encoder."""
 
     def __init__(
         self,
         folder: Path,
         model: nn.Module,
         average: list[Tensor],
-        optimizer: torch.optim.Optimizer,
+        optimizers: Sequence[torch.optim.Optimizer],
     ) -> None:
         """Bind to what is saved and loaded; nothing is read or written.
 
@@ -32,15 +31,25 @@ class Checkpoint:
             folder: of the file.
             model: with the modules `unet` and `text_encoder`.
             average: running average of each of its parameters.
-            optimizer: AdamW over the same parameters.
+            optimizers: each over some of its parameters, together over all.
         """
-        self.folder, self.model, self.average, self.optimizer = folder, model, average, optimizer
+        self.folder, self.model, self.average = folder, model, average
+        self.optimizers = optimizers
         self.file = folder / "state.safetensors"
 
     def _named(self) -> list[tuple[str, Tensor, Tensor]]:
         """Return (name, parameter, average) of each parameter."""
         pairs = zip(self.model.named_parameters(), self.average, strict=True)
         return [(name, parameter, average) for (name, parameter), average in pairs]
+
+    def _states(self) -> dict[Tensor, dict[Tensor, Any]]:
+        """Return the dictionary of states in which each parameter's is kept."""
+        return {
+            parameter: optimizer.state
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
 
     def save(self, step: int, seconds: float) -> None:
         """Write the state; an interrupted write leaves the file as it was.
@@ -51,10 +60,11 @@ class Checkpoint:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, Tensor] = {}
+        states = self._states()
         for name, parameter, average in self._named():
             tensors[f"weight.{name}"], tensors[f"average.{name}"] = parameter.detach(), average
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value
+            for key, value in states[parameter].get(parameter, {}).items():
+                tensors[f"moment.{key}.{name}"] = value
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
         metadata = {"step": str(step), "spent": str(seconds)}
         save_file(tensors, f"{self.file}.tmp", metadata=metadata)
@@ -68,12 +78,17 @@ class Checkpoint:
         from safetensors import safe_open
 
         tensors = load_file(self.file)
+        moments: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key in tensors:
+            if key.startswith("moment."):
+                _, moment, name = key.split(".", 2)
+                moments[name][moment] = tensors[key]
+        states = self._states()
         for name, parameter, average in self._named():
             parameter.copy_(tensors[f"weight.{name}"])
             average.copy_(tensors[f"average.{name}"])
-            self.optimizer.state[parameter] = {
-                key: tensors[f"adam.{key}.{name}"].to(parameter.device) for key in MOMENTS
-            }
+            device = parameter.device
+            states[parameter][parameter] = {k: v.to(device) for k, v in moments[name].items()}
         with safe_open(self.file, "pt") as file:
             metadata = file.metadata()
         return int(metadata["step"]), float(metadata["spent"])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dfast.priors.embedded.distributed import ProcessGroup
 from dfast.priors.embedded.model import build_scheduler
 from dfast.priors.embedded.training.loop import Options, TrainingLoop
+from dfast.priors.embedded.training.muon import hidden
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class DenoiserTraining(TrainingLoop):
         self.scheduler = build_scheduler()
         self.alphas_bar = self.scheduler.alphas_cumprod.to(group.device)
         model.to(group.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        super().__init__(options, group, model, model.parameters())
+        matrices, others = hidden(model)
+        super().__init__(options, group, model, others, matrices=matrices)
         if options.init is not None and self.step == 0:
             self.checkpoint.start_from(options.init)
         if group.device.type == "cuda":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from dfast.priors.embedded.checkpoint import Checkpoint
 from dfast.priors.embedded.distributed import ProcessGroup, flatten_gradients
+from dfast.priors.embedded.training.muon import Muon
 
 LOG_EVERY = 100
 """Steps between printed lines."""
 SAVE_SECONDS = 60.0
 """Seconds between checkpoints."""
+MUON_RATE = 20.0
+"""Learning rate of Muon over that of AdamW, whose steps have other lengths."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Options:
 
 
 class TrainingLoop(ABC):
-    """Model and optimizer of one process, and the step that trains them."""
+    """Model and optimizers of one process, and the step that trains them."""
 
     warmup = 300
     """Steps in which the learning rate rises."""
@@ -56,6 +59,7 @@ class TrainingLoop(ABC):
         model: nn.Module,
         parameters: Iterable[Any],
         weight_decay: float = 0.01,
+        matrices: Sequence[nn.Parameter] = (),
     ) -> None:
         """Prepare the training, and continue from a checkpoint if there is one.
 
@@ -63,18 +67,22 @@ class TrainingLoop(ABC):
             options: of the command line.
             group: the processes that train together.
             model: on the device of the group, the same in every process.
-            parameters: of the model, or groups of them with a weight decay of their own.
+            parameters: that AdamW trains, or groups of them with a weight decay of their own.
             weight_decay: of the others.
+            matrices: that Muon trains, the other parameters of the model.
         """
         self.options, self.group, device = options, group, group.device
         self.model = model
         self.average = [p.detach().clone() for p in self.model.parameters()]
         self.gradient = flatten_gradients(self.model)
-        self.optimizer = torch.optim.AdamW(
+        adam = torch.optim.AdamW(
             parameters, lr=options.rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
         )
+        self.optimizers: list[torch.optim.Optimizer] = [adam]
+        if matrices:
+            self.optimizers.append(Muon(matrices, MUON_RATE * options.rate))
         self.checkpoint = Checkpoint(
-            options.out / "checkpoint", self.model, self.average, self.optimizer
+            options.out / "checkpoint", self.model, self.average, self.optimizers
         )
         self.step, self.spent = self.checkpoint.load()
         seed = options.seed * 77 + group.rank + self.step
@@ -145,10 +153,12 @@ class TrainingLoop(ABC):
         """
         warmup = min(1.0, (self.step + 1) / self.warmup)
         cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.rate * warmup * cosine
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * warmup * cosine
         loss = self.compute_gradient()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.constrain()
         self.step += 1
         decay = min(self.largest_decay, (1 + self.step) / (10 + self.step))
