@@ -22,6 +22,17 @@ from dfast.runs.names import slug
 from dfast.runs.records import about_run
 
 
+def check_prompts(prompts: Sequence[str]) -> Sequence[str]:
+    """Return prompts if there are any; what each says is checked with its run.
+
+    Raises:
+        PromptError: there are none.
+    """
+    if not prompts:
+        raise PromptError("prompt: expected a description or a list of them, got an empty list")
+    return prompts
+
+
 def arguments_of_each(
     prompts: Sequence[str],
     method: str | None,
@@ -36,8 +47,7 @@ def arguments_of_each(
 
     The arguments, and what is raised for them, are those of `dfast.train`.
     """
-    if not prompts:
-        raise PromptError("prompt: expected a description or a list of them, got an empty list")
+    check_prompts(prompts)
     found: list[RunArguments] = []
     for prompt in prompts:
         first = found[0].prior if found else None

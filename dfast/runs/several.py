@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from dfast._numbers import shown
 from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.methods import METHODS
@@ -22,11 +21,13 @@ from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments
 from dfast.runs.each_run import arguments_of_each, folders_of_each, seeds_of_each
 from dfast.runs.events import Callback, Event
+from dfast.runs.fit import fitting
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
 from dfast.runs.loading import finished
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
+from dfast.runs.plan import AtOnce, check_at_once
 from dfast.runs.progress import LogLines, ProgressBar, progress_of
 from dfast.runs.recording import Recorder, result_of
 from dfast.runs.result import Result
@@ -80,7 +81,7 @@ def train_several(
     resume: bool,
     stop: threading.Event | None,
     on_result: Callable[[Result], None] | None = None,
-    at_once: int | None = None,
+    at_once: AtOnce = None,
     particles: bool = False,
 ) -> list[Result]:
     """Make several objects side by side.
@@ -104,7 +105,7 @@ def train_several(
         resume: continue from the checkpoints in `out`.
         stop: ends all runs after a step.
         on_result: called with each result as soon as it is finished.
-        at_once: most runs side by side; None for all.
+        at_once: most runs side by side; None for all, "fit" for as many as the free memory takes.
         particles: the prompts are all the same, and the runs share one guidance.
 
     Returns:
@@ -118,14 +119,15 @@ def train_several(
     if particles and isinstance(first.prior, ClipGuide):
         name = first.config.method.name
         raise ConfigError(f"particles: expected None with method {name!r}, got {len(each)}")
-    size = len(each) if at_once is None else at_once
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ConfigError(f"at_once: expected a whole number of at least 1, got {shown(at_once)}")
+    check_at_once(at_once)
     folders = folders_of_each(each, seeds, out, resume, particles)
     results = [finished(Result, folder, first.device) if folder else None for folder in folders]
     check_memory(first.device, first.config, first.prior)
     errors: dict[int, DfastError] = {}
     left = [i for i, result in enumerate(results) if result is None]
+    size = len(each) if at_once is None else at_once
+    if isinstance(size, str):
+        size = _fitting(first, [folders[i] for i in left], particles, progress)
     listeners = list(callbacks)
     with ExitStack() as stack:
         stack.enter_context(explain_out_of_memory(first.device, first.config, first.prior))
@@ -164,6 +166,36 @@ def train_several(
             errors,
         )
     return [result for result in results if result is not None]
+
+
+def _fitting(
+    arguments: RunArguments, folders: Sequence[RunFolder | None], particles: bool, progress: bool
+) -> int:
+    """Return how many of the runs that are left fit beside each other, and record it.
+
+    Args:
+        arguments: of one of the runs.
+        folders: of those that are left.
+        particles: they share one guidance.
+        progress: say what was chosen, and why.
+
+    Raises:
+        ConfigError: particles that share a copy of the prior do not all fit.
+    """
+    if not folders:
+        return 1
+    chosen = fitting(arguments, len(folders), particles=particles)
+    if particles and arguments.config.guidance.variant == "vsd" and chosen.at_once < len(folders):
+        raise ConfigError(
+            f"particles: expected at most {chosen.at_once}, which fit, since all step together "
+            f"with guidance.variant 'vsd', got {len(folders)}"
+        )
+    if progress:
+        notice(chosen.why)
+    for folder in folders:
+        if folder is not None:
+            folder.about["at_once"] = chosen.at_once
+    return chosen.at_once
 
 
 def _step_all(

@@ -134,6 +134,64 @@ def test_dry_run_prints_and_writes_nothing(
         dfast.estimate(prior="nothing")
 
 
+@pytest.mark.parametrize(
+    ("more", "says", "files"),
+    [
+        (["--best-of", "3"], "the best of 3 seeds", 1),
+        (["--particles", "3"], "3 objects, 3 side by side", 3),
+        (["--particles", "3", "--fit"], "fit: 3 of 3 side by side", 3),
+    ],
+)
+def test_dry_runs_of_one_prompt(
+    more: list[str], says: str, files: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dfast.cli.main import main
+
+    (tmp_path / "c.toml").write_text(TINY.dumps())
+    line = ["train", "a red chair", "--dry-run", "--no-export", "--device", "cpu"]
+    assert main([*line, "--config", str(tmp_path / "c.toml"), "--out", "x", *more]) == 0
+    said = capsys.readouterr().out
+    alone = estimate("a red chair", config=TINY, device="cpu")
+    assert says in said and f"{files * alone.disk / 2**20:.1f} MiB" in said
+
+
+def test_the_disk_space_is_that_of_a_run(tmp_path: Path) -> None:
+    plain = TINY.replace(train={"preview_every": 3, "log_every": 1, "steps": 9})
+    result = dfast.train("a red ball", config=plain, device="cpu", out=tmp_path, progress=False)
+    assert result.folder is not None
+    found = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    estimated = estimate("a red ball", config=plain, device="cpu").disk
+    previews = sum(file.stat().st_size for file in tmp_path.rglob("*.png"))
+    assert estimated - 3 * 3.8e4 == pytest.approx(found - previews, rel=0.1)
+    assert len(list(tmp_path.rglob("*.png"))) == 3
+
+
+def test_processes_share_the_views() -> None:
+    alone = estimate(prior=str(tiny_models.folder("sd15")), config=TINY, device="cpu")
+    shared = estimate(prior=str(tiny_models.folder("sd15")), config=TINY, device="cpu", ranks=2)
+    assert shared.flops["unet"] == alone.flops["unet"] / 2 and shared.state == alone.state
+    assert "one of 2 processes" in str(shared) and shared.peak > alone.peak
+    with pytest.raises(ConfigError, match="expected a multiple of 3"):
+        estimate(config=TINY, device="cpu", ranks=3)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        (["a red ball"], {"best_of": 2}, "best_of: expected 1 with several objects"),
+        (["a red ball"], {"particles": 2}, "particles: expected one prompt, got a list"),
+        (["a red ball"], {"ranks": 2}, "ranks: expected 1, or more with one object"),
+        (["a red ball"], {"at_once": 0}, "at_once: expected a whole number of at least 1 or 'fit'"),
+        (["a red ball"], {"at_once": "all"}, "at_once: expected a whole number of at least 1 or"),
+        ("a red ball", {"at_once": 2}, "at_once: expected None with one prompt"),
+        ([], {}, "expected a description or a list of them, got an empty list"),
+    ],
+)
+def test_lists_are_checked_as_in_training(prompt: Any, options: Any, message: str) -> None:
+    with pytest.raises((ConfigError, PromptError), match=message):
+        estimate(prompt, config=TINY, device="cpu", **options)
+
+
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "if-m"])
 def test_what_training_would_refuse_is_refused(family: str) -> None:
     folder, long = str(tiny_models.folder(family)), "word " * 95

@@ -55,7 +55,7 @@ def test_a_run_that_cannot_fit_is_refused_at_once(
 def test_an_estimate_does_not_take_what_it_estimates(changes: dict[str, Any]) -> None:
     config = TINY.replace(**changes)
     found = estimate("a ball", prior=OraclePrior(12), device="cpu", config=config)
-    assert found.state + found.working["a step"] > 2**28 and "a step" in str(found)
+    assert found.state + found.working["a step"] > 2**26 and "a step" in str(found)
     assert found.seconds_per_step > 0
 
 
