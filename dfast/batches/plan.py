@@ -30,6 +30,10 @@ class Place:
     """Of each run."""
     at_once: int
     """Runs that are given to the engine at once."""
+    room: int
+    """Runs that there is room for at once."""
+    devices: int
+    """GPUs that they share, or machines whose processors they use."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,10 @@ class Resources:
 
         threads = self.threads or 1
         engine = RayEngine(self.address, threads=threads, gpus=self.share, retries=self.retries)
-        return Place(engine, "cuda" if engine.gpus else "cpu", threads, self.jobs or runs)
+        at_once = self.jobs or runs
+        room = max(1, min(at_once, engine.room))
+        device: Literal["cpu", "cuda"] = "cuda" if engine.gpus else "cpu"
+        return Place(engine, device, threads, at_once, room, engine.devices)
 
     def _here(self, runs: int) -> Place:
         """Return a place on this machine."""
@@ -118,7 +125,8 @@ class Resources:
         at_once = self.jobs or max(1, min(runs, most))
         threads = self.threads or max(1, cpus // at_once)
         engine = LocalEngine(at_once, gpus)
-        return Place(engine, "cuda" if gpus else "cpu", threads, at_once)
+        devices = max(1, len(gpus))
+        return Place(engine, "cuda" if gpus else "cpu", threads, at_once, at_once, devices)
 
 
 def jobs_of(

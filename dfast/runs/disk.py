@@ -24,7 +24,7 @@ def run_bytes(config: Config, checkpoint: int, *, exported: bool = True) -> int:
     plan = config.train
     previews = 0
     if plan.preview_every:
-        early = FIRST_PREVIEW < plan.preview_every and plan.steps >= FIRST_PREVIEW
+        early = plan.preview_every > FIRST_PREVIEW and plan.steps >= FIRST_PREVIEW
         previews = plan.steps // plan.preview_every + early
     lines = plan.steps // plan.log_every + 1
     files = PREVIEW_BYTES * previews + LINE_BYTES * lines + EXPORT_BYTES * exported
