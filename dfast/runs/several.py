@@ -19,7 +19,12 @@ from dfast.guidance.clip import ClipGuide
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments
-from dfast.runs.each_run import arguments_of_each, folders_of_each, seeds_of_each
+from dfast.runs.each_run import (
+    arguments_of_each,
+    folders_of_each,
+    names_of_each,
+    seeds_of_each,
+)
 from dfast.runs.events import Callback, Event
 from dfast.runs.fit import fitting
 from dfast.runs.folder import RunFolder
@@ -40,10 +45,12 @@ from dfast.training.trainer import Metrics, Trainer
 class _Run:
     """One of the runs, from its trainer to its result."""
 
-    def __init__(self, trainer: Trainer, folder: RunFolder | None, request: StopRequest) -> None:
+    def __init__(
+        self, trainer: Trainer, folder: RunFolder | None, request: StopRequest, name: str
+    ) -> None:
         self.trainer = trainer
         self.keeper = Keeper(folder, request) if folder else None
-        self.recorder = Recorder(trainer, self.keeper, request)
+        self.recorder = Recorder(trainer, self.keeper, request, name=name)
         self.result: Result | None = None
 
     @property
@@ -121,6 +128,7 @@ def train_several(
         raise ConfigError(f"particles: expected None with method {name!r}, got {len(each)}")
     check_at_once(at_once)
     folders = folders_of_each(each, seeds, out, resume, particles)
+    names = names_of_each(each, seeds)
     results = [finished(Result, folder, first.device) if folder else None for folder in folders]
     check_memory(first.device, first.config, first.prior)
     errors: dict[int, DfastError] = {}
@@ -144,7 +152,7 @@ def train_several(
                     )
                 if particles:
                     _share_state(trainers, folders)
-                runs = {i: _Run(trainers[i], folders[i], request) for i in group}
+                runs = {i: _Run(trainers[i], folders[i], request, names[i]) for i in group}
                 bar = _bar(list(runs.values()), out, len(each)) if progress else None
                 if bar is not None:
                     locks.callback(bar.close)
