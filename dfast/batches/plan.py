@@ -12,6 +12,7 @@ from dfast.batches.engine import Engine, LocalEngine, visible_gpus
 from dfast.batches.job import Job
 from dfast.batches.table import Row
 from dfast.config import Config
+from dfast.config.methods import METHODS
 from dfast.errors import ConfigError, DfastError
 from dfast.host.cpus import usable_cpus
 from dfast.world.grammar import read as read_sentence
@@ -148,6 +149,7 @@ def jobs_of(
     for row in rows:
         try:
             config = (row.base or base).replace(**row.settings)
+            _check_guide(config.method.name, row.clip)
             if common["score"]:
                 read_sentence(row.prompt)
         except DfastError as error:
@@ -171,6 +173,15 @@ def jobs_of(
             )
         )
     return jobs
+
+
+def _check_guide(method: str, clip: str) -> None:
+    """Raise ConfigError where the CLIP that guides a method is missing, or no CLIP guides it."""
+    by_clip = METHODS[method].guide == "clip"
+    if by_clip and not clip:
+        raise ConfigError(f"method: expected one that a prior guides, got {method!r}")
+    if clip and not by_clip:
+        raise ConfigError(f"clip: expected none with method {method!r}, which a prior guides")
 
 
 def _one_of(name: str, value: object, choices: tuple[str | None, ...]) -> None:

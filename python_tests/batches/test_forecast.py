@@ -14,6 +14,8 @@ from dfast.batches import forecast as module
 from dfast.batches.forecast import BESIDE_SECONDS, EXPORT_SECONDS, forecast
 from dfast.batches.job import Job
 from dfast.batches.state import Status
+from dfast.config import Config
+from dfast.errors import ConfigError
 from dfast.runs.estimated import Estimate
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -94,6 +96,21 @@ def test_the_estimate_is_that_of_the_run(tmp_path: Path) -> None:
     alone = dfast.estimate("a red cube", device="cpu", config=TINY, export=True)
     assert found.estimate is not None and found.estimate.peak == 2 * alone.peak
     assert found.estimate.disk == 3 * alone.disk and not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "config"),
+    [
+        ({"prompt": "a red cube"}, Config.for_method("dream-fields")),
+        ({"prompt": "a red cube"}, {"method": {"name": "clip-mesh"}}),
+        ({"prompt": "a red cube", "method.name": "dream-fields"}, TINY),
+    ],
+)
+def test_a_method_of_a_clip_is_refused_at_the_door(row: Any, config: Any, tmp_path: Path) -> None:
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match="method: expected one that a prior guides, got '"):
+            dfast.batch([row], tmp_path / "b", device="cpu", config=config, dry_run=dry_run)
+    assert not (tmp_path / "b" / "logs").exists()
 
 
 def test_what_cannot_be_told_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,21 @@ def test_an_estimate_does_not_take_what_it_estimates(changes: dict[str, Any]) ->
     assert found.seconds_per_step > 0
 
 
+def test_a_field_without_a_hash_grid_counts_none() -> None:
+    """The settings of the grid are there, whatever the kind of the field."""
+    grid = {"levels": 16, "features": 8, "log2_entries": 22, "max_resolution": 2048}
+    small = TINY.replace(field={"kind": "ipe", "ipe": {"width": 8, "blocks": 1}})
+    large = small.replace(field={"grid": grid})
+    one, other = (
+        estimate("a ball", prior=OraclePrior(12), device="cpu", config=config)
+        for config in (small, large)
+    )
+    assert one.state == other.state < 2**20 and one.peak == pytest.approx(other.peak, rel=1e-3)
+    assert one.disk == other.disk and least_bytes(small) == least_bytes(large)
+    hashed = large.replace(field={"kind": "hash"})
+    assert least_bytes(hashed) > 2**30 > least_bytes(large)
+
+
 def test_ordinary_runs_are_small() -> None:
     for config in (TINY, dfast.Config.default(), dfast.Config.dreamfusion()):
         assert least_bytes(config) < 2**30
