@@ -6,8 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfast._files import lines_of, read_text, user_path
-from dfast.cli.checks import check_prompt, check_run
+from dfast._files import user_path
+from dfast.cli.checks import check_prompt, check_run, numbered_lines
 from dfast.cli.exporting import RESULT, export
 from dfast.cli.importing import import_runs
 from dfast.cli.options import UsageError, gives_settings, prior_name, read_config
@@ -42,7 +42,7 @@ def train_several(options: Namespace) -> int:
     _refuse("--prompts", options, ("prompt", "view", "particles"))
     _check_at_once(options)
     check_run(options, None)
-    prompts = read_prompts(user_path(options.prompts), prior_name(options))
+    prompts = read_prompts(options.prompts, prior_name(options))
     out = user_path(options.out) if options.out else Path("runs")
     if options.dry_run:
         return print_estimate(options, prompts)
@@ -109,7 +109,7 @@ def _make(options: Namespace, what: str | list[str], out: Path) -> int:
         return exit_code(stopped)
 
 
-def read_prompts(path: Path, prior: str) -> list[str]:
+def read_prompts(path: str, prior: str) -> list[str]:
     """Return the prompts of a file, one a line; # begins a comment, empty lines are left out.
 
     Args:
@@ -117,22 +117,16 @@ def read_prompts(path: Path, prior: str) -> list[str]:
         prior: name of the prior that has to know them.
 
     Raises:
-        PromptError: the file cannot be read, holds none, or one that the prior does not know.
+        ConfigError: the file cannot be read, or holds none.
+        PromptError: it holds one that the prior does not know.
     """
-    try:
-        text = read_text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise PromptError(f"--prompts: cannot read '{path}' ({reason})") from None
     found = []
-    for number, line in lines_of(text):
+    for number, line in numbered_lines(path, "--prompts", "prompt"):
         try:
             check_prompt(line, prior)
         except PromptError as error:
             raise PromptError(f"'{path}', line {number}: {error}") from None
         found.append(line)
-    if not found:
-        raise PromptError(f"--prompts: expected a prompt a line in '{path}', got none")
     return found
 
 

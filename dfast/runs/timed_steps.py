@@ -1,7 +1,7 @@
 """A few steps of runs side by side, made to see how long they take and how much memory.
 
 On a CPU the memory is counted, not read from the system: the same settings give the same bytes,
-whatever heap an earlier run has left. Tables that are made once in a process are some hundred bytes.
+whatever heap an earlier run has left, but for some hundred bytes that a process makes once.
 """
 
 from __future__ import annotations

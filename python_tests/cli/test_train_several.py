@@ -78,9 +78,9 @@ def test_a_failed_run_is_named_and_resumed(
 @pytest.mark.parametrize(
     ("text", "more", "message"),
     [
-        ("", [], "expected a prompt a line in"),
+        ("", [], "--prompts: expected a prompt a line, got none in"),
         ("a red chair\na glorb\n", [], "line 2: "),
-        (None, [], "cannot read"),
+        (None, [], "cannot be read"),
         ("a red chair\n", ["a blue mug"], "expected without a prompt, which is for one prompt"),
         ("a red chair\n", ["--view"], "expected without --view"),
         ("a red chair\n", ["--dry-run", "--download"], "expected without --download"),
