@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ import dfast
 from dfast.config import Config, PriorConfig
 from dfast.errors import ConfigError, PriorError, PromptError
 from dfast.priors import load_prior
+from dfast.priors.loading.catalog import CATALOG
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.weights import size_of
 from dfast.priors.pipelines.open import open_folder
 from dfast.runs.estimate import Estimate, estimate
 from dfast.runs.measurements import text_on_device
 from dfast.runs.scaled_down import scaled_down
+from dfast.runs.unfetched import entry_to_fetch
 from dfast.testing.model_sizes import FAMILIES, PARAMETERS, TEXT_BYTES, networks
-from dfast.testing.outlines import write_outline
+from dfast.testing.outlines import text_bytes, write_outline
+from dfast.testing.transformer_sizes import PUBLISHED
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -268,3 +272,31 @@ def test_an_outline_has_the_published_size(family: str, tmp_path: Path) -> None:
     prior = open_folder(folder, CPU, PriorConfig())
     built = sum(p.numel() for p in prior._build_unet().parameters())
     assert built == PARAMETERS[family] and prior.cost_parts().keys() <= {"unet", "vae"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_transformers_have_the_bytes_of_their_files(name: str, tmp_path: Path) -> None:
+    write_outline(name, tmp_path)
+    stored = {"pixart-sigma": 4, "wan-1.3b": 4}.get(name, 2)  # bytes of a number
+    numbers = (text_bytes(name) or 0) // 2
+    for part, options in (("transformer", PUBLISHED[name].transformer), ("vae", {})):
+        config = json.loads((tmp_path / part / "config.json").read_text())
+        assert {key: config[key] for key in options} == json.loads(json.dumps(options))
+        with torch.device("meta"):
+            network = getattr(import_module("diffusers"), config["_class_name"]).from_config(config)
+        numbers += sum(t.numel() for t in [*network.parameters(), *network.buffers()])
+    assert numbers * stored / 1e9 == pytest.approx(CATALOG[name].gigabytes, rel=0.04)
+    assert entry_to_fetch(name) is CATALOG[name]
+
+
+def test_a_published_transformer_need_not_be_here() -> None:
+    one = TINY.replace(camera={"views": 1})
+    found = estimate("a corgi", prior="sana-600m", config=one, device="cpu", steps=3)
+    assert found.weights["unet"] == 4 * 591_747_872 and found.reading == 2 * 2_614_341_888
+    assert found.flops["unet"] > 1e11 and "sana-600m is not on this machine" in found.note
+
+
+def test_what_takes_weights_to_know_is_one_line() -> None:
+    with pytest.raises(PriorError, match=r"depends on values; .* 6\.15 G parameters") as caught:
+        estimate("a corgi", prior="z-image", config=TINY, device="cpu")
+    assert "\n" not in str(caught.value)
