@@ -14,7 +14,7 @@ from dfast.guidance.variants import VARIANTS, conditions_of
 from dfast.priors.base import Prior
 from dfast.priors.loading.text_encoders import fits
 from dfast.priors.loading.weights import size_of
-from dfast.priors.pipelines.probe import call_unet, call_vae_encoder
+from dfast.priors.pipelines.probe import call_unet, call_vae_encoder, train_unet
 from dfast.runs.cost_model import Cost, cost
 
 MATMUL_SIZE = {"cuda": 8192, "cpu": 1024}
@@ -60,13 +60,19 @@ def network_costs(
     unet, guidance = parts["unet"], config.guidance
     views, conditions = config.camera.views, len(conditions_of(guidance, prior.largest_scale))
 
+    everything = list(unet.parameters())
+
     def unet_cost(batch: int) -> Cost:
-        return cost(partial(call_unet, unet, batch, prior.latent_size), unet.parameters())
+        return cost(partial(call_unet, unet, batch, prior.latent_size), everything)
 
     costs = {"unet": NetworkCost(unet_cost(runs * views * conditions), 1.0)}
     if calls := VARIANTS[guidance.variant].calls_alone(guidance):
-        name = "copy" if guidance.variant == "vsd" else "inversion"
-        costs[name] = NetworkCost(unet_cost(runs * views), float(calls))
+        alone = unet_cost(runs * views)
+        name = "inversion"
+        if guidance.variant == "vsd":  # the backward pass is among the calls; it keeps more
+            trained = cost(partial(train_unet, unet, runs * views, prior.latent_size), everything)
+            name, alone = "copy", alone._replace(peak_bytes=trained.peak_bytes)
+        costs[name] = NetworkCost(alone, float(calls))
     if (vae := parts.get("vae")) is not None:
         encoded = cost(partial(call_vae_encoder, vae, views, prior, config), vae.parameters())
         costs["vae"] = NetworkCost(encoded, runs * (1.0 - guidance.linear_until), runs)

@@ -6,6 +6,7 @@ whatever heap an earlier run has left, but for some hundred bytes that a process
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -159,6 +160,7 @@ def _steps(
         config = config.replace(guidance={"variant": "sds"})
     begin = int(progress * LENGTH)
     begin -= begin % config.train.log_every  # the health check makes its copy after the first step
+    gc.collect()  # trainers refer to themselves, and those before would be freed in the middle
     trainers: list[Trainer] = []
     kept: list[Callable[[], object]] = []
 

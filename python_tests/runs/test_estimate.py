@@ -80,6 +80,37 @@ def test_what_changes_the_estimate() -> None:
     assert ask(prior={"offload": "model"}).weights["unet"] < plain.weights["unet"]
 
 
+@pytest.mark.parametrize("family", ["sd15", "sd3"])
+def test_a_copy_of_the_prior_is_trained(family: str) -> None:
+    folder = tiny_models.folder(family)
+    found = estimate(
+        prior=str(folder), config=TINY.replace(guidance={"variant": "vsd"}), device="cpu"
+    )
+    # It sees half as many images, since there is one condition, and keeps what the way back needs.
+    assert 2 * found.working["copy working set"] > 1.5 * found.working["unet working set"]
+    assert found.flops["copy"] == pytest.approx(2 * found.flops["unet"])
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"), [("0", "estimate for shapes on cpu, one of 2 processes"), ("1", "")]
+)
+def test_the_first_process_of_torchrun_tells(
+    rank: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    from dfast.cli.main import main
+
+    TINY.save(tmp_path / "c.toml")
+    for name, value in {
+        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    line = ["train", "a red ball", "--dry-run", "--device", "cpu"]
+    assert main([*line, "--config", str(tmp_path / "c.toml")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(said) and bool(printed) is bool(said)
+
+
 @pytest.mark.parametrize(
     ("setting", "kind", "free", "expected"),
     [
