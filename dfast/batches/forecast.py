@@ -97,7 +97,7 @@ def forecast(
     plain = [estimate.disk for estimate in found.values()]
     disk = sum(found[k].disk if (k := _kind(job)) in found else max(plain) for _, job in left)
     first = next(iter(found.values()))
-    every = max(Config.from_dict(job.config).train.checkpoint_every for _, job in left)
+    every = max(_steps_lost(job) for _, job in left)
     step = slower * max(one.seconds_per_step for one in found.values())
     more = len(kinds) - len(found)
     return BatchEstimate(
@@ -152,6 +152,13 @@ def _of_run(row: Status, job: Job, found: Mapping[str, Estimate], slower: int) -
     done = int(row.metrics.get("step", 0))
     left = max(0, job.config["train"]["steps"] - done)
     return BESIDE_SECONDS + slower * step * left + EXPORT_SECONDS * job.export
+
+
+def _steps_lost(job: Job) -> int:
+    """Return the steps that a run does again, at most, when its process is lost."""
+    plan = job.config["train"]
+    every = plan["checkpoint_every"] or plan["steps"]
+    return min(every, plan["steps"])
 
 
 def _largest(found: Mapping[str, Estimate]) -> Estimate:

@@ -61,6 +61,9 @@ def test_runs_wait_for_a_free_place(measured: list[Job]) -> None:
     assert found.seconds == pytest.approx(3 * a_run)
     assert found.peak == 2 * 100 * views and found.disk == 5 * 7
     assert found.again == BESIDE_SECONDS + TINY.train.checkpoint_every * 2.0 * views
+    short, never = runs(1, checkpoint_every=STEPS + 1), runs(1, checkpoint_every=0)
+    assert forecast(short, 1, 1, 2).again == forecast(never, 1, 1, 2).again
+    assert forecast(never, 1, 1, 2).again == BESIDE_SECONDS + STEPS * 2.0 * views
     assert forecast(runs(5), 8, 1, 2).seconds == pytest.approx(a_run)
     assert "estimate for 5 runs, 2 at once on cpu" in str(found)
 
