@@ -15,6 +15,7 @@ from dfast.runs.measurements import matmul_rate, network_costs, resident_bytes, 
 from dfast.runs.memory import available_bytes
 from dfast.runs.silent_prior import SilentPrior
 from dfast.runs.timed_steps import StepTimes, extrapolated, time_steps
+from dfast.training.build import guidance_of
 
 EFFICIENCY = 0.5
 """Fraction of the rate of a large matrix product that the networks reach in practice."""
@@ -103,6 +104,10 @@ class CostModel:
         self.libraries = int(OVERHEAD_BYTES[device.type])
         if self._parts:
             self.libraries += int(PIPELINE_BYTES[device.type])
+        if not self._parts and model.prior.network is None:
+            # Its weights are read now, so that they are no part of what a step takes.
+            plain = config.replace(guidance={"variant": "sds"})
+            guidance_of(plain, model.prior, prompt, device)
         counts = COUNTS[device.type] if timed else COUNTS[device.type][:2]
         self._known = self._measured(prompt, counts, most if self.joined else 1, timed)
         self.checkpoint = self._known[0][1].checkpoint_bytes

@@ -139,6 +139,31 @@ def test_particles_share_the_copy_of_the_prior() -> None:
     assert scenes < shared.of(2).state - shared.of(1).state < scenes + own
 
 
+class Heavy(Joining):
+    """An oracle with a network of 4 MB, which is there once it is loaded."""
+
+    loaded: torch.nn.Module | None = None
+
+    @property
+    def network(self) -> torch.nn.Module | None:
+        return self.loaded
+
+    def load(self) -> None:
+        self.loaded = self.loaded or torch.nn.Linear(1000, 1000)
+
+    def weight_bytes(self) -> dict[str, int]:
+        return {} if self.loaded is None else {"unet": 4_004_000}
+
+
+def test_weights_that_are_read_on_the_way_count_once() -> None:
+    light, heavy = costs(Joining()), costs(Heavy())
+    assert heavy.weights == {"unet": 4_004_000}
+    for count in (1, 2, 4):
+        assert heavy.of(count).working == pytest.approx(light.of(count).working, rel=0.01)
+        more = heavy.peak(heavy.of(count)) - light.peak(light.of(count))
+        assert more == pytest.approx(4_004_000, rel=0.05)
+
+
 def test_the_bytes_of_steps_do_not_depend_on_what_was_before() -> None:
     prior = Joining()
     first = time_steps(prior, "a ball", TINY, CPU, 2)
