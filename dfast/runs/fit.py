@@ -6,7 +6,7 @@ that the same free memory gives the same number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from dfast.errors import ConfigError
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments
 from dfast.runs.estimated import size
+from dfast.runs.folder import RunFolder
+from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import explain_out_of_memory
 from dfast.runs.step_cost import OVERHEAD_BYTES, CostModel, Model
 
@@ -31,24 +33,34 @@ class Fit(NamedTuple):
     """One line."""
 
 
-def fitting(arguments: RunArguments, objects: int, *, particles: bool) -> Fit:
-    """Return how many of some runs to make side by side now.
+def fit_runs(
+    arguments: RunArguments, folders: Sequence[RunFolder | None], particles: bool, progress: bool
+) -> int:
+    """Return how many of the runs that are left fit beside each other, and record it.
 
     Args:
-        arguments: of one of them.
-        objects: how many there are to make, at least 1.
-        particles: all are of one prompt and share one guidance.
+        arguments: of one of the runs.
+        folders: of those that are left.
+        particles: they share one guidance.
+        progress: say what was chosen, and why.
 
     Raises:
-        ConfigError: it is not known how much memory is free.
+        ConfigError: particles that share a copy of the prior do not all fit.
     """
-    text, device, config, prior = arguments
-    if not isinstance(prior, Prior):
-        return Fit(1, f"fit: 1 of {objects} at once: a CLIP takes one prompt at a time")
-    with explain_out_of_memory(device, config, prior):
-        model = Model(prior, prior.text_bytes())
-        costs = CostModel(model, text, config, device, objects, particles=particles, timed=False)
-    return fit(costs, device, objects)
+    if not folders:
+        return 1
+    chosen = _of_runs(arguments, len(folders), particles=particles)
+    if particles and arguments.config.guidance.variant == "vsd" and chosen.at_once < len(folders):
+        raise ConfigError(
+            f"particles: expected at most {chosen.at_once}, which fit, since all step together "
+            f"with guidance.variant 'vsd', got {len(folders)}"
+        )
+    if progress:
+        notice(chosen.why)
+    for folder in folders:
+        if folder is not None:
+            folder.about["at_once"] = chosen.at_once
+    return chosen.at_once
 
 
 def fit(costs: CostModel, device: torch.device, objects: int) -> Fit:
@@ -83,6 +95,17 @@ def fit(costs: CostModel, device: torch.device, objects: int) -> Fit:
     if needed(most) > room:
         why += "; not even one leaves the margin"
     return Fit(most, f"fit: {most} of {objects} side by side: {why}; a tenth stays free")
+
+
+def _of_runs(arguments: RunArguments, objects: int, *, particles: bool) -> Fit:
+    """Return how many of some runs to make side by side now, see `fit_runs` and `fit`."""
+    text, device, config, prior = arguments
+    if not isinstance(prior, Prior):
+        return Fit(1, f"fit: 1 of {objects} at once: a CLIP takes one prompt at a time")
+    with explain_out_of_memory(device, config, prior):
+        model = Model(prior, prior.text_bytes())
+        costs = CostModel(model, text, config, device, objects, particles=particles, timed=False)
+    return fit(costs, device, objects)
 
 
 def _largest(fits: Callable[[int], bool], most: int) -> int:

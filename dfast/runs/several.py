@@ -26,7 +26,7 @@ from dfast.runs.each_run import (
     seeds_of_each,
 )
 from dfast.runs.events import Callback, Event
-from dfast.runs.fit import fitting
+from dfast.runs.fit import fit_runs
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
 from dfast.runs.loading import finished
@@ -135,7 +135,7 @@ def train_several(
     left = [i for i, result in enumerate(results) if result is None]
     size = len(each) if at_once is None else at_once
     if isinstance(size, str):
-        size = _fitting(first, [folders[i] for i in left], particles, progress)
+        size = fit_runs(first, [folders[i] for i in left], particles, progress)
     listeners = list(callbacks)
     with ExitStack() as stack:
         stack.enter_context(explain_out_of_memory(first.device, first.config, first.prior))
@@ -174,36 +174,6 @@ def train_several(
             errors,
         )
     return [result for result in results if result is not None]
-
-
-def _fitting(
-    arguments: RunArguments, folders: Sequence[RunFolder | None], particles: bool, progress: bool
-) -> int:
-    """Return how many of the runs that are left fit beside each other, and record it.
-
-    Args:
-        arguments: of one of the runs.
-        folders: of those that are left.
-        particles: they share one guidance.
-        progress: say what was chosen, and why.
-
-    Raises:
-        ConfigError: particles that share a copy of the prior do not all fit.
-    """
-    if not folders:
-        return 1
-    chosen = fitting(arguments, len(folders), particles=particles)
-    if particles and arguments.config.guidance.variant == "vsd" and chosen.at_once < len(folders):
-        raise ConfigError(
-            f"particles: expected at most {chosen.at_once}, which fit, since all step together "
-            f"with guidance.variant 'vsd', got {len(folders)}"
-        )
-    if progress:
-        notice(chosen.why)
-    for folder in folders:
-        if folder is not None:
-            folder.about["at_once"] = chosen.at_once
-    return chosen.at_once
 
 
 def _step_all(
