@@ -259,7 +259,7 @@ def tiny_models() -> Iterator[None]:
             "dfast.runs.arguments.load_prior": load_prior,
             "dfast.runs.arguments.family_of": family_of,
             "dfast.runs.train.build_trainer": build_trainer,
-            "dfast.runs.measurements.build_trainer": build_trainer,
+            "dfast.runs.timed_steps.build_trainer": build_trainer,
         }.items():
             stack.enter_context(mock.patch(target, new))
         yield

@@ -11,14 +11,15 @@ from typing import Any, Literal
 
 from dfast._numbers import shown
 from dfast.batches.driver import Driver
-from dfast.batches.job import Job
+from dfast.batches.forecast import BatchEstimate, forecast
+from dfast.batches.job import Job, one_line
 from dfast.batches.live import LiveTable, counted
 from dfast.batches.locks import drop_foreign_lock
-from dfast.batches.plan import Resources, jobs_of
+from dfast.batches.plan import Place, Resources, jobs_of
 from dfast.batches.state import Status, check_same, flat, look, read_states
 from dfast.batches.table import Cells, Row, read_table
 from dfast.config import Config
-from dfast.errors import ConfigError, RunFolderError
+from dfast.errors import ConfigError, DfastError, RunFolderError
 from dfast.runs.lock import FolderLock
 from dfast.runs.notices import notice
 from dfast.runs.paths import as_path
@@ -34,6 +35,10 @@ class Batch:
     """The folder of the batch."""
     rows: tuple[Status, ...]
     """All rows of the table."""
+    estimate: BatchEstimate | None = None
+    """What the runs that are left would take, of a dry run."""
+    note: str = ""
+    """Why there is no estimate, of a dry run."""
 
     @property
     def failed(self) -> tuple[Status, ...]:
@@ -93,7 +98,7 @@ def batch(
         score: score each object against the procedural world.
         take_over: drop the locks that processes on other machines left in `out`, of which nobody
             here can say that they have ended; only when they have.
-        dry_run: read and check everything, write and start nothing.
+        dry_run: read and check everything, estimate what it takes, write and start nothing.
         progress: show on stderr how it proceeds.
 
     Returns:
@@ -171,7 +176,9 @@ def make(
         jobs = jobs_of(rows, folder, place, settings(place.device), **common)
         table = _table(rows, jobs, folder)
         if dry_run:
-            return Batch(folder, tuple(table))
+            return Batch(
+                folder, tuple(table), *_estimated(table, jobs, place, resources.retries, only)
+            )
         todo = []
         for row, job in zip(table, jobs, strict=True):
             if row.state != "done" and (only is None or row.state == only):
@@ -192,6 +199,20 @@ def make(
                 notice(f"{counted(table)}: {_named(table)}")
             raise stopped_by(request.number, folder)
     return Batch(folder, tuple(table))
+
+
+def _estimated(
+    table: Sequence[Status], jobs: Sequence[Job], place: Place, retries: int, only: str | None
+) -> tuple[BatchEstimate | None, str]:
+    """Return what the runs that are left would take, or why that is not known."""
+    both = zip(table, jobs, strict=True)
+    left = [(r, j) for r, j in both if r.state != "done" and only in (None, r.state)]
+    if not left:
+        return None, "no estimate: nothing is left to make"
+    try:
+        return forecast(left, place.room, place.devices, retries), ""
+    except DfastError as error:
+        return None, f"no estimate: {one_line(error)}"
 
 
 def _make_folder(folder: Path) -> None:

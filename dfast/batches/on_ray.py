@@ -45,6 +45,8 @@ class RayEngine:
 
     Attributes:
         gpus: GPUs of a run.
+        room: runs that the cluster has room for now.
+        devices: its GPUs, or its machines where runs need none.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -68,6 +70,11 @@ class RayEngine:
                     DfastWarning,
                     stacklevel=2,
                 )
+        most = there.get("CPU", 0) / threads
+        if self.gpus:
+            most = min(most, there.get("GPU", 0) / self.gpus)
+        self.room = max(1, int(most + 1e-6))
+        self.devices = max(1, int(there.get("GPU", 0)) if self.gpus else len(ray.nodes()))
         self._stopping = False
         self._task = ray.remote(
             num_cpus=threads, num_gpus=self.gpus, max_retries=retries, retry_exceptions=False

@@ -12,6 +12,7 @@ from dfast.batches.engine import Engine, LocalEngine, visible_gpus
 from dfast.batches.job import Job
 from dfast.batches.table import Row
 from dfast.config import Config
+from dfast.config.methods import METHODS
 from dfast.errors import ConfigError, DfastError
 from dfast.host.cpus import usable_cpus
 from dfast.world.grammar import read as read_sentence
@@ -30,6 +31,10 @@ class Place:
     """Of each run."""
     at_once: int
     """Runs that are given to the engine at once."""
+    room: int
+    """Runs that there is room for at once."""
+    devices: int
+    """GPUs that they share, or machines whose processors they use."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,10 @@ class Resources:
 
         threads = self.threads or 1
         engine = RayEngine(self.address, threads=threads, gpus=self.share, retries=self.retries)
-        return Place(engine, "cuda" if engine.gpus else "cpu", threads, self.jobs or runs)
+        at_once = self.jobs or runs
+        room = max(1, min(at_once, engine.room))
+        device: Literal["cpu", "cuda"] = "cuda" if engine.gpus else "cpu"
+        return Place(engine, device, threads, at_once, room, engine.devices)
 
     def _here(self, runs: int) -> Place:
         """Return a place on this machine."""
@@ -118,7 +126,8 @@ class Resources:
         at_once = self.jobs or max(1, min(runs, most))
         threads = self.threads or max(1, cpus // at_once)
         engine = LocalEngine(at_once, gpus)
-        return Place(engine, "cuda" if gpus else "cpu", threads, at_once)
+        devices = max(1, len(gpus))
+        return Place(engine, "cuda" if gpus else "cpu", threads, at_once, at_once, devices)
 
 
 def jobs_of(
@@ -140,6 +149,7 @@ def jobs_of(
     for row in rows:
         try:
             config = (row.base or base).replace(**row.settings)
+            _check_guide(config.method.name, row.clip)
             if common["score"]:
                 read_sentence(row.prompt)
         except DfastError as error:
@@ -163,6 +173,15 @@ def jobs_of(
             )
         )
     return jobs
+
+
+def _check_guide(method: str, clip: str) -> None:
+    """Raise ConfigError where the CLIP that guides a method is missing, or no CLIP guides it."""
+    by_clip = METHODS[method].guide == "clip"
+    if by_clip and not clip:
+        raise ConfigError(f"method: expected one that a prior guides, got {method!r}")
+    if clip and not by_clip:
+        raise ConfigError(f"clip: expected none with method {method!r}, which a prior guides")
 
 
 def _one_of(name: str, value: object, choices: tuple[str | None, ...]) -> None:

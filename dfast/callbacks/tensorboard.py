@@ -15,6 +15,9 @@ from dfast.runs.events import ClosingCallback, Event
 class TensorBoard(ClosingCallback):
     """Writes every metric as a scalar, and previews as images, into a folder for TensorBoard.
 
+    Each of several runs, of a list of prompts or of particles, has a folder of its own in that one,
+    named like its run folder, so that TensorBoard shows them beside each other.
+
     It needs the extra `tensorboard`. Previews are those of the run folder, so a run without `out`
     has none. Metrics come every `train.log_every` steps.
 
@@ -41,13 +44,13 @@ class TensorBoard(ClosingCallback):
                 'pip install "dfast[tensorboard]"'
             )
         self.log_dir = user_path(log_dir)
-        self._writer: Any = None
+        self._writers: dict[str, Any] = {}
 
     def __call__(self, event: Event) -> None:
         """Write what the event of a step has."""
         if not event.metrics and event.preview is None:
             return
-        writer = self._open()
+        writer = self._open(event.name)
         for name, value in event.metrics.items():
             writer.add_scalar(f"train/{name}", value, event.step)
         if event.preview is not None:
@@ -55,18 +58,17 @@ class TensorBoard(ClosingCallback):
         writer.flush()  # a run may end at any moment
 
     def close(self) -> None:
-        """End the file; another event begins a new one."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """End the files; another event begins a new one."""
+        while self._writers:
+            self._writers.popitem()[1].close()
 
-    def _open(self) -> Any:
-        """Return the writer of the event file."""
-        if self._writer is None:
+    def _open(self, name: str) -> Any:
+        """Return the writer of a run's event file."""
+        if name not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.log_dir))
-        return self._writer
+            self._writers[name] = SummaryWriter(str(self.log_dir / name))
+        return self._writers[name]
 
 
 def _pixels(path: Path) -> Any:

@@ -73,7 +73,7 @@ def add_batch(commands: Commands[Any]) -> None:
         help="drop the locks that other machines left in DIR; only when nothing runs there",
     )
     p.add_argument(
-        "--dry-run", action="store_true", help="print the table, write and start nothing"
+        "--dry-run", action="store_true", help="print the table and an estimate, start nothing"
     )
     p.add_argument("--quiet", action="store_true", help="do not show how it proceeds")
     add_settings(p)
@@ -138,6 +138,7 @@ def _print(found: Batch, *, dry_run: bool) -> None:
             settings = "".join(f", {key}={value}" for key, value in row.settings.items())
             what = f"{row.prompt!r}, seed {row.seed}, {row.steps} steps{settings}"
             say(f"{row.name}: {row.state}, {what}")
+        say(str(found.estimate) if found.estimate is not None else found.note)
         return
     for row in found.failed:
         say(f"{row.name}: failed: {row.error}")

@@ -182,12 +182,16 @@ def read_lines(path: str | None, option: str, what: str) -> list[str]:
     Raises:
         ConfigError: it cannot be read, or holds none.
     """
-    if path is None:
-        return []
+    return [] if path is None else [line for _, line in numbered_lines(path, option, what)]
+
+
+def numbered_lines(path: str, option: str, what: str) -> list[tuple[int, str]]:
+    """Return the lines of a file without comments, with their numbers from 1, see `read_lines`."""
     try:
-        lines = [line for _, line in lines_of(read_text(user_path(path)))]
+        lines = list(lines_of(read_text(user_path(path))))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{option}: '{path}' cannot be read ({error})") from error
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{option}: '{path}' cannot be read ({reason})") from error
     if not lines:
         raise ConfigError(f"{option}: expected a {what} a line, got none in '{path}'")
     return lines

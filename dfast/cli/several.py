@@ -6,8 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfast._files import lines_of, read_text, user_path
-from dfast.cli.checks import check_prompt, check_run
+from dfast._files import user_path
+from dfast.cli.checks import check_prompt, check_run, numbered_lines
 from dfast.cli.exporting import RESULT, export
 from dfast.cli.importing import import_runs
 from dfast.cli.options import UsageError, gives_settings, prior_name, read_config
@@ -15,13 +15,17 @@ from dfast.cli.output import say
 from dfast.cli.signals import exit_code, hinting, interrupted
 from dfast.config import Config
 from dfast.errors import PromptError, RunsFailedError
+from dfast.host.torchrun import is_first_process, is_started_by_torchrun, processes
 from dfast.runs.names import run_name
 
 if TYPE_CHECKING:
+    from dfast.runs.plan import AtOnce
     from dfast.runs.result import Result
 
 PARTICLES = "particles.json"
 """Name of the file that says how different particles are."""
+AT_ONCE = 8
+"""Objects of a file of prompts side by side, where nothing else is asked for."""
 FAILED = 1
 """Exit code where some runs failed."""
 
@@ -35,12 +39,13 @@ def train_several(options: Namespace) -> int:
     Raises:
         DfastError: for arguments that cannot be used, before anything is written.
     """
-    _refuse("--prompts", options, ("prompt", "view", "dry_run", "particles"))
-    if options.at_once < 1:
-        raise UsageError(f"--at-once: expected at least 1, got {options.at_once}")
+    _refuse("--prompts", options, ("prompt", "view", "particles"))
+    _check_at_once(options)
     check_run(options, None)
-    prompts = read_prompts(user_path(options.prompts), prior_name(options))
+    prompts = read_prompts(options.prompts, prior_name(options))
     out = user_path(options.out) if options.out else Path("runs")
+    if options.dry_run:
+        return print_estimate(options, prompts)
     return _make(options, prompts, out)
 
 
@@ -53,11 +58,15 @@ def train_particles(options: Namespace) -> int:
     Raises:
         DfastError: for arguments that cannot be used, before anything is written.
     """
-    _refuse("--particles", options, ("view", "dry_run"))
+    _refuse("--particles", options, ("view",))
     if options.prompt is None:
         raise UsageError("--particles: expected a prompt, also with --resume")
+    if options.at_once is not None:
+        raise UsageError("--at-once: expected without --particles, which step together; see --fit")
     check_run(options, None)
     check_prompt(options.prompt, prior_name(options))
+    if options.dry_run:
+        return print_estimate(options, options.prompt)
     name = run_name(options.prompt, prior_name(options))
     out = user_path(options.out) if options.out else Path("runs") / f"{name}-particles"
     return _make(options, options.prompt, out)
@@ -70,6 +79,21 @@ def _refuse(command: str, options: Namespace, names: tuple[str, ...]) -> None:
             raise UsageError(f"{command}: expected without {_flag(name)}, which is for one prompt")
     if options.best_of != 1:
         raise UsageError(f"{command}: expected without --best-of, which is for one prompt")
+
+
+def _check_at_once(options: Namespace) -> None:
+    """Raise UsageError for a number side by side that cannot be."""
+    if options.at_once is not None and options.fit:
+        raise UsageError("--fit: expected without --at-once, which it chooses")
+    if options.at_once is not None and options.at_once < 1:
+        raise UsageError(f"--at-once: expected at least 1, got {options.at_once}")
+
+
+def _at_once(options: Namespace, what: str | list[str]) -> AtOnce:
+    """Return how many objects are made side by side: `at_once` of `dfast.train`."""
+    if options.fit:
+        return "fit"
+    return None if isinstance(what, str) else options.at_once or AT_ONCE
 
 
 def _make(options: Namespace, what: str | list[str], out: Path) -> int:
@@ -85,7 +109,7 @@ def _make(options: Namespace, what: str | list[str], out: Path) -> int:
         return exit_code(stopped)
 
 
-def read_prompts(path: Path, prior: str) -> list[str]:
+def read_prompts(path: str, prior: str) -> list[str]:
     """Return the prompts of a file, one a line; # begins a comment, empty lines are left out.
 
     Args:
@@ -93,22 +117,16 @@ def read_prompts(path: Path, prior: str) -> list[str]:
         prior: name of the prior that has to know them.
 
     Raises:
-        PromptError: the file cannot be read, holds none, or one that the prior does not know.
+        ConfigError: the file cannot be read, or holds none.
+        PromptError: it holds one that the prior does not know.
     """
-    try:
-        text = read_text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise PromptError(f"--prompts: cannot read '{path}' ({reason})") from None
     found = []
-    for number, line in lines_of(text):
+    for number, line in numbered_lines(path, "--prompts", "prompt"):
         try:
             check_prompt(line, prior)
         except PromptError as error:
             raise PromptError(f"'{path}', line {number}: {error}") from None
         found.append(line)
-    if not found:
-        raise PromptError(f"--prompts: expected a prompt a line in '{path}', got none")
     return found
 
 
@@ -143,12 +161,18 @@ def _train(options: Namespace, what: str | list[str], config: Config | None, out
     try:
         results: list[Result]
         if isinstance(what, str):
-            particles = dfast.train(what, particles=options.particles, seed=seed, **shared)
+            particles = dfast.train(
+                what,
+                particles=options.particles,
+                seed=seed,
+                at_once=_at_once(options, what),
+                **shared,
+            )
             results = particles
             if particles.diversity is not None:
                 say(f"{out}/{PARTICLES}")
         else:
-            results = dfast.train(what, seed=seed, at_once=options.at_once, **shared)
+            results = dfast.train(what, seed=seed, at_once=_at_once(options, what), **shared)
     except RunsFailedError as failure:
         results, errors = [r for r in failure.results if r is not None], failure.errors
     for result in results:
@@ -158,6 +182,49 @@ def _train(options: Namespace, what: str | list[str], config: Config | None, out
         failed = what if isinstance(what, str) else what[index]
         say(f'failed: "{failed}": {error}')
     return FAILED if errors else 0
+
+
+def print_estimate(options: Namespace, what: str | list[str], config: Config | None = None) -> int:
+    """Print what the runs would take; return the exit code.
+
+    Args:
+        options: of `dfast train`.
+        what: a prompt, or several.
+        config: the settings, where they were read before.
+
+    Raises:
+        UsageError: beside options that an estimate has no use for.
+    """
+    check_dry_run(options)
+    if config is None and gives_settings(options):
+        config = read_config(options)
+    import dfast
+    from dfast.runs.group import device_of_rank
+
+    single = isinstance(what, str) and options.particles is None
+    found = dfast.estimate(
+        what,
+        prior=prior_name(options),
+        device=device_of_rank(options.device) if is_started_by_torchrun() else options.device,
+        config=config,
+        steps=options.steps,
+        best_of=options.best_of,
+        particles=options.particles,
+        at_once=None if single else _at_once(options, what),
+        ranks=processes() if single else 1,
+        export=not options.no_export,
+    )
+    if is_first_process():
+        say(str(found))
+    return 0
+
+
+def check_dry_run(options: Namespace) -> None:
+    """Raise UsageError for options that an estimate has no use for."""
+    if options.clip:
+        raise UsageError("--dry-run: expected without --clip, since it estimates what priors guide")
+    if options.download:
+        raise UsageError("--dry-run: expected without --download, since it fetches nothing")
 
 
 def _flag(name: str) -> str:

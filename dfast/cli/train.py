@@ -20,7 +20,13 @@ from dfast.cli.options import (
     read_config,
 )
 from dfast.cli.running import run_and_export
-from dfast.cli.several import train_particles, train_several
+from dfast.cli.several import (
+    AT_ONCE,
+    check_dry_run,
+    print_estimate,
+    train_particles,
+    train_several,
+)
 from dfast.cli.view import add_address, check_view_options, page
 from dfast.config import Config
 from dfast.config.checks import check_seed
@@ -51,8 +57,13 @@ def add_train(commands: Commands[Any]) -> None:
         "--prompts", metavar="FILE", help="make an object for each line, side by side, in --out"
     )
     p.add_argument(
-        "--at-once", type=int, default=8, metavar="K", help="most objects side by side (default: 8)"
-    )
+        "--at-once", type=int, metavar="K",
+        help=f"most objects of --prompts side by side (default: {AT_ONCE})",
+    )  # fmt: skip
+    p.add_argument(
+        "--fit", action="store_true",
+        help="with --prompts or --particles: as many side by side as fit into the free memory",
+    )  # fmt: skip
     p.add_argument("--seed", type=int, help="another seed gives another object (default: 0)")
     p.add_argument(
         "--best-of", type=int, default=1, metavar="N",
@@ -70,8 +81,9 @@ def add_train(commands: Commands[Any]) -> None:
         "--download", action="store_true", help="fetch the prior if it is not on this machine"
     )
     p.add_argument(
-        "--dry-run", action="store_true", help="estimate memory and time, load and write nothing"
-    )
+        "--dry-run", action="store_true",
+        help="estimate memory, time and disk space; load and write nothing",
+    )  # fmt: skip
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--no-export", action="store_true", help="do not write the mesh and the images")
     p.add_argument(
@@ -99,7 +111,7 @@ def train(options: Namespace) -> int:
     if gives_settings(options):
         config = read_config(options, resumed=config)
     if options.dry_run:
-        return _print_estimate(options, config)
+        return print_estimate(options, options.prompt, config)
     if options.refine:
         check_refinable(options.method or (config or Config()).method.name)
     with page(options) as viewer:
@@ -128,12 +140,11 @@ def _check_refine(options: Namespace) -> None:
 
 def _check_options(options: Namespace) -> None:
     check_view_options(options)
-    if options.dry_run and options.best_of != 1:
-        raise UsageError("--dry-run: expected without --best-of, since it estimates one seed")
-    if options.dry_run and options.clip:
-        raise UsageError("--dry-run: expected without --clip, since it estimates what priors guide")
-    if options.dry_run and options.download:
-        raise UsageError("--dry-run: expected without --download, since it fetches nothing")
+    for name, given in (("--fit", options.fit), ("--at-once", options.at_once is not None)):
+        if given:
+            raise UsageError(f"{name}: expected with --prompts or --particles, got one object")
+    if options.dry_run:
+        check_dry_run(options)
     if options.resume and not options.out and not options.prompt:
         raise UsageError("--resume: expected the run folder in --out")
     if options.prompt is None and not options.resume:
@@ -165,20 +176,6 @@ def _take_from_run(options: Namespace, out: Path) -> Config | None:
         if getattr(options, key) is None:
             setattr(options, key, about.get(key))
     return config
-
-
-def _print_estimate(options: Namespace, config: Config | None) -> int:
-    import dfast
-
-    found = dfast.estimate(
-        options.prompt,
-        prior=prior_name(options),
-        device=options.device,
-        config=config,
-        steps=options.steps,
-    )
-    print(found)
-    return 0
 
 
 def _train(options: Namespace, out: Path, config: Config | None, viewer: Viewer | None) -> Result:

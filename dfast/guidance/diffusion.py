@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -55,6 +56,8 @@ class DiffusionGuidance(Guidance):
         self._variant = VARIANTS[config.variant]
         self._check()
         self._schedule = prior.noise_schedule(device)
+        if self._variant.needs_signal:
+            self._check_signal()
         negative = config.negative or self._variant.negative_prompt
         self._condition = prior.encode_prompt(
             prompt, views=config.view_conditioning, negative=negative
@@ -221,6 +224,18 @@ class DiffusionGuidance(Guidance):
                 f"config key 'guidance.linear_until': expected 0 with the prior {prior.name!r}, "
                 f"which sees pixels, got {config.linear_until}"
             )
+
+    def _check_signal(self) -> None:
+        """Raise ConfigError if timesteps of pure noise would be drawn, where the direction is 0."""
+        config, count = self.config, len(self._schedule[0])
+        known = int((self._schedule[0] >= sds.LEAST_SIGNAL).sum())
+        for key in ("t_max", "t_max_end"):
+            if math.ceil(getattr(config, key) * count) > known:
+                raise ConfigError(
+                    f"config key 'guidance.{key}': expected at most {known / count:g} with "
+                    f"guidance.variant {config.variant!r} and the prior {self.prior.name!r}, which "
+                    f"sees nothing but noise beyond, got {getattr(config, key)}"
+                )
 
     def _encoded_size(self, approximate: Approximation) -> int:
         """Return the pixels a side of the images that the prior encodes."""

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from dfast.priors.diffusion import at_least_float32
 
+LEAST_SIGNAL = 1e-4
+"""The signal level below which predictions of noise, in float32, say nothing of the image."""
+
 
 def perp_neg(text: Tensor, base: Tensor, negatives: Tensor, weights: Tensor) -> Tensor:
     """Move a prediction away from other prompts without weakening it (Perp-Neg).
@@ -171,8 +174,9 @@ def rfds(guided: Tensor, noise: Tensor, level: tuple[Tensor, Tensor]) -> Tensor:
         level: (alpha [B], sigma [B]).
     """
     alpha, sigma = level
-    # Pure noise says nothing of x: there SDS is 0, and must not be divided by 0.
-    factor = (alpha + sigma) / alpha.clamp(min=1e-4)
+    # Pure noise says nothing of x: there SDS is 0, and must not be divided by 0. A guidance whose
+    # range of t reaches such levels is refused when it is made.
+    factor = (alpha + sigma) / alpha.clamp(min=LEAST_SIGNAL)
     return scaled(sds(guided, noise), factor)
 
 

@@ -116,6 +116,7 @@ class Variant:
         calls_alone: how many such calls a step makes; for estimates of its cost.
         negative_prompt: used where the configuration has none.
         guided: whether its two conditions are only needed as guided noise.
+        needs_signal: whether it divides by the signal level, which must not be 0 then.
     """
 
     direction: Callable[[Distillation], Tensor]
@@ -125,6 +126,7 @@ class Variant:
     calls_alone: Callable[[GuidanceConfig], int] = lambda config: 0
     negative_prompt: str = ""
     guided: bool = False
+    needs_signal: bool = False
 
 
 def _sds(step: Distillation) -> Tensor:
@@ -201,9 +203,14 @@ VARIANTS: dict[str, Variant] = {
         calls_alone=lambda config: config.inversion_steps + 1,
         guided=True,
     ),
-    "rfds": Variant(_rfds, ("text", "negative"), guided=True),
+    "rfds": Variant(_rfds, ("text", "negative"), guided=True, needs_signal=True),
     "rfds_rev": Variant(
-        _rfds_rev, ("text", "negative"), alone=("text",), calls_alone=lambda config: 1, guided=True
+        _rfds_rev,
+        ("text", "negative"),
+        alone=("text",),
+        calls_alone=lambda config: 1,
+        guided=True,
+        needs_signal=True,
     ),
     # The copy predicts once, and once more with a backward pass, which is two calls' work.
     "vsd": Variant(_vsd, ("text", "negative"), calls_alone=lambda config: 4, guided=True),

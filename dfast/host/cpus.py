@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-PROC = Path("/proc/self")
-"""Where Linux describes this process."""
+from dfast.host.groups import PROC, groups_of, read
+
 SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 """Which processors share a core with one."""
 
@@ -68,54 +67,22 @@ def cpu_quota(proc: Path = PROC) -> float | None:
         Processors' worth of time, such as 1.5; None if there is no limit or none can be read.
     """
     try:
-        limits = [limit for folder in _groups(proc) if (limit := _limit(folder)) is not None]
+        limits = [
+            limit for folder in groups_of("cpu", proc) if (limit := _limit(folder)) is not None
+        ]
     except (OSError, ValueError):
         return None
-    return min(limits, default=None)
-
-
-def _groups(proc: Path) -> Iterator[Path]:
-    """Yield the folders of the process's groups that have to do with processors, and above."""
-    groups = {}
-    for line in _read(proc / "cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):  # version 2 names no controllers
-            groups["cgroup" if controllers else "cgroup2"] = path
-    for line in _read(proc / "mountinfo").splitlines():
-        left, _, right = line.partition(" - ")
-        words, kind = left.split(), right.split()
-        if len(words) < 5 or len(kind) < 3 or kind[0] not in groups:
-            continue
-        if kind[0] == "cgroup" and "cpu" not in kind[2].split(","):
-            continue
-        root, mount = _unescaped(words[3]), Path(_unescaped(words[4]))
-        group = PurePosixPath(groups[kind[0]])
-        # A container sees its group at the mount itself; its path may be that of the host.
-        inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
-        folder = mount / inside if (mount / inside).is_dir() else mount
-        yield folder
-        while folder != mount:
-            folder = folder.parent
-            yield folder
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _limit(folder: Path) -> float | None:
     """Return the quota of one group, by version 2's file or version 1's pair of files."""
     if (both := folder / "cpu.max").is_file():
-        quota, period = _read(both).split()
+        quota, period = read(both).split()
     elif (file := folder / "cpu.cfs_quota_us").is_file():
-        quota, period = _read(file), _read(folder / "cpu.cfs_period_us")
+        quota, period = read(file), read(folder / "cpu.cfs_period_us")
     else:
         return None
     if quota.strip() == "max" or int(quota) <= 0 or int(period) <= 0:
         return None
     return int(quota) / int(period)
-
-
-def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace")
-
-
-def _unescaped(path: str) -> str:
-    """Return a path of mountinfo, which writes a space as \\040."""
-    return path.replace("\\040", " ")

@@ -16,3 +16,8 @@ def is_started_by_torchrun() -> bool:
 def is_first_process() -> bool:
     """Return whether this process is the first of those that torchrun started, or alone."""
     return not is_started_by_torchrun() or os.environ["RANK"] == "0"
+
+
+def processes() -> int:
+    """Return how many processes torchrun started, 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if is_started_by_torchrun() else 1

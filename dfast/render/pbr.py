@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from dfast.render import studio
 from dfast.render.mesh import Fragments, Shader
-from dfast.render.shading import lambert, per_image
+from dfast.render.shading import lambert, light_per_image, per_image
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import Lighting
 from dfast.scene.mesh_scene import SMOOTHEST
@@ -139,15 +139,7 @@ def pbr(lighting: Lighting, cameras: CameraBatch) -> Shader:
         cameras: of the B images.
     """
     rough = lambert(lighting)
-    position, ambient, diffuse, white = (
-        per_image(values)
-        for values in (
-            lighting.light_position,
-            lighting.ambient,
-            lighting.diffuse,
-            lighting.textureless,
-        )
-    )
+    position, ambient, diffuse, white = light_per_image(lighting)
     origin = per_image(cameras.origin)
 
     def shade(seen: Fragments) -> Tensor:

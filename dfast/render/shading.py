@@ -18,15 +18,7 @@ def lambert(lighting: Lighting) -> Shader:
     Args:
         lighting: of B images.
     """
-    light, ambient, diffuse, white = (
-        per_image(values)
-        for values in (
-            lighting.light_position,
-            lighting.ambient,
-            lighting.diffuse,
-            lighting.textureless,
-        )
-    )
+    light, ambient, diffuse, white = light_per_image(lighting)
 
     def shade(seen: Fragments) -> Tensor:
         albedo = seen.color[..., :3]
@@ -39,3 +31,20 @@ def lambert(lighting: Lighting) -> Shader:
 def per_image(values: Tensor) -> Tensor:
     """Return values [B] or [B, C] of images as [B, 1, 1, C], to be used with their pixels."""
     return values.view(len(values), 1, 1, -1)
+
+
+def light_per_image(lighting: Lighting) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return position, ambient and diffuse strength of the light, and which images are textureless.
+
+    Args:
+        lighting: of B images.
+
+    Returns:
+        [B, 1, 1, 3] and three times [B, 1, 1, 1] or [B, 1, 1, 3], see `per_image`.
+    """
+    return (
+        per_image(lighting.light_position),
+        per_image(lighting.ambient),
+        per_image(lighting.diffuse),
+        per_image(lighting.textureless),
+    )

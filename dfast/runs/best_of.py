@@ -25,6 +25,7 @@ from dfast.render.volume import render
 from dfast.runs.events import Callback, Event
 from dfast.runs.folder import RunFolder
 from dfast.runs.notices import notice
+from dfast.runs.plan import shared_steps
 from dfast.runs.signals import StopRequest, stop_on_signals, stopped_by
 from dfast.scene.cameras import orbit
 from dfast.scene.lighting import fixed_lighting
@@ -33,8 +34,6 @@ from dfast.training.trainer import Trainer
 
 SELECTION = "selection.json"
 """In a run folder: what was chosen, and why."""
-UNTIL = 0.35
-"""Fraction of a run that all seeds take part in."""
 VIEWS = 8
 """Views from all around by which a seed is judged, in colour and textureless."""
 MOST = 64
@@ -143,7 +142,7 @@ def choose(
     Raises:
         CollapsedError: all failed.
     """
-    until = max(1, round(UNTIL * trainers[0].config.train.steps))
+    until = shared_steps(trainers[0].config.train.steps)
     going, failed = list(trainers), dict[int, DfastError]()
     together = Together(going)
     while going and going[0].step < until and not request.asked:

@@ -1,4 +1,4 @@
-"""What a computation costs, found by running it on the meta device, without numbers or memory."""
+"""What a computation costs: on the meta device, without numbers or memory, or as it is on a CPU."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def cost(call: Callable[[], object], known: Iterable[Tensor]) -> Cost:
     with _fused_attention(), _LiveBytes(known) as live:
         call()
     return Cost(int(counter.get_total_flops()), live.peak)
+
+
+def live_bytes(call: Callable[[], object], known: Iterable[Tensor]) -> int:
+    """Return the most bytes that the tensors made in a call take at once, by running it once.
+
+    Args:
+        call: runs the computation, on the meta device or the CPU.
+        known: tensors that exist before it, such as parameters.
+    """
+    with _LiveBytes(known) as live:
+        call()
+    return live.peak
 
 
 class _LiveBytes(TorchDispatchMode):

@@ -22,6 +22,17 @@ from dfast.runs.names import slug
 from dfast.runs.records import about_run
 
 
+def check_prompts(prompts: Sequence[str]) -> Sequence[str]:
+    """Return prompts if there are any; what each says is checked with its run.
+
+    Raises:
+        PromptError: there are none.
+    """
+    if not prompts:
+        raise PromptError("prompt: expected a description or a list of them, got an empty list")
+    return prompts
+
+
 def arguments_of_each(
     prompts: Sequence[str],
     method: str | None,
@@ -36,8 +47,7 @@ def arguments_of_each(
 
     The arguments, and what is raised for them, are those of `dfast.train`.
     """
-    if not prompts:
-        raise PromptError("prompt: expected a description or a list of them, got an empty list")
+    check_prompts(prompts)
     found: list[RunArguments] = []
     for prompt in prompts:
         first = found[0].prior if found else None
@@ -73,6 +83,21 @@ def seeds_of_each(seed: int | Sequence[int], count: int) -> list[int]:
     return [check_seed(number) for number in seeds]
 
 
+def names_of_each(each: Sequence[RunArguments], seeds: Sequence[int]) -> list[str]:
+    """Return the name of each run: made of its prompt, with its seed where that is needed.
+
+    Args:
+        each: arguments of the runs.
+        seeds: of the runs.
+    """
+    slugs = [slug(arguments.prior.normal_form(arguments.prompt)) for arguments in each]
+    count = Counter(slugs)
+    return [
+        f"{name}-seed-{number}" if count[name] > 1 else name
+        for name, number in zip(slugs, seeds, strict=True)
+    ]
+
+
 def folders_of_each(
     each: Sequence[RunArguments],
     seeds: Sequence[int],
@@ -80,7 +105,7 @@ def folders_of_each(
     resume: bool,
     particles: bool,
 ) -> list[RunFolder | None]:
-    """Return the folder of each run: named after its prompt, with its seed where that is needed.
+    """Return the folder of each run, with the name of `names_of_each`.
 
     Args:
         each: arguments of the runs.
@@ -102,16 +127,15 @@ def folders_of_each(
         return [None] * len(each)
     if not isinstance(out, str | Path):
         raise ConfigError(f"out: expected a folder or None, got {shown(out)}")
-    names = [slug(meaning) for meaning in meanings]
-    count = Counter(names)
     folders: list[RunFolder | None] = []
+    names = names_of_each(each, seeds)
     for arguments, name, number in zip(each, names, seeds, strict=True):
         about = about_run(arguments.prompt, number, arguments.prior.name, arguments.config)
         if arguments.prior.lora:
             about["lora"] = list(arguments.prior.lora)
         if particles:
             about["particles"] = len(each)
-        path = Path(out) / (f"{name}-seed-{number}" if count[name] > 1 else name)
+        path = Path(out) / name
         again = resume and path.exists()
         form = arguments.prior.normal_form
         folders.append(RunFolder(path, arguments.config, about, resume=again, normal_form=form))

@@ -1,136 +1,113 @@
-"""How much memory and time a run would take, before any weights are loaded.
+"""How much memory, time and disk runs would take, before any weights are loaded.
 
 The networks of a pretrained model are run on the meta device, which counts their operations and the
 bytes they keep; matrix products measure the speed of the device; rendering, optimiser and the rest
 are timed as they are, with a stand-in for the model that costs nothing. A prior without
-`Prior.cost_parts`, such as the embedded one, is timed as a whole.
+`Prior.cost_parts`, such as the embedded one, is timed as a whole. What several runs side by side
+share counts once, see `dfast.runs.step_cost`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from dfast._device import pick_device
+from dfast._numbers import shown, whole
 from dfast.config import Config
 from dfast.errors import ConfigError
 from dfast.host.threads import threads_within_quota
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
-from dfast.runs.announce import duration
 from dfast.runs.arguments import RunArguments, resolve_arguments, resolve_config
-from dfast.runs.measurements import (
-    SilentPrior,
-    matmul_rate,
-    network_costs,
-    resident_bytes,
-    text_on_device,
-    time_steps,
-)
-from dfast.runs.memory import available_bytes
+from dfast.runs.best_of import check_best_of
+from dfast.runs.disk import run_bytes
+from dfast.runs.each_run import check_prompts
+from dfast.runs.estimated import Estimate
+from dfast.runs.fit import fit
 from dfast.runs.out_of_memory import memory_suggestions
+from dfast.runs.particles import check_particles
+from dfast.runs.plan import AtOnce, Plan, check_at_once
+from dfast.runs.step_cost import CostModel, Model
 from dfast.runs.unfetched import entry_to_fetch, unfetched
+from dfast.training.ranks import Ranks
 
-EFFICIENCY = 0.5
-"""Fraction of the rate of a large matrix product that the networks reach in practice."""
-CALL_SECONDS = {"cuda": 2e-3, "cpu": 0.0}
-"""Seconds that the several hundred small kernels of a network's call add. With both constants, UNet
-pairs on an H200 come out at 6.2 ms (6.3 measured) for Stable Diffusion 1.5, 3.2 (4.1) for IF-I-M
-and 17 (15.5) for IF-I-XL, the VAE at 8 (6.6); see `benchmarks/results`."""
-OVERHEAD_BYTES = {"cuda": 0.9e9, "cpu": 0.3e9}
-"""Bytes beside tensors: the context, kernels and workspaces of libraries."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run would take; `str` makes a table of it."""
-
-    prior: str
-    """Name of the prior."""
-    device: str
-    """Where the run would be."""
-    weights: dict[str, int]
-    """Bytes on the device of each network of a step."""
-    working: dict[str, int]
-    """Bytes that come and go in a step, by what they are for."""
-    reading: int
-    """Bytes of the text encoders on the device, before the networks load."""
-    state: int
-    """Bytes of field, optimiser and occupancy grid."""
-    flops: dict[str, float]
-    """Operations of each network in a step."""
-    seconds_per_step: float
-    """Mean over the run."""
-    steps: int
-    """Steps of the run."""
-    free: int | None
-    """Bytes free on the device now, where that is known."""
-    suggestions: tuple[str, ...]
-    """Settings that would lower the memory, the cheapest first."""
-    note: str = ""
-    """What else to know."""
-
-    @property
-    def peak(self) -> int:
-        """Most bytes on the device at once."""
-        kind = torch.device(self.device).type
-        step = sum(self.weights.values()) + self.state + sum(self.working.values())
-        return int(max(step, self.reading) + OVERHEAD_BYTES[kind])
-
-    def __str__(self) -> str:
-        rows = [(f"{name} weights", _size(n)) for name, n in self.weights.items()]
-        rows += [("field, optimiser, occupancy", _size(self.state))]
-        rows += [(name, _size(n)) for name, n in self.working.items()]
-        rows += [("text encoders, before the rest", _size(self.reading))] if self.reading else []
-        rows += [("at most together", _size(self.peak))]
-        rows += [(f"{name}, a step", f"{n / 1e12:.2f} TFLOP") for name, n in self.flops.items()]
-        rows += [("a step", duration(self.seconds_per_step))]
-        rows += [(f"{self.steps} steps", duration(self.seconds_per_step * self.steps))]
-        lines = [f"estimate for {self.prior} on {self.device}; a run may differ by a third"]
-        lines += [f"  {name:32}{value:>14}" for name, value in rows]
-        if self.free is not None and self.peak > self.free:
-            advice = "; ".join(self.suggestions)
-            lines.append(f"warning: {_size(self.free)} are free on {self.device}. {advice}")
-        return "\n".join([*lines, self.note] if self.note else lines)
+__all__ = ["Estimate", "estimate"]
 
 
 @neutral_torch_state()
 @threads_within_quota()
 def estimate(
-    prompt: str = "a red chair",
+    prompt: str | Sequence[str] = "a red chair",
     *,
     prior: str | Prior = "shapes",
     device: str | torch.device | None = None,
     config: Config | Mapping[str, Any] | None = None,
     steps: int | None = None,
+    best_of: int = 1,
+    particles: int | None = None,
+    at_once: AtOnce = None,
+    ranks: int = 1,
+    export: bool = False,
 ) -> Estimate:
-    """Estimate the memory and the time of `dfast.train` with the same arguments.
+    """Estimate the memory, the time and the disk space of `dfast.train` with the same arguments.
 
     No weights of a pretrained model are read. One of the catalogue need not be on this machine:
     the sizes of its networks are known. Folders and other models must be.
 
     Args:
-        prompt: what to make.
+        prompt: what to make, or a list of it.
         prior: as in `dfast.train`.
         device: as in `dfast.train`.
         config: as in `dfast.train`.
         steps: as in `dfast.train`.
+        best_of: as in `dfast.train`.
+        particles: as in `dfast.train`.
+        at_once: as in `dfast.train`.
+        ranks: processes of torchrun that make an object together; bytes and times are those of one,
+            on a device of its own.
+        export: count the files of `dfast train`, too: mesh, pictures and report.
 
     Raises:
         DfastError: what `dfast.train` raises for its arguments.
     """
+    many = not isinstance(prompt, str)
+    if best_of != 1 and (many or particles is not None):
+        raise ConfigError(f"best_of: expected 1 with several objects, got {shown(best_of)}")
+    if at_once is not None and not many and particles is None:
+        raise ConfigError("at_once: expected None with one prompt, got " + shown(at_once))
+    if many and particles is not None:
+        raise ConfigError("particles: expected one prompt, got a list")
+    size = whole(ranks)
+    if size is None or size < 1 or (size > 1 and (many or particles is not None or best_of != 1)):
+        raise ConfigError(f"ranks: expected 1, or more with one object, got {shown(ranks)}")
+    prompts = check_prompts(prompt) if not isinstance(prompt, str) else [prompt]
+    plan = Plan(
+        len(prompts) if particles is None else check_particles(particles),
+        check_at_once(at_once),
+        check_best_of(best_of),
+        particles is not None,
+        size,
+    )
     if (entry := entry_to_fetch(prior)) is not None:
         settings = resolve_config(entry.alias, device, config=config, steps=steps)
         with unfetched(entry, pick_device(device), settings.prior) as model:
-            arguments = resolve_arguments(
-                prompt, prior=model.prior, device=device, config=settings, steps=None
-            )
-            return replace(_estimate(arguments, model.text_bytes), note=model.note)
-    arguments = resolve_arguments(prompt, prior=prior, device=device, config=config, steps=steps)
-    return _estimate(arguments, _prior(arguments).text_bytes())
+            for text in prompts:
+                arguments = resolve_arguments(
+                    text, prior=model.prior, device=device, config=settings, steps=None
+                )
+            found = _estimate(arguments, model.text_bytes, plan, export)
+            return replace(found, note="\n".join(filter(None, [found.note, model.note])))
+    opened, settled = prior, config
+    for text in prompts:
+        arguments = resolve_arguments(
+            text, prior=opened, device=device, config=settled, steps=steps
+        )
+        opened, settled = _prior(arguments), arguments.config
+    return _estimate(arguments, _prior(arguments).text_bytes(), plan, export)
 
 
 def _prior(arguments: RunArguments) -> Prior:
@@ -141,43 +118,46 @@ def _prior(arguments: RunArguments) -> Prior:
     return arguments.prior
 
 
-def _estimate(arguments: RunArguments, text_bytes: int) -> Estimate:
+def _estimate(arguments: RunArguments, text_bytes: int, plan: Plan, export: bool) -> Estimate:
     """Return the estimate for checked arguments.
 
     Args:
-        arguments: those of the run.
+        arguments: those of one of the runs.
         text_bytes: bytes of the prior's text encoders as stored.
+        plan: how many there are.
+        export: count exported files.
     """
-    prompt, where, config, _ = arguments
+    text, where, config, _ = arguments
+    Ranks(0, plan.ranks).check_views(config.camera.views)
+    share = config.replace(camera={"views": config.camera.views // plan.ranks})
     model = _prior(arguments)
-    parts = model.cost_parts()
-    timed = time_steps(SilentPrior(model) if parts else model, prompt, config, where)
-    weights, seconds = model.weight_bytes(), timed.seconds
-    working = {"rendering" if parts else "a step": timed.peak_bytes}
-    flops: dict[str, float] = {}
-    if parts:
-        weights = {name: resident_bytes(part, name, config) for name, part in parts.items()}
-        costs = network_costs(model, parts, config)
-        working |= {f"{name} working set": c.call.peak_bytes for name, c in costs.items()}
-        flops = {name: c.call.flops * c.calls for name, c in costs.items()}
-        seconds += sum(flops.values()) / (matmul_rate(where, model.dtype) * EFFICIENCY)
-        seconds += sum(c.calls for c in costs.values()) * CALL_SECONDS[where.type]
-    free = available_bytes(where)
+    costs = CostModel(
+        Model(model, text_bytes), text, share, where, plan.most, particles=plan.particles
+    )
+    note = ""
+    if plan.at_once == "fit":
+        chosen = fit(costs, where, plan.objects)
+        plan, note = plan.fitted(chosen.at_once), chosen.why
+    fullest = costs.of(plan.most)
+    rounds = plan.rounds(config.train.steps)
+    seconds = {runs: costs.of(runs).seconds for runs in {part.runs for part in rounds}}
     return Estimate(
         prior=model.name,
         device=str(where),
-        weights=weights,
-        working=working,
-        reading=text_on_device(text_bytes, config.prior.text_encoder, where.type, free),
-        state=timed.state_bytes,
-        flops=flops,
-        seconds_per_step=seconds,
+        weights=costs.weights,
+        working=fullest.working,
+        reading=costs.reading,
+        state=fullest.state,
+        flops=fullest.flops,
+        seconds_per_step=fullest.seconds,
         steps=config.train.steps,
-        free=free,
+        free=costs.free,
         suggestions=tuple(memory_suggestions(config, model)),
+        note=note,
+        libraries=costs.libraries,
+        objects=plan.objects,
+        at_once=plan.most,
+        ranks=plan.ranks,
+        rounds=tuple(replace(part, seconds_per_step=seconds[part.runs]) for part in rounds),
+        disk=plan.objects * run_bytes(config, costs.checkpoint, exported=export),
     )
-
-
-def _size(count: float) -> str:
-    """Return a number of bytes as text."""
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -35,6 +35,10 @@ class Event:
     """Of the run."""
     snapshot: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
     """Makes `result`; None in an event that belongs to no run."""
+    folder: Path | None = None
+    """The run folder, where it is now; None without one."""
+    name: str = ""
+    """Of the run among those of one call, unlike every other's; "" for a run alone."""
 
     def stop(self) -> None:
         """Ask the run to stop after this step; any thread may, at any time.

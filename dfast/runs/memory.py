@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 
 import torch
 
 from dfast.config import Config
+from dfast.host.groups import PROC, groups_of, read
 from dfast.scene.stored import object_bytes
 
 COPIES = 4
@@ -15,10 +17,11 @@ COPIES = 4
 RAY_BYTES = 64
 """Bytes of a ray at least: its origin, direction, colours and their gradients."""
 CONTROL_GROUPS = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-"""Files with the limit of a control group and with what is used, for both versions of Linux's."""
+"""Files with the limit of a control group and with what is used, and the entry of `memory.stat` for
+files that can be dropped, which count as used; for both versions of Linux's."""
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -62,12 +65,26 @@ def _system_bytes() -> int | None:
     return 1024 * sum(map(int, found.values())) if "MemAvailable" in found else None
 
 
-def _container_bytes() -> list[int]:
-    """Return what is left of the memory limits of the process's control group."""
-    left, root = [], Path("/sys/fs/cgroup")
-    for limit, used in CONTROL_GROUPS:
+def _container_bytes(proc: Path = PROC) -> list[int]:
+    """Return what is left of the memory limits of the process's control groups."""
+    left = []
+    try:
+        folders = list(groups_of("memory", proc))
+    except (OSError, ValueError):  # no control groups
+        return []
+    for folder, (limit, used, files) in product(folders, CONTROL_GROUPS):
         try:
-            left.append(int((root / limit).read_text()) - int((root / used).read_text()))
+            bound, taken = int(read(folder / limit)), int(read(folder / used))
         except (OSError, ValueError):  # no such group, or "max"
             continue
+        left.append(bound - taken + _reclaimable(folder, files))
     return [n for n in left if n > 0]
+
+
+def _reclaimable(folder: Path, entry: str) -> int:
+    """Return the bytes of files in memory that a control group can drop."""
+    try:
+        found = re.search(rf"^{entry} (\d+)$", read(folder / "memory.stat"), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0

@@ -27,6 +27,7 @@ class Recorder:
         keeper: writes into the run folder; None without one.
         request: what asks the run to stop.
         snapshot: returns the object as it is now; None takes `result_of` the trainer.
+        name: of the run among several.
     """
 
     def __init__(
@@ -35,9 +36,12 @@ class Recorder:
         keeper: Keeper | None,
         request: StopRequest,
         snapshot: Callable[[], Shown] | None = None,
+        *,
+        name: str = "",
     ) -> None:
         self._trainer, self._keeper, self._request = trainer, keeper, request
         self._snapshot = snapshot or (lambda: result_of(trainer))
+        self._name = name
         self._first, self._started = trainer.step, time.perf_counter()
 
     def record(self, values: Metrics) -> Event:
@@ -71,6 +75,8 @@ class Recorder:
             trainer.prompt,
             trainer.seed,
             self._snapshot,
+            keeper.folder.path if keeper else None,
+            self._name,
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from dfast._numbers import shown, whole
 from dfast.config import Config
 from dfast.io.tensors import Layout, damaged, read_tensors, write_tensors
-from dfast.runs.result_file import config_of, run_of
+from dfast.runs.result_file import read_object
 from dfast.scene.mesh_scene import MeshTensors
 from dfast.scene.stored import find_fault
 
@@ -50,10 +50,7 @@ def read_refined(path: Path) -> tuple[dict[str, Tensor], Config, dict[str, Any]]
     Raises:
         RunFolderError: there is no such file, or it is damaged.
     """
-    tensors, about = read_tensors(path, FORMAT, lambda values: _layout(path, values))
-    _check(path, tensors)
-    config = config_of(path, about)
-    return tensors, config, run_of(path, about, config)
+    return read_object(path, FORMAT, _layout, _check)
 
 
 def write_start(path: Path, mesh: MeshTensors) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +30,45 @@ def read_result(path: Path) -> tuple[dict[str, Tensor], Config, dict[str, Any]]:
     Raises:
         RunFolderError: there is no such file, or it is damaged.
     """
-    tensors, about = read_tensors(path, FORMAT, lambda values: _layout(path, values))
+    return read_object(path, FORMAT, _layout, _check)
+
+
+def read_object(
+    path: Path,
+    format: str,
+    layout_of: Callable[[Path, dict[str, Any]], dict[str, Layout]],
+    check: Callable[[Path, Mapping[str, Tensor]], None],
+) -> tuple[dict[str, Tensor], Config, dict[str, Any]]:
+    """Return the tensors, the configuration and the run of what a run or a stage made.
+
+    Args:
+        path: the file.
+        format: that it must have.
+        layout_of: returns the layout of the tensors by the values in the file.
+        check: raises RunFolderError for tensors that cannot be.
+
+    Raises:
+        RunFolderError: there is no such file, or it is damaged.
+    """
+    tensors, about = read_tensors(path, format, lambda values: layout_of(path, values))
+    check(path, tensors)
+    config = _config_of(path, about)
+    return tensors, config, _run_of(path, about, config)
+
+
+def _check(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise RunFolderError for numbers that cannot be."""
     if (fault := find_fault(tensors)) is not None:
         raise damaged(path, fault)
-    config = config_of(path, about)
-    return tensors, config, run_of(path, about, config)
 
 
 def _layout(path: Path, about: dict[str, Any]) -> dict[str, Layout]:
     """Return the layout of a result's tensors by its settings."""
-    shapes = object_shapes(config_of(path, about))
+    shapes = object_shapes(_config_of(path, about))
     return {name: Layout(shape, dtype) for name, (shape, dtype) in shapes.items()}
 
 
-def config_of(path: Path, about: dict[str, Any]) -> Config:
+def _config_of(path: Path, about: dict[str, Any]) -> Config:
     """Return the configuration among a file's values; raise RunFolderError if it cannot be one."""
     if not isinstance(about.get("config"), dict):
         raise damaged(path, "no settings")
@@ -52,7 +78,7 @@ def config_of(path: Path, about: dict[str, Any]) -> Config:
         raise damaged(path, error) from error
 
 
-def run_of(path: Path, about: dict[str, Any], config: Config) -> dict[str, Any]:
+def _run_of(path: Path, about: dict[str, Any], config: Config) -> dict[str, Any]:
     """Return prompt, seed, prior and steps among a file's values, checked."""
     run = about.get("run")
     if not isinstance(run, dict) or run.keys() != {"prompt", "seed", "prior", "steps"}:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from dfast._numbers import shown
 from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.methods import METHODS
@@ -20,14 +19,21 @@ from dfast.guidance.clip import ClipGuide
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments
-from dfast.runs.each_run import arguments_of_each, folders_of_each, seeds_of_each
+from dfast.runs.each_run import (
+    arguments_of_each,
+    folders_of_each,
+    names_of_each,
+    seeds_of_each,
+)
 from dfast.runs.events import Callback, Event
+from dfast.runs.fit import fit_runs
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
 from dfast.runs.layouts import has_layout
 from dfast.runs.loading import finished
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
+from dfast.runs.plan import AtOnce, check_at_once
 from dfast.runs.progress import LogLines, ProgressBar, progress_of
 from dfast.runs.recording import Recorder, result_of
 from dfast.runs.result import Result
@@ -40,10 +46,12 @@ from dfast.training.trainer import Metrics, Trainer
 class _Run:
     """One of the runs, from its trainer to its result."""
 
-    def __init__(self, trainer: Trainer, folder: RunFolder | None, request: StopRequest) -> None:
+    def __init__(
+        self, trainer: Trainer, folder: RunFolder | None, request: StopRequest, name: str
+    ) -> None:
         self.trainer = trainer
         self.keeper = Keeper(folder, request) if folder else None
-        self.recorder = Recorder(trainer, self.keeper, request)
+        self.recorder = Recorder(trainer, self.keeper, request, name=name)
         self.result: Result | None = None
 
     @property
@@ -81,7 +89,7 @@ def train_several(
     resume: bool,
     stop: threading.Event | None,
     on_result: Callable[[Result], None] | None = None,
-    at_once: int | None = None,
+    at_once: AtOnce = None,
     particles: bool = False,
 ) -> list[Result]:
     """Make several objects side by side.
@@ -105,7 +113,7 @@ def train_several(
         resume: continue from the checkpoints in `out`.
         stop: ends all runs after a step.
         on_result: called with each result as soon as it is finished.
-        at_once: most runs side by side; None for all.
+        at_once: most runs side by side; None for all, "fit" for as many as the free memory takes.
         particles: the prompts are all the same, and the runs share one guidance.
 
     Returns:
@@ -123,14 +131,16 @@ def train_several(
     if particles and isinstance(first.prior, ClipGuide):
         name = first.config.method.name
         raise ConfigError(f"particles: expected None with method {name!r}, got {len(each)}")
-    size = len(each) if at_once is None else at_once
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ConfigError(f"at_once: expected a whole number of at least 1, got {shown(at_once)}")
+    check_at_once(at_once)
     folders = folders_of_each(each, seeds, out, resume, particles)
+    names = names_of_each(each, seeds)
     results = [finished(Result, folder, first.device) if folder else None for folder in folders]
     check_memory(first.device, first.config, first.prior)
     errors: dict[int, DfastError] = {}
     left = [i for i, result in enumerate(results) if result is None]
+    size = len(each) if at_once is None else at_once
+    if isinstance(size, str):
+        size = fit_runs(first, [folders[i] for i in left], particles, progress)
     listeners = list(callbacks)
     with ExitStack() as stack:
         stack.enter_context(explain_out_of_memory(first.device, first.config, first.prior))
@@ -147,7 +157,7 @@ def train_several(
                     )
                 if particles:
                     _share_state(trainers, folders)
-                runs = {i: _Run(trainers[i], folders[i], request) for i in group}
+                runs = {i: _Run(trainers[i], folders[i], request, names[i]) for i in group}
                 bar = _bar(list(runs.values()), out, len(each)) if progress else None
                 if bar is not None:
                     locks.callback(bar.close)

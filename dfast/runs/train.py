@@ -37,6 +37,7 @@ from dfast.runs.loading import finished
 from dfast.runs.notices import notice
 from dfast.runs.out_of_memory import check_memory, explain_out_of_memory
 from dfast.runs.particles import Particles, train_particles
+from dfast.runs.plan import AtOnce
 from dfast.runs.recording import result_of
 from dfast.runs.records import about_run, read_about
 from dfast.runs.result import Result
@@ -82,12 +83,17 @@ def train(
     prompt: list[str] | tuple[str, ...],
     *,
     seed: int | Sequence[int] = 0,
-    at_once: int | None = None,
+    at_once: AtOnce = None,
     **options: Unpack[Options],
 ) -> list[Result]: ...
 @overload
 def train(
-    prompt: str, *, particles: int, seed: int = 0, **options: Unpack[Options]
+    prompt: str,
+    *,
+    particles: int,
+    seed: int = 0,
+    at_once: AtOnce = None,
+    **options: Unpack[Options],
 ) -> Particles: ...
 @neutral_torch_state()
 @threads_within_quota()
@@ -111,7 +117,7 @@ def train(
     stop: threading.Event | None = None,
     distributed: bool = False,
     on_result: Callable[[Result], None] | None = None,
-    at_once: int | None = None,
+    at_once: AtOnce = None,
     particles: int | None = None,
 ) -> Result | list[Result]:
     """Make a 3D object that matches a prompt, by score distillation or another method.
@@ -159,7 +165,8 @@ def train(
         distributed: make the object together with the other processes that torchrun started: each
             renders a share of the views on its own GPU. The first one writes and calls back.
         on_result: called with each result as soon as it is finished and written.
-        at_once: with a list, most objects that are made side by side; None makes all.
+        at_once: with a list or with particles, most objects that are made side by side; None makes
+            all, "fit" as many as fit into the free memory of the device (a tenth stays free).
         particles: make so many objects of the prompt, 2 to 64, with seeds from `seed` on, which
             share every call of the prior, and with VSD the copy that it trains. `out` is the folder
             of the run folders, and gets `particles.json`, which says how different they are.
@@ -217,9 +224,10 @@ def train(
             at_once=at_once,
         )
     if particles is not None:
-        if count > 1 or distributed or at_once is not None:
+        if count > 1 or distributed or at_once not in (None, "fit"):
             raise ConfigError(
-                "particles: expected without best_of, distributed and at_once, got one of them"
+                "particles: expected without best_of, distributed and a number in at_once, got one "
+                "of them"
             )
         return train_particles(
             prompt,
@@ -238,6 +246,7 @@ def train(
             resume=resume,
             stop=stop,
             on_result=on_result,
+            at_once=at_once,
         )
     if at_once is not None:
         raise ConfigError("at_once: expected None with one prompt, got " + shown(at_once))

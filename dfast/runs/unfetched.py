@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import torch
 
 from dfast.config import PriorConfig
+from dfast.errors import PriorError
 from dfast.priors import Prior
 from dfast.priors.loading.catalog import CATALOG, Entry
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.hub import is_complete
 from dfast.priors.pipelines.open import open_folder
-from dfast.testing.model_sizes import TEXT_BYTES
-from dfast.testing.outlines import write_outline
+from dfast.testing.outlines import text_bytes, write_outline
 
 
 class Unfetched(NamedTuple):
@@ -43,7 +43,7 @@ def entry_to_fetch(name: object) -> Entry | None:
     if not isinstance(name, str) or os.path.isdir(os.path.expanduser(name)):
         return None
     entry = CATALOG.get(name) or next((e for e in CATALOG.values() if e.hub == name), None)
-    known = entry is not None and entry.alias in TEXT_BYTES
+    known = entry is not None and text_bytes(entry.alias) is not None
     return entry if known and entry and not is_complete(entry.hub) else None
 
 
@@ -55,6 +55,9 @@ def unfetched(entry: Entry, device: torch.device, options: PriorConfig) -> Itera
         entry: the model.
         device: where it would run.
         options: how it would be loaded and run.
+
+    Raises:
+        PriorError: it takes weights to know what its networks cost.
     """
     with tempfile.TemporaryDirectory(prefix="dfast-estimate-") as place:
         folder = Folder(write_outline(entry.alias, Path(place)), entry.alias)
@@ -63,5 +66,19 @@ def unfetched(entry: Entry, device: torch.device, options: PriorConfig) -> Itera
             f"--download fetches it ({entry.gigabytes:g} GB, {entry.terms})"
         )
         prior: Any = open_folder(folder, device, options)
+        if not prior.cost_parts():
+            raise PriorError(
+                f"prior {entry.alias!r}: expected a model on this machine to estimate it, since "
+                "its transformer's work depends on values; its networks are known to have "
+                f"{_parameters(prior) / 1e9:.2f} G parameters beside a VAE, and "
+                f"{(text_bytes(entry.alias) or 0) / 2e9:.2f} G that read the text. `--download` "
+                f"without --dry-run fetches it ({entry.gigabytes:g} GB, {entry.terms})"
+            )
         prior.check_text = lambda prompt, negative: None  # there is no tokenizer
-        yield Unfetched(prior, TEXT_BYTES[entry.alias], note)
+        yield Unfetched(prior, text_bytes(entry.alias) or 0, note)
+
+
+def _parameters(prior: Any) -> int:
+    """Return the number of parameters of a prior's denoiser, which is built without weights."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in prior._build_unet().parameters())

@@ -11,7 +11,7 @@ check before, so the device always has work. The last check of a run waits for i
 
 from __future__ import annotations
 
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +26,31 @@ EMPTY, OPAQUE = 1e-3, 0.98
 or above the second."""
 
 State = dict[str, Tensor]
+
+
+class Remedies(NamedTuple):
+    """What an error advises to change in the settings."""
+
+    empty: str = "lower regularizer.opacity"
+    opaque: str = "raise regularizer.opacity"
+    rates: str = "optimizer.lr_grid and lr_mlp"
+    """Learning rates."""
+    guide: str = "the prior and its precision (prior.precision)"
+    """What may be at fault itself."""
+
+
+REMEDIES = {
+    "dream-fields": Remedies(
+        "lower dream_fields.transmittance", "raise dream_fields.transmittance", guide="the CLIP"
+    ),
+    "clip-mesh": Remedies(
+        "lower clip_mesh.lr_vertices",
+        "raise clip_mesh.laplacian",
+        "clip_mesh.lr_vertices and lr_maps",
+        "the CLIP",
+    ),
+}
+"""By method, where others matter than in a field that a prior guides."""
 
 
 class Checkpointable(Protocol):
@@ -50,17 +75,25 @@ class HealthCheck:
         rewinds: how often the run went back to its last good state.
         collapsed_checks: checks in a row that found the scene collapsed.
         was_reset: whether the scene has been reset.
+        remedies: what its errors advise.
     """
 
-    def __init__(self, config: TrainConfig, status: Tensor, model: Checkpointable) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        status: Tensor,
+        model: Checkpointable,
+        remedies: Remedies = Remedies(),  # noqa: B008 (a tuple of constants)
+    ) -> None:
         """Check a run from its first step on.
 
         Args:
             config: limits.
             status: [4] on the device, the optimiser's counts: see `dfast.training.adam.NamedAdam`.
             model: what a rewind and a reset act on.
+            remedies: what its errors advise.
         """
-        self.config = config
+        self.config, self.remedies = config, remedies
         self.skipped = status[SKIPPED]
         self.delayed = status.device.type == "cuda"
         self.rewinds = 0
@@ -151,15 +184,14 @@ class HealthCheck:
     def _fail_non_finite(self) -> NoReturn:
         raise NonFiniteError(
             f"gradients are not finite: {int(self.skipped)} steps skipped and {self.rewinds} "
-            "rewinds did not help; lower optimizer.lr_grid and lr_mlp, or check the prior and its "
-            "precision (prior.precision)"
+            f"rewinds did not help; lower {self.remedies.rates}, or check {self.remedies.guide}"
         )
 
     def _fail_collapsed(self, opacity: float, how: str) -> NoReturn:
         empty = opacity < EMPTY
         raise CollapsedError(
             f"the scene {how.format('empty' if empty else 'fully opaque')}; try another seed, or "
-            f"{'lower' if empty else 'raise'} regularizer.opacity"
+            f"{self.remedies.empty if empty else self.remedies.opaque}"
         )
 
     def state_dict(self) -> State:

@@ -23,6 +23,7 @@ from dfast.scene.mesh_scene import MeshScene, MeshTensors
 from dfast.scene.scene import Scene
 from dfast.training.build import guidance_of
 from dfast.training.generators import Generators
+from dfast.training.health import Remedies
 from dfast.training.losses import Loss, regularizer_losses
 from dfast.training.mesh_losses import laplacian, neighbours, normal_consistency
 from dfast.training.trainer import Step, Trainer
@@ -72,6 +73,11 @@ class MeshTrainer(Trainer):
             losses=losses,
             prompt=prompt,
             prior_name=prior_name,
+        )
+        self.health.remedies = Remedies(
+            "lower refine.lr_vertices",
+            "lower refine.lr_vertices",
+            "refine.lr_vertices and lr_texture",
         )
 
     def forward(self, step: Step) -> tuple[Rendering, Tensor]:

@@ -24,7 +24,7 @@ from dfast.training.adam import NamedAdam
 from dfast.training.average import ParameterAverage
 from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.generators import Generators
-from dfast.training.health import HealthCheck
+from dfast.training.health import REMEDIES, HealthCheck, Remedies
 from dfast.training.input_stream import InputStream
 from dfast.training.losses import Loss, regularizer_losses
 from dfast.training.model_state import ModelState, under
@@ -120,7 +120,8 @@ class Trainer:
         averaged = config.train.average_from < 1.0
         average = ParameterAverage(self.optimizer.parameters) if averaged else None
         self.model = ModelState(scene, self.optimizer, guidance, generators.host, average)
-        self.health = HealthCheck(config.train, self.optimizer.status, self.model)
+        advice = REMEDIES.get(config.method.name, Remedies())
+        self.health = HealthCheck(config.train, self.optimizer.status, self.model, advice)
         self.budget = SampleBudget(self.device)
         self.graphs = CudaGraphCache(
             self.device, [generators.device], enabled=config.train.cuda_graphs

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_runs import TINY
 
 from dfast.cli.main import main
 
@@ -22,13 +23,18 @@ def test_a_dry_run_prints_the_table_and_writes_nothing(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    options = ["--device", "cpu", "--steps", "50", "--dry-run"]
-    assert main(["batch", str(table), "--out", str(out), *options]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    settings = tmp_path / "tiny.toml"
+    TINY.save(settings)
+    options = ["--device", "cpu", "--steps", "50", "--jobs", "2", "--config", str(settings)]
+    assert main(["batch", str(table), "--out", str(out), *options, "--dry-run"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == [
         "a-red-cube-0: waiting, 'a red cube', seed 0, 50 steps",
         "a-blue-cone-3-guidance.scale-20: waiting, 'a blue cone', seed 3, 50 steps, "
         "guidance.scale=20",
     ]
+    assert said[2].startswith("estimate for 2 runs, 2 at once on cpu; it may differ")
+    assert any("a lost process (at most 2 a run)" in line for line in said[3:])
     assert not out.exists()
 
 

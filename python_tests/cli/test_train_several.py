@@ -78,12 +78,13 @@ def test_a_failed_run_is_named_and_resumed(
 @pytest.mark.parametrize(
     ("text", "more", "message"),
     [
-        ("", [], "expected a prompt a line in"),
+        ("", [], "--prompts: expected a prompt a line, got none in"),
         ("a red chair\na glorb\n", [], "line 2: "),
-        (None, [], "cannot read"),
+        (None, [], "cannot be read"),
         ("a red chair\n", ["a blue mug"], "expected without a prompt, which is for one prompt"),
         ("a red chair\n", ["--view"], "expected without --view"),
-        ("a red chair\n", ["--dry-run"], "expected without --dry-run"),
+        ("a red chair\n", ["--dry-run", "--download"], "expected without --download"),
+        ("a red chair\n", ["--fit", "--at-once", "2"], "--fit: expected without --at-once"),
         ("a red chair\n", ["--at-once", "0"], "expected at least 1, got 0"),
     ],
 )
@@ -101,3 +102,21 @@ def test_refusals_are_one_line(
     assert main(["train", "--prompts", str(file), "--out", str(out), *more]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error and not out.exists()
+
+
+def test_a_dry_run_tells_of_the_whole_list(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "on cpu, 3 objects, 2 side by side" in said and "4 steps, 3 objects" in said
+    assert "files" in said and not (tmp_path / "runs").exists()
+    at = line.index("--at-once")
+    assert main([*line[:at], *line[at + 2 :], "--dry-run", "--fit"]) == 0
+    assert "fit: 3 of 3 side by side" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [["--fit"], ["--at-once", "2"]])
+def test_one_object_is_not_fitted(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "a red chair", *option]) == 2
+    assert "expected with --prompts or --particles" in capsys.readouterr().err

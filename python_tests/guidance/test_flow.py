@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dfast.config import GuidanceConfig
+from dfast.errors import ConfigError
 from dfast.guidance import DiffusionGuidance
 from dfast.priors.base import Condition
 from dfast.priors.diffusion import add_noise, ddim_step, eps_from_flow
@@ -84,6 +85,21 @@ def test_a_point_mass_leads_straight_to_it_whatever_the_noise(variant: Any, leve
     """v = (z - mu) / sigma, hence v - (eps - x) = (x - mu) / sigma for any eps."""
     found, x, _, sigma = gradient_of(GaussianFlow(), level, variant=variant)
     assert_close(found, (x - MEANS["text"]) / sigma, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", ["rfds", "rfds_rev"])
+@pytest.mark.parametrize("key", ["t_max", "t_max_end"])
+def test_levels_without_a_signal_are_refused(variant: Any, key: str) -> None:
+    prior: Any = GaussianFlow()
+    alpha = prior.noise_schedule(CPU)[0]
+    most = int((alpha >= 1e-4).sum()) / len(alpha)
+    assert most < 1.0
+    fits = GuidanceConfig(**{"variant": variant, key: most})
+    assert DiffusionGuidance(fits, prior, "a thing", CPU)
+    with pytest.raises(ConfigError, match=rf"'guidance.{key}': expected at most {most:g} with"):
+        DiffusionGuidance(GuidanceConfig(**{"variant": variant, key: 1.0}), prior, "a thing", CPU)
+    plain = GuidanceConfig(**{key: 1.0})
+    assert DiffusionGuidance(plain, prior, "a thing", CPU)
 
 
 def test_sds_of_a_point_mass_is_the_error_of_the_velocity_times_alpha() -> None:

@@ -94,7 +94,7 @@ class InProcess:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> InProcess:
     made = InProcess()
-    monkeypatch.setattr(Resources, "open", lambda self, runs: Place(made, "cpu", 1, 1))
+    monkeypatch.setattr(Resources, "open", lambda self, runs: Place(made, "cpu", 1, 1, 1, 1))
     return made
 
 

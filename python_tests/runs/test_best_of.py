@@ -15,7 +15,8 @@ import dfast
 from dfast.errors import CollapsedError, ConfigError, RunFolderError
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.priors.embedded.prior import ShapesPrior
-from dfast.runs.best_of import SELECTION, UNTIL
+from dfast.runs.best_of import SELECTION
+from dfast.runs.plan import shared_steps
 from dfast.scene.lighting import fixed_lighting
 from dfast.training.trainer import Trainer
 from dfast.world import parse, tracer
@@ -42,7 +43,7 @@ def test_the_best_seed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str
     errors = {int(seed): error for seed, error in chosen["errors"].items()}
     assert sorted(errors) == [5, 6, 7] and len(set(errors.values())) == 3
     assert chosen["chosen"] == min(errors, key=lambda seed: errors[seed]) == result.seed
-    until = round(UNTIL * 10)
+    until = shared_steps(10)
     assert chosen["step"] == until and steps == list(range(until + 1, 11))
     assert f"seed {result.seed} goes on, the best of 3" in capsys.readouterr().err
     again = train(tmp_path / "run", seed=5, resume=True, steps=12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ import dfast
 from dfast.config import Config, PriorConfig
 from dfast.errors import ConfigError, PriorError, PromptError
 from dfast.priors import load_prior
+from dfast.priors.loading.catalog import CATALOG
 from dfast.priors.loading.folder import Folder
 from dfast.priors.loading.weights import size_of
 from dfast.priors.pipelines.open import open_folder
 from dfast.runs.estimate import Estimate, estimate
 from dfast.runs.measurements import text_on_device
 from dfast.runs.scaled_down import scaled_down
+from dfast.runs.unfetched import entry_to_fetch
 from dfast.testing.model_sizes import FAMILIES, PARAMETERS, TEXT_BYTES, networks
-from dfast.testing.outlines import write_outline
+from dfast.testing.outlines import text_bytes, write_outline
+from dfast.testing.transformer_sizes import PUBLISHED
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -74,6 +78,37 @@ def test_what_changes_the_estimate() -> None:
     inverted = ask(guidance={"variant": "ism", "inversion_steps": 3})
     assert inverted.flops["inversion"] == pytest.approx(2 * plain.flops["unet"])
     assert ask(prior={"offload": "model"}).weights["unet"] < plain.weights["unet"]
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd3"])
+def test_a_copy_of_the_prior_is_trained(family: str) -> None:
+    folder = tiny_models.folder(family)
+    found = estimate(
+        prior=str(folder), config=TINY.replace(guidance={"variant": "vsd"}), device="cpu"
+    )
+    # It sees half as many images, since there is one condition, and keeps what the way back needs.
+    assert 2 * found.working["copy working set"] > 1.5 * found.working["unet working set"]
+    assert found.flops["copy"] == pytest.approx(2 * found.flops["unet"])
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"), [("0", "estimate for shapes on cpu, one of 2 processes"), ("1", "")]
+)
+def test_the_first_process_of_torchrun_tells(
+    rank: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    from dfast.cli.main import main
+
+    TINY.save(tmp_path / "c.toml")
+    for name, value in {
+        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    line = ["train", "a red ball", "--dry-run", "--device", "cpu"]
+    assert main([*line, "--config", str(tmp_path / "c.toml")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(said) and bool(printed) is bool(said)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +167,64 @@ def test_dry_run_prints_and_writes_nothing(
     assert "estimate for shapes" in text and "5 steps" in text and not out.exists()
     with pytest.raises(PriorError, match="expected 'shapes'"):
         dfast.estimate(prior="nothing")
+
+
+@pytest.mark.parametrize(
+    ("more", "says", "files"),
+    [
+        (["--best-of", "3"], "the best of 3 seeds", 1),
+        (["--particles", "3"], "3 objects, 3 side by side", 3),
+        (["--particles", "3", "--fit"], "fit: 3 of 3 side by side", 3),
+    ],
+)
+def test_dry_runs_of_one_prompt(
+    more: list[str], says: str, files: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dfast.cli.main import main
+
+    (tmp_path / "c.toml").write_text(TINY.dumps())
+    line = ["train", "a red chair", "--dry-run", "--no-export", "--device", "cpu"]
+    assert main([*line, "--config", str(tmp_path / "c.toml"), "--out", "x", *more]) == 0
+    said = capsys.readouterr().out
+    alone = estimate("a red chair", config=TINY, device="cpu")
+    assert says in said and f"{files * alone.disk / 2**20:.1f} MiB" in said
+
+
+def test_the_disk_space_is_that_of_a_run(tmp_path: Path) -> None:
+    plain = TINY.replace(train={"preview_every": 3, "log_every": 1, "steps": 9})
+    result = dfast.train("a red ball", config=plain, device="cpu", out=tmp_path, progress=False)
+    assert result.folder is not None
+    found = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    estimated = estimate("a red ball", config=plain, device="cpu").disk
+    previews = sum(file.stat().st_size for file in tmp_path.rglob("*.png"))
+    assert estimated - 3 * 3.8e4 == pytest.approx(found - previews, rel=0.1)
+    assert len(list(tmp_path.rglob("*.png"))) == 3
+
+
+def test_processes_share_the_views() -> None:
+    alone = estimate(prior=str(tiny_models.folder("sd15")), config=TINY, device="cpu")
+    shared = estimate(prior=str(tiny_models.folder("sd15")), config=TINY, device="cpu", ranks=2)
+    assert shared.flops["unet"] == alone.flops["unet"] / 2 and shared.state == alone.state
+    assert "one of 2 processes" in str(shared) and shared.peak > alone.peak
+    with pytest.raises(ConfigError, match="expected a multiple of 3"):
+        estimate(config=TINY, device="cpu", ranks=3)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        (["a red ball"], {"best_of": 2}, "best_of: expected 1 with several objects"),
+        (["a red ball"], {"particles": 2}, "particles: expected one prompt, got a list"),
+        (["a red ball"], {"ranks": 2}, "ranks: expected 1, or more with one object"),
+        (["a red ball"], {"at_once": 0}, "at_once: expected a whole number of at least 1 or 'fit'"),
+        (["a red ball"], {"at_once": "all"}, "at_once: expected a whole number of at least 1 or"),
+        ("a red ball", {"at_once": 2}, "at_once: expected None with one prompt"),
+        ([], {}, "expected a description or a list of them, got an empty list"),
+    ],
+)
+def test_lists_are_checked_as_in_training(prompt: Any, options: Any, message: str) -> None:
+    with pytest.raises((ConfigError, PromptError), match=message):
+        estimate(prompt, config=TINY, device="cpu", **options)
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "if-m"])
@@ -210,3 +303,31 @@ def test_an_outline_has_the_published_size(family: str, tmp_path: Path) -> None:
     prior = open_folder(folder, CPU, PriorConfig())
     built = sum(p.numel() for p in prior._build_unet().parameters())
     assert built == PARAMETERS[family] and prior.cost_parts().keys() <= {"unet", "vae"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_transformers_have_the_bytes_of_their_files(name: str, tmp_path: Path) -> None:
+    write_outline(name, tmp_path)
+    stored = {"pixart-sigma": 4, "wan-1.3b": 4}.get(name, 2)  # bytes of a number
+    numbers = (text_bytes(name) or 0) // 2
+    for part, options in (("transformer", PUBLISHED[name].transformer), ("vae", {})):
+        config = json.loads((tmp_path / part / "config.json").read_text())
+        assert {key: config[key] for key in options} == json.loads(json.dumps(options))
+        with torch.device("meta"):
+            network = getattr(import_module("diffusers"), config["_class_name"]).from_config(config)
+        numbers += sum(t.numel() for t in [*network.parameters(), *network.buffers()])
+    assert numbers * stored / 1e9 == pytest.approx(CATALOG[name].gigabytes, rel=0.04)
+    assert entry_to_fetch(name) is CATALOG[name]
+
+
+def test_a_published_transformer_need_not_be_here() -> None:
+    one = TINY.replace(camera={"views": 1})
+    found = estimate("a corgi", prior="sana-600m", config=one, device="cpu", steps=3)
+    assert found.weights["unet"] == 4 * 591_747_872 and found.reading == 2 * 2_614_341_888
+    assert found.flops["unet"] > 1e11 and "sana-600m is not on this machine" in found.note
+
+
+def test_what_takes_weights_to_know_is_one_line() -> None:
+    with pytest.raises(PriorError, match=r"depends on values; .* 6\.15 G parameters") as caught:
+        estimate("a corgi", prior="z-image", config=TINY, device="cpu")
+    assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ import dfast
 from dfast.clip import load_clip
 from dfast.config import Config
 from dfast.config.methods import METHODS
-from dfast.errors import ConfigError, PriorError, RunFolderError
+from dfast.errors import CollapsedError, ConfigError, PriorError, RunFolderError
 from dfast.runs.events import Event
 from dfast.runs.result import Result
 
@@ -35,6 +35,16 @@ def train(method: str, **options: Any) -> Result:
 
 def test_every_method_of_a_clip_is_tested() -> None:
     assert list(TINY) == [name for name, method in METHODS.items() if method.guide == "clip"]
+
+
+def test_a_field_that_vanishes_is_told_what_keeps_it_empty() -> None:
+    empty = TINY_FIELD.replace(
+        dream_fields={"transmittance": 1e4, "opacity": [1e-3, 1e-3]},
+        optimizer={"lr_grid": 1.0, "lr_mlp": 1.0},
+        train={"steps": 12, "log_every": 1, "collapse_limit": 1},
+    )
+    with pytest.raises(CollapsedError, match=r"or lower dream_fields\.transmittance$"):
+        train("dream-fields", config=empty)
 
 
 @pytest.mark.parametrize("method", TINY)

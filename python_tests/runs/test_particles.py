@@ -203,11 +203,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     line = ["train", "a ball", "--particles", "2", "--prior", str(folder("sd15"))]
     line += ["--out", str(tmp_path), "--steps", "2", "--device", "cpu", "--quiet", "--no-export"]
     assert main([*line, *tiny]) == 0
-    said = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().out.splitlines()
     runs = [f"{tmp_path}/a-ball-seed-{seed}/result.safetensors" for seed in (0, 1)]
-    assert sorted(said) == sorted([*runs, f"{tmp_path}/particles.json"])
-    for wrong in (["--best-of", "2"], ["--view"], ["--dry-run"]):
+    assert sorted(printed) == sorted([*runs, f"{tmp_path}/particles.json"])
+    for wrong in (["--best-of", "2"], ["--view"], ["--at-once", "2"]):
         assert main([*line, *wrong]) == 2
-        assert "--particles: expected without" in capsys.readouterr().err
+        assert "expected without" in (said := capsys.readouterr().err) and "--particles" in said
     assert main(["train", "--particles", "2", "--resume"]) == 2
     assert "--particles: expected a prompt" in capsys.readouterr().err

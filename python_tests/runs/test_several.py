@@ -92,7 +92,7 @@ def test_few_at_a_time_and_each_result_when_it_is_there(tmp_path: Path) -> None:
     assert [r.prompt for r in results] == PROMPTS
     assert told == [(PROMPTS[0], 11), (PROMPTS[1], 12), (PROMPTS[2], 18)]
     assert {p for p, _ in seen[:12]} == set(PROMPTS[:2]) and seen[12] == (PROMPTS[2], 1)
-    with pytest.raises(ConfigError, match="at_once: expected a whole number of at least 1, got 0"):
+    with pytest.raises(ConfigError, match="a whole number of at least 1 or 'fit', got 0"):
         train(PROMPTS, None, at_once=0)
     with pytest.raises(ConfigError, match="at_once: expected None with one prompt"):
         dfast.train("a red chair", at_once=2, config=TINY)  # type: ignore[call-overload]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dfast.config import TrainConfig
+from dfast.config import Config, TrainConfig
+from dfast.config.methods import METHODS
+from dfast.config.suggestions import setting_names
 from dfast.errors import CollapsedError, NonFiniteError
 from dfast.ops.adam import SKIPPED, STREAK
-from dfast.training.health import Checkpointable, HealthCheck, State
+from dfast.training.health import REMEDIES, Checkpointable, HealthCheck, Remedies, State
 
 CONFIG = TrainConfig(steps=100, skip_limit=3, rewind_limit=1, collapse_limit=2)
 HEALTHY, EMPTY, OPAQUE = (torch.tensor(v) for v in (0.3, 0.0, 1.0))
@@ -94,6 +96,32 @@ def test_a_collapsed_scene_is_reset_once(fill: torch.Tensor, word: str) -> None:
     run.check(1.0, fill)
     with pytest.raises(CollapsedError, match=f"became {word} again"):
         run.check(1.0, fill)
+
+
+@pytest.mark.parametrize(
+    ("method", "empty", "opaque", "rates"),
+    [
+        ("dfast", "regularizer.opacity", "regularizer.opacity", "optimizer.lr_grid"),
+        ("dreamfusion", "regularizer.opacity", "regularizer.opacity", "optimizer.lr_grid"),
+        ("dream-fields", "dream_fields.transmittance", "dream_fields.transmittance",
+         "optimizer.lr_grid"),
+        ("clip-mesh", "clip_mesh.lr_vertices", "clip_mesh.laplacian", "clip_mesh.lr_vertices"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_settings_of_the_method(
+    method: str, empty: str, opaque: str, rates: str
+) -> None:
+    run = Run()
+    run.health.remedies = REMEDIES.get(method, Remedies())
+    names = setting_names(Config)
+    for fill, setting in ((EMPTY, empty), (OPAQUE, opaque)):
+        with pytest.raises(CollapsedError, match=rf"(lower|raise) {setting}$"):
+            run.check(1.0, fill, last=True)
+        assert setting in names
+    with pytest.raises(NonFiniteError, match=f"lower {rates} and lr_") as caught:
+        run.check(float("nan"), last=True)
+    assert ("the CLIP" in str(caught.value)) is (METHODS[method].guide == "clip")
+    assert rates in names and set(REMEDIES) < set(METHODS)
 
 
 @pytest.mark.parametrize("delayed", [False, True])

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dfast.config import Config
@@ -23,11 +24,30 @@ def call_unet(unet: Any, batch: int, side: int) -> None:
         batch: rows of the call.
         side: cells a side of what it diffuses.
     """
+    _call(unet, batch, side)
+
+
+@torch.enable_grad()
+def train_unet(unet: Any, batch: int, side: int) -> None:
+    """Call a UNet or transformer on the meta device, and go back through it to its input.
+
+    That keeps about what the training of small changes of its attention keeps.
+
+    Args:
+        unet: as of `call_unet`; its own parameters get no gradients from here on.
+        batch: rows of the call.
+        side: cells a side of what it diffuses.
+    """
+    _call(unet.requires_grad_(False), batch, side).sum().backward()
+
+
+def _call(unet: Any, batch: int, side: int) -> Tensor:
+    """Return the output of a UNet or transformer on the meta device."""
+    wanted = torch.is_grad_enabled()
     c, dtype = unet.config, next(unet.parameters()).dtype
     for made in CONVENTIONS.values():
         if type(unet).__name__ == made.transformer:
-            _call_transformer(unet, made, batch, side)
-            return
+            return _call_transformer(unet, made, batch, side)
     with torch.device("meta"):
         hidden = torch.empty(batch, 77, c.encoder_hid_dim or c.cross_attention_dim, dtype=dtype)
         added = None
@@ -37,16 +57,19 @@ def call_unet(unet: Any, batch: int, side: int) -> None:
                 "text_embeds": torch.empty(batch, pooled, dtype=dtype),
                 "time_ids": torch.empty(batch, 6, dtype=dtype),
             }
-        noisy = torch.empty(batch, c.in_channels, side, side, dtype=dtype)
+        noisy = torch.empty(batch, c.in_channels, side, side, dtype=dtype, requires_grad=wanted)
         t = torch.empty(batch, dtype=torch.int64)
         cameras = None
         if c.class_embed_type == "projection":
             cameras = torch.empty(batch, c.projection_class_embeddings_input_dim, dtype=dtype)
-    unet(noisy, t, hidden, class_labels=cameras, added_cond_kwargs=added, return_dict=False)
+    out: Tensor = unet(
+        noisy, t, hidden, class_labels=cameras, added_cond_kwargs=added, return_dict=False
+    )[0]
+    return out
 
 
-def _call_transformer(network: Any, made: Conventions, batch: int, side: int) -> None:
-    """Call a transformer on the meta device; see `call_unet`."""
+def _call_transformer(network: Any, made: Conventions, batch: int, side: int) -> Tensor:
+    """Return the output of a transformer on the meta device; see `_call`."""
     c, dtype = network.config, next(network.parameters()).dtype
     length = made.text_length
     with torch.device("meta"):
@@ -55,10 +78,12 @@ def _call_transformer(network: Any, made: Conventions, batch: int, side: int) ->
             "mask": torch.empty(batch, length, dtype=torch.bool),
             "pooled": torch.empty(batch, getattr(c, "pooled_projection_dim", 0), dtype=dtype),
         }
-        noisy = torch.empty(batch, c.in_channels, side, side, dtype=dtype)
+        wanted = torch.is_grad_enabled()
+        noisy = torch.empty(batch, c.in_channels, side, side, dtype=dtype, requires_grad=wanted)
         time = torch.empty(batch)
     given = {name: texts[key] for key, name in made.arguments.items()}
-    made.call(network, noisy, time, {**given, **made.constants})
+    out: Tensor = made.call(network, noisy, time, {**given, **made.constants})
+    return out
 
 
 def call_vae_encoder(vae: Any, batch: int, prior: Prior, config: Config) -> None:

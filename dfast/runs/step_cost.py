@@ -1,0 +1,182 @@
+"""What a step of several runs side by side costs: what they share counts once, the rest each."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from dfast.config import Config
+from dfast.priors import Prior
+from dfast.runs.measurements import matmul_rate, network_costs, resident_bytes, text_on_device
+from dfast.runs.memory import available_bytes
+from dfast.runs.silent_prior import SilentPrior
+from dfast.runs.timed_steps import StepTimes, extrapolated, time_steps
+from dfast.training.build import guidance_of
+
+EFFICIENCY = 0.5
+"""Fraction of the rate of a large matrix product that the networks reach in practice."""
+CALL_SECONDS = {"cuda": 2e-3, "cpu": 0.0}
+"""Seconds that the several hundred small kernels of a network's call add. With both constants, UNet
+pairs on an H200 come out at 6.2 ms (6.3 measured) for Stable Diffusion 1.5, 3.2 (4.1) for IF-I-M
+and 17 (15.5) for IF-I-XL, the VAE at 8 (6.6); see `benchmarks/results`."""
+OVERHEAD_BYTES = {"cuda": 0.9e9, "cpu": 0.3e9}
+"""Bytes beside tensors: the context, kernels and workspaces of libraries."""
+PIPELINE_BYTES = {"cuda": 0.0, "cpu": 0.2e9}
+"""Bytes of diffusers and transformers as modules, which all but the embedded prior import: 194 MiB
+(2026-11-29, commit 045ad72)."""
+HEAP = {"cuda": 1.0, "cpu": 1.5}
+"""Bytes that a process takes for each byte of its tensors, since a heap has holes. With it the
+default settings of a CPU come out at 369, 437, 573 and 845 MiB for 1, 2, 4 and 8 runs, which took
+368, 446, 597 and 892 (16 steps at 64 pixels, one core of an Intel Xeon, 2026-11-29, commit 045ad72;
+more in docs/runs.md)."""
+COUNTS = {"cuda": (1, 2, 4, 8), "cpu": (1, 2)}
+"""Numbers of runs whose steps are made; on a CPU one run's work follows the other's."""
+ROOM = 0.5
+"""Fraction of the free memory that the steps of a measurement may take."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step of some runs side by side costs, on one device."""
+
+    seconds: float
+    """A step of all, the mean over a run."""
+    state: int
+    """Bytes of fields, optimisers, occupancy grids and their copies."""
+    working: dict[str, int]
+    """Bytes that come and go in a step, by what they are for."""
+    flops: dict[str, float]
+    """Operations of each network in a step."""
+
+
+class Model(NamedTuple):
+    """A prior as a cost model needs it."""
+
+    prior: Prior
+    """It; its weights need not be there."""
+    text_bytes: int
+    """Bytes of its text encoders as stored."""
+
+
+class CostModel:
+    """The cost of runs of one configuration, for every number of them.
+
+    Attributes:
+        joined: whether runs of several prompts share the prior's evaluations.
+        weights: bytes of each network's weights, which all runs share.
+        reading: bytes of the text encoders on the device, before the networks load.
+        libraries: bytes beside tensors.
+        checkpoint: bytes of a run's checkpoint.
+        free: bytes free on the device when this was made; None where that is not known.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompt: str,
+        config: Config,
+        device: torch.device,
+        most: int,
+        *,
+        particles: bool = False,
+        timed: bool = True,
+    ) -> None:
+        """Make a few steps, and count the operations of the networks.
+
+        Args:
+            model: the prior.
+            prompt: of one of the runs.
+            config: of all runs; `camera.views` is what one process renders.
+            device: where they run.
+            most: runs side by side, at most.
+            particles: all are of one prompt and share one guidance.
+            timed: False counts bytes alone, by fewer steps; times are then rough.
+        """
+        self.free = available_bytes(device)
+        self._prior, self._config, self._device = model.prior, config, device
+        own_copies = config.guidance.variant == "vsd" and not particles
+        self.joined = particles or (model.prior.joins_prompts and not own_copies)
+        self._parts = model.prior.cost_parts()
+        self.libraries = int(OVERHEAD_BYTES[device.type])
+        if self._parts:
+            self.libraries += int(PIPELINE_BYTES[device.type])
+        if not self._parts and model.prior.network is None:
+            # Its weights are read now, so that they are no part of what a step takes.
+            plain = config.replace(guidance={"variant": "sds"})
+            guidance_of(plain, model.prior, prompt, device)
+        counts = COUNTS[device.type] if timed else COUNTS[device.type][:2]
+        self._known = self._measured(prompt, counts, most if self.joined else 1, timed)
+        self.checkpoint = self._known[0][1].checkpoint_bytes
+        self.weights = model.prior.weight_bytes()
+        if self._parts:
+            self.weights = {n: resident_bytes(p, n, config) for n, p in self._parts.items()}
+            self._rate = matmul_rate(device, model.prior.dtype)
+        self.reading = text_on_device(
+            model.text_bytes, config.prior.text_encoder, device.type, self.free
+        )
+
+    def of(self, count: int) -> StepCost:
+        """Return the cost of a step.
+
+        Args:
+            count: runs side by side.
+        """
+        if not self.joined and count > 1:
+            one = self.of(1)
+            flops = {name: count * n for name, n in one.flops.items()}
+            return StepCost(count * one.seconds, count * one.state, one.working, flops)
+        times = extrapolated(self._known, count)
+        if not self._parts:
+            working = {"a step": times.peak_bytes}
+            return StepCost(times.seconds, times.state_bytes, working, {})
+        costs = network_costs(self._prior, self._parts, self._config, count)
+        flops = {name: c.call.flops * c.calls for name, c in costs.items()}
+        seconds = times.seconds + sum(flops.values()) / (self._rate * EFFICIENCY)
+        seconds += sum(c.calls for c in costs.values()) * CALL_SECONDS[self._device.type]
+        working = {"rendering": times.peak_bytes}
+        working |= {f"{name} working set": c.peak_bytes for name, c in costs.items()}
+        return StepCost(seconds, times.state_bytes, working, flops)
+
+    def peak(self, cost: StepCost) -> int:
+        """Return the most bytes of a process on the device.
+
+        Args:
+            cost: of a step, see `of`.
+        """
+        tensors = cost.state + sum(cost.working.values())
+        return peak_bytes(self._device.type, self.weights, tensors, self.reading, self.libraries)
+
+    def _measured(
+        self, prompt: str, counts: Sequence[int], most: int, timed: bool
+    ) -> Sequence[tuple[int, StepTimes]]:
+        """Return what steps take for a few numbers of runs, as far as there is room for them."""
+        prior = SilentPrior(self._prior) if self._parts else self._prior
+        known: list[tuple[int, StepTimes]] = []
+        for count in sorted({min(most, n) for n in counts}):
+            if known and self.free is not None:
+                likely = extrapolated(known, count)
+                if likely.peak_bytes + likely.state_bytes > ROOM * self.free:
+                    break
+            found = time_steps(prior, prompt, self._config, self._device, count, timed=timed)
+            known.append((count, found))
+        gc.collect()  # what was measured makes room for what is made
+        return known
+
+
+def peak_bytes(
+    kind: str, weights: Mapping[str, int], tensors: int, reading: int, libraries: int
+) -> int:
+    """Return the most bytes of a process on its device.
+
+    Args:
+        kind: of the device, "cpu" or "cuda".
+        weights: of the networks, by name.
+        tensors: other bytes of tensors at once.
+        reading: of the text encoders, which are gone before the networks load.
+        libraries: beside tensors.
+    """
+    return int(max(sum(weights.values()) + HEAP[kind] * tensors, reading) + libraries)

@@ -1,0 +1,220 @@
+"""A few steps of runs side by side, made to see how long they take and how much memory.
+
+On a CPU the memory is counted, not read from the system: the same settings give the same bytes,
+whatever heap an earlier run has left, but for some hundred bytes that a process makes once.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from dfast.config import Config
+from dfast.guidance.diffusion import DiffusionGuidance
+from dfast.priors.base import Prior
+from dfast.runs.cost_model import live_bytes
+from dfast.runs.scaled_down import scaled_down
+from dfast.training.build import build_trainer
+from dfast.training.together import Together
+from dfast.training.trainer import Trainer
+
+STEPS, TIMED = {"cuda": 32, "cpu": 3}, {"cuda": 12, "cpu": 2}
+"""Steps to take, and how many of them, the last, to time. On CUDA those are CUDA graph replays."""
+LENGTH = 1024
+"""Steps of the run that stands for one of any length: schedules are fractions of it."""
+COPIES = {"cuda": 2, "cpu": 1}
+"""Copies of a run's state that its health check keeps, of which the steps here make one."""
+GRADIENT_BYTES, NUMBER_BYTES = 4, 12
+"""Bytes of a number of the hash grid's table that come and go in a step, and of the number with
+Adam's two moments."""
+UPDATE_SECONDS = {"cuda": 2e-11, "cpu": 5e-9}
+"""Seconds that Adam takes for such a number: it moves 28 bytes."""
+
+
+class StepTimes(NamedTuple):
+    """What steps of some runs side by side take."""
+
+    seconds: float
+    """A step of all of them, the mean over a run."""
+    peak_bytes: int
+    """Most bytes that come and go in a step."""
+    state_bytes: int
+    """Bytes of field, optimiser and occupancy grid, and of the copies that a rewind needs."""
+    checkpoint_bytes: int
+    """Bytes of one run's checkpoint."""
+
+
+def time_steps(
+    prior: Prior,
+    prompt: str,
+    config: Config,
+    device: torch.device,
+    count: int = 1,
+    *,
+    timed: bool = True,
+) -> StepTimes:
+    """Train for a few steps at each resolution of a run's schedule, in the middle of that phase.
+
+    Huge runs are timed at a smaller size, so that nothing huge is made.
+
+    Args:
+        prior: the prior, or a `SilentPrior` to time all but the prior.
+        prompt: the prompt of the runs.
+        config: their configuration.
+        device: their device.
+        count: how many there are side by side.
+        timed: False takes one step on a CPU, whose time says little.
+    """
+    starts = [start for start, _ in config.camera.resolution]
+    phases = []
+    for (start, size), end in zip(config.camera.resolution, [*starts[1:], 1.0], strict=True):
+        at = config.replace(camera={"resolution": [[0.0, size]]})
+        middle = (start + end) / 2
+        phases.append((end - start, _time(prior, prompt, at, device, count, middle, timed)))
+    return StepTimes(
+        sum(fraction * found.seconds for fraction, found in phases),
+        max(found.peak_bytes for _, found in phases),
+        max(found.state_bytes for _, found in phases),
+        max(found.checkpoint_bytes for _, found in phases),
+    )
+
+
+def extrapolated(known: Sequence[tuple[int, StepTimes]], count: int) -> StepTimes:
+    """Return what steps of some runs take, on the line through the nearest numbers of runs.
+
+    Args:
+        known: what steps of other numbers of runs take, by rising number. One alone is taken as
+            the cost of each run.
+        count: number of runs.
+    """
+    if len(known) == 1:
+        one, share = known[0][1], count / known[0][0]
+        peak, state = round(share * one.peak_bytes), round(share * one.state_bytes)
+        return StepTimes(share * one.seconds, peak, state, one.checkpoint_bytes)
+    above = next((i for i, (runs, _) in enumerate(known) if i and runs >= count), len(known) - 1)
+    (low, a), (high, b) = known[above - 1], known[above]
+
+    def on_the_line(one: float, two: float) -> float:
+        return one + (two - one) * (count - low) / (high - low)
+
+    return StepTimes(
+        on_the_line(a.seconds, b.seconds),
+        round(on_the_line(a.peak_bytes, b.peak_bytes)),
+        round(on_the_line(a.state_bytes, b.state_bytes)),
+        a.checkpoint_bytes,
+    )
+
+
+def _time(
+    prior: Prior,
+    prompt: str,
+    config: Config,
+    device: torch.device,
+    count: int,
+    progress: float,
+    timed: bool,
+) -> StepTimes:
+    """Train for a few steps at one resolution, in the middle of some fraction of a run.
+
+    What huge runs take is on the line through smaller ones, by the number of rays.
+    """
+    small = scaled_down(config, device.type)
+    found = _steps(prior, prompt, small.config, device, count, progress, timed)
+    if small.rays > 1.0:
+        pixels = small.config.camera.resolution[0][1]
+        fewer = small.config.replace(camera={"resolution": [[0.0, max(4, pixels // 2)]]})
+        less = _steps(prior, prompt, fewer, device, count, progress, timed)
+        more = (small.rays - 1.0) / (1.0 - (max(4, pixels // 2) / pixels) ** 2)
+        found = found._replace(
+            seconds=found.seconds + more * max(0.0, found.seconds - less.seconds),
+            peak_bytes=found.peak_bytes + int(more * max(0, found.peak_bytes - less.peak_bytes)),
+        )
+    numbers, kept = count * small.numbers, NUMBER_BYTES * (1 + COPIES[device.type])
+    return StepTimes(
+        found.seconds + numbers * UPDATE_SECONDS[device.type],
+        found.peak_bytes + numbers * GRADIENT_BYTES,
+        found.state_bytes + numbers * kept,
+        found.checkpoint_bytes + small.numbers * NUMBER_BYTES,
+    )
+
+
+def _steps(
+    prior: Prior,
+    prompt: str,
+    config: Config,
+    device: torch.device,
+    count: int,
+    progress: float,
+    timed: bool,
+) -> StepTimes:
+    """Train for a few steps."""
+    start = time.perf_counter()
+    config = config.replace(train={"steps": LENGTH})
+    if prior.untrainable and config.guidance.variant == "vsd":
+        # Without weights there is no copy to train; what it costs is counted with the networks.
+        config = config.replace(guidance={"variant": "sds"})
+    begin = int(progress * LENGTH)
+    begin -= begin % config.train.log_every  # the health check makes its copy after the first step
+    gc.collect()  # trainers refer to themselves, and those before would be freed in the middle
+    trainers: list[Trainer] = []
+    kept: list[Callable[[], object]] = []
+
+    def build_and_step() -> object:
+        for seed in range(count):
+            shared = trainers[0].guidance if trainers else None
+            assert shared is None or isinstance(shared, DiffusionGuidance)
+            trainer = build_trainer(config, prior, prompt, seed, device, guidance=shared)
+            trainer.step = begin
+            trainer.scene.rebuild_occupancy(torch.Generator(device).manual_seed(seed))
+            trainers.append(trainer)
+        kept.append(Together(trainers).train_step if count > 1 else trainers[0].train_step)
+        return kept[0]()
+
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        build_and_step()
+        seconds = _timed(kept[0], device)
+        most = torch.cuda.max_memory_allocated(device) - before
+    else:
+        loaded = [] if prior.network is None else list(prior.network.parameters())
+        most = live_bytes(build_and_step, loaded)
+        seconds = _timed(kept[0], device) if timed else time.perf_counter() - start
+    own, copied = _state(trainers, device), _copied(trainers, device)
+    checkpoint = sum(tensor.nbytes for tensor in trainers[0].state_dict().values())
+    working = max(0, most - own - copied)
+    return StepTimes(seconds, working, own + COPIES[device.type] * copied, checkpoint)
+
+
+def _timed(step: Callable[[], object], device: torch.device) -> float:
+    """Take the other steps; return the mean time of the last ones, in seconds."""
+    times = []
+    for _ in range(1, STEPS[device.type]):
+        start = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return statistics.fmean(times[-TIMED[device.type] :])
+
+
+def _state(trainers: Sequence[Trainer], device: torch.device) -> int:
+    """Return the bytes of what runs keep on a device, what they share once."""
+    tensors = [t for trainer in trainers for t in trainer.state_dict().values()]
+    for trainer in trainers:
+        tensors += [copy for copy in trainer.scene.half_copies().values() if copy is not None]
+    here = {
+        t.untyped_storage().data_ptr(): t.nbytes for t in tensors if t.device.type == device.type
+    }
+    return sum(here.values())
+
+
+def _copied(trainers: Sequence[Trainer], device: torch.device) -> int:
+    """Return the bytes of what the health checks of runs copy."""
+    each = [t for trainer in trainers for t in trainer.model.state().values()]
+    return sum(t.nbytes for t in each if t.device.type == device.type)
