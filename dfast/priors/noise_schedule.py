@@ -78,7 +78,7 @@ class NoiseSchedule:
             )
         known = {key: config[key] for key in _KEYS if config.get(key) is not None}
         try:
-            with quiet():
+            with quiet("diffusers"):
                 scheduler: Any = diffusers.DDPMScheduler(**known)
         except Exception as error:  # foreign settings fail in many ways
             if ran_out(error):

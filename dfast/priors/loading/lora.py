@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dfast.priors.loading.leftovers import some
 from dfast.priors.loading.lora_files import LoraFile, LoraLayer, lora_error
 from dfast.priors.loading.networks import Float32
+from dfast.priors.loading.weights import is_finite
 
 _SGM_INSIDE = {
     "in_layers_2": "conv1",
@@ -74,7 +75,7 @@ def _merged(file: LoraFile, layer: LoraLayer, weight: Tensor, down: Tensor, up: 
         raise lora_error(file.path, f"{layer.down}: expected {list(weight.shape)}, got {shapes}")
     change = up.float().flatten(1) @ down.float().flatten(1)
     merged = (weight.float() + file.strength * layer.scale * change.view(weight.shape)).to(weight)
-    if not bool(merged.isfinite().all()):
+    if not is_finite(merged):
         raise lora_error(file.path, f"{layer.down}: expected finite numbers, got others")
     return merged
 

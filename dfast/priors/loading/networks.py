@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.imports import network_class
 from dfast.priors.loading.loader_errors import raise_misconfigured
 from dfast.priors.loading.quiet import quiet
 
@@ -43,9 +44,7 @@ def build_unet(folder: Folder, dtype: torch.dtype) -> Any:
     Raises:
         PriorError: if its configuration cannot be used.
     """
-    from diffusers import UNet2DConditionModel
-
-    unet = _build(UNet2DConditionModel, folder, "unet", dtype, torch.device("meta"))
+    unet = _build("UNet2DConditionModel", folder, "unet", dtype, torch.device("meta"))
     unet.conv_out = Float32(unet.conv_out)
     return unet
 
@@ -77,11 +76,8 @@ def build_transformer(folder: Folder, cls: str, last: str, dtype: torch.dtype) -
     Raises:
         PriorError: if its configuration cannot be used.
     """
-    import diffusers
-
-    made = getattr(diffusers, cls)
-    built = _build(made, folder, "transformer", dtype, _EmptyOnMeta())
-    wide = set(getattr(made, "_keep_in_fp32_modules", None) or ())
+    built = _build(cls, folder, "transformer", dtype, _EmptyOnMeta())
+    wide = set(getattr(built, "_keep_in_fp32_modules", None) or ())
     for name, tensor in [*built.named_parameters(), *built.named_buffers()]:
         if wide & set(name.split(".")):
             tensor.data = tensor.data.float()
@@ -138,10 +134,8 @@ def build_vae(folder: Folder, dtype: torch.dtype, part: str = "vae") -> Any:
     Raises:
         PriorError: if its configuration cannot be used.
     """
-    import diffusers
-
     kind = folder.config(part).get("_class_name", "AutoencoderKL")
-    vae = _build(getattr(diffusers, kind), folder, part, dtype, torch.device("meta"))
+    vae = _build(kind, folder, part, dtype, torch.device("meta"))
     vae.decoder = vae.post_quant_conv = None
     if hasattr(vae, "bn"):
         vae.bn = _Statistics(vae.bn)
@@ -161,12 +155,12 @@ def encode_images(vae: Any, pixels: Tensor) -> Tensor:
     return found.squeeze(2) if video else found
 
 
-def _build(cls: Any, folder: Folder, part: str, dtype: torch.dtype, inside: Any) -> Any:
+def _build(cls: str, folder: Folder, part: str, dtype: torch.dtype, inside: Any) -> Any:
     """Return a frozen network of a part's configuration, built inside a context."""
-    config = folder.read(part, "config.json")
+    config, made = folder.read(part, "config.json"), network_class(cls)
     try:
-        with quiet(), inside:
-            module = cls.from_config(config).to(dtype)
+        with quiet("diffusers"), inside:
+            module = made.from_config(config).to(dtype)
     except Exception as error:  # a foreign configuration fails in many ways
         raise_misconfigured(folder, part, error)
     return module.eval().requires_grad_(False)

@@ -1,0 +1,117 @@
+"""Networks of diffusers, imported without what other uses of them need.
+
+With a network diffusers imports all networks of its kind and, to read files of other programs, its
+schedulers with scipy and two classes of transformers: more than half of the time that the import
+takes, and dfast uses none of it. So modules stand in for these while a network is imported, and
+what they stand for is imported when something uses it: a host finds all that an ordinary import
+leaves.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+_PACKAGES = tuple(f"diffusers.models.{kind}" for kind in ("autoencoders", "transformers", "unets"))
+"""Packages that import all of their modules."""
+_OTHERS = {
+    "scipy.integrate": (),
+    "scipy.stats": (),
+    "transformers": ("AutoImageProcessor", "PreTrainedModel"),
+}
+"""Modules that diffusers imports beside its networks, and the classes that it takes from them, with
+which it compares types in calls."""
+
+
+class _Package(ModuleType):
+    """A package that runs when something asks for a name other than a module in it."""
+
+    def __getattr__(self, name: str) -> Any:
+        names = vars(self)
+        if not names.get("_has_run"):
+            names["_has_run"] = True
+            names["__spec__"].loader.exec_module(self)
+            return getattr(self, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+
+class _StandIn(ModuleType):
+    """A module in place of another, which is imported later for the names in it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            raise AttributeError(f"{self.__name__} is not imported yet")
+        return getattr(import_module(self.__name__), name)
+
+
+class _Later(type):
+    """The type of a class in place of another, which is imported when something uses it."""
+
+    def _real(cls) -> Any:
+        return getattr(import_module(cls.__module__), cls.__name__)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls._real()(*args, **kwargs)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls._real(), name)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, cls._real())
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls._real())
+
+
+def network_class(name: str) -> Any:
+    """Return a class of networks of diffusers.
+
+    Args:
+        name: of the class.
+
+    Raises:
+        AttributeError: if diffusers has none of this name.
+        RuntimeError: if its module cannot be imported.
+    """
+    try:
+        with _stand_ins():
+            return getattr(import_module("diffusers"), name)
+    except Exception:  # what another version needs at once, it gets
+        return getattr(import_module("diffusers"), name)
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Put what is not needed aside inside the block, where it is not imported already."""
+    made: list[ModuleType] = []
+    try:
+        for other, classes in _OTHERS.items():
+            if (module := _put(other, _StandIn)) is not None:
+                made.append(module)
+                for name in classes:
+                    setattr(module, name, _Later(name, (), {"__module__": other}))
+        for name in _PACKAGES:
+            _put(name, _Package)
+        yield
+    finally:
+        for module in made:
+            if sys.modules.get(module.__name__) is module:
+                del sys.modules[module.__name__]
+
+
+def _put(name: str, kind: type[ModuleType]) -> ModuleType | None:
+    """Put a module into `sys.modules`; None if it is there already or not installed."""
+    top = name.partition(".")[0]
+    if name in sys.modules or find_spec(top) is None or (spec := find_spec(name)) is None:
+        return None
+    module = kind(name)
+    module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
+    if kind is _Package and spec.submodule_search_locations is not None:
+        module.__path__ = spec.submodule_search_locations
+    sys.modules[name] = module
+    return module
