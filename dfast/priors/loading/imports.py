@@ -1,10 +1,10 @@
-"""Networks of diffusers, imported without what other uses of them need.
+"""Classes of diffusers and transformers, imported without what other uses of them need.
 
 With a network diffusers imports all networks of its kind and, to read files of other programs, its
-schedulers with scipy and two classes of transformers: more than half of the time that the import
-takes, and dfast uses none of it. So modules stand in for these while a network is imported, and
-what they stand for is imported when something uses it: a host finds all that an ordinary import
-leaves.
+schedulers with scipy and two classes of transformers; transformers imports losses with scipy. That
+takes more than half of the time of the import, and dfast uses none of it. So modules stand in for
+these while a class is imported, and what they stand for is imported when something uses it: a host
+finds all that an ordinary import leaves.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ _PACKAGES = tuple(f"diffusers.models.{kind}" for kind in ("autoencoders", "trans
 """Packages that import all of their modules."""
 _OTHERS = {
     "scipy.integrate": (),
+    "scipy.optimize": ("linear_sum_assignment",),
     "scipy.stats": (),
     "transformers": ("AutoImageProcessor", "PreTrainedModel"),
 }
-"""Modules that diffusers imports beside its networks, and the classes that it takes from them, with
-which it compares types in calls."""
+"""Modules that stand aside, and the names that are imported from them, for calls and to compare
+types in calls."""
 
 
 class _Package(ModuleType):
@@ -50,7 +51,7 @@ class _StandIn(ModuleType):
 
 
 class _Later(type):
-    """The type of a class in place of another, which is imported when something uses it."""
+    """The type of a class in place of a class or function, which is imported when it is used."""
 
     def _real(cls) -> Any:
         return getattr(import_module(cls.__module__), cls.__name__)
@@ -68,34 +69,37 @@ class _Later(type):
         return issubclass(subclass, cls._real())
 
 
-def network_class(name: str) -> Any:
-    """Return a class of networks of diffusers.
+def class_of(library: str, name: str) -> Any:
+    """Return a class of a network.
 
     Args:
+        library: "diffusers" or "transformers", or the module in it that has the class.
         name: of the class.
 
     Raises:
-        AttributeError: if diffusers has none of this name.
-        RuntimeError: if its module cannot be imported.
+        AttributeError: if there is none of this name.
+        ImportError: if the library, or a package that it needs, is missing.
     """
     try:
-        with _stand_ins():
-            return getattr(import_module("diffusers"), name)
+        with _stand_ins(library):
+            return getattr(import_module(library), name)
     except Exception:  # what another version needs at once, it gets
-        return getattr(import_module("diffusers"), name)
+        return getattr(import_module(library), name)
 
 
 @contextmanager
-def _stand_ins() -> Iterator[None]:
-    """Put what is not needed aside inside the block, where it is not imported already."""
+def _stand_ins(library: str) -> Iterator[None]:
+    """Put what a library does not need aside inside the block, where it is not imported already."""
     made: list[ModuleType] = []
     try:
         for other, classes in _OTHERS.items():
+            if library.startswith(other):
+                continue
             if (module := _put(other, _StandIn)) is not None:
                 made.append(module)
                 for name in classes:
                     setattr(module, name, _Later(name, (), {"__module__": other}))
-        for name in _PACKAGES:
+        for name in _PACKAGES if library == "diffusers" else ():
             _put(name, _Package)
         yield
     finally:

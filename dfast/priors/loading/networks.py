@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dfast.priors.loading.folder import Folder
-from dfast.priors.loading.imports import network_class
+from dfast.priors.loading.imports import class_of
 from dfast.priors.loading.loader_errors import raise_misconfigured
 from dfast.priors.loading.quiet import quiet
 
@@ -157,7 +157,7 @@ def encode_images(vae: Any, pixels: Tensor) -> Tensor:
 
 def _build(cls: str, folder: Folder, part: str, dtype: torch.dtype, inside: Any) -> Any:
     """Return a frozen network of a part's configuration, built inside a context."""
-    config, made = folder.read(part, "config.json"), network_class(cls)
+    config, made = folder.read(part, "config.json"), class_of("diffusers", cls)
     try:
         with quiet("diffusers"), inside:
             module = made.from_config(config).to(dtype)

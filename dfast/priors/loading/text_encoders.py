@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dfast.errors import PriorError, PromptError
 from dfast.priors.loading.folder import Folder, Weights
+from dfast.priors.loading.imports import class_of
 from dfast.priors.loading.leftovers import check_leftovers, renamed, unwrapped
 from dfast.priors.loading.loader_errors import raise_explained, raise_misconfigured
 from dfast.priors.loading.quiet import quiet
@@ -128,7 +129,7 @@ def _load_model(
 def _class_of(cls: str) -> Any:
     """Return a class of transformers, by its name or by its module and name."""
     module, _, name = f"transformers.{cls}".rpartition(".")
-    return getattr(import_module(module), name)
+    return class_of(module, name)
 
 
 def _choose_device(setting: str, device: torch.device, needed: int) -> torch.device:
