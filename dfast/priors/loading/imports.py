@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from dfast.host.collection import no_collection
+
 _PACKAGES = tuple(f"diffusers.models.{kind}" for kind in ("autoencoders", "transformers", "unets"))
 """Packages that import all of their modules."""
 _OTHERS = {
@@ -80,11 +82,12 @@ def class_of(library: str, name: str) -> Any:
         AttributeError: if there is none of this name.
         ImportError: if the library, or a package that it needs, is missing.
     """
-    try:
-        with _stand_ins(library):
+    with no_collection():
+        try:
+            with _stand_ins(library):
+                return getattr(import_module(library), name)
+        except Exception:  # what another version needs at once, it gets
             return getattr(import_module(library), name)
-    except Exception:  # what another version needs at once, it gets
-        return getattr(import_module(library), name)
 
 
 @contextmanager
