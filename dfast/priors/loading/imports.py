@@ -55,6 +55,12 @@ class _StandIn(ModuleType):
 class _Later(type):
     """The type of a class in place of a class or function, which is imported when it is used."""
 
+    def __new__(cls, name: str, bases: tuple[type, ...], names: dict[str, Any]) -> _Later:
+        """Refuse to be the base of a class."""
+        if bases:
+            raise TypeError(f"{name} needs a base class that is not imported yet")
+        return super().__new__(cls, name, bases, names)
+
     def _real(cls) -> Any:
         return getattr(import_module(cls.__module__), cls.__name__)
 
@@ -113,12 +119,13 @@ def _stand_ins(library: str) -> Iterator[None]:
 
 def _put(name: str, kind: type[ModuleType]) -> ModuleType | None:
     """Put a module into `sys.modules`; None if it is there already or not installed."""
-    top = name.partition(".")[0]
+    top, (above, _, last) = name.partition(".")[0], name.rpartition(".")
     if name in sys.modules or find_spec(top) is None or (spec := find_spec(name)) is None:
         return None
     module = kind(name)
     module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
     if kind is _Package and spec.submodule_search_locations is not None:
         module.__path__ = spec.submodule_search_locations
+        setattr(sys.modules[above], last, module)  # as an import would
     sys.modules[name] = module
     return module
