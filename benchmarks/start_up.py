@@ -240,7 +240,7 @@ def main() -> None:
     }
     about = {
         **describe(torch.device(options.device)),
-        "builds": commits,
+        "commit": commits,
         "threads": os.environ.get("OMP_NUM_THREADS", "as by default"),
         "load": os.getloadavg(),
         "rounds": options.rounds,
