@@ -13,6 +13,7 @@ from dfast.errors import PriorError
 from dfast.priors.diffusion import eps_from_flow, eps_from_v
 from dfast.priors.flow_schedule import flow_sigmas, is_flow
 from dfast.priors.loading.folder import first_line, one_line
+from dfast.priors.loading.imports import class_of
 from dfast.priors.loading.quiet import quiet
 
 _KEYS = (
@@ -64,8 +65,6 @@ class NoiseSchedule:
 
     def _from_betas(self, config: Mapping[str, Any], name: str) -> None:
         """Compute the schedule of a diffusion model. Raises PriorError."""
-        import diffusers
-
         self.prediction = str(config.get("prediction_type") or "epsilon")
         if self.prediction not in PREDICTIONS:
             expected = f"a prediction_type of {', '.join(PREDICTIONS)}"
@@ -77,9 +76,10 @@ class NoiseSchedule:
                 f"{config.get('_class_name')} without, whose noise is of another kind",
             )
         known = {key: config[key] for key in _KEYS if config.get(key) is not None}
+        made = class_of("diffusers", "DDPMScheduler")
         try:
-            with quiet():
-                scheduler: Any = diffusers.DDPMScheduler(**known)
+            with quiet("diffusers"):
+                scheduler: Any = made(**known)
         except Exception as error:  # foreign settings fail in many ways
             if ran_out(error):
                 raise

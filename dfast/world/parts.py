@@ -30,6 +30,8 @@ COLORS: tuple[str, ...] = ALL_COLORS[:12]
 """Colour words of the shipped weights."""
 PLAIN = "plain"
 """Colour word of a textureless image: "a plain chair"."""
+PATTERNS: tuple[str, ...] = ("striped", "dotted", "checkered")
+"""Words of patterns; each has two colours."""
 KINDS: tuple[str, ...] = (
     "ellipsoid",
     "box",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dfast.world.sentence import PATTERNS
+from dfast.world.parts import PATTERNS
 
 STRIPE = 0.17
 """Width of a stripe; stripes are across the part's axis z."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from dfast.world.nouns import NOUNS, Noun
 from dfast.world.nouns.accessories import ACCESSORIES
-from dfast.world.parts import ALL_COLORS
+from dfast.world.parts import ALL_COLORS, PATTERNS
 from dfast.world.plurals import PAIRS, plural
 
 RELATIONS: tuple[str, ...] = ("on top of", "next to", "in front of", "behind", "under", "inside")
@@ -35,8 +35,6 @@ SIZES: dict[str, tuple[float, float, float]] = {
 """What a size does to a thing along its own axes (front, left, up); big and small are relative to
 the picture, or to the other thing."""
 COUNTS: dict[str, int] = {"two": 2, "three": 3}
-PATTERNS: tuple[str, ...] = ("striped", "dotted", "checkered")
-"""Each has two colours."""
 WORN: tuple[str, ...] = tuple(ACCESSORIES)
 """What a thing with a head may wear."""
 MASS = frozenset({"smoke", "hair", "fur", "icing", "rice", "sand", "cream", "paint", "liquid"})

@@ -17,6 +17,7 @@ from dfast.priors.loading.ldm_names import LDM_INSIDE, ldm_blocks
 from dfast.priors.loading.leftovers import some
 from dfast.priors.loading.lora_files import LoraFile, LoraLayer, lora_error
 from dfast.priors.loading.networks import Float32
+from dfast.priors.loading.weights import is_finite
 
 
 def merge_lora(network: nn.Module, files: Sequence[LoraFile], part: str) -> None:
@@ -66,7 +67,7 @@ def _merged(file: LoraFile, layer: LoraLayer, weight: Tensor, down: Tensor, up: 
         raise lora_error(file.path, f"{layer.down}: expected {list(weight.shape)}, got {shapes}")
     change = up.float().flatten(1) @ down.float().flatten(1)
     merged = (weight.float() + file.strength * layer.scale * change.view(weight.shape)).to(weight)
-    if not bool(merged.isfinite().all()):
+    if not is_finite(merged):
         raise lora_error(file.path, f"{layer.down}: expected finite numbers, got others")
     return merged
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dfast.priors.loading.folder import Folder
+from dfast.priors.loading.imports import class_of
 from dfast.priors.loading.loader_errors import raise_misconfigured
 from dfast.priors.loading.quiet import quiet
 
@@ -44,9 +45,7 @@ def build_unet(folder: Folder, dtype: torch.dtype, config: Mapping[str, Any] | N
     Raises:
         PriorError: if its configuration cannot be used.
     """
-    from diffusers import UNet2DConditionModel
-
-    unet = _build(UNet2DConditionModel, folder, "unet", dtype, torch.device("meta"), config)
+    unet = _build("UNet2DConditionModel", folder, "unet", dtype, torch.device("meta"), config)
     unet.conv_out = Float32(unet.conv_out)
     return unet
 
@@ -78,11 +77,8 @@ def build_transformer(folder: Folder, cls: str, last: str, dtype: torch.dtype) -
     Raises:
         PriorError: if its configuration cannot be used.
     """
-    import diffusers
-
-    made = getattr(diffusers, cls)
-    built = _build(made, folder, "transformer", dtype, _EmptyOnMeta())
-    wide = set(getattr(made, "_keep_in_fp32_modules", None) or ())
+    built = _build(cls, folder, "transformer", dtype, _EmptyOnMeta())
+    wide = set(getattr(built, "_keep_in_fp32_modules", None) or ())
     for name, tensor in [*built.named_parameters(), *built.named_buffers()]:
         if wide & set(name.split(".")):
             tensor.data = tensor.data.float()
@@ -140,10 +136,8 @@ def build_vae(folder: Folder, dtype: torch.dtype, part: str = "vae") -> Any:
     Raises:
         PriorError: if its configuration cannot be used.
     """
-    import diffusers
-
     kind = folder.config(part).get("_class_name", "AutoencoderKL")
-    vae = _build(getattr(diffusers, kind), folder, part, dtype, torch.device("meta"))
+    vae = _build(kind, folder, part, dtype, torch.device("meta"))
     vae.decoder = vae.post_quant_conv = None
     if VAES[kind].video:
         vae.decoder = nn.Identity()  # a VAE of videos counts the layers of both halves
@@ -166,7 +160,7 @@ def encode_images(vae: Any, pixels: Tensor) -> Tensor:
 
 
 def _build(
-    cls: Any,
+    cls: str,
     folder: Folder,
     part: str,
     dtype: torch.dtype,
@@ -175,9 +169,10 @@ def _build(
 ) -> Any:
     """Return a frozen network of a part's configuration, built inside a context."""
     config = folder.read(part, "config.json") if config is None else config
+    made = class_of("diffusers", cls)
     try:
-        with quiet(), inside:
-            module = cls.from_config(config).to(dtype)
+        with quiet("diffusers"), inside:
+            module = made.from_config(config).to(dtype)
     except Exception as error:  # a foreign configuration fails in many ways
         raise_misconfigured(folder, part, error)
     return module.eval().requires_grad_(False)

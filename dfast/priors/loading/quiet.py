@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Show no progress bars and only errors of both libraries inside the block."""
-    from diffusers.utils import logging as diffusers_log
-    from transformers.utils import logging as transformers_log
+def quiet(*libraries: str) -> Iterator[None]:
+    """Show no progress bars and only errors of libraries inside the block.
 
-    levels = [(log, log.get_verbosity()) for log in (diffusers_log, transformers_log)]
-    bars = transformers_log.is_progress_bar_enabled()
-    transformers_log.disable_progress_bar()
+    Args:
+        libraries: which of "diffusers" and "transformers", whose import takes long; none are both.
+    """
+    names = libraries or ("diffusers", "transformers")
+    logs = {name: import_module(f"{name}.utils.logging") for name in names}
+    levels = [(log, log.get_verbosity()) for log in logs.values()]
+    bars = [log for name, log in logs.items() if name == "transformers"]
+    bars = [log for log in bars if log.is_progress_bar_enabled()]
+    for log in bars:
+        log.disable_progress_bar()
     for log, _ in levels:
         log.set_verbosity(logging.ERROR)
     try:
@@ -23,5 +29,5 @@ def quiet() -> Iterator[None]:
     finally:
         for log, level in levels:
             log.set_verbosity(level)
-        if bars:
-            transformers_log.enable_progress_bar()
+        for log in bars:
+            log.enable_progress_bar()

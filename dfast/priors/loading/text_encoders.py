@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from dfast.errors import PriorError, PromptError
+from dfast.host.collection import no_collection
 from dfast.priors.loading.folder import Folder, Weights
+from dfast.priors.loading.imports import class_of
 from dfast.priors.loading.leftovers import check_leftovers, renamed, unwrapped
 from dfast.priors.loading.loader_errors import raise_explained, raise_misconfigured
 from dfast.priors.loading.quiet import quiet
@@ -53,7 +55,7 @@ def open_text_encoder(
     check_not_quantised(folder, part, weights)
     config = _check_encoder(folder, part, cls, weights)
     try:
-        with quiet():
+        with no_collection(), quiet():
             model, info = _load_model(folder.path / part, cls, weights, config, options)
     except Exception as error:  # damaged files fail in many ways
         raise_explained(folder, part, error, device)
@@ -128,7 +130,7 @@ def _load_model(
 def _class_of(cls: str) -> Any:
     """Return a class of transformers, by its name or by its module and name."""
     module, _, name = f"transformers.{cls}".rpartition(".")
-    return getattr(import_module(module), name)
+    return class_of(module, name)
 
 
 def _choose_device(setting: str, device: torch.device, needed: int) -> torch.device:
@@ -210,8 +212,6 @@ def load_tokenizer(folder: Folder, part: str, cls: str) -> Any:
     Raises:
         PriorError: if its files are missing or damaged, or need a package that is missing.
     """
-    import transformers
-
     folder.check_tokenizer(part)
     files = {p.name for p in (folder.path / part).glob("*")}
     sentencepiece = "spiece.model" in files and "tokenizer.json" not in files
@@ -221,10 +221,9 @@ def load_tokenizer(folder: Folder, part: str, cls: str) -> Any:
             f"`pip install {' '.join(missing)}`"
         )
     try:
-        with quiet():
-            return getattr(transformers, cls).from_pretrained(
-                folder.path / part, local_files_only=True
-            )
+        with no_collection(), quiet():
+            made = getattr(import_module("transformers"), cls)
+            return made.from_pretrained(folder.path / part, local_files_only=True)
     except Exception as error:  # damaged files fail in many ways
         raise_explained(folder, part, error, torch.device("cpu"))
 

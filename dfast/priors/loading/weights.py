@@ -63,7 +63,7 @@ def load_weights(
                 # Tensors in mapped memory keep the alignment of the file, which changes the last
                 # bits of products on the CPU: copy them.
                 cast = read.to(target.dtype, copy=device.type == "cpu")
-                if not bool(cast.isfinite().all()):
+                if not is_finite(cast):
                     raise _not_finite_error(read, cast, folder, file, key)
                 state[places[key]] = cast
     module.load_state_dict(state, assign=True)
@@ -149,12 +149,27 @@ def _not_finite_error(
     read: Tensor, cast: Tensor, folder: Folder, file: Path, key: str
 ) -> PriorError:
     """Return the error for a tensor that is not finite in the file, or only after the cast."""
-    if not bool(read.float().isfinite().all()):
+    if not is_finite(read.float()):
         return folder.damaged_error(file, f"{key} holds inf or NaN")
     denoises = file.parent.name in ("unet", "transformer")
     setting = "precision" if denoises else "vae_precision"
     kind = str(cast.dtype).removeprefix("torch.")
     return folder.error(f'{file}: {key} overflows {kind}; set prior.{setting} = "fp32"')
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Return whether a tensor holds neither inf nor NaN.
+
+    Its least and largest numbers tell, which are NaN if one is. They take a pass over the memory;
+    `isfinite` takes several and makes tensors of the same size.
+
+    Args:
+        tensor: floating point numbers.
+    """
+    if tensor.numel() == 0:
+        return True
+    least, largest = tensor.aminmax()
+    return bool(least.isfinite() & largest.isfinite())
 
 
 def size_of(module: nn.Module) -> int:
