@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "cpu/large_pages.h"
 #include "ops/adam.h"
 #include "ops/antialias.h"
 #include "ops/composite.h"
@@ -277,6 +278,12 @@ PYBIND11_MODULE(_C, m) {
   m.def("field_workspace_words", &field_workspace_words, py::arg("levels"), py::arg("chunk"), py::arg("parts"),
         py::arg("parameters"), py::arg("gradient"));
   m.def("march_sums", &march_sums, py::arg("rays"));
+  m.def(
+      "ask_for_large_pages",
+      [](std::uintptr_t address, std::size_t bytes) {
+        cpu::ask_for_large_pages(reinterpret_cast<void*>(address), bytes);
+      },
+      py::arg("address"), py::arg("bytes"));
 
   py::class_<HashGrid>(m, "HashGrid")
       .def(py::init(&make_hash_grid), py::arg("features"), py::arg("smooth"), py::arg("scales"), py::arg("resolutions"),

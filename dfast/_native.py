@@ -9,7 +9,7 @@ are missing. Constants and sizes that both languages need are read from the exte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
@@ -166,6 +166,19 @@ def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: T
     if tensor.device != like.device:
         raise ValueError(f"{name} must be on {like.device}, got {tensor.device}")
     return tensor.contiguous()
+
+
+def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return zeros for a launcher to add to; on a CPU in large pages, if they are long.
+
+    Args:
+        shape: of the result.
+        like: a tensor whose device and dtype it gets.
+    """
+    found = like.new_empty(shape)
+    if like.device.type == "cpu":
+        library().ask_for_large_pages(address=found.data_ptr(), bytes=found.nbytes)
+    return found.zero_()
 
 
 Launcher = Callable[..., None]

@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait, how many there are, and large pages, chosen before torch is loaded.
+"""How OpenMP's threads wait and how many there are, chosen before torch loads it.
 
 At the end of every parallel loop OpenMP's threads wait for the last one, by default in a busy loop
 of milliseconds. Beside other processes that takes the processor from the thread that all wait for:
@@ -6,10 +6,8 @@ a step on two threads was measured ten times slower than on one. Threads that sl
 nothing on an idle machine, see docs/performance.md.
 
 OpenMP reads its environment once, when torch loads it, and cannot be changed later. So `import
-dfast` sets variables if torch is not loaded yet, and removes them when dfast has loaded torch, so
-that programs which this process starts later do not see them. One more asks torch for memory of
-large pages where Linux gives them: a step allocates some 100 MB, and a tenth of its time on a CPU
-were faults of small pages.
+dfast` sets two variables if torch is not loaded yet, and removes them when dfast has loaded torch,
+so that programs which this process starts later do not see them.
 """
 
 from __future__ import annotations
@@ -25,9 +23,6 @@ WAITING = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT")
 """Variables by which a user chooses how threads wait; one of them and dfast chooses nothing."""
 COUNTING = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which a user chooses how many threads there are."""
-
-LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-"""Variable by which torch is told whether to ask for large pages."""
 
 _ours: dict[str, str] = {}
 """Variables that this module has set, until they are removed."""
@@ -48,11 +43,8 @@ def prepare() -> None:
     else:
         _chosen = "passive"
         _ours["OMP_WAIT_POLICY"] = "PASSIVE"
-    if "torch" not in sys.modules:
-        if not _count_chosen() and usable_cpus() < len(affinity()):
-            _ours["OMP_NUM_THREADS"] = str(usable_cpus())
-        if LARGE_PAGES not in os.environ:
-            _ours[LARGE_PAGES] = "1"
+    if "torch" not in sys.modules and not _count_chosen() and usable_cpus() < len(affinity()):
+        _ours["OMP_NUM_THREADS"] = str(usable_cpus())
     os.environ.update(_ours)
 
 
@@ -63,7 +55,6 @@ def torch_loaded() -> None:
     import torch
 
     torch.get_num_threads()  # MKL reads the number of threads at its first use, not when loaded
-    torch.empty(1, device="cpu")  # and torch reads LARGE_PAGES when it first allocates
     for name, value in _ours.items():
         if os.environ.get(name) == value:
             del os.environ[name]

@@ -228,7 +228,7 @@ def _field_backward(  # type: ignore[no-untyped-def]
             parameters=parameters,
             gradient=d_gradient is not None,
         )
-    d_table, d_mlp = x.new_zeros(table.shape), x.new_zeros(mlp.shape)
+    d_table, d_mlp = _native.zeros(table.shape, x), x.new_zeros(mlp.shape)
     _native.call(
         "field_backward",
         like=x,

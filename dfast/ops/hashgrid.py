@@ -182,7 +182,7 @@ def scatter(x, d0, u, a0, grid, level_weights):  # type: ignore[no-untyped-def]
     term makes all sums NaN.
     """
     spec, native = unpack(tuple(grid))
-    out = x.new_zeros(spec.entries, spec.features)
+    out = _native.zeros((spec.entries, spec.features), x)
     fixed = unit = None
     if x.is_cuda and torch.are_deterministic_algorithms_enabled() and x.shape[0]:
         fixed = torch.zeros_like(out, dtype=torch.int64)

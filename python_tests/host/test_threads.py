@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,17 +13,11 @@ import torch
 from dfast.host import threads
 
 SHOW = "print(*(os.environ.get(n) for n in ('OMP_WAIT_POLICY', 'OMP_NUM_THREADS')))\n"
-PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-LARGE = """
-numbers = torch.ones(16_000_000)
-found = [line.split() for line in open("/proc/self/smaps_rollup") if "AnonHugePages" in line]
-print(os.environ.get("THP_MEM_ALLOC_ENABLE"), found[0][1])
-"""
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a new process whose environment chooses nothing but what is given."""
-    chosen = (*threads.WAITING, *threads.COUNTING, threads.LARGE_PAGES)
+    chosen = (*threads.WAITING, *threads.COUNTING)
     clean = {name: value for name, value in os.environ.items() if name not in chosen}
     return subprocess.run(
         [sys.executable, "-c", f"import os, sys\n{code}"],
@@ -68,16 +61,6 @@ def test_torch_starts_with_it_and_later_programs_do_not() -> None:
     assert done.stdout == "None None\n"
     if "OMP_WAIT_POLICY" in done.stderr:  # an OpenMP that shows what it took
         assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
-
-
-@pytest.mark.skipif(
-    not PAGES.exists() or "[madvise]" not in PAGES.read_text(), reason="needs pages on request"
-)
-def test_large_tensors_lie_in_large_pages_unless_the_user_chose() -> None:
-    asked = python(f"import dfast, dfast.ops, torch\n{LARGE}").stdout.split()
-    refused = python(f"import dfast, dfast.ops, torch\n{LARGE}", THP_MEM_ALLOC_ENABLE="0")
-    assert asked[0] == "None" and int(asked[1]) > 48_000  # kB, of 64 000
-    assert refused.stdout.split() == ["0", "0"]
 
 
 def test_a_host_that_loaded_torch_keeps_its_environment() -> None:

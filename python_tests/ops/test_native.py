@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -144,6 +145,30 @@ def test_sizes_of_scratch_memory() -> None:
     assert size(**shape, gradient=True) == (2 * 3 + 1) * 256 + 64 * 100
     assert size(**shape, gradient=False) == (3 + 1) * 256 + 64 * 100
     assert [library.march_sums(rays=rays) for rays in (0, 1, 8, 9)] == [0, 2, 2, 4]
+
+
+PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def test_zeros_are_like_a_tensor(device: torch.device) -> None:
+    for like in (torch.ones(2, device=device), torch.ones(2, dtype=torch.float64, device=device)):
+        for shape in ((0, 2), (3, 2), (1 << 20, 2)):
+            found = _native.zeros(shape, like)
+            assert found.shape == shape and (found.dtype, found.device) == (like.dtype, like.device)
+            assert found.is_contiguous() and not found.any()
+
+
+@pytest.mark.skipif(
+    not PAGES.exists() or "[madvise]" not in PAGES.read_text(), reason="needs pages on request"
+)
+def test_long_zeros_lie_in_large_pages() -> None:
+    def large_kib() -> int:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("AnonHugePages")).split()[1])
+
+    before = large_kib()
+    found = _native.zeros((16_000_000,), torch.ones(1))
+    assert large_kib() - before > 48_000 and len(found)  # of 62 500
 
 
 def test_ops_import_without_an_extension() -> None:

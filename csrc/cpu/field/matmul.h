@@ -1,10 +1,6 @@
 // Small matrix products with register tiles, for the field's MLP on the host.
 #pragma once
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +8,7 @@
 #include <memory>
 #include <new>
 
+#include "cpu/large_pages.h"
 #include "cpu/parallel.h"
 
 namespace dfast::cpu {
@@ -31,20 +28,16 @@ int pitch(int n) {
   return ((n + line - 1) / line | 1) * line;
 }
 
-// Zeroed memory aligned to a cache line, or, where it is large, to a huge page, of which it asks the system to make it:
-// otherwise the faults of its small pages take longer than the work on them.
+// Zeroed memory aligned to a cache line, or, where it is large, to a large page.
 template <typename T>
 class Buffer {
  public:
   explicit Buffer(std::size_t size = 0) {
     if (size == 0) return;
-    constexpr std::size_t kPage = std::size_t(1) << 21;
-    const std::size_t bytes = size * sizeof(T), alignment = bytes < kPage ? 64 : kPage;
+    const std::size_t bytes = size * sizeof(T), alignment = bytes < kLargePage ? 64 : kLargePage;
     data_ =
         std::unique_ptr<T[], Free>(static_cast<T*>(::operator new(bytes, std::align_val_t(alignment))), {alignment});
-#ifdef __linux__
-    if (alignment == kPage) madvise(data_.get(), bytes, MADV_HUGEPAGE);
-#endif
+    ask_for_large_pages(data_.get(), bytes);
     std::memset(static_cast<void*>(data_.get()), 0, bytes);
   }
   T* get() const { return data_.get(); }
