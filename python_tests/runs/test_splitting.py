@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from dfast.world.grammar import parse
 
 import dfast
 from dfast.errors import PromptError
 from dfast.mesh.density_grid import grid_points
-from dfast.world.grammar import parse
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
