@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dfast.config import Config
+from dfast.errors import CollapsedError
 from dfast.guidance.base import Guidance
 from dfast.scene.composition import Composition
 from dfast.scene.scene import Scene
@@ -95,9 +96,25 @@ class LayoutTrainer(Trainer):
         return guidance
 
     def _check_health(self, fill: Tensor) -> None:
-        """Check the emptiest of all subjects where one is empty, else the most opaque one."""
+        """Check the emptiest of all subjects where one is empty, else the most opaque one.
+
+        Raises:
+            CollapsedError: see `Trainer.end_step`; it says which part.
+        """
         low, high = self._fills.aminmax()
-        super()._check_health(torch.where(low < EMPTY, low, high))
+        was_reset = self.health.was_reset
+        try:
+            super()._check_health(torch.where(low < EMPTY, low, high))
+        except CollapsedError as error:
+            raise CollapsedError(f"{self._collapsed()}: {error}") from error
+        if self.health.was_reset != was_reset:
+            self._fills.fill_(UNSEEN)  # of what is gone
+
+    def _collapsed(self) -> str:
+        """Return what the health check is about, once it has ended the run."""
+        low = bool(self._fills.min() < EMPTY)
+        subject = int(self._fills.argmin() if low else self._fills.argmax())
+        return f"part {self.config.layout.parts[subject - 1].name!r}" if subject else "the whole"
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return flat tensors: those of `Trainer`, and what the health check goes by."""

@@ -75,6 +75,18 @@ def test_a_part_that_stays_empty_ends_the_run(whole: float) -> None:
     trainer.scene.reset = lambda generator=None: None  # type: ignore[method-assign]
     with torch.no_grad():
         trainer.scene.field.fields[1].mlp[-4:] = -1e4
-    with pytest.raises(CollapsedError, match="empty"):
+    with pytest.raises(CollapsedError, match="^part 'ball': the scene became empty again"):
         for _ in range(40):
             trainer.train_step()
+
+
+def test_what_was_seen_before_a_reset_does_not_count_after_it() -> None:
+    trainer = trainer_of(0.0, log_every=1, collapse_limit=1, steps=40)
+    trainer.step = 1  # shows the ball
+    with torch.no_grad():
+        trainer.scene.field.fields[1].mlp[-4:] = -1e4
+    trainer.train_step()
+    assert trainer.health.was_reset
+    for _ in range(4):  # the cube, then the ball again
+        trainer.train_step()
+    assert float(trainer.state_dict()["layout.fills"].min()) > 1e-3
