@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from dfast.config import Config
-from dfast.errors import CollapsedError
+from dfast.errors import CollapsedError, NonFiniteError
 from dfast.guidance.base import Guidance
+from dfast.ops.adam import STREAK
 from dfast.scene.composition import Composition
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
@@ -25,6 +26,8 @@ from dfast.training.trainer import Metrics, Step, Trainer
 
 FILLS = "layout.fills"
 """Name, in a checkpoint, of the opacity with which each subject was last seen."""
+STREAKS = "layout.streaks"
+"""Name, in a checkpoint, of how many of the last steps of each subject were skipped."""
 UNSEEN = 0.5
 """Opacity of a subject that was not seen yet: neither empty nor opaque."""
 
@@ -74,14 +77,21 @@ class LayoutTrainer(Trainer):
             ranks=ranks,
         )
         self._fills = torch.full((len(self.guidances),), UNSEEN, device=self.device)
+        self._streaks = torch.zeros_like(self._fills)
+        self._streak = self.optimizer.status[STREAK]
 
     def begin_step(self) -> Step:
         """Draw a step's inputs, and choose what it shows."""
-        return super().begin_step()._replace(subject=self._subject())
+        subject = self._subject()
+        self._streak.copy_(self._streaks[subject])  # steps in a row are those that show the same
+        return super().begin_step()._replace(subject=subject)
 
     def end_step(self, metrics: dict[str, Tensor]) -> Metrics:
         """Do on the host what follows the work on the device, see `Trainer.end_step`."""
-        self._fills[self._subject()].copy_(metrics["fill"])
+        subject = self._subject()
+        self._fills[subject].copy_(metrics["fill"])
+        self._streaks[subject].copy_(self._streak)
+        self._streak.copy_(self._streaks.max())
         return super().end_step(metrics)
 
     def _subject(self) -> int:
@@ -99,28 +109,33 @@ class LayoutTrainer(Trainer):
         """Check the emptiest of all subjects where one is empty, else the most opaque one.
 
         Raises:
-            CollapsedError: see `Trainer.end_step`; it says which part.
+            NonFiniteError: see `Trainer.end_step`; like the other, it says which part.
+            CollapsedError: see `Trainer.end_step`.
         """
         low, high = self._fills.aminmax()
-        was_reset = self.health.was_reset
+        repairs = self.health.rewinds + self.health.was_reset
         try:
             super()._check_health(torch.where(low < EMPTY, low, high))
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{self._name(self._streaks.argmax())}: {error}") from error
         except CollapsedError as error:
-            raise CollapsedError(f"{self._collapsed()}: {error}") from error
-        if self.health.was_reset != was_reset:
-            self._fills.fill_(UNSEEN)  # of what is gone
+            worst = self._fills.argmin() if low < EMPTY else self._fills.argmax()
+            raise CollapsedError(f"{self._name(worst)}: {error}") from error
+        if self.health.rewinds + self.health.was_reset != repairs:  # of a state that is gone
+            self._fills.fill_(UNSEEN)
+            self._streaks.zero_()
 
-    def _collapsed(self) -> str:
-        """Return what the health check is about, once it has ended the run."""
-        low = bool(self._fills.min() < EMPTY)
-        subject = int(self._fills.argmin() if low else self._fills.argmax())
-        return f"part {self.config.layout.parts[subject - 1].name!r}" if subject else "the whole"
+    def _name(self, subject: Tensor) -> str:
+        """Return what a subject is called in a message."""
+        index = int(subject)
+        return f"part {self.config.layout.parts[index - 1].name!r}" if index else "the whole"
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return flat tensors: those of `Trainer`, and what the health check goes by."""
-        return super().state_dict() | {FILLS: self._fills}
+        return super().state_dict() | {FILLS: self._fills, STREAKS: self._streaks}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from what `state_dict` returned, see `Trainer.load_state_dict`."""
         super().load_state_dict(state)
         self._fills.copy_(state[FILLS])
+        self._streaks.copy_(state[STREAKS])

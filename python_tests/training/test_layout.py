@@ -8,8 +8,9 @@ import pytest
 import torch
 from oracle import OraclePrior
 from tiny_runs import TINY
+from torch import Tensor
 
-from dfast.errors import CollapsedError
+from dfast.errors import CollapsedError, NonFiniteError
 from dfast.training.build import build_trainer
 from dfast.training.layout import LayoutTrainer
 
@@ -21,11 +22,11 @@ PARTS = [
 ]
 
 
-def trainer_of(whole: float, **train: Any) -> LayoutTrainer:
+def trainer_of(whole: float, prior: OraclePrior | None = None, **train: Any) -> LayoutTrainer:
     """Return a trainer with tiny settings at its first step."""
     layout = {"prompt": "a red cube next to a blue ball", "whole": whole, "parts": PARTS}
     config = TINY.replace(layout=layout, train=train)
-    trainer = build_trainer(config, OraclePrior(12), "it", 0, torch.device("cpu"))
+    trainer = build_trainer(config, prior or OraclePrior(12), "it", 0, torch.device("cpu"))
     assert isinstance(trainer, LayoutTrainer)
     return trainer
 
@@ -90,3 +91,18 @@ def test_what_was_seen_before_a_reset_does_not_count_after_it() -> None:
     for _ in range(4):  # the cube, then the ball again
         trainer.train_step()
     assert float(trainer.state_dict()["layout.fills"].min()) > 1e-3
+
+
+class Broken(OraclePrior):
+    """A prior whose predictions are not finite for one of the prompts."""
+
+    def predict_noise(self, noisy: Tensor, t: Tensor, condition: Any, **more: Any) -> Tensor:
+        found = super().predict_noise(noisy, t, condition, **more)
+        return found * torch.nan if condition == "a blue ball" else found
+
+
+def test_a_part_whose_steps_are_all_skipped_ends_the_run() -> None:
+    trainer = trainer_of(0.5, Broken(12), log_every=1, skip_limit=3, rewind_limit=1, steps=40)
+    with pytest.raises(NonFiniteError, match=r"^part 'ball': gradients are not finite: 6 steps"):
+        for _ in range(40):
+            trainer.train_step()
