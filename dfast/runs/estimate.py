@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dfast._device import pick_device
-from dfast.config import Config
+from dfast.config import Config, Layout
 from dfast.errors import ConfigError
 from dfast.host.threads import threads_within_quota
 from dfast.ops.ambient import neutral_torch_state
 from dfast.priors import Prior
 from dfast.runs.announce import duration
 from dfast.runs.arguments import RunArguments, resolve_arguments, resolve_config
+from dfast.runs.layouts import laid_out, prompt_of
 from dfast.runs.measurements import (
     SilentPrior,
     matmul_rate,
@@ -100,8 +102,9 @@ class Estimate:
 @neutral_torch_state()
 @threads_within_quota()
 def estimate(
-    prompt: str = "a red chair",
+    prompt: str | None = None,
     *,
+    layout: Layout | Mapping[str, Any] | str | Path | None = None,
     prior: str | Prior = "shapes",
     device: str | torch.device | None = None,
     config: Config | Mapping[str, Any] | None = None,
@@ -113,7 +116,8 @@ def estimate(
     the sizes of its networks are known. Folders and other models must be.
 
     Args:
-        prompt: what to make.
+        prompt: what to make; by default the prompt of the layout, without one "a red chair".
+        layout: as in `dfast.train`.
         prior: as in `dfast.train`.
         device: as in `dfast.train`.
         config: as in `dfast.train`.
@@ -122,14 +126,17 @@ def estimate(
     Raises:
         DfastError: what `dfast.train` raises for its arguments.
     """
+    if layout is None and prompt is None:
+        prompt = prompt_of(config) or "a red chair"
+    text, config = laid_out(layout, prompt, config)
     if (entry := entry_to_fetch(prior)) is not None:
         settings = resolve_config(entry.alias, device, config=config, steps=steps)
         with unfetched(entry, pick_device(device), settings.prior) as model:
             arguments = resolve_arguments(
-                prompt, prior=model.prior, device=device, config=settings, steps=None
+                text, prior=model.prior, device=device, config=settings, steps=None
             )
             return replace(_estimate(arguments, model.text_bytes), note=model.note)
-    arguments = resolve_arguments(prompt, prior=prior, device=device, config=config, steps=steps)
+    arguments = resolve_arguments(text, prior=prior, device=device, config=config, steps=steps)
     return _estimate(arguments, _prior(arguments).text_bytes())
 
 

@@ -49,6 +49,14 @@ def test_settings_fit_one_another_and_not_what_was(cube: list[dict[str, Any]]) -
     assert second.background.kind == "solid" and second.layout.parts
 
 
+def test_settings_have_the_prompt_of_their_layout(cube: list[dict[str, Any]]) -> None:
+    dfast.Config().replace(layout=LAYOUT).save("config.toml")
+    line = ["train", "--config", "config.toml", "--no-export", "--device", "cpu"]
+    assert main(line) == 0
+    assert main(["train", "a cube", *line[1:]]) == 2  # which is not that of the layout
+    assert [call["prompt"] for call in cube] == [LAYOUT["prompt"]]
+
+
 def test_a_sentence_is_split(
     cube: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

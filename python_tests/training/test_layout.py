@@ -76,7 +76,7 @@ def test_a_part_that_stays_empty_ends_the_run(whole: float) -> None:
     trainer.scene.reset = lambda generator=None: None  # type: ignore[method-assign]
     with torch.no_grad():
         trainer.scene.field.fields[1].mlp[-4:] = -1e4
-    with pytest.raises(CollapsedError, match="^part 'ball': the scene became empty again"):
+    with pytest.raises(CollapsedError, match=r"^part 'ball': the scene became empty again"):
         for _ in range(40):
             trainer.train_step()
 
