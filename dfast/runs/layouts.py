@@ -39,7 +39,7 @@ def laid_out(
         PromptError: neither a prompt nor a layout.
     """
     if layout is not None:
-        found = _layout(layout)
+        found = as_layout(layout)
         table = found.to_dict()
         if isinstance(config, Config):
             config = config.replace(layout=table)
@@ -57,8 +57,15 @@ def laid_out(
     return text, config
 
 
-def _layout(given: object) -> Layout:
-    """Return the argument `layout` of `dfast.train` as a layout with parts."""
+def as_layout(given: object) -> Layout:
+    """Return a layout with parts of a layout, a file of one or nested mappings.
+
+    Args:
+        given: the argument `layout` of `dfast.train`.
+
+    Raises:
+        ConfigError: a layout that cannot be used.
+    """
     if isinstance(given, str | Path):
         return Layout.load(given)
     if isinstance(given, Mapping):
