@@ -78,6 +78,7 @@ class LayoutTrainer(Trainer):
         )
         self._fills = torch.full((len(self.guidances),), UNSEEN, device=self.device)
         self._streaks = torch.zeros_like(self._fills)
+        self._covered = min(1.0, sum(part.size**2 for part in config.layout.parts))
         self._streak = self.optimizer.status[STREAK]
 
     def begin_step(self) -> Step:
@@ -88,8 +89,10 @@ class LayoutTrainer(Trainer):
 
     def end_step(self, metrics: dict[str, Tensor]) -> Metrics:
         """Do on the host what follows the work on the device, see `Trainer.end_step`."""
-        subject = self._subject()
-        self._fills[subject].copy_(metrics["fill"])
+        subject, fill = self._subject(), metrics["fill"]
+        if not subject:  # is empty by what its parts can cover, and opaque by all that is there
+            fill = (fill / self._covered).clamp(max=UNSEEN).maximum(fill)
+        self._fills[subject].copy_(fill)
         self._streaks[subject].copy_(self._streak)
         self._streak.copy_(self._streaks.max())
         return super().end_step(metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -16,15 +17,20 @@ from dfast.training.layout import LayoutTrainer
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
-PARTS = [
+PARTS: list[dict[str, Any]] = [
     {"name": "cube", "prompt": "a red cube", "position": [0.0, -0.5, 0.0], "size": 0.45},
     {"name": "ball", "prompt": "a blue ball", "position": [0.1, 0.5, 0.2], "size": 0.3},
 ]
 
 
-def trainer_of(whole: float, prior: OraclePrior | None = None, **train: Any) -> LayoutTrainer:
+def trainer_of(
+    whole: float,
+    prior: OraclePrior | None = None,
+    parts: Sequence[Mapping[str, Any]] = PARTS,
+    **train: Any,
+) -> LayoutTrainer:
     """Return a trainer with tiny settings at its first step."""
-    layout = {"prompt": "a red cube next to a blue ball", "whole": whole, "parts": PARTS}
+    layout = {"prompt": "a red cube next to a blue ball", "whole": whole, "parts": [*parts]}
     config = TINY.replace(layout=layout, train=train)
     trainer = build_trainer(config, prior or OraclePrior(12), "it", 0, torch.device("cpu"))
     assert isinstance(trainer, LayoutTrainer)
@@ -79,6 +85,15 @@ def test_a_part_that_stays_empty_ends_the_run(whole: float) -> None:
     with pytest.raises(CollapsedError, match=r"^part 'ball': the scene became empty again"):
         for _ in range(40):
             trainer.train_step()
+
+
+@pytest.mark.parametrize(("fill", "collapsed"), [(5e-4, False), (5e-6, True), (0.99, True)])
+def test_a_whole_of_small_parts_is_not_empty(fill: float, collapsed: bool) -> None:
+    small = PARTS[0] | {"size": 0.1}  # covers a hundredth of the sphere of all
+    trainer = trainer_of(1.0, log_every=1, collapse_limit=1, parts=[small])
+    trainer.begin_step()
+    trainer.end_step({"fill": torch.tensor(fill), "samples": torch.tensor(1)})
+    assert trainer.health.was_reset == collapsed
 
 
 def test_what_was_seen_before_a_reset_does_not_count_after_it() -> None:
