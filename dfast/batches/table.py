@@ -1,7 +1,8 @@
 """Tables of runs: a sentence a line, CSV, JSON lines or mappings, all checked before any run.
 
-Columns are `prompt`, `seed`, `name` (or `out`: the run's folder within that of the batch) and any
-setting by its dotted name, such as `guidance.scale`. An empty cell leaves the default.
+Columns are `prompt`, `seed`, `name` (or `out`: the run's folder within that of the batch), `layout`
+(a file, or in JSON lines the layout itself) and any setting by its dotted name, such as
+`guidance.scale`. An empty cell leaves the default.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ from typing import Any
 
 from dfast._files import lines_of, read_text, user_path
 from dfast._numbers import shown, whole
-from dfast.config import Config
+from dfast.config import Config, Layout
 from dfast.config.checks import SEED_LIMIT
 from dfast.config.overrides import parse_override
 from dfast.config.parsing import overlay
 from dfast.config.suggestions import setting_names, suggest
 from dfast.errors import ConfigError, DfastError
-from dfast.runs.names import run_name
+from dfast.runs.layouts import as_layout, check_layout
+from dfast.runs.names import run_name, slug
 from dfast.world.reading import read as read_sentence
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names of run folders."""
 RESERVED = ("logs", "index.html", "table.json", "table.csv", "run.lock")
 """Names that a batch uses itself."""
-OWN = ("prompt", "seed", "name", "out")
+OWN = ("prompt", "seed", "name", "out", "layout")
 """Columns that are no settings."""
 
 Cells = Mapping[str, Any]
@@ -142,8 +144,9 @@ def _json_lines(label: str, text: str) -> Iterator[tuple[int, Cells]]:
 def _expanded(where: str, cells: Cells, prior: str, seeds: int) -> list[Row]:
     """Return the runs of one row, checked."""
     cells = {key: value for key, value in cells.items() if value is not None}
-    prompt = _prompt(where, cells.get("prompt"), prior)
     settings, words = _settings(where, cells)
+    layout = Layout.from_dict(settings["layout"]) if "layout" in cells else None
+    prompt = _prompt(where, cells.get("prompt", layout and layout.prompt), prior, layout)
     numbers = [_seed(where, cells["seed"])] if "seed" in cells else list(range(seeds))
     given = [key for key in ("name", "out") if key in cells]
     if len(given) > 1:
@@ -157,8 +160,8 @@ def _expanded(where: str, cells: Cells, prior: str, seeds: int) -> list[Row]:
     return [Row(where, name, prompt, n, settings) for name, n in zip(names, numbers, strict=True)]
 
 
-def _prompt(where: str, value: Any, prior: str) -> str:
-    """Return a prompt with single spaces."""
+def _prompt(where: str, value: Any, prior: str, layout: Layout | None) -> str:
+    """Return a prompt with single spaces; with a layout it has to be that of the layout."""
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(
             f"{where}, column 'prompt': expected a description such as 'a red chair', "
@@ -170,11 +173,14 @@ def _prompt(where: str, value: Any, prior: str) -> str:
             f"{where}, column 'prompt': expected text that UTF-8 can encode, "
             f"got {ascii(value)[:80]}"
         )
-    if prior == "shapes":
-        try:
+    try:
+        if layout is not None:
+            check_layout(layout, prompt, embedded=prior == "shapes")
+        elif prior == "shapes":
             read_sentence(prompt)
-        except DfastError as error:
-            raise ConfigError(f"{where}, column 'prompt': {error}") from error
+    except DfastError as error:
+        column = "prompt" if layout is None else "layout"
+        raise ConfigError(f"{where}, column '{column}': {error}") from error
     return prompt
 
 
@@ -203,8 +209,8 @@ def _name(where: str, column: str, value: Any) -> str:
 
 def _settings(where: str, cells: Cells) -> tuple[dict[str, Any], list[str]]:
     """Return the settings of a row as nested tables, and words for its name."""
-    tables: dict[str, Any] = {}
-    words = []
+    tables, words = _layout(where, cells.get("layout"))
+    columns = []
     for column, value in cells.items():
         if column in OWN:
             continue
@@ -216,13 +222,43 @@ def _settings(where: str, cells: Cells) -> tuple[dict[str, Any], list[str]]:
         try:
             text = isinstance(value, str)
             table = parse_override(f"{column}={value}") if text else _nested(column, value)
-            Config().replace(**table)
         except DfastError as error:
-            reason = str(error).removeprefix(f"config key '{column}': ").removeprefix("--set: ")
+            reason = str(error).removeprefix("--set: ")
             raise ConfigError(f"{where}, column '{column}': {reason}") from error
         tables = overlay(tables, table)
+        columns.append(column)
         words.append(f"{column}-{re.sub('[^A-Za-z0-9._-]+', '-', str(value)).rstrip('-')}")
+    _check_settings(where, tables, columns)
     return tables, words
+
+
+def _check_settings(where: str, tables: dict[str, Any], columns: Sequence[str]) -> None:
+    """Raise ConfigError for settings that cannot be, with the column that is wrong.
+
+    What does not fit a setting that the row leaves out is for those who know the settings of all
+    runs: `dfast.batches.plan.jobs_of`.
+    """
+    try:
+        Config().replace(**tables)
+    except DfastError as error:
+        found = re.match(r"config (?:key|section) '([^']+)': ", str(error))
+        key = found[1] if found else ""
+        for column in columns:
+            if f"{column}.".startswith(f"{key}.") or re.match(rf"{re.escape(column)}[.\[]", key):
+                reason = str(error).removeprefix(f"config key '{column}': ")
+                raise ConfigError(f"{where}, column '{column}': {reason}") from error
+
+
+def _layout(where: str, value: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the layout of a row as a table of settings, and words for its name."""
+    if value is None:
+        return {}, []
+    try:
+        table = {"layout": as_layout(value).to_dict()}
+    except DfastError as error:
+        raise ConfigError(f"{where}, column 'layout': {error}") from error
+    is_file = isinstance(value, str | Path)
+    return table, [f"layout-{slug(Path(value).stem)}"] if is_file else []
 
 
 def _nested(column: str, value: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from dfast._files import lines_of, read_text, user_path
 from dfast._numbers import shown
@@ -17,6 +18,7 @@ from dfast.cli.options import UsageError, prior_name, read_file, read_overrides
 from dfast.config import Config, presets
 from dfast.config.checks import check_steps
 from dfast.config.methods import DEFAULT, METHODS
+from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
 from dfast.world.reading import read
 
@@ -80,9 +82,10 @@ def _settings(options: Namespace, resumed: Config | None) -> Config:
             config = Config.for_prior(prior_name(options))
         except ConfigError:  # a folder or a hub id, whose files tell the family
             config = Config.for_prior("sd")
+    laid: dict[str, Any] = {}
     for tables in changes:
-        config = config.replace(**tables)
-    return config
+        laid = overlay(laid, tables)
+    return config.replace(**laid)  # at once, as `dfast.runs.arguments.resolve_config` does it
 
 
 def check_prompt(prompt: str, prior: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from dfast.cli.checks import check_prompt
-from dfast.cli.options import UsageError, prior_name
+from dfast.cli.options import UsageError, prior_name, read_file
 from dfast.config import Config, Layout
-from dfast.runs.layouts import check_layout
+from dfast.runs.layouts import check_layout, prompt_of
 from dfast.runs.notices import notice
 
 
@@ -29,6 +29,8 @@ def add_layout(parser: ArgumentParser) -> None:
 def lay_out(options: Namespace) -> None:
     """Read the layout that the options ask for; the prompt becomes its own.
 
+    The prompt of a layout in the file of --config is taken where no other is given.
+
     Args:
         options: of `dfast train`.
 
@@ -37,6 +39,8 @@ def lay_out(options: Namespace) -> None:
         PromptError: a sentence of other than two things.
     """
     if options.layout is None and not options.parts:
+        if options.prompt is None and options.prompts is None and not options.resume:
+            options.prompt = prompt_of(read_file(options))
         return
     option = "--parts" if options.layout is None else "--layout"
     for name, given in (

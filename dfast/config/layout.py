@@ -158,7 +158,8 @@ def _check_part(path: str, part: LayoutPart, names: list[str]) -> None:
     name = part.name
     ok = _is_text(name) and name.isprintable() and name == name.strip()
     ok = ok and len(name) <= LONGEST_NAME
-    check(path, "name", name, ok, f"1 to {LONGEST_NAME} printable characters")
+    expected = f"1 to {LONGEST_NAME} printable characters without spaces around them"
+    check(path, "name", name, ok, expected)
     check(path, "name", name, name not in names, "a name that no other part has")
     check(path, "prompt", part.prompt, _is_text(part.prompt), "a description of the part")
     size = real(part.size)

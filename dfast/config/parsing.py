@@ -70,7 +70,8 @@ def from_table(cls: type[T], values: object, path: str, root: type | None = None
     for key, value in values.items():
         inner = f"{path}.{key}" if path else str(key)
         if key not in names:
-            advice = suggest(inner, setting_names(root or cls))
+            # Without the dataclass of all settings, names are those of this one.
+            advice = suggest(inner if root else str(key), setting_names(root or cls))
             raise ConfigError(f"config key {_quoted(inner)}: unknown; {advice}")
         if dataclasses.is_dataclass(hints[key]):
             fields[key] = from_table(hints[key], value, inner, root or cls)

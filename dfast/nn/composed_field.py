@@ -132,8 +132,9 @@ class ComposedField(RadianceField):
             x: [..., 3] world points.
             level_weights: [L] in [0, 1], or None for all ones, of every field.
             want_gradient: whether to compute the gradient behind the normal.
-            count: int64 [1] or None: how many of N points [N, 3] there really are. With a count
-                every field is evaluated at every point, and nothing waits for the device.
+            count: int64 [1] or None: how many of N points [N, 3] there really are. With a count,
+                and off the CPU, every field is evaluated at every point: to choose those inside
+                would wait for the device, and a CUDA graph cannot record it.
         """
         shape, x = x.shape[:-1], x.reshape(-1, 3)
         density, slope = x.new_zeros(len(x)), x.new_zeros(len(x))
@@ -143,7 +144,7 @@ class ComposedField(RadianceField):
             local = (x - self.positions[index].to(x.dtype)) @ turn / size
             inside = local.square().sum(-1) <= 1.0
             rows = None
-            if count is None:
+            if count is None and x.device.type == "cpu":
                 rows = inside.nonzero()[:, 0]
                 local = local[rows]
             tau, color, g = part(

@@ -9,15 +9,16 @@ share counts once, see `dfast.runs.step_cost`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dfast._device import pick_device
 from dfast._numbers import shown, whole
-from dfast.config import Config
+from dfast.config import Config, Layout
 from dfast.errors import ConfigError
 from dfast.host.threads import threads_within_quota
 from dfast.ops.ambient import neutral_torch_state
@@ -28,6 +29,7 @@ from dfast.runs.disk import run_bytes
 from dfast.runs.each_run import check_prompts
 from dfast.runs.estimated import Estimate
 from dfast.runs.fit import fit
+from dfast.runs.layouts import has_layout, laid_out, prompt_of
 from dfast.runs.out_of_memory import memory_suggestions
 from dfast.runs.particles import check_particles
 from dfast.runs.plan import AtOnce, Plan, check_at_once
@@ -41,8 +43,9 @@ __all__ = ["Estimate", "estimate"]
 @neutral_torch_state()
 @threads_within_quota()
 def estimate(
-    prompt: str | Sequence[str] = "a red chair",
+    prompt: str | list[str] | tuple[str, ...] | None = None,
     *,
+    layout: Layout | Mapping[str, Any] | str | Path | None = None,
     prior: str | Prior = "shapes",
     device: str | torch.device | None = None,
     config: Config | Mapping[str, Any] | None = None,
@@ -59,7 +62,9 @@ def estimate(
     the sizes of its networks are known. Folders and other models must be.
 
     Args:
-        prompt: what to make, or a list of it.
+        prompt: what to make, or a list of it; by default the prompt of the layout, without one "a
+            red chair".
+        layout: as in `dfast.train`.
         prior: as in `dfast.train`.
         device: as in `dfast.train`.
         config: as in `dfast.train`.
@@ -74,7 +79,12 @@ def estimate(
     Raises:
         DfastError: what `dfast.train` raises for its arguments.
     """
-    many = not isinstance(prompt, str)
+    if layout is None and prompt is None:
+        prompt = prompt_of(config) or "a red chair"
+    if isinstance(prompt, list | tuple):
+        check_prompts(prompt)
+    prompt, config = laid_out(layout, prompt, config)
+    many = isinstance(prompt, list | tuple)
     if best_of != 1 and (many or particles is not None):
         raise ConfigError(f"best_of: expected 1 with several objects, got {shown(best_of)}")
     if at_once is not None and not many and particles is None:
@@ -84,7 +94,9 @@ def estimate(
     size = whole(ranks)
     if size is None or size < 1 or (size > 1 and (many or particles is not None or best_of != 1)):
         raise ConfigError(f"ranks: expected 1, or more with one object, got {shown(ranks)}")
-    prompts = check_prompts(prompt) if not isinstance(prompt, str) else [prompt]
+    if has_layout(config) and (many or best_of != 1 or particles is not None):
+        raise ConfigError("layout: expected none where several objects are made")
+    prompts = prompt if isinstance(prompt, list | tuple) else [prompt]
     plan = Plan(
         len(prompts) if particles is None else check_particles(particles),
         check_at_once(at_once),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dfast._numbers import shown
 from dfast.config import Config, Layout
@@ -18,20 +18,20 @@ from dfast.world.reading import read
 if TYPE_CHECKING:
     from dfast.guidance.clip import Guide
 
-Prompts = str | list[str] | tuple[str, ...]
-"""What `dfast.train` makes."""
+Prompts = TypeVar("Prompts", bound=str | list[str] | tuple[str, ...])
+"""What `dfast.train` makes: of one prompt, or of several."""
 
 
 def laid_out(
     layout: Layout | Mapping[str, Any] | str | Path | None,
     prompt: Prompts | None,
     config: Config | Mapping[str, Any] | None,
-) -> tuple[Prompts, Config | Mapping[str, Any] | None]:
+) -> tuple[Prompts | str, Config | Mapping[str, Any] | None]:
     """Return what is to be made and the settings, with a layout laid over them.
 
     Args:
         layout: of the scene, a file of it, or None.
-        prompt: what to make; None takes the prompt of the layout.
+        prompt: what to make; None takes the prompt of the layout, which settings may have too.
         config: the settings.
 
     Raises:
@@ -39,7 +39,7 @@ def laid_out(
         PromptError: neither a prompt nor a layout.
     """
     if layout is not None:
-        found = _layout(layout)
+        found = as_layout(layout)
         table = found.to_dict()
         if isinstance(config, Config):
             config = config.replace(layout=table)
@@ -49,17 +49,23 @@ def laid_out(
             own = config.get("layout", {})
             config = {**config, "layout": overlay(table, own) if isinstance(own, Mapping) else own}
         return (found.prompt if prompt is None else prompt), config
-    if prompt is None and isinstance(config, Config) and config.layout.parts:
-        prompt = config.layout.prompt
-    if prompt is None:
+    text = prompt_of(config) if prompt is None else prompt
+    if text is None:
         raise PromptError(
             "prompt: expected a description such as 'a red chair', or a layout, got neither"
         )
-    return prompt, config
+    return text, config
 
 
-def _layout(given: object) -> Layout:
-    """Return the argument `layout` of `dfast.train` as a layout with parts."""
+def as_layout(given: object) -> Layout:
+    """Return a layout with parts of a layout, a file of one or nested mappings.
+
+    Args:
+        given: the argument `layout` of `dfast.train`.
+
+    Raises:
+        ConfigError: a layout that cannot be used.
+    """
     if isinstance(given, str | Path):
         return Layout.load(given)
     if isinstance(given, Mapping):
@@ -67,6 +73,19 @@ def _layout(given: object) -> Layout:
     if isinstance(given, Layout):
         return Layout.from_dict(given.to_dict())
     raise ConfigError(f"layout: expected a dfast.Layout, a file or a dict, got {shown(given)}")
+
+
+def prompt_of(config: Config | Mapping[str, Any] | None) -> str | None:
+    """Return the prompt of the layout in settings, which may be any; None where they have none.
+
+    Args:
+        config: the argument of `dfast.train`.
+    """
+    if isinstance(config, Config):
+        return config.layout.prompt if config.layout.parts else None
+    table = config.get("layout") if isinstance(config, Mapping) else None
+    prompt = table.get("prompt") if isinstance(table, Mapping) else None
+    return prompt if isinstance(prompt, str) else None
 
 
 def has_layout(config: Config | Mapping[str, Any] | None) -> bool:

@@ -11,6 +11,7 @@ from dfast._numbers import shown
 from dfast.config.layout import WHOLE, Layout, LayoutPart
 from dfast.errors import PromptError
 from dfast.mesh.density_grid import grid_points
+from dfast.ops.ambient import neutral_torch_state
 from dfast.world.arrange import FIRST_SCALE, Places, related, support_points
 from dfast.world.build import build_scene, placed
 from dfast.world.reading import read
@@ -27,6 +28,7 @@ MARGIN = 0.999
 """Part of the unit sphere that an arrangement fills, so that rounding leaves nothing outside."""
 
 
+@neutral_torch_state()
 def layout_of(sentence: str, *, prior: str = "shapes") -> Layout:
     """Return the layout of a sentence of two things, such as "a red chair next to a blue table".
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from dfast._numbers import shown
 from dfast.config import Config
 from dfast.config.methods import METHODS
-from dfast.errors import ConfigError
+from dfast.errors import ConfigError, PriorError
 from dfast.guidance.augment import CLIP_MESH, DREAM_FIELDS
 from dfast.guidance.clip import Augmentation, ClipGuidance, ClipGuide, Guide
 from dfast.guidance.diffusion import DiffusionGuidance
@@ -98,8 +99,17 @@ def guidance_of(
 
 
 def _check_ring(config: Config, prior: Prior) -> None:
-    """Raise ConfigError unless the cameras stand as a prior needs that predicts views together."""
+    """Raise unless the cameras stand as a prior needs that predicts views together.
+
+    Raises:
+        PriorError: for a prior that predicts no number of views.
+        ConfigError: for cameras that stand otherwise.
+    """
     joint, ring = prior.joint_views, config.camera.ring
+    if not isinstance(joint, int) or isinstance(joint, bool) or joint < 1:
+        raise PriorError(
+            f"prior {prior.name!r}: expected joint_views of 1 or more, got {shown(joint)}"
+        )
     if joint not in (1, ring):
         raise ConfigError(
             f"config key 'camera.ring': expected {joint} with the prior {prior.name!r}, which "

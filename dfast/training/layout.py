@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from dfast.config import Config
+from dfast.errors import CollapsedError, NonFiniteError
 from dfast.guidance.base import Guidance
+from dfast.ops.adam import STREAK
 from dfast.scene.composition import Composition
 from dfast.scene.scene import Scene
 from dfast.training.generators import Generators
@@ -24,6 +26,8 @@ from dfast.training.trainer import Metrics, Step, Trainer
 
 FILLS = "layout.fills"
 """Name, in a checkpoint, of the opacity with which each subject was last seen."""
+STREAKS = "layout.streaks"
+"""Name, in a checkpoint, of how many of the last steps of each subject were skipped."""
 UNSEEN = 0.5
 """Opacity of a subject that was not seen yet: neither empty nor opaque."""
 
@@ -73,14 +77,24 @@ class LayoutTrainer(Trainer):
             ranks=ranks,
         )
         self._fills = torch.full((len(self.guidances),), UNSEEN, device=self.device)
+        self._streaks = torch.zeros_like(self._fills)
+        self._covered = min(1.0, sum(part.size**2 for part in config.layout.parts))
+        self._streak = self.optimizer.status[STREAK]
 
     def begin_step(self) -> Step:
         """Draw a step's inputs, and choose what it shows."""
-        return super().begin_step()._replace(subject=self._subject())
+        subject = self._subject()
+        self._streak.copy_(self._streaks[subject])  # steps in a row are those that show the same
+        return super().begin_step()._replace(subject=subject)
 
     def end_step(self, metrics: dict[str, Tensor]) -> Metrics:
         """Do on the host what follows the work on the device, see `Trainer.end_step`."""
-        self._fills[self._subject()].copy_(metrics["fill"])
+        subject, fill = self._subject(), metrics["fill"]
+        if not subject:  # is empty by what its parts can cover, and opaque by all that is there
+            fill = (fill / self._covered).clamp(max=UNSEEN).maximum(fill)
+        self._fills[subject].copy_(fill)
+        self._streaks[subject].copy_(self._streak)
+        self._streak.copy_(self._streaks.max())
         return super().end_step(metrics)
 
     def _subject(self) -> int:
@@ -95,15 +109,36 @@ class LayoutTrainer(Trainer):
         return guidance
 
     def _check_health(self, fill: Tensor) -> None:
-        """Check the emptiest of all subjects where one is empty, else the most opaque one."""
+        """Check the emptiest of all subjects where one is empty, else the most opaque one.
+
+        Raises:
+            NonFiniteError: see `Trainer.end_step`; like the other, it says which part.
+            CollapsedError: see `Trainer.end_step`.
+        """
         low, high = self._fills.aminmax()
-        super()._check_health(torch.where(low < EMPTY, low, high))
+        repairs = self.health.rewinds + self.health.was_reset
+        try:
+            super()._check_health(torch.where(low < EMPTY, low, high))
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{self._name(self._streaks.argmax())}: {error}") from error
+        except CollapsedError as error:
+            worst = self._fills.argmin() if low < EMPTY else self._fills.argmax()
+            raise CollapsedError(f"{self._name(worst)}: {error}") from error
+        if self.health.rewinds + self.health.was_reset != repairs:  # of a state that is gone
+            self._fills.fill_(UNSEEN)
+            self._streaks.zero_()
+
+    def _name(self, subject: Tensor) -> str:
+        """Return what a subject is called in a message."""
+        index = int(subject)
+        return f"part {self.config.layout.parts[index - 1].name!r}" if index else "the whole"
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return flat tensors: those of `Trainer`, and what the health check goes by."""
-        return super().state_dict() | {FILLS: self._fills}
+        return super().state_dict() | {FILLS: self._fills, STREAKS: self._streaks}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from what `state_dict` returned, see `Trainer.load_state_dict`."""
         super().load_state_dict(state)
         self._fills.copy_(state[FILLS])
+        self._streaks.copy_(state[STREAKS])

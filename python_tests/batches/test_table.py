@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dfast.batches.table import Row, read_table
+from dfast.config import Config, Layout
 from dfast.errors import ConfigError
 
 
@@ -64,6 +67,38 @@ def test_rows_can_be_mappings() -> None:
     assert [r.name for r in read_table(rows, prior="sd15")] == ["x", "a-cow-0"]
 
 
+CUBE = {"name": "cube", "prompt": "a red cube"}
+LAYOUT: dict[str, Any] = {"prompt": "a scene", "whole": 0.0, "parts": [CUBE]}
+
+
+def test_rows_have_layouts(tmp_path: Path) -> None:
+    path = tmp_path / "One cube.toml"
+    Layout.from_dict(LAYOUT).save(path)
+    lines = [{"layout": LAYOUT}, {"prompt": "a scene", "layout": str(path), "seed": 1}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    first, second = read_table(table(tmp_path, "runs.jsonl", text))
+    (third,) = read_table(table(tmp_path, "runs.csv", f"prompt,layout,seed\n,{path},1\n"))
+    assert (first.name, first.prompt) == ("a-scene-0", "a scene")
+    assert second.name == third.name == "a-scene-1-layout-one-cube"
+    for row in (first, second, third):
+        assert Config().replace(**row.settings).layout == Layout.from_dict(LAYOUT)
+    for changes, message in (
+        ({"prompt": "a cube"}, "row 1, column 'layout': prompt: expected that of the layout"),
+        ({"layout.whole": 0.5}, "column 'layout': layout.prompt: expected one that the prior kn"),
+        ({"layout.whole": 3}, "column 'layout.whole': expected a number in [0, 1], got 3"),
+        ({"guidance.variant": "vsd"}, "column 'guidance.variant': expected one that trains no co"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            read_table([{"layout": LAYOUT} | changes])
+
+
+def test_settings_of_a_row_are_judged_together() -> None:
+    (row,) = read_table([{"prompt": "a red cube", "camera.ring": 8, "camera.views": 16}])
+    assert Config().replace(**row.settings).camera.views == 16
+    (row,) = read_table([{"prompt": "a red cube", "camera.ring": 3}])  # what runs have may fit
+    assert Config().replace(camera={"views": 3}).replace(**row.settings).camera.ring == 3
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -91,9 +126,12 @@ def test_rows_can_be_mappings() -> None:
         (
             "a.csv",
             "prompt,sed\na red cube,3\n",
-            "column 'sed': expected prompt, seed, name, out or",
+            "column 'sed': expected prompt, seed, name, out, layout or",
         ),
         ("a.csv", 'prompt\n"a red cube\n', "expected CSV"),
+        ("a.csv", "prompt,layout\n,no.toml\n", "column 'layout': layout file 'no.toml': cannot be"),
+        ("a.jsonl", '{"layout": 3}\n', "column 'layout': layout: expected a dfast.Layout, a f"),
+        ("a.csv", "prompt,zzz.a\na red cube,3\n", "column 'zzz.a': config key 'zzz': unknown"),
         (
             "a.csv",
             "prompt,name\na red cube,A\na blue cube,a\n",

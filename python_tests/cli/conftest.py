@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ class Cube:
 
     prompt, seed, device = "a red cube", 0, torch.device("cpu")
     prior, steps, config, folder = "shapes", 3, dfast.Config(), None
+    parts: ClassVar[dict[str, Any]] = {}
 
     def density(self, x: Tensor) -> Tensor:
         return 60 * torch.sigmoid((0.5 - x.abs().amax(-1)) / 0.01)

@@ -37,6 +37,26 @@ def test_a_layout_is_passed_on(cube: list[dict[str, Any]]) -> None:
     assert second["config"].layout.whole == 0.25 and second["config"].train.steps == 7
 
 
+def test_settings_fit_one_another_and_not_what_was(cube: list[dict[str, Any]]) -> None:
+    Path("rings.toml").write_text("[camera]\nviews = 8\nring = 8\n")
+    line = ["train", "--layout", written(), "--no-export", "--device", "cpu"]
+    changes = ["--set", "camera.views=6", "--set", "camera.ring=3"]
+    assert main([*line, "--config", "rings.toml", *changes]) == 0
+    solid = ["--set", "background.kind=solid"]
+    assert main([*line, "--preset", "dreamfusion", *solid]) == 0
+    first, second = (call["config"] for call in cube)
+    assert (first.camera.views, first.camera.ring) == (6, 3)
+    assert second.background.kind == "solid" and second.layout.parts
+
+
+def test_settings_have_the_prompt_of_their_layout(cube: list[dict[str, Any]]) -> None:
+    dfast.Config().replace(layout=LAYOUT).save("config.toml")
+    line = ["train", "--config", "config.toml", "--no-export", "--device", "cpu"]
+    assert main(line) == 0
+    assert main(["train", "a cube", *line[1:]]) == 2  # which is not that of the layout
+    assert [call["prompt"] for call in cube] == [LAYOUT["prompt"]]
+
+
 def test_a_sentence_is_split(
     cube: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

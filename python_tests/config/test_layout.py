@@ -62,6 +62,16 @@ def part(**changes: Any) -> dict[str, Any]:
         (PAIR | {"whole": 1.5}, "config key 'layout.whole': expected a number in [0, 1], got 1.5"),
         (PAIR | {"hole": 1}, "config key 'layout.hole': unknown; did you mean"),
         (part(sise=0.3), "config key 'layout.parts[0].sise': unknown; did you mean 'size'?"),
+        (
+            part(pos=[0, 0, 0]),
+            "config key 'layout.parts[0].pos': unknown; expected one of name, prompt, position, "
+            "size, heading",
+        ),
+        (
+            PAIR | {"zzz": {}},
+            "config key 'layout.zzz': unknown; expected one of prompt, whole, parts",
+        ),
+        (part(name=" a"), "config key 'layout.parts[0].name': expected 1 to 64 printable charact"),
         (part(name=""), "config key 'layout.parts[0].name': expected 1 to 64 printable"),
         (part(name="a\nb"), "config key 'layout.parts[0].name': expected 1 to 64 printable"),
         (part(prompt=" "), "config key 'layout.parts[0].prompt': expected a description"),

@@ -109,6 +109,12 @@ def test_points_that_are_counted_are_those_that_are_chosen() -> None:
     torch.testing.assert_close(*grads)
 
 
+def test_nothing_waits_for_a_device() -> None:
+    x = points(6).to("meta")  # which holds no numbers that could be read
+    found = composed(2).to("meta")(x, want_gradient=True)
+    assert [list(values.shape) for values in found] == [[6], [6, 3], [6, 3]]
+
+
 def test_losses_on_normals_reach_the_parameters() -> None:
     field, x = composed(2), points(200)
     table = field.fields[1].table

@@ -93,8 +93,8 @@ def test_settings_are_laid_over_a_layout(tmp_path: Path) -> None:
         found = layout if isinstance(layout, Layout) else Layout.from_dict(layout)
         whole = 0.25 if config == {"layout": {"whole": 0.25}} else 0.5
         assert prompt == LAYOUT["prompt"] and found == Layout.from_dict(LAYOUT | {"whole": whole})
-    prompt, settings = laid_out(None, None, TINY.replace(layout=LAYOUT))
-    assert prompt == LAYOUT["prompt"]
+    for config in (TINY.replace(layout=LAYOUT), {"layout": LAYOUT}):
+        assert laid_out(None, None, config) == (LAYOUT["prompt"], config)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,14 @@ def test_an_exported_file_has_the_parts_by_name(finished: Result, tmp_path: Path
         assert np.all(high - low < 2.0 * part["size"])
 
 
+def test_a_layout_is_estimated() -> None:
+    given: dict[str, Any] = {"prior": OraclePrior(12), "device": "cpu"}
+    one = dfast.estimate(config=TINY, **given)
+    found = dfast.estimate(layout=LAYOUT, config=TINY, **given)
+    assert found.steps == TINY.train.steps and found.state > 1.9 * one.state
+    assert dfast.estimate(config=TINY.replace(layout=LAYOUT), **given).state == found.state
+
+
 def test_what_does_not_go_with_a_layout_is_refused(finished: Result, tmp_path: Path) -> None:
     cases: list[tuple[Callable[[], Any], type[DfastError], str]] = [
         (lambda: lay_out(best_of=2), ConfigError, "best_of: expected 1 with a layout, got 2"),
@@ -154,6 +162,7 @@ def test_what_does_not_go_with_a_layout_is_refused(finished: Result, tmp_path: P
             "prompt: expected that of the la",
         ),
         (lambda: train_tiny(None), PromptError, "prompt: expected a description such as"),  # type: ignore[arg-type]
+        (lambda: train_tiny(None, config={"layout": 5}), PromptError, "prompt: expected a descri"),  # type: ignore[arg-type]
         (lambda: lay_out(layout=5), ConfigError, "layout: expected a dfast.Layout, a file or a di"),
         (lambda: lay_out(layout="no.toml"), ConfigError, "layout file 'no.toml': cannot be read"),
         (lambda: lay_out(layout={}), ConfigError, "config key 'layout.parts': expected 1 to 8"),

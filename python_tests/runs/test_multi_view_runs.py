@@ -107,6 +107,16 @@ def test_cameras_that_do_not_stand_as_it_needs(
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("views", [0, -3, 3.0, "3", True, None])
+def test_a_number_of_views_that_cannot_be_is_named(views: object, tmp_path: Path) -> None:
+    prior: Any = JointPrior()
+    prior.joint_views = views
+    with pytest.raises(PriorError) as caught:
+        train_tiny(prior=prior, config=TINY.replace(**RING), out=tmp_path / "run")
+    said = f"prior 'joint': expected joint_views of 1 or more, got {views!r}"
+    assert str(caught.value) == said and not (tmp_path / "run").exists()
+
+
 def test_a_prior_of_single_views_may_have_rings() -> None:
     assert train_tiny(prior=OraclePrior(12), config=TINY.replace(**RING)).steps == 4
 

@@ -75,6 +75,17 @@ def test_names_are_nouns() -> None:
     assert names == ["snowman", "tree"]
 
 
+def test_the_state_of_torch_does_not_matter() -> None:
+    expected = dfast.layout_of("a red chair next to a blue table")
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        assert dfast.layout_of("a red chair next to a blue table") == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+
+
 @pytest.mark.parametrize(
     ("sentence", "message"),
     [

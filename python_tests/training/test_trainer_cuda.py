@@ -64,8 +64,20 @@ def _trainer(prior: Still, config: Config = TINY, seed: int = 0) -> Trainer:
     return build_trainer(config, prior, "x", seed, torch.device("cuda"))
 
 
+PARTS = [
+    {"name": name, "prompt": f"a {name}", "position": [0.0, y, 0.0], "size": 0.45}
+    for name, y in (("cube", -0.5), ("ball", 0.5))
+]
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"field": {"precision": "half"}}, {"march": {"cone_angle": 0.01}}]
+    "changes",
+    [
+        {},
+        {"field": {"precision": "half"}},
+        {"march": {"cone_angle": 0.01}},
+        {"layout": {"prompt": "x", "parts": PARTS}},
+    ],
 )
 @pytest.mark.parametrize("image_size", [16, 32])
 def test_a_step_never_waits_for_the_gpu(changes: dict[str, Any], image_size: int) -> None:

@@ -21,7 +21,7 @@ LOG_EVERY = 100
 """Steps between printed lines."""
 SAVE_SECONDS = 60.0
 """Seconds between checkpoints."""
-MUON_RATE = 20.0
+MUON_RATE = 10.0
 """Learning rate of Muon over that of AdamW, whose steps have other lengths."""
 
 
