@@ -10,8 +10,7 @@ from torch import Tensor
 
 from dfast.evaluation.score import score
 from dfast.evaluation.scorecard import Score
-from dfast.world.build import build_scene
-from dfast.world.reading import read
+from dfast.world import grammar
 
 
 class Ball:
@@ -54,8 +53,8 @@ class SceneField:
         peak: float = 60.0,
     ) -> None:
         self.prompt, self.scale, self.haze, self.flat, self.peak = caption, scale, haze, flat, peak
-        self.scene = build_scene(read(caption).sentence)
-        self.painted = build_scene(read(colors or caption).sentence)
+        self.scene = grammar.parse(caption)
+        self.painted = grammar.parse(colors or caption)
         c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
         self.turn = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         self.shift = torch.tensor(shift)

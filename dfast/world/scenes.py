@@ -87,12 +87,12 @@ class ProceduralScene:
     caption: str
     """The canonical caption, which states every colour."""
     kind: str
-    """"single" or "several" things."""
+    """"single", "stack", "pair" or "composed"."""
     shape: str
-    """The nouns of the caption."""
+    """The caption without its colour words: the name of the geometry."""
     parts: tuple[Part, ...]
     slots: tuple[str, ...]
-    """Colour words: of each thing of the caption, and of its part."""
+    """Colour words of the caption, in the caption's order."""
     has_front: bool
     """Whether the object looks different from the front and from behind."""
     placements: tuple[Placement, ...] = ()

@@ -1,4 +1,4 @@
-"""What words mean in the world."""
+"""What words mean in the larger world."""
 
 from __future__ import annotations
 

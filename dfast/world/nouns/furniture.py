@@ -240,7 +240,6 @@ FURNITURE: dict[str, Noun] = {
             ),
         ),
         "gray",
-        has_front=False,
     ),
     "hammock": Noun(
         (

@@ -66,7 +66,6 @@ KITCHEN: dict[str, Noun] = {
         ),
         "red",
         ("lid", "white"),
-        has_front=False,
     ),
     "pan": Noun(
         (
