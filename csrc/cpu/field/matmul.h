@@ -10,6 +10,7 @@
 
 #include "cpu/large_pages.h"
 #include "cpu/parallel.h"
+#include "math/common.h"
 
 namespace dfast::cpu {
 
@@ -87,11 +88,9 @@ struct Product {
   }
 };
 
-#define DFAST_INLINE inline __attribute__((always_inline))
-
 // Computes the first R rows and V vectors of columns, summed over `depth` in registers.
 template <typename S, int R, int V, typename T>
-DFAST_INLINE void multiply_tile(const Product<T>& p) {
+DFAST_HD void multiply_tile(const Product<T>& p) {
   using Vec = typename S::Vec;
   constexpr int kWidth = S::kWidth;
   Vec sum[R][V];
@@ -122,7 +121,7 @@ DFAST_INLINE void multiply_tile(const Product<T>& p) {
 
 // Computes V vectors of columns, R rows at a time, then the rest of the rows, fewer at a time.
 template <typename S, int R, int V, typename T>
-DFAST_INLINE void multiply_rows(const Product<T>& p) {
+DFAST_HD void multiply_rows(const Product<T>& p) {
   int i = 0;
   for (; i + R <= p.rows; i += R) multiply_tile<S, R, V>(p.from(i, 0));
   if constexpr (R > 1) multiply_rows<S, R / 2, V>(p.from(i, 0));
@@ -131,7 +130,7 @@ DFAST_INLINE void multiply_rows(const Product<T>& p) {
 // Computes V vectors of columns at a time, then the rest of the columns, fewer at a time. A tile has at most `Sums`
 // vectors of sums, which with V of a row and a factor fill the registers.
 template <typename S, int Sums, int V, typename T>
-DFAST_INLINE void multiply_columns(const Product<T>& p) {
+DFAST_HD void multiply_columns(const Product<T>& p) {
   constexpr int kRows = std::min(12, Sums / V), kColumns = V * S::kWidth, kRest = V > 1 ? kColumns - 1 : 0;
   int j = 0;
   for (; j + kRest < p.columns; j += kColumns) multiply_rows<S, kRows, V>(p.from(0, j));
