@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dfast.evaluation.score import score
 from dfast.evaluation.scorecard import Score
-from dfast.world import grammar
+from dfast.world.build import build_scene
+from dfast.world.reading import read
 
 
 class Ball:
@@ -53,8 +54,8 @@ class SceneField:
         peak: float = 60.0,
     ) -> None:
         self.prompt, self.scale, self.haze, self.flat, self.peak = caption, scale, haze, flat, peak
-        self.scene = grammar.parse(caption)
-        self.painted = grammar.parse(colors or caption)
+        self.scene = build_scene(read(caption).sentence)
+        self.painted = build_scene(read(colors or caption).sentence)
         c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
         self.turn = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         self.shift = torch.tensor(shift)

@@ -1,4 +1,4 @@
-"""Captions and cameras with which the tests look at the procedural world."""
+"""Sentences, scenes and cameras with which the tests look at the procedural world."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from functools import cache
 
 import torch
 
-from dfast.priors.embedded import dataset
-from dfast.priors.embedded.model import build_tokenizer
 from dfast.scene.cameras import CameraBatch, aimed
-from dfast.world import catalogue
-from dfast.world.build import build_scene
-from dfast.world.reading import read
-from dfast.world.scenes import ProceduralScene
+from dfast.world import ProceduralScene, build_scene, read
+from dfast.world.nouns.classics import FIRST, SOLIDS
 
-CAPTIONS = [*catalogue(), "an orange house with an orange roof", "a red cube next to a blue sphere"]
-"""Every geometry of the world, and two captions with chosen colours."""
-
-
-@cache
-def geometries() -> dataset.Geometries:
-    """Return the geometries on which the embedded prior is trained."""
-    return dataset.Geometries(build_tokenizer(), torch.device("cpu"))
+SENTENCES = (
+    *SOLIDS,
+    *FIRST,
+    "a green cone on top of a yellow cube",
+    "a red cube next to a blue sphere",
+    "an orange house with an orange roof",
+    "two dogs with red hats",
+    "three small red and white striped apples",
+    "a big cat under a wide table",
+    "a small white and blue dotted rabbit inside a bowl",
+    "a checkered horse in front of a long barn",
+)
+"""Sentences of every kind."""
 
 
 @cache
 def scene_of(text: str) -> ProceduralScene:
-    """Return the true object of a sentence of the larger world, which needs no weights."""
+    """Return the true object of a sentence."""
     return build_scene(read(text).sentence)
 
 

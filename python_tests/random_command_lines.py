@@ -20,8 +20,10 @@ from dfast.config import Config
 from dfast.config.parsing import to_toml
 from dfast.config.suggestions import setting_names
 from dfast.training import build
-from dfast.world.grammar import KNOWN, SYNONYMS
-from dfast.world.refusals import EXAMPLES
+from dfast.world.advice import EXAMPLES
+from dfast.world.isa import kinds
+from dfast.world.synonyms import SYNONYMS
+from dfast.world.words import roles
 
 CODES = (0, 2, 130, 143)
 """Exit codes that a command line may have."""
@@ -79,7 +81,8 @@ class RandomCommands:
         """Return a command line."""
         commands: list[Callable[[], list[str]]] = [
             *(self._train,) * 5,
-            *(self._render, self._export, self._config, self._evaluate, self._bench, self._other),
+            *(self._render, self._export, self._config, self._words),
+            *(self._evaluate, self._bench, self._other),
         ]
         line = self.random.choice(commands)()
         if self.random.random() < 0.15:  # one argument more, fewer or another
@@ -112,7 +115,7 @@ class RandomCommands:
         if kind < 0.4:
             return self._one_of(*EXAMPLES.strip('"').split('", "'), "snowman", "a red cube")
         if kind < 0.8:
-            words = sorted({*KNOWN, *SYNONYMS})
+            words = ["a", "the", *roles(), *SYNONYMS, *self.random.sample(sorted(kinds()), 50)]
             return " ".join(self.random.choices(words, k=self.random.randrange(1, 7)))
         letters = "".join(self.random.choices("abc äß赤\U0001f600'\"-,.\n\t0", k=12))
         return self._one_of(letters, self._strange())
@@ -198,6 +201,10 @@ class RandomCommands:
 
     def _config(self) -> list[str]:
         return ["config", *self._settings()]
+
+    def _words(self) -> list[str]:
+        json = self._some({"--json": lambda: self._usual("-", "words.json", "run")}, 0.3)
+        return ["words", *self.prompt().split(), *json]
 
     def _evaluate(self) -> list[str]:
         options: dict[str, Callable[[], str] | None] = {

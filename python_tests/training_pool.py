@@ -18,9 +18,11 @@ from dfast.priors.embedded.training.networks import (
     build_world_tokenizer,
     words,
 )
-from dfast.priors.embedded.training.pool import Pool
+from dfast.priors.embedded.training.pool import Batch, Pool
 from dfast.priors.embedded.training.things import Things
 from dfast.world.nouns import NOUNS
+from dfast.world.parts import ALL_COLORS
+from dfast.world.sentence import PATTERNS, RELATIONS, SIZES, WORN, Sentence, Thing
 
 SMALL = ("chair", "mug", "dog", "sailboat", "bowl", "table", "cube", "bird")
 """Its nouns."""
@@ -36,6 +38,32 @@ def small_pool(device: str = "cpu") -> Pool:
         things = Things(torch.device(device))
     captions = Captions(things, words(), TEXT_LENGTH)
     return Pool(things, captions, 40, seed=3, chunk=8, steps=32)
+
+
+def sentence_of(pool: Pool, batch: Batch, b: int) -> Sentence:
+    """Return what the caption of image b says; colours of a textureless one are white."""
+    s, view = pool.situations, int(batch.chosen[b])
+    colors = (*ALL_COLORS, "white")
+    things = []
+    for i in range(2 if s.relation[view] >= 0 else 1):
+        noun, size = pool.things.names[int(s.noun[view, i])], int(s.size[view, i])
+        worn = WORN[int(s.worn[view, i])] if s.worn[view, i] >= 0 else None
+        has_part = NOUNS[noun].part is not None or worn is not None
+        main, own = (colors[int(batch.colors[b, 2 * i + k])] for k in range(2))
+        pattern = int(batch.pattern[b, i])
+        things.append(
+            Thing(
+                noun,
+                main,
+                own if has_part else None,
+                list(SIZES)[size] if size >= 0 else None,
+                PATTERNS[pattern] if pattern >= 0 else None,
+                colors[int(batch.second[b, i])] if pattern >= 0 else None,
+                worn,
+            )
+        )
+    relation = RELATIONS[int(s.relation[view])] if s.relation[view] >= 0 else None
+    return Sentence(tuple(things), relation, int(s.number[view]))
 
 
 @cache

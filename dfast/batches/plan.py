@@ -15,7 +15,7 @@ from dfast.config import Config
 from dfast.config.methods import METHODS
 from dfast.errors import ConfigError, DfastError
 from dfast.host.cpus import usable_cpus
-from dfast.world.grammar import read as read_sentence
+from dfast.world.reading import read as read_sentence
 
 MOST = 4096
 """Runs at once, threads and retries, at most."""

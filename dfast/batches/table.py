@@ -25,7 +25,7 @@ from dfast.config.suggestions import setting_names, suggest
 from dfast.errors import ConfigError, DfastError
 from dfast.runs.layouts import as_layout, check_layout
 from dfast.runs.names import run_name, slug
-from dfast.world.grammar import read as read_sentence
+from dfast.world.reading import read as read_sentence
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names of run folders."""

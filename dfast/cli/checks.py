@@ -20,7 +20,7 @@ from dfast.config.checks import check_steps
 from dfast.config.methods import DEFAULT, METHODS
 from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
-from dfast.world.grammar import read
+from dfast.world.reading import read
 
 
 def check_run(

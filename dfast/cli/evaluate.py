@@ -54,6 +54,10 @@ def add_evaluate(commands: Commands[Any]) -> None:
     p.add_argument(
         "--json", metavar="FILE", help="write everything measured as JSON (- for stdout)"
     )
+    p.add_argument(
+        "--jobs", type=int, default=1, metavar="N",
+        help="score so many finished runs at a time (default: 1)",
+    )  # fmt: skip
     p.add_argument("--out", metavar="DIR", help="keep the trained runs in this folder")
     add_clip_options(p)
     add_settings(p)
@@ -84,7 +88,7 @@ def evaluate(options: Namespace) -> int:
 
     device = str(pick_device(options.device))
     if options.paths:
-        scores = _score_runs(options.paths, device)
+        scores = _score_runs(options.paths, device, options.jobs)
     else:
         scores = _train_and_score(prompts, device, options)
     as_dict = partial(scorecard.as_dict, scores, dfast=__version__)
@@ -118,20 +122,40 @@ def _check_options(options: Namespace) -> None:
             raise UsageError(
                 f"--{given[0]}: expected with --prompt or --prompts; finished runs have their own"
             )
+    elif options.jobs != 1:
+        raise UsageError("--jobs: expected with finished runs; those of prompts are one at a time")
+    if options.jobs < 1:
+        raise UsageError(f"--jobs: expected at least 1, got {options.jobs}")
     _check_json(options.json)
 
 
-def _score_runs(paths: list[str], device: str) -> list[Score]:
-    """Score finished runs."""
+def _score_runs(paths: list[str], device: str, jobs: int) -> list[Score]:
+    """Score finished runs, some of them in processes of their own."""
+    score = partial(_score_run, device=device)
+    if jobs == 1:
+        return [found for path in paths for found in score(path)]
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _share_threads, (jobs,)) as pool:
+        return [found for some in pool.map(score, paths) for found in some]
+
+
+def _score_run(path: str, device: str) -> list[Score]:
+    """Score a finished run, of a layout each of its parts."""
     import dfast
     from dfast.evaluation.score import score
     from dfast.runs.loading import needs_field
 
-    scores = []
-    for path in paths:
-        found = needs_field(dfast.load(path, device), path)
-        scores += [score(result, seed=result.seed) for result in _with_parts(found)]
-    return scores
+    found = needs_field(dfast.load(path, device), path)
+    return [score(result, seed=result.seed) for result in _with_parts(found)]
+
+
+def _share_threads(jobs: int) -> None:
+    """Take a share of the threads."""
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 
 def _with_parts(result: Result) -> list[Result]:
@@ -156,10 +180,10 @@ def _train_and_score(prompts: list[str], device: str, options: Namespace) -> lis
             )
             scores.append(_train_one(prompt, seed, prior, config, device, out))
             s, total = scores[-1], len(prompts) * options.seeds
+            found = [f"IoU {s.iou:.2f}", f"rank {s.rank}", f"colors {s.colors:.2f}"]
+            found += [*s.attributes, *s.faults]
             print(
-                f"{len(scores)}/{total} {prompt}, seed {seed}: IoU {s.iou:.2f}, "
-                f"rank {s.rank}, colors {s.colors:.2f} {' '.join(s.faults)}",
-                file=sys.stderr,
+                f"{len(scores)}/{total} {prompt}, seed {seed}: {', '.join(found)}", file=sys.stderr
             )
     return scores
 

@@ -37,7 +37,7 @@ def priors(options: Namespace) -> int:
     from dfast.priors.loading.hub import cached_snapshot, is_complete
 
     width = max(map(len, CATALOG))
-    print(f"{'shapes':{width}} embedded; knows only its own small world")
+    print(f"{'shapes':{width}} embedded; knows the things that `dfast words` lists")
     for entry in CATALOG.values():
         here = f"{entry.gigabytes:g} GB to fetch"
         if cached_snapshot(entry.hub):

@@ -19,6 +19,7 @@ from dfast.cli import (
     results,
     train,
     view,
+    words,
 )
 from dfast.cli.options import UsageError
 from dfast.cli.output import READER_GONE, drop_output, flush_output, warnings_as_notices
@@ -34,6 +35,7 @@ EPILOG = """examples:
   dfast export runs/chair chair.usdz             the mesh in another format, size or detail
   dfast view runs/chair                          turn it in a browser (train --view: live)
   dfast report runs/chair                        one page about it, to look at or to send
+  dfast words                                    what the embedded model knows
   dfast priors                                   the diffusion models it can use
   dfast evaluate runs/chair                      how good is it
   dfast batch runs.csv --out runs/many           a table of runs, here or on a Ray cluster
@@ -115,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     view.add_view(commands)
     results.add_report(commands)
     evaluate.add_evaluate(commands)
+    words.add_words(commands)
     batch.add_batch(commands)
     reproduce.add_reproduce(commands)
     info.add_config(commands)

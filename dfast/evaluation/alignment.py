@@ -26,7 +26,9 @@ STEPS = torch.tensor([7.5, 0.10, 0.06, 0.06, 0.06])
 """First step sizes of the pattern search over poses."""
 COARSE_YAWS = torch.arange(24) * 15.0
 COARSE_SCALES = torch.tensor([-0.15, 0.0, 0.15])
-"""Of the coarse search, added to the logarithm of the scale at which the volumes agree."""
+"""Of the coarse search, added to the logarithm of the scale at which the spreads agree. That at
+which the volumes agree is tried, too: it is better for solids of different shapes, and worse for
+thin ones, whose volume depends on the level."""
 POINTS_A_CHUNK = 2_000_000
 """Bounds the memory of `iou`."""
 
@@ -53,7 +55,7 @@ def align(
 def initial_poses(
     prediction: Prediction, solids: list[SolidPoints], keep: int, count: int = 512
 ) -> tuple[Tensor, Tensor]:
-    """Search coarsely: 24 yaws, each at its best of three scales, centroid on centroid.
+    """Search coarsely: 24 yaws, each at its best of four scales, centroid on centroid.
 
     Args:
         prediction: the result.
@@ -65,10 +67,13 @@ def initial_poses(
         Poses [S, keep, 5] and their IoU [S, keep], best first.
     """
     points, volume, centroid = batch(solids, count)
-    fit = (prediction.volume / volume).clamp_min(1e-6).log() / 3  # [S]
-    pose = torch.zeros(len(solids), len(COARSE_YAWS), len(COARSE_SCALES), 5)
+    volumes = (prediction.volume / volume).clamp_min(1e-6).log() / 3  # [S]
+    spreads = prediction.spread / torch.tensor([solid.spread for solid in solids])
+    scales = spreads.clamp_min(1e-2).log()[:, None] + COARSE_SCALES
+    scales = torch.cat([scales, volumes[:, None]], 1)  # [S, 4]
+    pose = torch.zeros(len(solids), len(COARSE_YAWS), scales.shape[1], 5)
     pose[..., YAW] = COARSE_YAWS[:, None]
-    pose[..., SCALE] = fit[:, None, None] + COARSE_SCALES
+    pose[..., SCALE] = scales[:, None]
     score = iou(prediction, points, volume, centroid, pose.flatten(1, 2)).reshape(pose.shape[:3])
     score, scale = score.max(2)  # [S, 24]
     pose = pose.gather(2, scale[..., None, None].expand(-1, -1, 1, 5))[:, :, 0]

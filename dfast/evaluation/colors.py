@@ -10,12 +10,13 @@ from dfast.evaluation.scorecard import PartScore
 from dfast.evaluation.solids import Prediction
 from dfast.evaluation.truths import GroundTruth
 from dfast.mesh.density_grid import DensityField, device_of, query, sample
-from dfast.world.parts import COLORS, PALETTE
+from dfast.world.parts import ALL_COLORS, PALETTE
 
 COLOR_TOLERANCE = 0.3
 """Largest Euclidean distance in RGB at which a colour is right."""
 RAY = torch.linspace(0.16, -0.12, 15)
-"""Distances along the outward normal of a surface point, from outside to inside, world units."""
+"""Distances along the outward normal of a surface point, from outside to inside, world units; a ray
+begins where no other surface of the truth is near."""
 
 
 def visible_colors(
@@ -43,6 +44,7 @@ def visible_colors(
     center = truth.solid.centroid[None]
     placed = apply_pose(ray, center, pose[None, None], prediction.centroid)[0, 0]
     density = sample(prediction.density, placed).reshape(len(points), -1)
+    density = density * (surface.free[:count, None] + 1e-4 >= RAY)
     step = 0.02 * float(pose[SCALE].exp())
     transmittance = torch.exp(-step * density).cumprod(1)
     before = torch.cat([torch.ones(len(points), 1), transmittance[:, :-1]], 1)
@@ -56,22 +58,22 @@ def visible_colors(
 
 
 def part_scores(truth: GroundTruth, colors: Tensor, right: Tensor) -> tuple[PartScore, ...]:
-    """Score each part of a scene.
+    """Score each region of a surface: what one thing has in one colour.
 
     Args:
         truth: of the sentence.
         colors: seen at the points of its surface, [N, 3], nan where there is none.
         right: whether they are right, [N].
     """
-    palette = torch.tensor([PALETTE[c] for c in COLORS])
+    palette = torch.tensor([PALETTE[c] for c in ALL_COLORS])
     parts = []
-    for k, word in enumerate(truth.scene.part_colors):
-        mine = truth.surface.part == k
+    for k, word in enumerate(truth.surface.words):
+        mine = truth.surface.region == k
         shown = colors[mine]
         shown = shown[~shown[:, 0].isnan()]
         seen = ""
         if len(shown) > 0.3 * int(mine.sum()):
-            seen = COLORS[int((palette - shown.median(0).values).norm(dim=-1).argmin())]
-        accuracy = float(right[mine].float().mean()) if bool(mine.any()) else 0.0
+            seen = ALL_COLORS[int((palette - shown.median(0).values).norm(dim=-1).argmin())]
+        accuracy = float(right[mine].float().mean())
         parts.append(PartScore(word, float(truth.surface.shares[k]), accuracy, seen))
     return tuple(parts)

@@ -1,4 +1,4 @@
-"""Score a result against the procedural world: shape, identity, colours, front, faults."""
+"""Score a result against the procedural world: shape, identity, attributes, colours, faults."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from dfast.errors import ExportError
 from dfast.evaluation.alignment import SCALE, YAW, align, refine
 from dfast.evaluation.colors import part_scores, visible_colors
 from dfast.evaluation.faults import faults, flatness
+from dfast.evaluation.patterns import pattern_scores
 from dfast.evaluation.retrieval import retrieve
-from dfast.evaluation.scorecard import PartScore, Score
+from dfast.evaluation.rivals import ATTRIBUTES, Attributes
+from dfast.evaluation.scorecard import PartScore, PatternScore, Score
 from dfast.evaluation.solids import Prediction
 from dfast.evaluation.surface import SurfaceScore, surface_score
 from dfast.evaluation.truths import GRID, GroundTruth, catalogue, ground_truth
+from dfast.evaluation.worn import shows_worn
 from dfast.mesh.density_grid import DensityField, density_grid
 from dfast.mesh.extract import extract_mesh
 from dfast.ops.ambient import neutral_torch_state
@@ -22,7 +25,7 @@ from dfast.ops.ambient import neutral_torch_state
 FRONT_TOLERANCE = 30.0
 """Degrees."""
 LARGE_PART = 0.04
-"""Smallest share of the surface of a part whose colour counts."""
+"""Smallest share of the surface of a region whose colour counts."""
 
 
 class EmptyField:
@@ -47,12 +50,12 @@ def score(
 ) -> Score:
     """Measure one result; `Score` says what each number means.
 
-    It takes a few seconds on a CPU; the first call in a process also samples every geometry of the
-    grammar.
+    It takes a few seconds on a CPU; the first call in a process also samples the solid of every
+    noun.
 
     Args:
         result: the field to score.
-        prompt: a sentence of the grammar, by default the result's own.
+        prompt: a sentence of the world, by default the result's own.
         seed: of the run, recorded in the score.
         seconds: that training took, recorded in the score.
 
@@ -60,11 +63,10 @@ def score(
         The score.
 
     Raises:
-        PromptError: if the prompt is not a sentence of the grammar.
+        PromptError: if the prompt is not a sentence of the world.
     """
     text = prompt if prompt is not None else str(getattr(result, "prompt", ""))
     truth = ground_truth(text)
-    scene = truth.scene
     density = density_grid(result, GRID)
     prediction = Prediction(density)
     if prediction.empty:
@@ -75,21 +77,21 @@ def score(
     parts = part_scores(truth, colors, right)
     large = [p for p in parts if p.share >= LARGE_PART]
     yaw = (float(pose[YAW]) + 180) % 360 - 180
-    rank, nearest = retrieve(prediction, truth)
+    looks = retrieve(prediction, truth)
     found = faults(density, prediction)
     flat = flatness(prediction, truth.solid, float(pose[SCALE])) < 0.25
     return Score(
         prompt=text,
-        kind=scene.kind,
+        kind=truth.sentence.situation,
         seed=seed,
         iou=best,
         ellipsoid_iou=truth.ellipsoid_iou,
-        rank=rank,
-        nearest=nearest,
+        rank=looks.rank,
+        nearest=looks.nearest,
         albedo=float(right.float().mean()),
         colors=sum(p.color == p.seen for p in large) / len(large),
-        front_yaw=yaw if scene.has_front else None,
-        front=abs(yaw) <= FRONT_TOLERANCE if scene.has_front else None,
+        front_yaw=yaw if truth.has_front else None,
+        front=abs(yaw) <= FRONT_TOLERANCE if truth.has_front else None,
         empty=found.empty,
         opaque=found.opaque,
         hazy=found.hazy,
@@ -98,6 +100,9 @@ def score(
         surface=_surface(result, truth, pose, prediction.centroid),
         seconds=seconds,
         parts=parts,
+        patterns=pattern_scores(truth, colors, right),
+        worn=shows_worn(prediction, truth, pose),
+        **vars(looks.attributes),
     )
 
 
@@ -129,20 +134,20 @@ def _best_pose(
 
 def _empty_score(truth: GroundTruth, prompt: str, seed: int | None, seconds: float | None) -> Score:
     """Return the score of a result in which nothing can be seen."""
-    scene = truth.scene
-    shares = zip(scene.part_colors, truth.surface.shares.tolist(), strict=True)
+    shares = zip(truth.surface.words, truth.surface.shares.tolist(), strict=True)
+    wrong = [False if truth.rivals.get(name) else None for name in ATTRIBUTES]
     return Score(
         prompt=prompt,
-        kind=scene.kind,
+        kind=truth.sentence.situation,
         seed=seed,
         iou=0.0,
         ellipsoid_iou=truth.ellipsoid_iou,
-        rank=len(catalogue()),
+        rank=len(catalogue()) + sum(map(len, truth.rivals.values())),
         nearest="",
         albedo=0.0,
         colors=0.0,
         front_yaw=None,
-        front=False if scene.has_front else None,
+        front=False if truth.has_front else None,
         empty=True,
         opaque=False,
         hazy=False,
@@ -150,4 +155,9 @@ def _empty_score(truth: GroundTruth, prompt: str, seed: int | None, seconds: flo
         haze=0.0,
         seconds=seconds,
         parts=tuple(PartScore(color, share, 0.0, "") for color, share in shares),
+        patterns=tuple(
+            PatternScore(t.pattern, 0.0, "none") for t in truth.sentence.things if t.pattern
+        ),
+        worn=False if any(t.wears for t in truth.sentence.things) else None,
+        **vars(Attributes(*wrong)),
     )

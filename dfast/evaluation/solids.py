@@ -32,6 +32,11 @@ class SolidPoints:
         """Return the mean of the points, [3]."""
         return self.inside.mean(0)
 
+    @property
+    def spread(self) -> float:
+        """Return the root of the mean squared distance of the points from their mean."""
+        return spread(self.inside)
+
     @staticmethod
     def from_occupancy(occupied: Callable[[Tensor], Tensor], n: int = 64) -> SolidPoints:
         """Sample a solid that is given by a predicate.
@@ -69,6 +74,7 @@ class Prediction:
         empty: whether nothing can be seen.
         centroid: of the solid at `level`, [3].
         volume: of that solid.
+        spread: of that solid, see `SolidPoints.spread`.
         volumes: world volume above each candidate level, [LEVELS].
     """
 
@@ -90,6 +96,11 @@ class Prediction:
         solid = points[values > math.log1p(self.level / DENSITY_FLOOR)]
         self.centroid = solid.mean(0) if len(solid) else torch.zeros(3)
         self.volume = len(solid) / n**3 * (2 * RADIUS) ** 3
+        self.spread = spread(solid) if len(solid) else 0.0
+
+    def level_of(self, volume: float) -> float:
+        """Return the candidate level, in the units of `grid`, with the volume nearest to one."""
+        return self._lowest + int((self.volumes - volume).abs().argmin()) * self._spacing
 
     def fractions_above(self, values: Tensor) -> Tensor:
         """Return the fraction of values [B, P] above each candidate level, [B, LEVELS]."""
@@ -98,6 +109,11 @@ class Prediction:
         bins += torch.arange(rows)[:, None] * (LEVELS + 1)
         histogram = torch.bincount(bins.ravel(), minlength=rows * (LEVELS + 1)).reshape(rows, -1)
         return histogram.flip(1).cumsum(1).flip(1)[:, 1:] / count
+
+
+def spread(points: Tensor) -> float:
+    """Return the root of the mean squared distance of points [N, 3] from their mean."""
+    return float((points - points.mean(0)).square().sum(1).mean().sqrt())
 
 
 def jittered_points(n: int, seed: int) -> Tensor:

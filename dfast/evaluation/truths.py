@@ -1,54 +1,61 @@
-"""Ground truth of the sentences of the procedural world: solids, surfaces, ellipsoids."""
+"""Ground truth of the sentences of the procedural world: solids, rivals, surfaces."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Sequence
+from functools import cache, cached_property, lru_cache
 
 import torch
-from torch import Tensor
 
-from dfast.evaluation.alignment import align, pattern_search
+from dfast.evaluation.alignment import initial_poses, refine
+from dfast.evaluation.ellipsoids import ellipsoid_iou
+from dfast.evaluation.rivals import geometry, name_of, plain, rivals
 from dfast.evaluation.solids import Prediction, SolidPoints
+from dfast.evaluation.visible import Surface, visible_surface
 from dfast.mesh.density_grid import grid_points
-from dfast.world import grammar
+from dfast.world.build import build_scene
+from dfast.world.nouns import NOUNS
+from dfast.world.reading import read
 from dfast.world.scenes import ProceduralScene
+from dfast.world.sentence import Sentence
 
-GRID = 64
+GRID = 96
 """Cells a side with which results and truths are sampled."""
+RIVAL_GRID = 40
+"""Cells a side with which the geometries that they are compared with are sampled."""
 SAME_SHAPE = 0.97
-"""IoU above which two true solids count as one geometry."""
-SURFACE_POINTS = 4000
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Points of a true object's visible surface."""
-
-    points: Tensor
-    """[N, 3]."""
-    normals: Tensor
-    """Outward unit normals [N, 3]."""
-    part: Tensor
-    """Index of the part of the scene, [N]."""
-    albedo: Tensor
-    """Display RGB in [0, 1], [N, 3]."""
-    shares: Tensor
-    """Share of each part in the surface's area, [K]."""
+"""Two true solids count as one geometry if they agree so well: their IoU, relative to that of one
+of them with itself, which for thin ones is less than 1."""
+PERHAPS_SAME = 0.5
+"""The same of a coarse alignment, below which they surely are not one."""
+SIDEWAYS = ("next to", "in front of", "behind")
+"""Relations that a turn about the vertical axis changes."""
 
 
 class GroundTruth:
     """The truth of one sentence. Each part is computed when it is first used, and kept."""
 
     def __init__(self, prompt: str) -> None:
-        """Parse a sentence.
+        """Read a sentence.
 
         Raises:
-            PromptError: if it is not one of the grammar.
+            PromptError: if it is not one of the world.
         """
-        self.scene = grammar.parse(prompt)
+        self.sentence = read(prompt).sentence
+        self.scene = build_scene(self.sentence)
+        self.name = name_of(geometry(self.sentence))
         self._same: dict[str, bool] = {}
+
+    @property
+    def has_front(self) -> bool:
+        """Return whether the heading of the object can be right or wrong.
+
+        It can where a thing looks different from the front and from behind, and where two different
+        things stand beside or before each other: then which of them is on which side fixes it.
+        """
+        first, *rest = self.sentence.things
+        placed = self.sentence.relation in SIDEWAYS and rest[0] != first
+        return placed or any(thing.kind.has_front for thing in self.sentence.things)
 
     @cached_property
     def solid(self) -> SolidPoints:
@@ -65,83 +72,73 @@ class GroundTruth:
         """Return the IoU of the ellipsoid that fits the object best."""
         return ellipsoid_iou(self.solid)
 
+    @cached_property
+    def rivals(self) -> dict[str, dict[str, SolidPoints]]:
+        """Return the solids, by name, of the rivals of each attribute that differ in shape."""
+        found = {
+            attribute: {name_of(other): _solid(other) for other in others}
+            for attribute, others in rivals(geometry(self.sentence)).items()
+        }
+        every = {name: solid for group in found.values() for name, solid in group.items()}
+        same = self._same_as(list(every.values()))
+        self._same |= dict(zip(every, same, strict=True))
+        return {
+            attribute: {name: solid for name, solid in group.items() if not self._same[name]}
+            for attribute, group in found.items()
+        }
+
     def is_shape(self, name: str) -> bool:
-        """Return whether a geometry of the catalogue is this one up to yaw, scale and shift."""
+        """Return whether a noun's or a rival's geometry is this one up to yaw, scale, shift."""
         if name not in self._same:
-            inside = self.scene.occupancy(grid_points(GRID)).float().reshape(GRID, GRID, GRID)
-            target = [catalogue()[name]]
-            _, values = align(Prediction(50 * inside), target, keep=4, rounds=12, count=2048)
-            self._same[name] = float(values.max()) >= SAME_SHAPE
+            self._same[name] = self._same_as([catalogue()[name]])[0]
         return self._same[name]
 
+    @cached_property
+    def _result(self) -> Prediction:
+        """Return the object as a result that is right."""
+        distance = self.scene.sdf(grid_points(GRID))[0].reshape(GRID, GRID, GRID)
+        return Prediction(60 * torch.sigmoid(-distance / 0.015))
 
-# These are the two caches of this package. Truths cost seconds and depend on nothing but the
-# sentence, so that scoring many results in a process computes each only once.
+    def _same_as(self, solids: Sequence[SolidPoints]) -> list[bool]:
+        """Return whether each of some solids is this one up to yaw, scale and shift."""
+        if not solids:
+            return []
+        compared = [*solids, self.solid]
+        poses, values = initial_poses(self._result, compared, keep=2)
+        best = values[:, 0].clone()
+        near = (best >= PERHAPS_SAME * best[-1]).nonzero()[:, 0].tolist()
+        close = [compared[i] for i in near]
+        best[near] = refine(self._result, close, poses[near], rounds=12, count=2048)[1].amax(1)
+        return (best[:-1] >= SAME_SHAPE * best[-1]).tolist()
 
 
-@cache
+# These are the caches of this package. Truths cost seconds and depend on nothing but the sentence,
+# so that scoring many results in a process computes each only once. One takes about 10 MB.
+
+
+@lru_cache(maxsize=32)
 def ground_truth(prompt: str) -> GroundTruth:
     """Return the truth of a sentence, the same object each time.
 
     Raises:
-        PromptError: if it is not a sentence of the grammar.
+        PromptError: if it is not a sentence of the world.
     """
     return GroundTruth(prompt)
 
 
 @cache
 def catalogue() -> dict[str, SolidPoints]:
-    """Return every geometry of the grammar by its name, a caption without colours."""
-    scenes = [grammar.parse(caption) for caption in grammar.catalogue()]
-    return {scene.shape: SolidPoints.from_occupancy(scene.occupancy, 48) for scene in scenes}
+    """Return the solid of every noun of the world."""
+    solids = {}
+    for noun, kind in NOUNS.items():
+        thing = plain(noun)
+        slots = (thing.color, thing.part_color or thing.color)
+        scene = ProceduralScene(noun, "single", noun, kind.parts, slots, kind.has_front)
+        solids[noun] = SolidPoints.from_occupancy(scene.occupancy, RIVAL_GRID)
+    return solids
 
 
-def visible_surface(scene: ProceduralScene, count: int = SURFACE_POINTS) -> Surface:
-    """Sample up to `count` points of a scene's visible surface.
-
-    Grid points near the surface are projected onto it by four Newton steps of the signed distance.
-    """
-    points = grid_points(96)
-    points = points[points.square().sum(-1) <= 1.1]
-    points = points[scene.sdf(points)[0].abs() < 0.04]
-    generator = torch.Generator().manual_seed(0)
-    points = points[torch.randperm(len(points), generator=generator)[: 2 * count]]
-    for _ in range(4):
-        normals = scene.normals(points)
-        points = points - scene.sdf(points)[0][:, None] * normals
-    normals = scene.normals(points)
-    # A face where two parts touch is inside the object: a step outward does not leave it.
-    visible = (scene.sdf(points)[0].abs() < 0.01) & (scene.sdf(points + 0.04 * normals)[0] > 0.015)
-    points, normals = points[visible][:count], normals[visible][:count]
-    part = scene.sdf(points)[1]
-    shares = torch.bincount(part, minlength=len(scene.parts)).float() / max(1, len(part))
-    return Surface(points, normals, part, scene.colors[part], shares)
-
-
-def ellipsoid_iou(solid: SolidPoints, count: int = 4096) -> float:
-    """Return the IoU of a solid with the ellipsoid that fits it best.
-
-    The search is over the centre and the semi-axes, along the world axes and along the solid's
-    principal axes; the better of the two counts.
-
-    Args:
-        solid: the solid.
-        count: number of its points to use.
-    """
-    points = solid.sample(count) - solid.centroid
-    moments, frame = torch.linalg.eigh(points.T @ points / count)
-    spread = (points.square().mean(0), moments.clamp_min(1e-8))  # world axes, principal axes
-    local = torch.stack([points, points @ frame])  # [2, P, 3]
-    # A solid ellipsoid with semi-axis a has the variance a^2 / 5 along it.
-    start = torch.cat([torch.zeros(2, 3), 0.5 * (5 * torch.stack(spread)).log()], 1)
-
-    def objective(p: Tensor) -> Tensor:
-        """Return the IoU [2, K] for centres (3) and log semi-axes (3), p [2, K, 6]."""
-        unit = (local[:, None] - p[:, :, None, :3]) / p[:, :, None, 3:].exp()
-        intersection = solid.volume * (unit.square().sum(-1) <= 1).float().mean(-1)
-        own = 4 / 3 * math.pi * p[..., 3:].sum(-1).exp()
-        return intersection / (solid.volume + own - intersection)
-
-    steps = torch.tensor([0.05] * 3 + [0.08] * 3)
-    _, values = pattern_search(objective, start, steps, 40)
-    return float(values.max())
+@cache
+def _solid(sentence: Sentence) -> SolidPoints:
+    """Return the solid of a sentence as a rival."""
+    return SolidPoints.from_occupancy(build_scene(sentence).occupancy, RIVAL_GRID)

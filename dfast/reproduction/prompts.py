@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dfast._numbers import shown
 from dfast.errors import ConfigError, PromptError
 from dfast.runs.names import run_name
-from dfast.world.grammar import read
+from dfast.world.reading import read
 
 PROMPTS = (
     "a red chair",

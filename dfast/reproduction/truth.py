@@ -11,7 +11,8 @@ from dfast.ops.ambient import neutral_torch_state
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.lighting import fixed_lighting
 from dfast.scene.tree import map_tensors
-from dfast.world.grammar import parse
+from dfast.world.build import build_scene
+from dfast.world.reading import read
 from dfast.world.tracer import shade, trace
 
 TOGETHER = 8
@@ -31,7 +32,7 @@ def truth_images(prompt: str, device: str, views: Views) -> Tensor:
     Returns:
         [C F, 3, H, W] display RGB in [0, 1].
     """
-    scene, cameras = parse(prompt), views.cameras().to(torch.device(device))
+    scene, cameras = build_scene(read(prompt).sentence), views.cameras().to(torch.device(device))
     patterns = torch.tensor([scene.part_patterns], device=device)
     colors = torch.cat([scene.colors, scene.second_colors]).to(device)
     if views.shading == "textureless":

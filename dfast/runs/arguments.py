@@ -21,7 +21,7 @@ from dfast.errors import ConfigError, DfastWarning, PromptError
 from dfast.guidance.clip import ClipGuide, Guide
 from dfast.priors import Prior, as_prior, family_of, load_prior
 from dfast.runs.layouts import check_layout, has_layout, notes_of
-from dfast.world.grammar import read
+from dfast.world.reading import read
 
 
 def resolve_config(

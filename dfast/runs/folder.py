@@ -1,6 +1,6 @@
 """The folder of one run, written so that it stays usable after a crash at any moment.
 
-run.json                 what the run is: prompt, seed, prior, dfast's version;
+run.json                 what the run is: prompt, seed, prior, dfast's version, notes of the prior
                          "stage" and "source" of a refine stage
 config.toml              every setting
 metrics.jsonl            one line every `train.log_every` steps

@@ -13,7 +13,7 @@ from dfast._numbers import shown
 from dfast.config import Config, Layout
 from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, PromptError
-from dfast.world.grammar import read
+from dfast.world.reading import read
 
 if TYPE_CHECKING:
     from dfast.guidance.clip import Guide

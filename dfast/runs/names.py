@@ -21,8 +21,8 @@ def run_name(prompt: str, prior: str) -> str:
         prior: name of the prior.
     """
     if prior == "shapes":
-        from dfast.world.grammar import read
+        from dfast.world.reading import read
 
         with suppress(PromptError):  # it is refused where the run begins
-            prompt = read(prompt).caption
+            prompt = read(prompt).sentence.text()
     return slug(prompt)

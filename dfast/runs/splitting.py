@@ -12,9 +12,9 @@ from dfast.config.layout import WHOLE, Layout, LayoutPart
 from dfast.errors import PromptError
 from dfast.mesh.density_grid import grid_points
 from dfast.ops.ambient import neutral_torch_state
-from dfast.world.arrange import FIRST_SCALE, related, support_points
-from dfast.world.grammar import parse, read
-from dfast.world.objects import PRIMITIVES
+from dfast.world.arrange import FIRST_SCALE, Places, related, support_points
+from dfast.world.build import build_scene, placed
+from dfast.world.reading import read
 from dfast.world.sentence import RELATIONS
 
 JOINTS = {"on top of": "on top of", "on": "on top of", "next to": "next to", "beside": "next to"}
@@ -80,32 +80,33 @@ def _is_known(sentence: str) -> bool:
     return True
 
 
-Places = list[tuple[tuple[float, float, float], float]]
+Stands = list[tuple[tuple[float, float, float], float]]
 """Position and size of each thing."""
 
 
-def _in_the_world(sentence: str) -> Places | None:
-    """Return where two solids stand in the world of the embedded prior, None for other things."""
-    if not _is_known(sentence) or (known := read(sentence)).kind not in ("stack", "pair"):
+def _in_the_world(sentence: str) -> Stands | None:
+    """Return where two things stand in the world of the embedded prior, None for other things."""
+    if not _is_known(sentence) or (known := read(sentence).sentence).relation is None:
         return None
-    names = known.shape.split()
-    solids = (names[0], names[-1])
-    return [
-        (part.center, part.size[0] / PRIMITIVES[name].size[0])
-        for name, part in zip(solids, known.parts, strict=True)
-    ]
+    return _stands(placed(known)[2])
 
 
-def _arranged(things: tuple[str, str], relation: str) -> Places:
+def _arranged(things: tuple[str, str], relation: str) -> Stands:
     """Return where two things stand in a relation, by their extents."""
     points = torch.stack([support_points(_points_of(thing)) for thing in things])[None]
-    places = related(
-        points,
-        torch.tensor([RELATIONS.index(relation)]),
-        torch.tensor([[FIRST_SCALE.get(relation, 1.0), 1.0]]),
-        points[:, 1, :, 2].amax(1),
+    return _stands(
+        related(
+            points,
+            torch.tensor([RELATIONS.index(relation)]),
+            torch.tensor([[FIRST_SCALE.get(relation, 1.0), 1.0]]),
+            points[:, 1, :, 2].amax(1),
+        )
     )
-    found: Places = []
+
+
+def _stands(places: Places) -> Stands:
+    """Return the places of the things of one sentence as numbers."""
+    found: Stands = []
     for (x, y, z), size in zip(places.offset[0].tolist(), places.scale[0].tolist(), strict=True):
         found.append(((x, y, z), size))
     return found
@@ -115,7 +116,7 @@ def _points_of(thing: str) -> Tensor:
     """Return points [N, 3] in a thing: the true one if the procedural world has it, else a cube."""
     grid = grid_points(CELLS)
     if _is_known(thing):
-        return grid[parse(thing).occupancy(grid)]
+        return grid[build_scene(read(thing).sentence).occupancy(grid)]
     return grid[grid.abs().amax(1) <= UNKNOWN_HALF]
 
 

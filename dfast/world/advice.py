@@ -1,4 +1,4 @@
-"""Why a text is no sentence of the larger world, and a sentence that would do.
+"""Why a text is no sentence of the world, and a sentence that would do.
 
 Every function returns one line, without the text itself, which `refusal` adds.
 """
@@ -9,12 +9,15 @@ from dataclasses import replace
 
 from dfast._numbers import shown
 from dfast.world.nouns import NOUNS
-from dfast.world.parts import ALL_COLORS, PLAIN
-from dfast.world.plurals import plural
-from dfast.world.sentence import COUNTED_PARTS, PATTERNS, SIZES, WORN, Sentence, Thing
+from dfast.world.parts import ALL_COLORS
+from dfast.world.sentence import PATTERNS, PLAIN, SIZES, WORN, Sentence, Thing
 from dfast.world.words import Meaning
 
 EXAMPLES = '"a red dog", "two blue chairs", "a small cat on top of a green sofa"'
+ELSEWHERE = (
+    "`dfast words` lists what is known; other prompts need another prior, such as --prior sd15 "
+    "(see `dfast priors`)"
+)
 LONGEST = 70
 """Characters of a text that are repeated."""
 MORE = ("four", "five", "six", "seven", "eight", "nine", "ten", "many", "several", "some", "few")
@@ -28,9 +31,7 @@ def refusal(text: str, reason: str) -> str:
         text: what was to be read.
         reason: what a function of this module says.
     """
-    plain = text.isprintable() and len(text) <= LONGEST
-    said = f'"{text}"' if plain else shown(text)
-    return f"prompt: cannot read {said}: {reason}"
+    return f"prompt: cannot read {_repeated(text)}: {reason}"
 
 
 def named(noun: str, color: str | None = None) -> Thing:
@@ -48,10 +49,11 @@ def unknown_word(word: Meaning) -> str:
     """Return what to say about a word that the world does not have."""
     if word.word.isdigit() or word.word in MORE:
         return f'"{word.word}": there are at most three of a thing; try "three red apples"'
+    unknown = f"the word {_repeated(word.word)} is not known"
     if word.near:
         meant = " or ".join(f'"{w}"' for w in word.near)
-        return f'the word "{word.word}" is not known; did you mean {meant}? Or leave it out'
-    return f'the word "{word.word}" is not known; leave it out, or try {EXAMPLES}'
+        return f"{unknown}; did you mean {meant}? Or leave it out; {ELSEWHERE}"
+    return f"{unknown}; leave it out, or try {EXAMPLES}; {ELSEWHERE}"
 
 
 def no_thing() -> str:
@@ -104,21 +106,6 @@ def wrong_place(relation: str, allowed: tuple[str, ...], first: Thing, second: T
     would = Sentence((first, place), relation).text()
     places = ", ".join(allowed)
     return f'nothing can be {relation} "{second.noun}", only {relation} {places}; try "{would}"'
-
-
-def three_of_many_parts(thing: Thing) -> str:
-    """Return what to say about three of a thing that has many parts."""
-    would = Sentence((thing,), count=2).text()
-    parts = len(thing.kind.parts)
-    many = plural(thing.noun)
-    return (
-        f'three {many} have too many parts ({parts} each, {COUNTED_PARTS} at most); try "{would}"'
-    )
-
-
-def too_many_parts(thing: Thing) -> str:
-    """Return what to say about a sentence whose scene would have too many parts."""
-    return f"its scene would have too many parts; try {_quoted(thing)}"
 
 
 def how_many(word: str, thing: Thing) -> str:
@@ -207,7 +194,8 @@ def no_such_part(word: str, thing: Thing) -> str:
 
 def wears_nothing(worn: str, thing: Thing) -> str:
     """Return what to say about a hat on what cannot wear it."""
-    why = "has a part of its own" if thing.kind.head is not None else "has no head"
+    own = thing.kind.part
+    why = "has no head" if own is None else f"has a part of its own, its {own[0]}"
     would = _quoted(_dressed(named("dog"), worn))
     return f'"{thing.noun}" {why}, so it cannot wear a {worn}; try {would} or {_quoted(thing)}'
 
@@ -217,6 +205,11 @@ def _dressed(thing: Thing, worn: str = "hat") -> Thing:
     if thing.kind.part is None and thing.kind.head is not None:
         return replace(thing, wears=worn, part_color="red")
     return thing
+
+
+def _repeated(text: str) -> str:
+    """Return a text in double quotes, shortened if it is long."""
+    return f'"{text}"' if text.isprintable() and len(text) <= LONGEST else shown(text)
 
 
 def _quoted(thing: Thing) -> str:

@@ -51,19 +51,36 @@ def support_points(inside: Tensor, directions: int = 96) -> Tensor:
     return inside[(inside @ around.T).argmax(0)]
 
 
-def single(points: Tensor, big: Tensor, small: Tensor) -> Places:
+def with_worn(points: Tensor, top: Tensor, radius: Tensor, worn: Tensor, some: Tensor) -> Tensor:
+    """Return the outermost points of things and of what they wear, [..., P + Q, 3].
+
+    Args:
+        points: [..., P, 3] of each thing, stretched.
+        top: [..., 3] where its head is, stretched.
+        radius: [...] of its head.
+        worn: [..., Q, 3] in units of the head's radius.
+        some: [...] bool: it wears something.
+    """
+    there = top[..., None, :] + radius[..., None, None] * worn
+    # A point of the thing itself stands for nothing.
+    return torch.cat([points, torch.where(some[..., None, None], there, points[..., :1, :])], -2)
+
+
+def single(points: Tensor, big: Tensor, small: Tensor, dressed: Tensor) -> Places:
     """Return the places of single things: as they were made, or smaller if they do not fit.
 
     Args:
         points: [B, 1, P, 3] of each thing, stretched.
         big: [B] bool: fill the sphere.
         small: [B] bool.
+        dressed: [B] bool: it wears something, with which it is centred.
     """
-    reach = points.norm(dim=-1).amax(-1)  # [B, 1]
+    middle = (points.amin(2) + points.amax(2)) / 2 * dressed[:, None, None]  # [B, 1, 3]
+    reach = (points - middle[:, :, None]).norm(dim=-1).amax(-1)  # [B, 1]
     fit = SINGLE / reach
     scale = torch.where(big[:, None], fit, fit.clamp(max=1.0))
     scale = torch.where(small[:, None], SMALL * scale, scale)
-    return Places(scale, torch.zeros(*scale.shape, 3, device=scale.device))
+    return Places(scale, -middle * scale[..., None])
 
 
 def several(points: Tensor) -> Places:
@@ -88,12 +105,14 @@ def related(points: Tensor, relation: Tensor, scale: Tensor, seat: Tensor) -> Pl
         points: [B, 2, P, 3] of each thing, stretched.
         relation: [B] index into `RELATIONS`.
         scale: [B, 2] sizes of the things relative to each other.
-        seat: [B] height of the second thing at which another stands on it, in its own units.
+        seat: [B] height of the second thing at which another stands on it, stretched; NaN for
+            its top.
     """
     low, high = (f(points, 2) * scale[..., None] for f in (torch.amin, torch.amax))
     zero = torch.zeros_like(seat)
     floor = low[:, 1, 2] - low[:, 0, 2]
-    on = seat * scale[:, 1] - low[:, 0, 2] - 0.02
+    seat = torch.where(seat.isnan(), high[:, 1, 2], seat * scale[:, 1])
+    on = seat - low[:, 0, 2] - 0.02
     x = torch.where(relation == BEFORE, high[:, 1, 0] + GAP - low[:, 0, 0], zero)
     x = torch.where(relation == BEHIND, low[:, 1, 0] - GAP - high[:, 0, 0], x)
     y = torch.where(relation == BESIDE, low[:, 1, 1] - GAP - high[:, 0, 1], zero)

@@ -18,16 +18,18 @@ from dfast.world.arrange import (
     several,
     single,
     support_points,
+    with_worn,
 )
-from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.nouns.classics import SOLIDS
 from dfast.world.parts import Part, Placement
 from dfast.world.scenes import ProceduralScene, part_table
-from dfast.world.sentence import RELATIONS, SIZES, Sentence, Thing
+from dfast.world.sentence import RELATIONS, SIZES, WORN, Sentence, Thing
 
 CELLS = 72
 """Cells along an axis of the grid on which the outermost points of a thing are found."""
+WORN_REACH = 1.6
+"""Largest coordinate of what is worn, in units of the head's radius."""
 
 
 def build_scene(sentence: Sentence) -> ProceduralScene:
@@ -36,10 +38,7 @@ def build_scene(sentence: Sentence) -> ProceduralScene:
     Args:
         sentence: what it says.
     """
-    things = sentence.things * sentence.count if sentence.count > 1 else sentence.things
-    stretch = torch.tensor([SIZES[t.size] if t.size else (1.0, 1.0, 1.0) for t in things])
-    points = torch.stack([outermost(t.noun) for t in things])[None] * stretch[:, None]
-    places = _places(sentence, points)
+    things, stretch, places = placed(sentence)
     parts: list[Part] = []
     placements: list[Placement] = []
     for i, thing in enumerate(things):
@@ -64,11 +63,39 @@ def build_scene(sentence: Sentence) -> ProceduralScene:
     )
 
 
+def placed(sentence: Sentence) -> tuple[tuple[Thing, ...], Tensor, Places]:
+    """Return the N things of a sentence, what their sizes do to them [N, 3], and where they are.
+
+    Args:
+        sentence: what it says.
+    """
+    things = sentence.things * sentence.count if sentence.count > 1 else sentence.things
+    stretch = torch.tensor([SIZES[t.size] if t.size else (1.0, 1.0, 1.0) for t in things])
+    points = torch.stack([_points(t, s) for t, s in zip(things, stretch, strict=True)])[None]
+    return things, stretch, _places(sentence, points)
+
+
+def _points(thing: Thing, stretch: Tensor) -> Tensor:
+    """Return the outermost points of a thing and of what it wears, [P, 3]."""
+    head = torch.tensor(thing.kind.head or (0.0, 0.0, 0.0, 0.0))
+    return with_worn(
+        outermost(thing.kind.parts) * stretch,
+        head[:3] * stretch,
+        head[3],
+        outermost(ACCESSORIES[thing.wears or WORN[0]].parts, WORN_REACH),
+        torch.tensor(thing.wears is not None),
+    )
+
+
 @cache
-def outermost(noun: str) -> Tensor:
-    """Return the outermost points of a thing, [P, 3]."""
-    parts = NOUNS[noun].parts
-    axis = (torch.arange(CELLS) + 0.5) / CELLS * 2 - 1
+def outermost(parts: tuple[Part, ...], reach: float = 1.0) -> Tensor:
+    """Return the outermost points of a thing, [P, 3].
+
+    Args:
+        parts: of the thing.
+        reach: the largest coordinate that is looked at.
+    """
+    axis = ((torch.arange(CELLS) + 0.5) / CELLS * 2 - 1) * reach
     x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(1, -1, 3)
     table = type(t := part_table(parts, len(parts)))(*(v[None] for v in t))
     distance, _ = scene_distance(table, x)
@@ -83,11 +110,8 @@ def _places(sentence: Sentence, points: Tensor) -> Places:
         alike = {first.noun, second.noun} <= set(SOLIDS)
         relative = 1.0 if alike else FIRST_SCALE.get(sentence.relation, 1.0)
         size = [{"small": SMALL, "big": BIG}.get(s or "", 1.0) for s in sizes]
-        seat = second.kind.seat
-        if seat is None:
-            seat = float(points[0, 1, :, 2].max())
-        else:
-            seat *= float(SIZES[sizes[1]][2]) if sizes[1] else 1.0
+        seat = torch.nan if second.kind.seat is None else second.kind.seat
+        seat *= SIZES[sizes[1]][2] if sizes[1] else 1.0
         return related(
             points,
             torch.tensor([RELATIONS.index(sentence.relation)]),
@@ -96,7 +120,8 @@ def _places(sentence: Sentence, points: Tensor) -> Places:
         )
     if sentence.count > 1:
         return several(points)
-    return single(points, torch.tensor([sizes[0] == "big"]), torch.tensor([sizes[0] == "small"]))
+    facts = (sizes[0] == "big", sizes[0] == "small", sentence.things[0].wears is not None)
+    return single(points, *(torch.tensor([fact]) for fact in facts))
 
 
 def _place(

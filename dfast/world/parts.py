@@ -25,11 +25,7 @@ PALETTE: dict[str, tuple[float, float, float]] = {
 """Albedo of every colour word, display RGB in [0, 1]."""
 
 ALL_COLORS: tuple[str, ...] = tuple(PALETTE)
-"""Colour words of the whole world."""
-COLORS: tuple[str, ...] = ALL_COLORS[:12]
-"""Colour words of the shipped weights."""
-PLAIN = "plain"
-"""Colour word of a textureless image: "a plain chair"."""
+"""Colour words."""
 PATTERNS: tuple[str, ...] = ("striped", "dotted", "checkered")
 """Words of patterns; each has two colours."""
 KINDS: tuple[str, ...] = (
@@ -49,10 +45,6 @@ KINDS: tuple[str, ...] = (
 """Kinds of primitives; a `PartTable` stores their indices."""
 NOUN_PARTS = 24
 """Largest number of parts of one thing."""
-SCENE_PARTS = 48
-"""Largest number of parts of a scene."""
-MAX_PARTS = 10
-"""Largest number of parts of a scene of the shipped weights."""
 
 
 @dataclass(frozen=True)

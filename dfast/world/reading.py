@@ -1,4 +1,4 @@
-"""Read sentences of the larger world as people write them; imports no torch.
+"""Read sentences of the world as people write them; imports no torch.
 
 The grammar is that of `dfast.world.sentence`. Case, punctuation, articles and spaces do not matter;
 colours that are missing are those that the things have by default.
@@ -14,11 +14,9 @@ from dfast.errors import PromptError
 from dfast.world import advice
 from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
-from dfast.world.parts import SCENE_PARTS
 from dfast.world.plurals import PAIRS, plural, singulars
 from dfast.world.sentence import (
     CONTAINERS,
-    COUNTED_PARTS,
     COUNTS,
     RELATIONS,
     SHELTERS,
@@ -66,7 +64,7 @@ def read(text: str) -> Reading:
         PromptError: if it is none; the message says why, and what would be one.
     """
     try:
-        tokens = _tokens(text)
+        tokens = meanings(text)
         for token in tokens:
             if not token.target and _mark(token.word) is None:
                 raise _Refused(advice.unknown_word(token))
@@ -81,8 +79,14 @@ class _Refused(Exception):
     """Why a text is no sentence."""
 
 
-def _tokens(text: str) -> list[Meaning]:
-    """Return the meanings of the words of a text, relations and names of several words as one."""
+def meanings(text: str) -> list[Meaning]:
+    """Return what the words of a text mean, without articles.
+
+    Relations, and names of several words such as "ice cream", are one word.
+
+    Args:
+        text: any.
+    """
     words = re.findall(r"[^\W_]+", text.lower().replace("'s ", " "))
     found: list[Meaning] = []
     i = 0
@@ -136,8 +140,6 @@ def _sentence(tokens: list[Meaning]) -> Sentence:
         if side.count > 1:
             raise _Refused(advice.counted_relation(relation, *things))
         _check_number(side)
-    if sum(_parts(thing) for thing in things) > SCENE_PARTS:
-        raise _Refused(advice.too_many_parts(things[0]))
     return Sentence(things, relation)
 
 
@@ -153,19 +155,9 @@ def _is_worn_in(tokens: list[Meaning], at: int) -> bool:
 
 
 def _check_number(named: _Named) -> None:
-    """Refuse a plural without a number, and more than the world can hold."""
+    """Refuse a plural without a number."""
     if named.noun.plural and not named.is_counted:
         raise _Refused(advice.how_many(named.noun.word, named.thing))
-    if named.count == 3 and len(named.thing.kind.parts) > COUNTED_PARTS:
-        raise _Refused(advice.three_of_many_parts(named.thing))
-    if named.count * _parts(named.thing) > SCENE_PARTS:
-        raise _Refused(advice.too_many_parts(named.thing))
-
-
-def _parts(thing: Thing) -> int:
-    """Return how many parts a thing has, with what it wears."""
-    worn = len(ACCESSORIES[thing.wears].parts) if thing.wears else 0
-    return len(thing.kind.parts) + worn
 
 
 def _thing(tokens: list[Meaning]) -> _Named:

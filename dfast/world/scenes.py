@@ -87,12 +87,12 @@ class ProceduralScene:
     caption: str
     """The canonical caption, which states every colour."""
     kind: str
-    """"single", "stack", "pair" or "composed"."""
+    """"single" or "several" things."""
     shape: str
-    """The caption without its colour words: the name of the geometry."""
+    """The nouns of the caption."""
     parts: tuple[Part, ...]
     slots: tuple[str, ...]
-    """Colour words of the caption, in the caption's order."""
+    """Colour words: of each thing of the caption, and of its part."""
     has_front: bool
     """Whether the object looks different from the front and from behind."""
     placements: tuple[Placement, ...] = ()

@@ -39,15 +39,16 @@ WORN: tuple[str, ...] = tuple(ACCESSORIES)
 """What a thing with a head may wear."""
 MASS = frozenset({"smoke", "hair", "fur", "icing", "rice", "sand", "cream", "paint", "liquid"})
 """Words of parts that take no article, beside those that end in s."""
-COUNTED_PARTS = 16
-"""Most parts of a thing of which there may be three."""
-
 
 SHELTERS: tuple[str, ...] = ("table", "bench", "bridge", "arch", "gazebo")
 """What another thing can be under."""
 CONTAINERS: tuple[str, ...] = ("bowl", "bucket", "bathtub", "boat", "wagon", "canoe", "crib", "pan")
 """What another thing can be inside; its seat is the height of its floor."""
+PLACES: dict[str, tuple[str, ...]] = {"under": SHELTERS, "inside": CONTAINERS}
+"""The only second things of some relations."""
 VIEWS: tuple[str, ...] = ("front", "side", "back", "overhead", "view")
+SITUATIONS: tuple[str, ...] = ("alone", "dressed", "two", "three", "pair")
+"""Kinds of sentences."""
 PLAIN = "plain"
 """In place of colours: a textureless image."""
 
@@ -113,6 +114,15 @@ class Sentence:
     """One of `RELATIONS`."""
     count: int = 1
     """How many there are of the only thing, 1 to 3."""
+
+    @property
+    def situation(self) -> str:
+        """Return what kind of sentence it is, one of `SITUATIONS`."""
+        if self.relation is not None:
+            return "pair"
+        if self.count > 1:
+            return next(word for word, n in COUNTS.items() if n == self.count)
+        return "dressed" if self.things[0].wears else "alone"
 
     def words(self) -> list[str]:
         """Return the words of the canonical caption, nouns in the singular."""

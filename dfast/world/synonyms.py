@@ -211,6 +211,7 @@ PHRASES: dict[str, str] = {
     "race car": "racecar",
     "racing car": "racecar",
     "tin can": "can",
+    "top hat": "hat",
 }
 """Words of several parts that mean one thing. Two nouns written apart, such as "light house", are
 joined without a table."""

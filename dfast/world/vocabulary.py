@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dfast.world.nouns import CATEGORIES, NOUNS
 from dfast.world.parts import ALL_COLORS
-from dfast.world.plurals import plural
 from dfast.world.sentence import (
-    CONTAINERS,
-    COUNTED_PARTS,
     COUNTS,
     PATTERNS,
+    PLACES,
     RELATIONS,
-    SHELTERS,
     SIZES,
     WORN,
 )
 from dfast.world.words import Meaning, resolve
 
-PLACES = {"under": SHELTERS, "inside": CONTAINERS}
-"""The only second things of some relations."""
+
+def known() -> dict[str, Any]:
+    """Return what a sentence may say, by kind of words."""
+    wearers = [n for n, noun in NOUNS.items() if noun.head is not None and noun.part is None]
+    return {
+        "nouns": {name: list(group) for name, group in CATEGORIES.items()},
+        "colors": list(ALL_COLORS),
+        "sizes": list(SIZES),
+        "patterns": list(PATTERNS),
+        "counts": list(COUNTS),
+        "relations": {r: list(PLACES[r]) if r in PLACES else "any" for r in RELATIONS},
+        "parts": parts(),
+        "worn": dict.fromkeys(WORN, wearers),
+    }
 
 
 def known_lines() -> list[str]:
     """Return what a sentence may say, a line for each kind of words."""
-    lines = [f"{name}: {', '.join(group)}" for name, group in CATEGORIES.items()]
-    lines.append(f"colors: {', '.join(ALL_COLORS)}")
-    lines.append(f"sizes: {', '.join(SIZES)}")
-    lines.append(f"patterns, of two colors: {', '.join(PATTERNS)}")
-    limit = f"three only of things of at most {COUNTED_PARTS} parts"
-    lines.append(f"counts: {', '.join(COUNTS)} ({limit})")
-    lines.append(f"relations: {', '.join(RELATIONS)}")
+    every = known()
+    lines = [f"{name}: {', '.join(group)}" for name, group in every["nouns"].items()]
+    lines.append(f"colors: {', '.join(every['colors'])}")
+    lines.append(f"sizes: {', '.join(every['sizes'])}")
+    lines.append(f"patterns, of two colors: {', '.join(every['patterns'])}")
+    lines.append(f"counts: {', '.join(every['counts'])}")
+    lines.append(f"relations: {', '.join(every['relations'])}")
     lines += [f"{relation}, only: {', '.join(places)}" for relation, places in PLACES.items()]
-    owned = [f"{word} ({', '.join(owners)})" for word, owners in parts().items()]
+    owned = [f"{word} ({', '.join(owners)})" for word, owners in every["parts"].items()]
     lines.append(f"parts: {', '.join(owned)}")
-    wearers = [n for n, noun in NOUNS.items() if noun.head is not None and noun.part is None]
+    wearers = every["worn"][WORN[0]]
     lines.append(f"worn: {', '.join(WORN)} (by {', '.join(wearers)})")
+    lines.append(
+        "other words for these, and kinds of these things, are known, too: dfast words WORD"
+    )
     return lines
 
 
@@ -66,10 +80,6 @@ def word_lines(word: str) -> list[str]:
             lines.append(f"part: {noun.part[0]}, {noun.part[1]} where a sentence states no color")
         elif noun.head is not None:
             lines.append(f"wears: {', '.join(WORN)}")
-        if len(noun.parts) <= COUNTED_PARTS:
-            lines.append(f"up to three {plural(meaning.target)}")
-        else:
-            lines.append(f"up to two {plural(meaning.target)}")
         lines += [
             f"things can be {r} it" for r, places in PLACES.items() if meaning.target in places
         ]

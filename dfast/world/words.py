@@ -9,9 +9,9 @@ from typing import Literal
 
 from dfast.world.isa import kinds
 from dfast.world.nouns import NOUNS
-from dfast.world.parts import ALL_COLORS, PLAIN
+from dfast.world.parts import ALL_COLORS
 from dfast.world.plurals import plural, singulars
-from dfast.world.sentence import COUNTS, PATTERNS, RELATIONS, SIZES, VIEWS, WORN
+from dfast.world.sentence import COUNTS, PATTERNS, PLAIN, RELATIONS, SIZES, VIEWS, WORN
 from dfast.world.synonyms import PHRASES, SHADES, SYNONYMS
 
 Status = Literal["known", "synonym", "kind of", "misspelt", "unknown"]

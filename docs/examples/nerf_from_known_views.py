@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dfast.nn import Adam, HashGrid, OccupancyGrid, SphericalHarmonics, VolumeRenderer
 from dfast.scene.cameras import CameraBatch, orbit
-from dfast.world.grammar import parse
+from dfast.world import build_scene, read
 from dfast.world.tracer import render_scene
 
 
@@ -33,7 +33,8 @@ class Radiance(nn.Module):
 
 def views(cameras: CameraBatch, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return origins, directions and true colours [R, 3] of all pixels of the cameras."""
-    images = render_scene(parse("a red cube on top of a blue cylinder"), cameras, size)
+    scene = build_scene(read("a red cube on top of a blue cylinder").sentence)
+    images = render_scene(scene, cameras, size)
     return (*cameras.rays(size), images.permute(0, 2, 3, 1).reshape(-1, 3))
 
 

@@ -60,11 +60,11 @@ def test_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
 
 
 def test_rows_can_be_mappings() -> None:
-    rows: list[dict[str, Any]] = [{"prompt": "a red cube", "out": "x"}, {"prompt": "a cow"}]
+    rows: list[dict[str, Any]] = [{"prompt": "a red cube", "out": "x"}, {"prompt": "a glorb"}]
     assert [r.name for r in read_table(rows[:1], seeds=2)] == ["x-0", "x-1"]
     with pytest.raises(ConfigError, match=r"^runs, row 2, column 'prompt': "):
         read_table(rows)
-    assert [r.name for r in read_table(rows, prior="sd15")] == ["x", "a-cow-0"]
+    assert [r.name for r in read_table(rows, prior="sd15")] == ["x", "a-glorb-0"]
 
 
 CUBE = {"name": "cube", "prompt": "a red cube"}
@@ -103,7 +103,7 @@ def test_settings_of_a_row_are_judged_together() -> None:
     ("name", "text", "message"),
     [
         ("a.txt", "# nothing\n", "expected a run a row, got none"),
-        ("a.txt", "a red cube\na cow\n", "row 2, column 'prompt': "),
+        ("a.txt", "a red cube\na glorb\n", "row 2, column 'prompt': "),
         ("a.csv", "", "row 1: expected the names of columns, each once, 'prompt' among them"),
         ("a.csv", "prompt,prompt\n", "got 'prompt, prompt'"),
         ("a.csv", "prompt\na red cube,1\n", "row 2: expected 1 columns, got 2"),

@@ -111,7 +111,7 @@ RESUME = ["--resume", "--out", "run", "--device", "cpu"]
     [
         pytest.param(["", *NEW], intact, "prompt: expected", id="empty prompt"),
         pytest.param([" \t", *NEW], intact, "prompt: expected", id="blank prompt"),
-        pytest.param(["a red zebra", *NEW], intact, '"zebra"; it knows', id="unknown word"),
+        pytest.param(["a red glorb", *NEW], intact, '"glorb" is not known', id="unknown word"),
         pytest.param(["red on a", *NEW], intact, 'cannot read "red on a"', id="no sentence"),
         pytest.param(["a red cube", *NEW, "--steps", "0"], intact, "steps: expected", id="steps=0"),
         pytest.param(["a red cube", *NEW, "--seed", "-1"], intact, "seed: expected", id="seed=-1"),

@@ -51,7 +51,7 @@ def test_evaluate_runs_and_prompts(
     assert main(["evaluate", "run", "--json", str(tmp_path / "a.json"), "--device", "cpu"]) == 0
     assert "a red cube" in capsys.readouterr().out
     stored = json.loads((tmp_path / "a.json").read_text())
-    assert stored["summary"]["single"]["top1"] == 1.0 and stored["device"] == "cpu"
+    assert stored["summary"]["alone"]["top1"] == 1.0 and stored["device"] == "cpu"
 
     import dfast.priors
 

@@ -185,7 +185,7 @@ def test_sentences_of_one_meaning_share_a_folder() -> None:
         "a-red-chair"
     }
     assert run_name("the red chair", "sd15") == "the-red-chair"
-    assert run_name("a red zebra", "shapes") == "a-red-zebra"
+    assert run_name("a red glorb", "shapes") == "a-red-glorb"
 
 
 @pytest.mark.parametrize("stopped", [KeyboardInterrupt(), Terminated(143), Terminated(129)])

@@ -60,10 +60,10 @@ def test_settings_have_the_prompt_of_their_layout(cube: list[dict[str, Any]]) ->
 def test_a_sentence_is_split(
     cube: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["train", "a red chair next to a blue table", "--parts", "--no-export"]
-    assert main([*line, "--device", "cpu"]) == 0
+    sentence = "two red chairs next to a blue table"
+    assert main(["train", sentence, "--parts", "--no-export", "--device", "cpu"]) == 0
     layout = cube[0]["config"].layout
-    assert layout == dfast.layout_of("a red chair next to a blue table") and layout.whole == 0.0
+    assert layout == dfast.layout_of(sentence) and layout.whole == 0.0
     assert "its parts are trained alone" in capsys.readouterr().err
 
 
@@ -79,7 +79,7 @@ def test_a_sentence_is_split(
         (["--layout", "none.json"], "layout file 'none.json': cannot be read"),
         (["--layout", "bad.json"], "layout file 'bad.json': config key 'layout.parts[0].size'"),
         (["--layout", "mess.json"], "layout.prompt: expected one that the prior knows, or whole"),
-        (["--layout", "dragon.json"], "layout.parts[1]: prompt: the embedded prior does not know"),
+        (["--layout", "glorb.json"], "layout.parts[1]: prompt: cannot read"),
         (["--parts"], "--parts: expected a sentence of two things, got none"),
         (["a red cube", "--parts"], "parts: expected two things with on top of"),
         (["--layout", "scene.json", "--set", "guidance.variant=vsd"],
@@ -95,8 +95,8 @@ def test_what_cannot_be_is_refused_in_one_line(
     Path("scene.json").rename("mess.json")
     written(parts=[CUBE | {"size": 3}])
     Path("scene.json").rename("bad.json")
-    written(parts=[CUBE, BALL | {"prompt": "a dragon"}], whole=0)
-    Path("scene.json").rename("dragon.json")
+    written(parts=[CUBE, BALL | {"prompt": "a glorb"}], whole=0)
+    Path("scene.json").rename("glorb.json")
     written()
     assert main(["train", *line]) == 2
     said = capsys.readouterr().err.strip()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_runs import TINY
 
 import dfast
 from dfast.cli.main import main
@@ -42,6 +43,20 @@ def test_an_old_file_is_told_in_one_line(
     name = OLD / "result.safetensors"
     assert said.startswith(f"dfast: '{name}' was written by an earlier version, without a hash")
     assert said.count("\n") == 1 and "Warning" not in said and ".py" not in said
+
+
+@pytest.mark.usefixtures("needs_native")
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_what_is_made_in_place_of_a_word_is_told_in_one_line(
+    quiet: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY.dumps())
+    where = ["--out", str(tmp_path / "run"), "--config", str(tmp_path / "tiny.toml")]
+    assert main(["train", "a corgi", *where, "--no-export", "--device", "cpu", *quiet]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "dfast: corgi: made as a dog"
+    assert quiet or said[1].startswith('dfast: making "a brown dog" (understood from "a corgi")')
+    assert len(said) == 1 if quiet else len(said) > 2
 
 
 def test_warnings_of_others_stay_as_they_are(

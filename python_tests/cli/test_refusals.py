@@ -21,9 +21,11 @@ from dfast.runs.records import ABOUT
 
 RENDER, EXPORT = ["render", "run", "--out"], ["export", "run"]
 AT_ONCE = [
-    (["train", "a red char"], 'did you mean "chair"?'),
-    (["train", "the"], "names no solid"),
-    (["train", "a red snowman"], "a snowman with a red hat"),
+    (["train", "a red char"], 'did you mean "chair" or "charr" or "car"?'),
+    (["train", "a glorb"], "other prompts need another prior, such as --prior sd15 (see `dfast"),
+    (["train", "the"], "names no thing"),
+    (["train", "four cats"], "at most three"),
+    (["train", "a dog with a roof"], "a brown dog with a red hat"),
     (["train", ""], "prompt: expected"),
     (["train", "a red \udcff"], "prompt: expected text"),
     (["train", "a cube", "--steps", "0"], "steps: expected"),
@@ -62,7 +64,7 @@ AT_ONCE = [
     ([*RENDER, "x.png", "--shading", "shiny"], "(see `dfast render --help`)"),
     (["evaluate"], "(see `dfast evaluate --help`)"),
     (["evaluate", "--prompt", "a cube", "--seeds", "9" * 20], "--seeds: expected 1 to 2147483648"),
-    (["evaluate", "--prompt", "a red char"], 'did you mean "chair"?'),
+    (["evaluate", "--prompt", "a red char"], 'did you mean "chair"'),
     (["evaluate", "run", "--device", "gpu"], "device: expected"),
     (["evaluate", "run", "--out", "runs"], "--out: expected with --prompt or --prompts"),
     (["evaluate", "run", "--set", "train.steps=3"], "--set: expected with --prompt or --prompts"),

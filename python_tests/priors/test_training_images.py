@@ -1,4 +1,4 @@
-"""Training images of the larger world: what they show is what their captions say."""
+"""Training images of the world: what they show is what their captions say."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from training_pool import small_pool
 
 from dfast.priors.embedded.training import situations
 from dfast.priors.embedded.training.pool import Odds, Pool
-from dfast.priors.embedded.training.situations import SHARES, draw
-from dfast.priors.embedded.training.things import WHITE
+from dfast.priors.embedded.training.situations import draw
+from dfast.priors.embedded.training.things import WHITE, WORN_PARTS
 from dfast.world.build import build_scene
 from dfast.world.nouns import NOUNS
+from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.parts import ALL_COLORS
+from dfast.world.random_sentences import SHARES
 from dfast.world.sentence import PATTERNS, RELATIONS, SIZES, WORN, Sentence, Thing
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -28,6 +30,10 @@ def text_of(pool: Pool, tokens: torch.Tensor) -> str:
     return " ".join(names[int(t)] for t in tokens if t > 0)
 
 
+def test_what_is_worn_fits_into_its_rows() -> None:
+    assert max(len(worn.parts) for worn in ACCESSORIES.values()) <= WORN_PARTS
+
+
 def test_captions_are_those_of_sentences(pool: Pool) -> None:
     every = torch.arange(len(pool))
     odds = Odds(view_words=0.0, empty_caption=0.0, textureless=0.0, patterned=0.5)
@@ -37,7 +43,7 @@ def test_captions_are_those_of_sentences(pool: Pool) -> None:
         made = []
         for i in range(2 if s.relation[b] >= 0 else 1):
             noun = pool.things.names[int(s.noun[b, i])]
-            worn = WORN[int(s.worn[b])] if s.worn[b] >= 0 and i == 0 else None
+            worn = WORN[int(s.worn[b, i])] if s.worn[b, i] >= 0 else None
             has_part = NOUNS[noun].part is not None or worn is not None
             patterned = batch.pattern[b, i] >= 0
             made.append(
@@ -106,8 +112,10 @@ def test_a_situation_stands_like_its_sentence(pool: Pool) -> None:
         table = s.table(things)
         for b in range(2):
             names = [things.names[int(n)] for n in s.noun[b] if n >= 0]
-            worn = WORN[int(s.worn[b])] if s.worn[b] >= 0 else None
-            made = tuple(Thing(n, "red", "blue", wears=worn) for n in names)
+            worn = [WORN[int(w)] if w >= 0 else None for w in s.worn[b]]
+            made = tuple(
+                Thing(n, "red", "blue", wears=w) for n, w in zip(names, worn, strict=False)
+            )
             relation = RELATIONS[int(s.relation[b])] if s.relation[b] >= 0 else None
             scene = build_scene(Sentence(made, relation, int(s.number[b])))
             used = table.kind[b] >= 0

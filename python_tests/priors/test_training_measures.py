@@ -1,4 +1,4 @@
-"""The measurement of the larger world's prior: labels, what is asked, sampling."""
+"""The measurement of the embedded prior: labels, what is asked, sampling."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from dfast.runs.best_of import SELECTION
 from dfast.runs.plan import shared_steps
 from dfast.scene.lighting import fixed_lighting
 from dfast.training.trainer import Trainer
-from dfast.world import parse, tracer
+from dfast.world import build_scene, read, tracer
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 TINY: dict[str, Any] = {
@@ -86,7 +86,7 @@ def test_the_right_object_is_predicted_best() -> None:
 
     def error(shown: str, turn: float = 0.0) -> float:
         seen = views(20.0 + turn, 140.0 + turn, 260.0 + turn)
-        images = tracer.render_scene(parse(shown), seen, 64, ambient=1.0)
+        images = tracer.render_scene(build_scene(read(shown).sentence), seen, 64, ambient=1.0)
         return float(guidance.prediction_error(images, camera, lighting))
 
     right = error("a red chair")

@@ -17,8 +17,9 @@ result = dfast.train("a red chair", out=None, progress=False, device="cpu", conf
     "train": {"steps": 2, "preview_every": 0}, "camera": {"views": 1, "resolution": [[0.0, 8]]}})
 assert result.render(resolution=16).shape == (16, 16, 3)
 assert len(result.mesh(sys.argv[1], resolution=32, faces=500, texture=64).faces)
-from dfast.world import parse
-assert bool(parse("a red chair").occupancy(torch.zeros(1, 3) - 0.05).any())  # as scores ask
+from dfast.world import build_scene, read
+chair = build_scene(read("a red chair").sentence)
+assert bool(chair.occupancy(torch.zeros(1, 3) - 0.05).any())  # as scores ask
 print("torch._dynamo" in sys.modules)
 """
 

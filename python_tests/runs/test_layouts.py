@@ -179,8 +179,8 @@ def test_what_does_not_go_with_a_layout_is_refused(finished: Result, tmp_path: P
     ("layout", "message"),
     [
         (LAYOUT | {"prompt": "a mess"}, "layout.prompt: expected one that the prior knows"),
-        ({"prompt": "a mess", "whole": 0, "parts": [CUBE, BALL | {"prompt": "a dragon"}]},
-         'layout.parts[1]: prompt: the embedded prior does not know the word "dragon"'),
+        ({"prompt": "a mess", "whole": 0, "parts": [CUBE, BALL | {"prompt": "a glorb"}]},
+         'layout.parts[1]: prompt: cannot read "a glorb"'),
     ],
 )  # fmt: skip
 def test_prompts_that_the_embedded_prior_does_not_know(

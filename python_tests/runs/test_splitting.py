@@ -10,9 +10,16 @@ import torch
 import dfast
 from dfast.errors import PromptError
 from dfast.mesh.density_grid import grid_points
-from dfast.world.grammar import parse
+from dfast.world.build import build_scene
+from dfast.world.reading import read
+from dfast.world.scenes import ProceduralScene
 
 pytestmark = pytest.mark.usefixtures("needs_native")
+
+
+def parse(text: str) -> ProceduralScene:
+    """Return the true scene of a sentence."""
+    return build_scene(read(text).sentence)
 
 
 def boxes(layout: dfast.Layout) -> list[tuple[list[float], list[float]]]:
@@ -31,7 +38,7 @@ def test_things_that_are_known_stand_where_the_relation_says() -> None:
     axis = {"next to": 1, "in front of": 0, "behind": 0, "on top of": 2}
     for relation, along in axis.items():
         layout = dfast.layout_of(f"a red chair {relation} a blue table")
-        assert layout.whole == 0.0  # the embedded prior knows no such sentence
+        assert layout.whole == 0.5
         assert [part.prompt for part in layout.parts] == ["a red chair", "a blue table"]
         (low, high), (low2, high2) = boxes(layout)
         first_is_low = relation in ("next to", "behind")  # left is towards -y
@@ -49,7 +56,8 @@ def test_solids_stand_where_the_embedded_prior_has_them(sentence: str) -> None:
     assert layout.whole == 0.5 and layout.prompt == sentence
     grid = grid_points(48)
     inside = true.occupancy(grid)
-    fit = layout.parts[0].position[2] / true.parts[0].center[2]  # its spheres lie in that of all
+    # Its spheres lie in that of all.
+    fit = math.hypot(*layout.parts[0].position) / math.hypot(*true.placements[0].offset)
     assert 0.85 < fit <= 1.0
     each = [
         parse(part.prompt).occupancy((fit * grid - grid.new_tensor(part.position)) / part.size)
@@ -60,12 +68,12 @@ def test_solids_stand_where_the_embedded_prior_has_them(sentence: str) -> None:
 
 
 def test_things_that_nobody_knows_are_cubes() -> None:
-    layout = dfast.layout_of("  A corgi   beside a fire hydrant. ", prior="sd15")
-    assert layout.prompt == "A corgi beside a fire hydrant" and layout.whole == 0.5
-    corgi, hydrant = layout.parts
-    assert (corgi.name, hydrant.name) == ("corgi", "hydrant")
-    assert corgi.prompt == "A corgi" and hydrant.prompt == "a fire hydrant"
-    assert corgi.size == hydrant.size > 0.4 and corgi.position[1] == -hydrant.position[1] < 0
+    layout = dfast.layout_of("  A glorb   beside a fire flirb. ", prior="sd15")
+    assert layout.prompt == "A glorb beside a fire flirb" and layout.whole == 0.5
+    glorb, flirb = layout.parts
+    assert (glorb.name, flirb.name) == ("glorb", "flirb")
+    assert glorb.prompt == "A glorb" and flirb.prompt == "a fire flirb"
+    assert glorb.size == flirb.size > 0.4 and glorb.position[1] == -flirb.position[1] < 0
 
 
 def test_names_are_nouns() -> None:
@@ -93,7 +101,7 @@ def test_the_state_of_torch_does_not_matter() -> None:
         ("a cube on a cube on a cube", "parts: expected two things with"),
         ("on a cube", "parts: expected two things with"),
         (5, "parts: expected a sentence of two things, got 5"),
-        ("a dragon next to a cube", 'prompt: the embedded prior does not know the word "dragon"'),
+        ("a glorb next to a cube", 'prompt: cannot read "a glorb": the word "glorb" is not known'),
     ],
 )
 def test_other_sentences_are_refused(sentence: str, message: str) -> None:

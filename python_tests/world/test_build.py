@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from dfast.world.build import build_scene
+from dfast.world.nouns import NOUNS
 from dfast.world.parts import PALETTE
 from dfast.world.scenes import ProceduralScene
-from dfast.world.sentence import RELATIONS, Sentence, Thing, vocabulary
+from dfast.world.sentence import RELATIONS, WORN, Sentence, Thing, vocabulary
 
 RED, BLUE = (torch.tensor(PALETTE[c]) for c in ("red", "blue"))
 
@@ -92,6 +93,26 @@ def test_a_hat_sits_on_the_head() -> None:
     hat, rest = of_color(scene, BLUE), of_color(scene, RED)
     assert len(hat) and hat[:, 2].min() > rest[:, 2].mean()
     assert scene.slots == ("red", "blue")
+
+
+@pytest.mark.parametrize("size", [None, "tall", "big", "small"])
+def test_what_is_worn_stays_within_the_sphere(size: str | None) -> None:
+    for noun, kind in NOUNS.items():
+        if kind.head is not None and kind.part is None:
+            for wears in WORN:
+                thing = Thing(noun, "red", "blue", size, wears=wears)
+                x, _ = points(build_scene(Sentence((thing,))), 8000)
+                assert float(x.norm(dim=1).max()) < 1.0, (noun, wears)
+
+
+def test_every_one_of_several_wears_its_hat() -> None:
+    things = Thing("dog", "red", "blue", wears="hat"), Thing("cat", "green", "pink", wears="crown")
+    for sentence in (Sentence(things[:1], count=3), Sentence(things, "next to")):
+        scene = build_scene(sentence)
+        hats = of_color(scene, BLUE)
+        assert len(hats) and float(points(scene)[0].norm(dim=1).max()) < 1.0
+    taken = torch.histc(of_color(build_scene(Sentence(things[:1], count=3)), BLUE)[:, 1], 60, -1, 1)
+    assert int((taken[1:].gt(0) & taken[:-1].eq(0)).sum()) == 3
 
 
 @pytest.mark.parametrize("pattern", ["striped", "dotted", "checkered"])

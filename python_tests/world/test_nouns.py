@@ -52,7 +52,7 @@ def test_things_fit_the_sphere_and_can_carry_others(category: str) -> None:
 
 
 def test_outermost_points_are_the_extremes() -> None:
-    points = outermost("cube")
+    points = outermost(NOUNS["cube"].parts)
     assert torch.allclose(points.amax(0), torch.full((3,), 0.5), atol=0.03)
     assert torch.allclose(points.amin(0), torch.full((3,), -0.5), atol=0.03)
 

@@ -8,13 +8,12 @@ from math import pi, sqrt
 import pytest
 import torch
 import torch.nn.functional as F
-from procedural import CAPTIONS, geometries
+from procedural import SENTENCES, scene_of
 from torch import Tensor
 
-from dfast.world import parse
-from dfast.world.objects import PRIMITIVES
+from dfast.world.nouns.classics import SOLIDS
 from dfast.world.parts import PALETTE, Part
-from dfast.world.scenes import part_table, table_distance
+from dfast.world.scenes import PartTable, part_table, table_distance
 
 VOLUMES: dict[str, Callable[..., float]] = {
     "sphere": lambda a, b, c: 4 / 3 * pi * a * b * c,
@@ -31,29 +30,29 @@ def uniform(n: int, seed: int = 0) -> Tensor:
     return torch.rand(n, 3, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.mark.parametrize("name", PRIMITIVES)
+@pytest.mark.parametrize("name", SOLIDS)
 def test_volume_is_the_textbooks(name: str) -> None:
     n = 200_000
-    inside = parse(name).occupancy(uniform(n)).float().mean().item()
-    truth = VOLUMES[name](*PRIMITIVES[name].size) / 8
+    inside = scene_of(name).occupancy(uniform(n)).float().mean().item()
+    truth = VOLUMES[name](*SOLIDS[name].parts[0].size) / 8
     assert abs(inside - truth) < 4 * sqrt(truth * (1 - truth) / n)
 
 
-@pytest.mark.parametrize("name", PRIMITIVES)
+@pytest.mark.parametrize("name", SOLIDS)
 def test_distances_are_exact(name: str) -> None:
     x = uniform(2000).double().requires_grad_()
-    distance, _ = parse(name).sdf(x)
+    distance, _ = scene_of(name).sdf(x)
     (slope,) = torch.autograd.grad(distance.sum(), x)
     # The distance along the slope leads to the surface: where it does, the distance is true.
     foot = x - distance[:, None] * slope
     torch.testing.assert_close(slope.norm(dim=-1), torch.ones_like(distance))
-    assert parse(name).sdf(foot)[0].abs().max() < 1e-6
+    assert scene_of(name).sdf(foot)[0].abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("caption", CAPTIONS)
+@pytest.mark.parametrize("caption", SENTENCES)
 def test_objects_fit_the_sphere_and_touch_the_middle(caption: str) -> None:
     x = uniform(20_000)
-    scene = parse(caption)
+    scene = scene_of(caption)
     inside = x[scene.occupancy(x)]
     assert len(inside) > 200 and inside.norm(dim=-1).max() < 1.0
     rim = F.normalize(x, dim=-1) * 1.0005
@@ -62,17 +61,20 @@ def test_objects_fit_the_sphere_and_touch_the_middle(caption: str) -> None:
 
 
 def test_batched_distances_are_the_scenes_own() -> None:
-    g, x = geometries(), uniform(300)
-    distance, part = table_distance(g.table, x.expand(len(g.scenes), -1, -1))
-    for row, scene in enumerate(g.scenes):
+    scenes, x = [scene_of(s) for s in SENTENCES], uniform(300)
+    most = max(len(s.parts) for s in scenes)
+    tables = [part_table(s.parts, most, s.placements) for s in scenes]
+    table = PartTable(*(torch.stack(f) for f in zip(*tables, strict=True)))
+    distance, part = table_distance(table, x.expand(len(scenes), -1, -1))
+    for row, scene in enumerate(scenes):
         own, nearest = scene.sdf(x)
         torch.testing.assert_close(distance[row], own, rtol=1e-5, atol=1e-6)
         assert (part[row] == nearest).float().mean() > 0.99  # ties may fall either way
 
 
-@pytest.mark.parametrize("caption", CAPTIONS[::7])
+@pytest.mark.parametrize("caption", SENTENCES[::3])
 def test_distance_is_the_same_where_it_is_not_differentiated(caption: str) -> None:
-    scene, x = parse(caption), uniform(2000).double()
+    scene, x = scene_of(caption), uniform(2000).double()
     distance, part = scene.sdf(x)
     expected, expected_part = scene.sdf(x.requires_grad_())
     assert expected.requires_grad and not distance.requires_grad
@@ -89,10 +91,10 @@ def test_whole_numbers_make_no_integer_table() -> None:
 
 
 def test_part_colors_follow_the_caption() -> None:
-    scene = parse("a snowman with a purple hat")
+    scene = scene_of("a snowman with a purple hat")
     hat, belly = torch.tensor([[0.0, 0.0, 0.6]]), torch.tensor([[0.0, 0.0, -0.5]])
     assert scene.albedo(hat).tolist() == [pytest.approx(PALETTE["purple"])]
     assert scene.albedo(belly).tolist() == [pytest.approx(PALETTE["white"])]
-    stack = parse("a green cone on top of a yellow cube")
+    stack = scene_of("a green cone on top of a yellow cube")
     up = torch.tensor([[0.0, 0.0, 0.3], [0.0, 0.0, -0.3]])
     assert stack.albedo(up).tolist() == [pytest.approx(PALETTE[c]) for c in ("green", "yellow")]

@@ -1,4 +1,4 @@
-"""What words mean in the larger world."""
+"""What words mean in the world."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The prior in the package, a small diffusion model of the procedural world.
 
-Its network, weights, training (`train`) and measurement (`measure`) are here.
+Its networks and weights are here, `training` makes and measures them.
 """
 
 from dfast.priors.embedded.prior import WEIGHTS, ShapesCondition, ShapesPrior

@@ -15,13 +15,8 @@ import torch
 from torch import Tensor
 
 from dfast.scene.cameras import CameraBatch
-from dfast.world.grammar import VOCABULARY
 
 IMAGE_SIZE = 64
-TEXT_LENGTH = 16
-"""Tokens that a caption is padded to."""
-TEXT_WIDTH = 128
-"""Numbers that a token is encoded as."""
 CAMERA_FEATURES = 14
 """Length of the camera vector, see `camera_features`."""
 SCALE_FEATURES = 4
@@ -84,8 +79,8 @@ def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
 
 
 def build_unet(
-    channels: tuple[int, ...] = (32, 64, 128, 128),
-    text_width: int = TEXT_WIDTH,
+    channels: tuple[int, ...],
+    text_width: int,
     unshuffle: int = 1,
     scale_width: int | None = None,
 ) -> Any:
@@ -125,7 +120,7 @@ def build_unet(
     return unet
 
 
-def build_text_encoder(vocabulary: int, width: int = TEXT_WIDTH, length: int = TEXT_LENGTH) -> Any:
+def build_text_encoder(vocabulary: int, width: int, length: int) -> Any:
     """Build an untrained CLIP text encoder.
 
     Args:
@@ -156,11 +151,11 @@ def token_of_words(vocabulary: Iterable[str]) -> dict[str, int]:
     return {word: i for i, word in enumerate((PAD, UNKNOWN, *sorted(vocabulary)))}
 
 
-def build_tokenizer(vocabulary: Iterable[str] = VOCABULARY, length: int = TEXT_LENGTH) -> Any:
+def build_tokenizer(vocabulary: Iterable[str], length: int) -> Any:
     """Build the tokenizer: one token a word of the vocabulary; any other word is UNKNOWN.
 
     Args:
-        vocabulary: words, by default those of the grammar.
+        vocabulary: words.
         length: tokens that a caption is padded to.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers

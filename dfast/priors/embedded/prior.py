@@ -1,14 +1,15 @@
 """The embedded prior: a small diffusion model of the procedural world.
 
-It accepts sentences of `dfast.world.grammar` only. Its view conditioning is "camera" (camera vector
-and ray map), "words" (the view words of DreamFusion in the caption) or "none". The caption of a
-textureless image says "a plain chair", as in training.
+It accepts what `dfast.world.read` reads. Its view conditioning is "camera" (camera vector and ray
+map), "words" (the view words of DreamFusion in the caption) or "none". Captions are those of
+training: without articles, nouns in the singular, and "plain chair" for a textureless image.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +37,8 @@ from dfast.priors.embedded.unet import UNet, from_diffusers
 from dfast.priors.loading.weights import size_of
 from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import VIEW_WORDS, view_index
-from dfast.world.grammar import parse
-from dfast.world.parts import COLORS, PLAIN
+from dfast.world.reading import read
+from dfast.world.sentence import PLAIN, Sentence
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -62,7 +63,7 @@ class ShapesPrior(Prior):
     cuda_graph_safe = True
     joins_prompts = True
     untrainable = ""
-    image_flops = 3.6e9
+    image_flops = 2.3e9
     conditions: tuple[Condition, ...] = ("text", "null")
 
     @neutral_torch_state(keep_grad=True)
@@ -121,8 +122,8 @@ class ShapesPrior(Prior):
             raise PromptError(
                 f"negative: expected '', the embedded prior knows no others, got {negative!r}"
             )
-        caption = parse(prompt).caption
-        variants = (caption, plain(caption))
+        sentence = read(prompt).sentence
+        variants = (caption(sentence), caption(textureless(sentence)))
         endings = ("", *(f" {word} view" for word in VIEW_WORDS))
         captions = [variant + ending for variant in variants for ending in endings]
         text = self._encode([*captions, ""]).to(self.device, self.dtype)
@@ -134,8 +135,12 @@ class ShapesPrior(Prior):
         return embeddings[0]._replace(text=torch.cat([e.text for e in embeddings]))
 
     def normal_form(self, prompt: str) -> str:
-        """Return the caption that training had for the sentence, see `Prior.normal_form`."""
-        return parse(prompt).caption
+        """Return the sentence with every colour stated, see `Prior.normal_form`."""
+        return read(prompt).sentence.text()
+
+    def notes(self, prompt: str) -> tuple[str, ...]:
+        """Return what is made in place of kinds of things and shades, see `Prior.notes`."""
+        return read(prompt).notes
 
     def _encode(self, captions: list[str]) -> Tensor:
         encoded: Tensor = self.text_encoder(self.tokenizer(captions))
@@ -229,10 +234,20 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
-def plain(caption: str) -> str:
-    """Return the caption of the textureless image: "plain" in place of every colour."""
-    words = {"an": "a"} | dict.fromkeys(COLORS, PLAIN)
-    return " ".join(words.get(w, w) for w in caption.split())
+def caption(sentence: Sentence) -> str:
+    """Return the caption that training had for a sentence."""
+    return " ".join(word for word in sentence.words() if word not in ("a", "an"))
+
+
+def textureless(sentence: Sentence) -> Sentence:
+    """Return what the textureless image shows: "plain" things without patterns."""
+    things = [
+        replace(
+            thing, color=PLAIN, part_color=thing.part_color and PLAIN, pattern=None, second=None
+        )
+        for thing in sentence.things
+    ]
+    return replace(sentence, things=tuple(things))
 
 
 def unshuffle_of(config: Mapping[str, Any]) -> int:

@@ -33,7 +33,7 @@ from dfast.world.nouns.wild import WILD
 
 CATEGORIES: dict[str, dict[str, Noun]] = {
     "solids": SOLIDS,
-    "first": FIRST,
+    "basics": FIRST,
     "farm": FARM,
     "wild": WILD,
     "creatures": CREATURES,

@@ -240,6 +240,7 @@ FURNITURE: dict[str, Noun] = {
             ),
         ),
         "gray",
+        has_front=False,
     ),
     "hammock": Noun(
         (

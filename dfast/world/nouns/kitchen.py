@@ -66,6 +66,7 @@ KITCHEN: dict[str, Noun] = {
         ),
         "red",
         ("lid", "white"),
+        has_front=False,
     ),
     "pan": Noun(
         (

@@ -45,22 +45,23 @@ class Captions:
 
     def templates(self, situations: Situations) -> Tensor:
         """Return rows with holes, int16 [B, length]; 0 is padding."""
-        columns = (situations.noun, situations.size, situations.relation[:, None],
-                   situations.number[:, None], situations.worn[:, None])  # fmt: skip
+        columns = (situations.noun, situations.size, situations.worn, situations.relation[:, None],
+                   situations.number[:, None])  # fmt: skip
         rows = torch.cat(columns, 1).tolist()
         made = {key: self._template(*key) for key in {tuple(row) for row in rows}}
         return torch.tensor([made[tuple(row)] for row in rows], dtype=torch.int16)
 
     def _template(
-        self, first: int, second: int, size0: int, size1: int, relation: int, count: int, worn: int
-    ) -> list[int]:
+        self, first: int, second: int, size0: int, size1: int, worn0: int, worn1: int,
+        relation: int, count: int,
+    ) -> list[int]:  # fmt: skip
         """Return one row."""
         word = self.tokens
         number = [word[w] for w, n in COUNTS.items() if n == count]
-        row = [*number, *self._thing(0, first, size0, worn)]
+        row = [*number, *self._thing(0, first, size0, worn0)]
         if relation >= 0:
             row += [word[w] for w in RELATIONS[relation].split()]
-            row += self._thing(1, second, size1, -1)
+            row += self._thing(1, second, size1, worn1)
         assert len(row) <= self.length - 2, row
         return row + [0] * (self.length - len(row))
 

@@ -17,13 +17,14 @@ from torch import Tensor
 from dfast.priors.embedded.model import camera_features, ray_map
 from dfast.priors.embedded.training.cameras import random_cameras, uniform
 from dfast.priors.embedded.training.captions import SLOTS, Captions
-from dfast.priors.embedded.training.situations import SHARES, Situations, draw
-from dfast.priors.embedded.training.things import WHITE, Things
+from dfast.priors.embedded.training.situations import INSTANCES, Situations, draw
+from dfast.priors.embedded.training.things import WHITE, WORN_PARTS, Things
 from dfast.scene.cameras import aimed, position
 from dfast.scene.views import view_index
 from dfast.world import tracer
 from dfast.world.parts import ALL_COLORS, NOUN_PARTS
-from dfast.world.sentence import COUNTED_PARTS, PATTERNS
+from dfast.world.random_sentences import PATTERNED, SHARES
+from dfast.world.sentence import PATTERNS
 
 TRACED = 128
 """Pixels a side of a traced view, twice those of an image."""
@@ -43,7 +44,7 @@ class Odds:
     """everything is white"""
     albedo_only: float = 0.28
     """nothing is shaded, of images that are not textureless"""
-    patterned: float = 0.2
+    patterned: float = PATTERNED
     """a thing has a pattern"""
 
 
@@ -187,19 +188,17 @@ class Pool:
         Returns:
             Albedo [B, 2 K, 3], and an index of `PATTERNS` or -1, [B, K].
         """
-        things = self.things
         row = situations.row.clamp_min(0)
-        slot, fixed = things.slot[row], things.fixed[row]  # [B, INSTANCES, NOUN_PARTS]
-        thing = situations.thing[..., None].expand_as(slot)
-        index = (2 * thing + slot.clamp_min(0)).flatten(1)
-        color = torch.where(slot.flatten(1) >= 0, colors.gather(1, index), fixed.flatten(1))
+        slot, fixed = _of_parts(self.things.slot[row]), _of_parts(self.things.fixed[row])
+        thing = _owners(situations)
+        color = colors.gather(1, 2 * thing + slot.clamp_min(0))
+        color = torch.where(slot >= 0, color, fixed)
         color = torch.where(colors[:, :1] == WHITE, WHITE, color)
-        other = second.gather(1, thing.flatten(1))
-        which = pattern.gather(1, thing.flatten(1))
-        which = torch.where(slot.flatten(1) == 0, which, -1)
+        other, which = second.gather(1, thing), pattern.gather(1, thing)
+        which = torch.where(slot == 0, which, -1)
         columns = _columns(situations)
         color, other, which = (t.gather(1, columns) for t in (color, other, which))
-        return things.palette[torch.cat([color, other], 1)], which
+        return self.things.palette[torch.cat([color, other], 1)], which
 
     def visible(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return how many pixels (of `TRACED` squared) show what.
@@ -211,11 +210,9 @@ class Pool:
             Pixels of each colour slot [B, SLOTS], and of each thing [B, 2].
         """
         situations = Situations(*(t[chosen] for t in self.situations))
-        slot = self.things.slot[situations.row.clamp_min(0)]
-        thing = situations.thing[..., None].expand_as(slot)
         columns = _columns(situations)
-        owner = thing.flatten(1).gather(1, columns)
-        slot = slot.flatten(1).gather(1, columns)
+        owner = _owners(situations).gather(1, columns)
+        slot = _of_parts(self.things.slot[situations.row.clamp_min(0)]).gather(1, columns)
         slot = torch.where(slot >= 0, 2 * owner + slot, -1)
         part = self.buffer.part[chosen].flatten(1)
         hit, index = part != tracer.EMPTY, part.long().clamp_max(slot.shape[1] - 1)
@@ -226,9 +223,20 @@ class Pool:
 
 
 def _columns(situations: Situations) -> Tensor:
-    """Return where each traced part is among all parts of all instances, [B, K]."""
-    device = situations.row.device
-    few = torch.arange(2 * NOUN_PARTS, device=device)
-    # Three things are traced with fewer parts each: their columns lie closer together.
-    close = few // COUNTED_PARTS * NOUN_PARTS + few % COUNTED_PARTS
-    return torch.where((situations.row[:, 2] >= 0)[:, None], close, few)
+    """Return where each traced part is among the parts of all instances, [B, K]."""
+    things = INSTANCES * NOUN_PARTS
+    traced = torch.arange(things + INSTANCES * WORN_PARTS, device=situations.row.device)
+    # What is worn is traced after the parts of the things that are there.
+    used = NOUN_PARTS * situations.instances[:, None]
+    return torch.where(traced < used, traced, traced - used + things).clamp_max(len(traced) - 1)
+
+
+def _of_parts(values: Tensor) -> Tensor:
+    """Return values of the parts of each instance, [B, 2 INSTANCES, NOUN_PARTS], as one row."""
+    own, worn = values.chunk(2, 1)
+    return torch.cat([own.flatten(1), worn[..., :WORN_PARTS].flatten(1)], 1)
+
+
+def _owners(situations: Situations) -> Tensor:
+    """Return the thing that each part of each instance belongs to, 0 or 1, as `_of_parts`."""
+    return _of_parts(situations.thing[..., None].expand(-1, -1, NOUN_PARTS))

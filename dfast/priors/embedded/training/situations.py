@@ -11,23 +11,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dfast.priors.embedded.training.things import Things
-from dfast.world.arrange import BIG, FIRST_SCALE, INSIDE, SMALL, UNDER, related, several, single
+from dfast.priors.embedded.training.things import WORN_PARTS, Things
+from dfast.world.arrange import (
+    BIG,
+    FIRST_SCALE,
+    INSIDE,
+    SMALL,
+    UNDER,
+    related,
+    several,
+    single,
+    with_worn,
+)
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.parts import NOUN_PARTS
+from dfast.world.random_sentences import RELATION_WEIGHTS, SIZED
 from dfast.world.scenes import PartTable
-from dfast.world.sentence import COUNTED_PARTS, COUNTS, RELATIONS, SIZES
+from dfast.world.sentence import COUNTS, RELATIONS, SIZES
 
-SHARES: dict[str, float] = {"alone": 0.52, "dressed": 0.06, "two": 0.06, "three": 0.06, "pair": 0.3}
-"""Probability of each kind of situation."""
-SIZED = 0.25
-"""Probability that a thing has a size."""
-RELATION_WEIGHTS = (0.3, 0.3, 0.15, 0.1, 0.07, 0.08)
-"""Of `RELATIONS`."""
+WORN_SHARE = 0.15
+"""Probability that a thing with a head wears something where there are several things."""
 STRETCH, TAPER = 0.08, 0.10
 """Largest random change of proportions, so that a noun is not one shape."""
 INSTANCES = 3
-"""Most things of a situation, accessories included."""
+"""Most things of a situation."""
 BIG_SIZE, SMALL_SIZE = list(SIZES).index("big"), list(SIZES).index("small")
 
 
@@ -43,28 +50,35 @@ class Situations(NamedTuple):
     number: Tensor
     """[B] 1 to 3."""
     worn: Tensor
-    """[B] index of `ACCESSORIES`."""
+    """[B, 2] index of `ACCESSORIES`, of each thing."""
     row: Tensor
-    """[B, INSTANCES] row of each instance."""
+    """[B, 2 INSTANCES] row of each instance, then of what each wears."""
     thing: Tensor
-    """[B, INSTANCES] 0 or 1: the thing that an instance belongs to."""
+    """[B, 2 INSTANCES] 0 or 1: the thing that an instance belongs to."""
     offset: Tensor
-    """[B, INSTANCES, 3]."""
+    """[B, 2 INSTANCES, 3]."""
     scale: Tensor
-    """[B, INSTANCES, 3]."""
+    """[B, 2 INSTANCES, 3]."""
     taper: Tensor
-    """[B, INSTANCES]."""
+    """[B, 2 INSTANCES]."""
+
+    @property
+    def instances(self) -> Tensor:
+        """Return how many things stand in the scene, [B]."""
+        return (self.row[:, :INSTANCES] >= 0).sum(1)
 
     def table(self, things: Things) -> PartTable:
-        """Return the parts of all instances, [B, K]; K is a multiple of the parts of one.
+        """Return the parts of all instances, [B, K]: of T things, then of what they wear.
+
+        All situations must have the same T.
 
         Args:
             things: of the world.
         """
-        used = int((self.row >= 0).any(0).sum())
-        room = NOUN_PARTS if used < INSTANCES else COUNTED_PARTS
+        used = int(self.instances[0])
         tables = []
-        for i in range(used):
+        for i in (*range(used), *range(INSTANCES, INSTANCES + used)):
+            room = NOUN_PARTS if i < INSTANCES else WORN_PARTS
             own = things.table.select(self.row[:, i].clamp_min(0))
             own = PartTable(*(t[:, :room] for t in own))
             own = own._replace(kind=torch.where(self.row[:, i, None] >= 0, own.kind, -1))
@@ -77,7 +91,7 @@ def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> S
 
     Args:
         things: of the world.
-        kind: a key of `SHARES`.
+        kind: one of `dfast.world.sentence.SITUATIONS`.
         count: B.
         generator: on the device of the things.
     """
@@ -95,14 +109,10 @@ def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> S
 
     every = torch.ones(len(things.names), dtype=torch.bool)
     none = torch.full((count,), -1, device=device)
-    relation, worn, number = none.clone(), none.clone(), torch.ones_like(none)
+    relation, number = none.clone(), none.clone().fill_(COUNTS.get(kind, 1))
     first, second = among(every), none.clone()
     if kind == "dressed":
         first = among(things.head[:, 3].cpu() > 0)
-        worn = torch.randint(len(ACCESSORIES), (count,), device=device, generator=g)
-    elif kind in COUNTS:
-        first = among(things.few_parts if kind == "three" else every)
-        number = torch.full_like(none, COUNTS[kind])
     elif kind == "pair":
         weights = torch.tensor(RELATION_WEIGHTS, device=device).expand(count, -1)
         relation = torch.multinomial(weights, 1, generator=g)[:, 0]
@@ -112,18 +122,31 @@ def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> S
     noun = torch.stack([first, second], 1)
     size = torch.randint(len(SIZES), (count, 2), device=device, generator=g)
     size = torch.where(chance(SIZED, count, 2) & (noun >= 0), size, -1)
+    share = {"alone": 0.0, "dressed": 1.0}.get(kind, WORN_SHARE)
+    dressed = chance(share, count, 2) & (things.head[noun, 3] > 0) & (noun >= 0)
+    worn = torch.randint(len(ACCESSORIES), (count, 2), device=device, generator=g)
+    worn = torch.where(dressed, worn, -1)
 
-    used = 1 if kind in ("alone", "dressed") else 3 if kind == "three" else 2
+    used = 2 if kind == "pair" else COUNTS.get(kind, 1)
     who = torch.zeros(count, used, dtype=torch.int64, device=device)
     if kind == "pair":
         who[:, 1] = 1
-    row = noun.gather(1, who)
+    row, wears = noun.gather(1, who), worn.gather(1, who)
     stretch = torch.tensor([*SIZES.values(), (1.0, 1.0, 1.0)], device=device)[size.gather(1, who)]
-    one = stretch * (1 + spread(STRETCH, count, 1, 3)), spread(TAPER, count, 1)
-    own = stretch * (1 + spread(STRETCH, count, used, 3)), spread(TAPER, count, used)
-    stretch, taper = own if kind == "pair" else (one[0].expand_as(stretch), one[1].expand_as(row))
-    points = things.points[row] * stretch[:, :, None]
-    points[..., :2] *= 1 + (taper[..., None] * things.points[row][..., 2])[..., None]
+    own = 1 + spread(STRETCH, count, used, 3), spread(TAPER, count, used)
+    if kind != "pair":  # several of a thing are alike
+        own = own[0][:, :1].expand(-1, used, -1), own[1][:, :1].expand(-1, used)
+    stretch, taper = stretch * own[0], own[1]
+
+    def shaped(points: Tensor) -> Tensor:
+        """Return points [B, used, P, 3] of the things under their proportions."""
+        wide = 1 + taper[..., None] * points[..., 2]
+        return points * stretch[:, :, None] * torch.stack([wide, wide, torch.ones_like(wide)], -1)
+
+    head = things.head[row]  # [B, used, 4]
+    top = shaped(head[..., None, :3])[:, :, 0]
+    hats = things.worn_points[wears.clamp_min(0)]
+    points = with_worn(shaped(things.points[row]), top, head[..., 3], hats, wears >= 0)
     if kind == "pair":
         alike = things.solid.to(device)[noun].all(1)
         scales = torch.tensor([FIRST_SCALE.get(r, 1.0) for r in RELATIONS], device=device)
@@ -132,29 +155,25 @@ def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> S
         factor = torch.where(size == SMALL_SIZE, SMALL, factor)
         factor = torch.where(size == BIG_SIZE, BIG, factor)
         factor[:, 0] *= relative
-        seat = things.seat[second] * stretch[:, 1, 2]
-        places = related(points, relation, factor, seat)
+        places = related(points, relation, factor, things.seat[second] * stretch[:, 1, 2])
     elif used == 1:
-        places = single(points, size[:, 0] == BIG_SIZE, size[:, 0] == SMALL_SIZE)
+        places = single(points, size[:, 0] == BIG_SIZE, size[:, 0] == SMALL_SIZE, dressed[:, 0])
     else:
         places = several(points)
-    scale, offset = places.scale[..., None] * stretch, places.offset
-    if kind == "dressed":
-        head = things.head[first]
-        wide = 1 + taper[:, 0] * head[:, 2]
-        top = head[:, :3] * torch.stack([wide, wide, torch.ones_like(wide)], 1)
-        row = torch.cat([row, len(things.names) + worn[:, None]], 1)
-        who = torch.cat([who, torch.zeros_like(who)], 1)
-        offset = torch.cat([offset, (offset[:, 0] + scale[:, 0] * top)[:, None]], 1)
-        hat = places.scale * head[:, 3:]
-        scale = torch.cat([scale, hat[..., None].expand(-1, 1, 3)], 1)
-        taper = torch.cat([taper, torch.zeros_like(taper)], 1)
-    free = INSTANCES - row.shape[1]
+    free = INSTANCES - used
+
+    def both(own: Tensor, of_worn: Tensor, value: float = 0) -> Tensor:
+        """Return what is true of the instances, then of what they wear."""
+        spare = (0, 0) * (own.ndim - 2) + (0, free)
+        parts = [torch.nn.functional.pad(t, spare, value=value) for t in (own, of_worn)]
+        return torch.cat(parts, 1)
+
+    size_of_worn = (places.scale * head[..., 3])[..., None].expand(-1, -1, 3)
     return Situations(
         noun, size, relation, number, worn,
-        torch.nn.functional.pad(row, (0, free), value=-1),
-        torch.nn.functional.pad(who, (0, free)),
-        torch.nn.functional.pad(offset, (0, 0, 0, free)),
-        torch.nn.functional.pad(scale, (0, 0, 0, free), value=1.0),
-        torch.nn.functional.pad(taper, (0, free)),
+        both(row, torch.where(wears >= 0, len(things.names) + wears, -1), -1),
+        both(who, who),
+        both(places.offset, places.offset + places.scale[..., None] * top),
+        both(places.scale[..., None] * stretch, size_of_worn, 1.0),
+        both(taper, torch.zeros_like(taper)),
     )  # fmt: skip

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from dfast.ops.world import scene_distance
-from dfast.world.arrange import support_points
+from dfast.world.build import WORN_REACH, outermost
 from dfast.world.nouns import NOUNS
 from dfast.world.nouns.accessories import ACCESSORIES
 from dfast.world.nouns.classics import SOLIDS
 from dfast.world.parts import ALL_COLORS, NOUN_PARTS, PALETTE
 from dfast.world.scenes import PartTable, part_table
-from dfast.world.sentence import CONTAINERS, COUNTED_PARTS, SHELTERS
+from dfast.world.sentence import CONTAINERS, SHELTERS
 
 WHITE = len(ALL_COLORS)
 """Row of the palette for textureless things."""
 HELD_OUT = 17
 """One of so many pairs of noun and colour is left out of training."""
-CELLS = 72
-"""As in `dfast.world.build`."""
+WORN_PARTS = 6
+"""Largest number of parts of what is worn."""
 
 
 class Things:
@@ -47,16 +45,17 @@ class Things:
         self.fixed = torch.tensor(fixed, device=device).clamp_min(0)
         """[R, NOUN_PARTS] fixed colour of each part."""
         nouns = list(NOUNS.values())
-        self.points = torch.stack([self._outermost(row) for row in range(len(nouns))])
+        self.points = torch.stack([outermost(n.parts) for n in nouns]).to(device)
         """[N, P, 3] outermost points."""
-        top = self.points[..., 2].amax(1).cpu()
-        seats = [float(t) if n.seat is None else n.seat for n, t in zip(nouns, top, strict=True)]
+        hats = [outermost(a.parts, WORN_REACH) for a in ACCESSORIES.values()]
+        self.worn_points = torch.stack(hats).to(device)
+        """[A, P, 3] outermost points of what is worn, in units of a head's radius."""
+        seats = [torch.nan if n.seat is None else n.seat for n in nouns]
         self.seat = torch.tensor(seats, device=device)
+        """[N] height on which others stand, NaN for the top."""
         heads = [n.head if n.head and not n.part else (0.0, 0.0, 0.0, 0.0) for n in nouns]
         self.head = torch.tensor(heads, device=device)
         """[N, 4] where a hat sits; radius 0 for none."""
-        self.few_parts = torch.tensor([len(n.parts) <= COUNTED_PARTS for n in nouns])
-        self.has_part = torch.tensor([n.part is not None for n in nouns])
         self.has_front = torch.tensor([n.has_front for n in nouns])
         self.solid = torch.tensor([name in SOLIDS for name in self.names])
         self.shelter_mask = torch.tensor([name in SHELTERS for name in self.names])
@@ -65,11 +64,3 @@ class Things:
         pair = torch.arange(len(nouns))[:, None] * 7 + torch.arange(len(ALL_COLORS)) * 3
         self.held_out = (pair % HELD_OUT == 0).to(device)
         """[N, colours] pairs that training never shows."""
-
-    def _outermost(self, row: int) -> Tensor:
-        """Return the outermost points of a noun."""
-        axis = (torch.arange(CELLS, device=self.device) + 0.5) / CELLS * 2 - 1
-        x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(1, -1, 3)
-        count = int((self.table.kind[row] >= 0).sum())
-        own = PartTable(*(t[row : row + 1, :count] for t in self.table))
-        return support_points(x[0][scene_distance(own, x)[0][0] <= 0])

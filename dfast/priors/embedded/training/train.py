@@ -63,7 +63,7 @@ def open_pool(
 
 
 class Training(DenoiserTraining):
-    """The training of one process on the larger world."""
+    """The training of one process on the world."""
 
     def __init__(
         self,
