@@ -90,13 +90,13 @@ def run(
         ConfigError: if a name or a setting is not valid, before anything is measured.
         PriorError: if there is no such prior, before anything is measured.
     """
-    plans = [(name, settings(Config.for_prior(_family(name, random)))) for name in names]
+    plans = [(name, settings(Config.for_prior(family_of(name, random)))) for name in names]
     about = machine.describe(device)
     records: list[Record] = []
     for name, made in plans:
         with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
             try:
-                folder = _random(name, Path(temporary), device, tiny) if random else name
+                folder = random_folder(name, Path(temporary), device, tiny) if random else name
                 found = measure(folder, device, made, steps)
             except Exception as error:  # any error of a prior is its result
                 found = {TIMES: error_line(error)}
@@ -110,7 +110,7 @@ def run(
     return records
 
 
-def _family(name: str, random: bool) -> str:
+def family_of(name: str, random: bool) -> str:
     """Return the name under which `Config.for_prior` knows a prior.
 
     Raises:
@@ -125,7 +125,7 @@ def _family(name: str, random: bool) -> str:
     return name if name == "shapes" else detect_family(find_folder(name))
 
 
-def _random(family: str, to: Path, device: torch.device, tiny: bool) -> str:
+def random_folder(family: str, to: Path, device: torch.device, tiny: bool) -> str:
     """Write a model of random weights and return its folder."""
     from dfast.testing.random_models import write
 

@@ -14,6 +14,7 @@ from dfast.cli.options import Commands, UsageError, add_device, add_overrides, r
 from dfast.config import Config
 from dfast.config.checks import check_steps
 from dfast.errors import ConfigError
+from dfast.host.torchrun import is_first_process, is_started_by_torchrun
 
 STEPS, ROUNDS = 100, 3
 """Steps timed with --prior and rounds with --against, unless --steps and --rounds say otherwise."""
@@ -40,6 +41,11 @@ def add_bench(commands: Commands[Any]) -> None:
         "--random",
         action="store_true",
         help="of the same sizes as --prior, with random weights: nothing is fetched",
+    )
+    p.add_argument(
+        "--at-once",
+        metavar="LIST",
+        help="with --prior: steps of several objects side by side instead, such as 1,2,4,8",
     )
     p.add_argument("--steps", type=int, help=f"with --prior (default: {STEPS})")
     add_overrides(
@@ -72,12 +78,16 @@ def _check_together(options: Namespace) -> None:
     """Raise UsageError for options that do not go together."""
     for main, needed, excluded in (
         ("against", ("rounds",), ("prior", "profile")),
-        ("prior", ("random", "steps", "set"), ("workloads", "profile")),
+        ("prior", ("random", "at_once", "steps", "set"), ("workloads", "profile")),
     ):
         given = getattr(options, main) is not None
         for name in excluded if given else needed:
             if getattr(options, name) not in (None, False, []):
-                raise UsageError(f"--{name}: expected {'no' if given else 'with'} --{main}")
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag}: expected {'no' if given else 'with'} --{main}")
+    if is_started_by_torchrun() and (options.prior is None or options.at_once is not None):
+        what = "--prior" if options.prior is None else "no --at-once"
+        raise UsageError(f"torchrun: expected {what}, to measure one object of several processes")
 
 
 def _bench_ops(options: Namespace, out: Path | None) -> int:
@@ -141,23 +151,44 @@ def _bench_priors(options: Namespace, out: Path | None) -> int:
     for changes in overrides:
         Config().replace(**changes)  # names a wrong setting at once
 
+    names = [name.strip() for name in options.prior.split(",")]
+    common: dict[str, Any] = {
+        "steps": steps,
+        "random": options.random,
+        "tiny": options.quick,
+        "out": out,
+        "say": _print_progress,
+    }
+
     from dfast._device import pick_device
     from dfast._native import library
-    from dfast.bench import prior_steps
     from dfast.runs.arguments import resolve_config
 
+    def settings(config: Config) -> Config:
+        return resolve_config(config=config, overrides=overrides)
+
+    common["settings"] = settings
     library()
-    records = prior_steps.run(
-        [name.strip() for name in options.prior.split(",")],
-        pick_device(options.device),
-        settings=lambda config: resolve_config(config=config, overrides=overrides),
-        steps=steps,
-        random=options.random,
-        tiny=options.quick,
-        out=out,
-        say=_print_progress,
-    )
-    print(prior_steps.table(records))
+    if is_started_by_torchrun():
+        from dfast.bench import over_ranks
+        from dfast.runs.group import device_of_rank
+
+        device = pick_device(device_of_rank(options.device))
+        records = over_ranks.run(names, device, **common)
+        if is_first_process():
+            print(over_ranks.table(records))
+        return 0
+    device = pick_device(options.device)
+    if options.at_once is not None:
+        from dfast.bench import at_once
+
+        records = at_once.run(names, device, at_once.parse_counts(options.at_once), **common)
+        print(at_once.table(records))
+    else:
+        from dfast.bench import prior_steps
+
+        records = prior_steps.run(names, device, **common)
+        print(prior_steps.table(records))
     return int(any("error" in record for record in records))
 
 

@@ -1,0 +1,252 @@
+"""Time steps of one object whose views several processes share, under torchrun.
+
+step_ms          a step of all processes, with the question that a run asks them all: go on?
+views_per_second that follow from it, of all processes
+alone_ms         a step of the first process with all views, while the others wait
+speedup          alone_ms over step_ms; efficiency: over the number of processes
+reduce_ms        the exchange of gradients alone: as many numbers as a step averages, queued
+apart_ms         a step in which each process keeps its own gradients, nothing is exchanged
+communication    the part of a step that goes with the exchange: 1 - apart_ms / step_ms
+
+All are those of the slowest process. The scene stays as it is, see `STILL` of `prior_steps`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dfast.bench import machine, report
+from dfast.bench.at_once import ATTEMPTS, default_settings, settled
+from dfast.bench.prior_steps import PROMPT, STILL, random_folder
+from dfast.bench.step_parts import milliseconds, wait
+from dfast.bench.timing import MIB, Record
+from dfast.config import Config
+from dfast.priors import Prior, load_prior
+from dfast.runs.group import joined
+from dfast.training.build import build_trainer
+from dfast.training.ranks import Ranks
+from dfast.training.trainer import Trainer
+
+COLUMNS = (
+    "views",
+    "processes",
+    "step_ms",
+    "views_per_second",
+    "alone_ms",
+    "speedup",
+    "efficiency",
+    "reduce_ms",
+    "apart_ms",
+    "communication",
+    "peak_mib",
+)
+"""Of the table."""
+
+
+class Apart(Ranks):
+    """Processes that share the views and exchange nothing, to see what the exchange costs."""
+
+    def average(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the tensors, after the copies that an exchange makes."""
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        flat /= self.size
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def any(self, flag: bool) -> bool:
+        """Return this process's flag."""
+        return flag
+
+
+def run(
+    names: Sequence[str],
+    device: torch.device,
+    *,
+    settings: Callable[[Config], Config] = lambda config: config,
+    steps: int = 100,
+    random: bool = False,
+    tiny: bool = False,
+    out: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Record]:
+    """Measure priors in all processes of torchrun; an error in one ends them all.
+
+    Args:
+        names: of the priors, as for `load_prior`.
+        device: of this process.
+        settings: changes each prior's configuration.
+        steps: number of steps to time.
+        random: names other than "shapes" are families of `model_sizes`, with random weights, which
+            one process of each machine writes.
+        tiny: random models are tiny ones.
+        out: a file that the first process writes after each prior.
+        say: shows a line of progress, in the first process.
+
+    Returns:
+        A record for each prior, the same in all processes.
+
+    Raises:
+        ConfigError: if a name or a setting is not valid, or the views cannot be shared.
+        PriorError: if there is no such prior.
+    """
+    plans = [(name, settings(default_settings(name, random, device))) for name in names]
+    size = int(os.environ["WORLD_SIZE"])
+    for _, config in plans:
+        Ranks(0, size).check_views(config.camera.views, config.camera.ring)
+    records: list[Record] = []
+    about = machine.describe(device)
+    with joined(device) as ranks:
+        for name, config in plans:
+            drawn = random and name != "shapes"
+            with _one_folder(name if drawn else None, device, tiny, ranks) as folder:
+                prior = load_prior(folder or name, device, options=config.prior)
+                found = measure(prior, device, config, ranks, steps)
+            records.append({"model": name, "random": drawn} | found | about)
+            if ranks.is_first:
+                say(f"{name}, {ranks.size} processes: {found['step_ms']}")
+                if out is not None:
+                    report.save(records, out)
+    return records
+
+
+def measure(
+    prior: Prior,
+    device: torch.device,
+    config: Config,
+    ranks: Ranks,
+    steps: int,
+    *,
+    alone: bool = True,
+) -> Record:
+    """Measure one prior; all processes call it.
+
+    Args:
+        prior: the prior, on this process's device.
+        device: of this process.
+        config: the run's configuration, of which `STILL` replaces a part.
+        ranks: the processes, of which this is one.
+        steps: number of steps to time.
+        alone: measure the first process with all views, too.
+
+    Returns:
+        The record without the machine, the same in all processes.
+
+    Raises:
+        ConfigError: if the views cannot be shared.
+    """
+    settle = settled(config) if device.type == "cuda" else 1
+    total = 20 * (settle + ATTEMPTS * steps)
+    config = config.replace(**STILL, train={"steps": total})
+    step_ms, peak, numbers = _step(prior, device, config, ranks, settle, steps)
+    apart = Apart(ranks.rank, ranks.size, ranks.host)
+    times = {
+        "step_ms": step_ms,
+        "reduce_ms": _reduction(numbers, device, max(3, min(steps, 50))),
+        "apart_ms": _step(prior, device, config, apart, settle, steps)[0],
+    }
+    if alone:
+        mine = _step(prior, device, config, Ranks(), settle, steps) if ranks.is_first else (0.0,)
+        times["alone_ms"] = mine[0]
+    slowest = torch.tensor([peak, *times.values()], dtype=torch.float64)
+    # By the hosts' group, since processes that waited on their GPUs would disturb the first one's.
+    dist.all_reduce(slowest, dist.ReduceOp.MAX, group=ranks.host)
+    peak, *most = slowest.tolist()
+    times = dict(zip(times, most, strict=True))
+    found: dict[str, Any] = {
+        "variant": config.guidance.variant,
+        "views": config.camera.views,
+        "resolution": config.camera.resolution[-1][1],
+        "processes": ranks.size,
+        "steps": steps,
+        **times,
+        "views_per_second": 1e3 * config.camera.views / times["step_ms"],
+        "communication": 1.0 - times["apart_ms"] / times["step_ms"],
+        "gradient_mib": 4 * numbers / MIB,
+    }
+    if alone:
+        found["speedup"] = times["alone_ms"] / times["step_ms"]
+        found["efficiency"] = found["speedup"] / ranks.size
+    if device.type == "cuda":
+        found["peak_mib"] = peak
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in found.items()}
+
+
+def table(records: Sequence[Record]) -> str:
+    """Return the records as aligned text."""
+    rows = [["model", *COLUMNS]]
+    for record in records:
+        values = [record.get(key) for key in COLUMNS]
+        shown = [f"{v:.4g}" if isinstance(v, float | int) else "-" for v in values]
+        rows.append([str(record["model"]), *shown])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _step(
+    prior: Prior, device: torch.device, config: Config, group: Ranks, settle: int, steps: int
+) -> tuple[float, float, int]:
+    """Return the milliseconds of a step, its peak memory in MiB, and the numbers it averages."""
+    gc.collect()  # trainers refer to themselves
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    trainer = build_trainer(config, prior, PROMPT, 0, device, ranks=group)
+    trainer.step = config.train.steps // 2
+    trainer.step -= trainer.step % config.train.log_every
+    trainer.scene.rebuild_occupancy(torch.Generator(device).manual_seed(0))
+    _seconds(trainer, settle)
+    for _ in range(ATTEMPTS):
+        before = trainer.graphs.captures
+        seconds = _seconds(trainer, steps)
+        if not group.any(trainer.graphs.captures > before):  # all repeat, or none
+            break
+    peak = torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else 0.0
+    trainer.graphs.drop()  # a group of processes cannot end while graphs hold its exchanges
+    numbers = sum(p.numel() for p in trainer.optimizer.parameters.values())
+    return 1e3 * seconds / steps, peak, numbers
+
+
+def _seconds(trainer: Trainer, count: int) -> float:
+    """Return the seconds that `count` steps take, with what a run asks all processes in each."""
+    wait(trainer.device)
+    began = perf_counter()
+    for _ in range(count):
+        trainer.ranks.any(False)
+        trainer.train_step()
+    wait(trainer.device)
+    return perf_counter() - began
+
+
+def _reduction(numbers: int, device: torch.device, runs: int) -> float:
+    """Return the milliseconds of one exchange of as many numbers."""
+    gradients = torch.zeros(numbers, device=device)
+    return milliseconds(lambda: dist.all_reduce(gradients), device, runs, [])
+
+
+@contextmanager
+def _one_folder(
+    family: str | None, device: torch.device, tiny: bool, ranks: Ranks
+) -> Iterator[str | None]:
+    """Write a model of random weights once for all processes of a machine; yield its folder."""
+    if family is None:
+        yield None
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
+        own = "" if local else random_folder(family, Path(temporary), device, tiny)
+        folders = [""] * ranks.size
+        dist.all_gather_object(folders, own, group=ranks.host)
+        yield folders[ranks.rank - local]  # torchrun numbers the processes of a machine in a row
+        ranks.any(False)  # all have read it
