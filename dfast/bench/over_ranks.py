@@ -148,7 +148,10 @@ def measure(
     settle = settled(config) if device.type == "cuda" else 1
     total = 20 * (settle + ATTEMPTS * steps)
     config = config.replace(**STILL, train={"steps": total})
-    step_ms, peak, numbers = _step(prior, device, config, ranks, settle, steps)
+    step_ms, peak, trainer = _step(prior, device, config, ranks, settle, steps)
+    numbers = sum(p.numel() for p in trainer.optimizer.parameters.values())
+    captures = trainer.graphs.captures
+    del trainer
     apart = Apart(ranks.rank, ranks.size, ranks.host)
     times = {
         "step_ms": step_ms,
@@ -169,6 +172,7 @@ def measure(
         "resolution": config.camera.resolution[-1][1],
         "processes": ranks.size,
         "steps": steps,
+        "captures": captures,
         **times,
         "views_per_second": 1e3 * config.camera.views / times["step_ms"],
         "communication": 1.0 - times["apart_ms"] / times["step_ms"],
@@ -196,8 +200,8 @@ def table(records: Sequence[Record]) -> str:
 
 def _step(
     prior: Prior, device: torch.device, config: Config, group: Ranks, settle: int, steps: int
-) -> tuple[float, float, int]:
-    """Return the milliseconds of a step, its peak memory in MiB, and the numbers it averages."""
+) -> tuple[float, float, Trainer]:
+    """Return the milliseconds of a step, its peak memory in MiB, and its trainer."""
     gc.collect()  # trainers refer to themselves
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -214,8 +218,7 @@ def _step(
             break
     peak = torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else 0.0
     trainer.graphs.drop()  # a group of processes cannot end while graphs hold its exchanges
-    numbers = sum(p.numel() for p in trainer.optimizer.parameters.values())
-    return 1e3 * seconds / steps, peak, numbers
+    return 1e3 * seconds / steps, peak, trainer
 
 
 def _seconds(trainer: Trainer, count: int) -> float:
