@@ -42,6 +42,15 @@ def folder(family: str) -> Path:
     )
 
 
+def write_tiny(path: Path, channels: int = 4, **settings: Any) -> Path:
+    """Write a small AutoencoderTiny of random weights, with the published one's conventions."""
+    blocks: dict[str, Any] = {
+        f"{half}_block_out_channels": (8, 8, 8, 8) for half in ("encoder", "decoder")
+    }
+    blocks |= {f"num_{half}_blocks": (1, 1, 1, 1) for half in ("encoder", "decoder")}
+    return random_models.write_tiny_vae(path, channels=channels, seed=3, **(blocks | settings))
+
+
 def copied(family: str, to: Path) -> Path:
     """Return a copy of the folder of a family, in `to`, which a test may change."""
     return Path(shutil.copytree(folder(family), to / family))

@@ -29,12 +29,15 @@ from dfast.priors import load_prior
 from dfast.priors.loading.families import detect_family
 from dfast.priors.loading.hub import find_folder
 from dfast.testing.model_sizes import FAMILIES
+from dfast.testing.transformer_sizes import PUBLISHED
 from dfast.training.build import build_trainer
 from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.sample_budget import SampleBudget
 from dfast.training.trainer import Trainer
 
 PROMPT = "a red chair"
+RANDOM = (*FAMILIES, *PUBLISHED)
+"""Short names of models that can have random weights."""
 COLUMNS = (
     "step_ms",
     "unet_ms",
@@ -77,8 +80,8 @@ def run(
         device: where they run.
         settings: changes each prior's configuration.
         steps: number of steps to time.
-        random: the names are families of `model_sizes`; each is written with random weights to a
-            temporary folder first.
+        random: the names are those of `RANDOM`; each is written with random weights to a temporary
+            folder first.
         tiny: random models are tiny ones.
         out: a file that is written after each prior.
         say: shows a line of progress.
@@ -114,22 +117,24 @@ def family_of(name: str, random: bool) -> str:
     """Return the name under which `Config.for_prior` knows a prior.
 
     Raises:
-        ConfigError: if there is no such family with random weights.
+        ConfigError: if there is no such model with random weights.
         PriorError: if there is no such prior.
     """
-    if random and name not in FAMILIES:
-        expected = ", ".join(FAMILIES)
+    if random and name not in RANDOM:
+        expected = ", ".join(RANDOM)
         raise ConfigError(f"prior: expected one of {expected} with random weights, got {name!r}")
     if random:
         return name
     return name if name == "shapes" else detect_family(find_folder(name))
 
 
-def random_folder(family: str, to: Path, device: torch.device, tiny: bool) -> str:
+def random_folder(name: str, to: Path, device: torch.device, tiny: bool) -> str:
     """Write a model of random weights and return its folder."""
     from dfast.testing.random_models import write
+    from dfast.testing.random_transformers import write_transformer
 
-    return str(write(family, to / family, size="tiny" if tiny else "full", device=device))
+    chosen = write if name in FAMILIES else write_transformer
+    return str(chosen(name, to / name, size="tiny" if tiny else "full", device=device))
 
 
 def table(records: Sequence[Record]) -> str:

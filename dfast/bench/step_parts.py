@@ -1,12 +1,13 @@
 """Time the parts of a training step with a diffusion prior, each on its own.
 
-unet_ms       the UNet as a step calls it: the same arguments, the same batch
-encode_ms     image to latents, and back again to the image's gradient (0 without a VAE)
+unet_ms       the UNet or transformer as a step calls it: the same arguments, the same batch
+encode_ms     image to latents, and back again to the image's gradient (0 without a VAE), by the
+              encoder that the step uses
 render_ms     rendering forward; backward_ms: from the image back to every parameter
 optimizer_ms  Adam over every parameter
 
-On CUDA the parts are replays of a CUDA graph, queued one after the other; times are medians of five
-batches.
+On CUDA the parts are replays of a CUDA graph, queued one after the other, except for a network that
+cannot be recorded; times are medians of five batches.
 """
 
 from __future__ import annotations
@@ -54,10 +55,13 @@ def part_times(trainer: Trainer, runs: int) -> dict[str, float]:
 
     image = render().image.detach().requires_grad_()
 
-    def encode_and_backward() -> Tensor:
-        return torch.autograd.grad(guidance.encode_images(image).sum(), image)[0]
+    def encode(image: Tensor) -> Tensor:
+        return guidance.encode_images(image, approximate=step.approximate)
 
-    latent = guidance.encode_images(image).detach()
+    def encode_and_backward() -> Tensor:
+        return torch.autograd.grad(encode(image).sum(), image)[0]
+
+    latent = encode(image).detach()
     network, noise = guidance.prior.network, trainer.generators.device
     assert network is not None, "the prior loaded it when the guidance was built"
     args, options = last_arguments(
@@ -71,7 +75,9 @@ def part_times(trainer: Trainer, runs: int) -> dict[str, float]:
 
     forward, both = timed(render), timed(render_and_backward)
     return {
-        "unet_ms": timed(torch.no_grad()(lambda: network(*args, **options))),
+        "unet_ms": timed(
+            torch.no_grad()(lambda: network(*args, **options)), recorded=guidance.cuda_graph_safe
+        ),
         "encode_ms": timed(encode_and_backward) if guidance.prior.is_latent else 0.0,
         "render_ms": forward,
         "backward_ms": max(both - forward, 0.0),
@@ -97,6 +103,7 @@ def milliseconds(
     device: torch.device,
     runs: int,
     generators: Sequence[torch.Generator],
+    recorded: bool = True,
 ) -> float:
     """Return the milliseconds of a call, on CUDA as a queued graph and the median of five batches.
 
@@ -105,8 +112,9 @@ def milliseconds(
         device: where it runs.
         runs: calls in a batch.
         generators: of the device that `call` draws from.
+        recorded: False never makes a graph.
     """
-    graphs = CudaGraphCache(device, generators)
+    graphs = CudaGraphCache(device, generators, enabled=recorded)
     again = partial(graphs.run, "part", call)
     for _ in range(CudaGraphCache.WARMUP + 1 if graphs.enabled else 1):
         again()

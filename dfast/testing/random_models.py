@@ -102,8 +102,45 @@ def materialize(
     module = module.to_empty(device=device).eval().requires_grad_(False)
     if hasattr(module, "tie_weights"):
         module.tie_weights()
-    randomize(module, torch.Generator(device).manual_seed(seed))
+    generator = torch.Generator(device).manual_seed(seed)
+    randomize(module, generator)
+    for buffer in module.buffers():
+        if buffer.is_floating_point():  # tables of positions, or statistics with a variance
+            buffer.uniform_(0.5, 2.0, generator=generator)
+        elif not buffer.ndim:  # a count
+            buffer.zero_()
     return module
+
+
+@torch.no_grad()
+def write_tiny_vae(
+    folder: str | Path,
+    *,
+    channels: int = 4,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    **settings: Any,
+) -> Path:
+    """Write an AutoencoderTiny with random weights, by default of the published size.
+
+    Args:
+        folder: where to write.
+        channels: of the latents.
+        device: where the weights are drawn.
+        dtype: of the weights.
+        seed: of the weights.
+        settings: other arguments of its class.
+
+    Returns:
+        The folder.
+    """
+    from diffusers import AutoencoderTiny
+
+    build = partial(AutoencoderTiny, latent_channels=channels, **settings)
+    with quiet():
+        materialize(build, torch.device(device), dtype, seed).save_pretrained(folder)
+    return Path(folder)
 
 
 @torch.no_grad()

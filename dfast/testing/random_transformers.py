@@ -1,14 +1,15 @@
-"""Write tiny model folders with transformers and random weights, in the published layout.
+"""Write model folders with transformers and random weights, in the published layout.
 
-They have every feature on which the code depends: several text encoders, masks, chat templates,
-packed latents, statistics of the VAE.
+Tiny ones have every feature on which the code depends: several text encoders, masks, chat
+templates, packed latents, statistics of the VAE. Full ones have the published transformer and VAE,
+and text encoders of which only the width is published.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 
 from dfast._files import replacing
 from dfast.errors import ConfigError
+from dfast.priors.loading.catalog import CATALOG
 from dfast.priors.loading.quiet import quiet
 from dfast.testing.language_models import (
     gemma_tokenizer,
@@ -24,13 +26,14 @@ from dfast.testing.language_models import (
     qwen_tokenizer,
     t5gemma_config,
 )
-from dfast.testing.model_sizes import NetworkConfig, Networks
-from dfast.testing.random_models import randomize, text_encoder_of, tokenizers_of
+from dfast.testing.model_sizes import NetworkConfig, Networks, Size
+from dfast.testing.random_models import materialize, randomize, text_encoder_of, tokenizers_of
+from dfast.testing.transformer_sizes import PUBLISHED
 
 
 @dataclass(frozen=True)
-class Tiny:
-    """The parts of one tiny pipeline."""
+class Pipeline:
+    """The parts of one pipeline."""
 
     pipeline: str
     transformer: str
@@ -44,6 +47,10 @@ class Tiny:
         "FlowMatchEulerDiscreteScheduler",
         {"shift": 3.0},
     )
+    vae_config: NetworkConfig | None = None
+    """Arguments of the VAE's class; None for a tiny one."""
+    index: dict[str, int] = field(default_factory=dict)
+    """Other entries of its `model_index.json`."""
 
 
 def _text(*kinds: str, widths: tuple[int, ...] = (32,)) -> Networks:
@@ -54,7 +61,7 @@ def _text(*kinds: str, widths: tuple[int, ...] = (32,)) -> Networks:
 _SOLVER = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 
 TINY = {
-    "pixart": Tiny(
+    "pixart": Pipeline(
         "PixArtSigmaPipeline",
         "PixArtTransformer2DModel",
         {
@@ -66,7 +73,7 @@ TINY = {
         channels=4,
         scheduler=("DPMSolverMultistepScheduler", {"beta_end": 0.02, "beta_start": 0.0001}),
     ),
-    "sd3": Tiny(
+    "sd3": Pipeline(
         "StableDiffusion3Pipeline",
         "SD3Transformer2DModel",
         {
@@ -76,7 +83,7 @@ TINY = {
         },
         _text("clip-projected", "clip-projected", "t5", widths=(24, 40, 72)),
     ),
-    "sana": Tiny(
+    "sana": Pipeline(
         "SanaPipeline",
         "SanaTransformer2DModel",
         {
@@ -90,7 +97,7 @@ TINY = {
         channels=8,
         scheduler=("DPMSolverMultistepScheduler", _SOLVER),
     ),
-    "lumina2": Tiny(
+    "lumina2": Pipeline(
         "Lumina2Pipeline",
         "Lumina2Transformer2DModel",
         {
@@ -101,7 +108,7 @@ TINY = {
         _text("gemma2"),
         scheduler=("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}),
     ),
-    "z-image": Tiny(
+    "z-image": Pipeline(
         "ZImagePipeline",
         "ZImageTransformer2DModel",
         {
@@ -110,7 +117,7 @@ TINY = {
         },
         _text("qwen3"),
     ),
-    "flux2": Tiny(
+    "flux2": Pipeline(
         "Flux2KleinPipeline",
         "Flux2Transformer2DModel",
         {
@@ -123,7 +130,7 @@ TINY = {
         channels=4,
         scheduler=("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}),
     ),
-    "prx": Tiny(
+    "prx": Pipeline(
         "PRXPipeline",
         "PRXTransformer2DModel",
         {
@@ -132,7 +139,7 @@ TINY = {
         },
         _text("t5gemma"),
     ),
-    "qwen-image": Tiny(
+    "qwen-image": Pipeline(
         "QwenImagePipeline",
         "QwenImageTransformer2DModel",
         {
@@ -146,7 +153,7 @@ TINY = {
             {"use_dynamic_shifting": True, "max_image_seq_len": 8192, "max_shift": 0.9},
         ),
     ),
-    "wan": Tiny(
+    "wan": Pipeline(
         "WanPipeline",
         "WanTransformer3DModel",
         {
@@ -161,33 +168,39 @@ TINY = {
 """By family."""
 
 
-def write_transformer(family: str, folder: str | Path, *, seed: int = 0) -> Path:
-    """Write a tiny diffusers folder with random weights.
+@torch.no_grad()
+def write_transformer(
+    name: str,
+    folder: str | Path,
+    *,
+    size: Size = "tiny",
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> Path:
+    """Write a diffusers folder with random weights.
 
     Args:
-        family: one of `TINY`.
+        name: one of `TINY`, or the short name of a model in `transformer_sizes.PUBLISHED`.
         folder: where to write; files in an existing folder are replaced.
+        size: "tiny", in float32, or "full", in float16, which a family alone does not tell.
+        device: where the weights of full networks are drawn, one network at a time.
         seed: of the weights; equal seeds write equal bytes.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: if there is no such family.
+        ConfigError: if there is no such model of this size.
     """
-    if family not in TINY:
-        raise ConfigError(f"family: expected one of {', '.join(TINY)}, got {family!r}")
-    made, folder = TINY[family], Path(folder)
+    made, folder = pipeline_of(name, size), Path(folder)
     diffusers: Any = import_module("diffusers")
-    index: dict[str, Any] = {"_class_name": made.pipeline}
+    index: dict[str, Any] = {"_class_name": made.pipeline, **made.index}
     with quiet():
-        for name, build in _builders(made).items():
-            module = build().eval().requires_grad_(False)
-            generator = torch.Generator().manual_seed(seed)
-            randomize(module, generator)
-            if hasattr(module, "bn"):
-                module.bn.running_mean.normal_(generator=generator)
-                module.bn.running_var.uniform_(0.5, 2.0, generator=generator)
+        for name, build in builders(made).items():
+            if size == "full" and name in ("transformer", "vae"):
+                module = materialize(build, torch.device(device), torch.float16, seed)
+            else:
+                module = _tiny_module(build, seed)
             module.save_pretrained(folder / name, safe_serialization=True)
             if type(module).__name__ == "T5GemmaEncoder":  # published with that of both halves
                 t5gemma_config(module.config).save_pretrained(folder / name)
@@ -204,7 +217,46 @@ def write_transformer(family: str, folder: str | Path, *, seed: int = 0) -> Path
     return folder
 
 
-def _builders(made: Tiny) -> dict[str, Callable[[], Any]]:
+def pipeline_of(name: str, size: Size) -> Pipeline:
+    """Return the parts of a pipeline.
+
+    Args:
+        name: as for `write_transformer`.
+        size: as for `write_transformer`.
+
+    Raises:
+        ConfigError: if there is no such model of this size.
+    """
+    if size not in ("full", "tiny"):
+        raise ConfigError(f"size: expected 'full' or 'tiny', got {size!r}")
+    known = [*PUBLISHED] if size == "full" else [*TINY, *PUBLISHED]
+    if name not in known:
+        raise ConfigError(f"name: expected one of {', '.join(known)}, got {name!r}")
+    tiny = TINY[name if name in TINY else CATALOG[name].family]
+    if size == "tiny":
+        return tiny
+    published = PUBLISHED[name]
+    return replace(
+        tiny,
+        config=published.transformer,
+        text=replace(tiny.text, text_widths=published.text_widths),
+        vae_config=published.vae,
+        index=published.index,
+    )
+
+
+def _tiny_module(build: Callable[[], Any], seed: int) -> Any:
+    """Return a small network with random weights; its tables are those of its class."""
+    module = build().eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    randomize(module, generator)
+    if hasattr(module, "bn"):
+        module.bn.running_mean.normal_(generator=generator)
+        module.bn.running_var.uniform_(0.5, 2.0, generator=generator)
+    return module
+
+
+def builders(made: Pipeline) -> dict[str, Callable[[], Any]]:
     """Return a constructor for each network, by the name of its folder."""
     diffusers: Any = import_module("diffusers")
     found: dict[str, Callable[[], Any]] = {
@@ -221,8 +273,10 @@ def _builders(made: Tiny) -> dict[str, Callable[[], Any]]:
     return found
 
 
-def _vae(made: Tiny) -> NetworkConfig:
-    """Return the arguments of a tiny VAE."""
+def _vae(made: Pipeline) -> NetworkConfig:
+    """Return the arguments of the VAE."""
+    if made.vae_config is not None:
+        return made.vae_config
     if made.vae == "AutoencoderDC":
         return {
             "latent_channels": made.channels, "attention_head_dim": 4, "scaling_factor": 0.41407,
@@ -251,7 +305,7 @@ def _vae(made: Tiny) -> NetworkConfig:
     }
 
 
-def _tokenizers(made: Tiny) -> dict[str, Any]:
+def _tokenizers(made: Pipeline) -> dict[str, Any]:
     """Return the tokenizers by the names of their folders."""
     kind = made.text.text_kinds[0]
     if kind in ("gemma2", "t5gemma"):

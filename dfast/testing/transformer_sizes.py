@@ -1,8 +1,8 @@
-"""Configurations of published transformers and their VAEs, for estimates of what is not here.
+"""Configurations of published transformers and their VAEs, for estimates and random weights.
 
-Text encoders take no time in training: of them only the bytes are here. The shapes are those that
-diffusers' conversion scripts and the models' own repositories name; a test compares their bytes
-with the sizes of the published files.
+Text encoders take no time in training: of them only the bytes and the widths are here. The
+shapes are those that diffusers' conversion scripts and the models' own repositories name; a test
+compares their bytes with the sizes of the published files.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ _SD3: NetworkConfig = {
     "caption_projection_dim": 1536,
     "pos_embed_max_size": 192,
 }
+_SD3_TEXT_WIDTHS = (768, 1280, 4096)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Published:
     """The same of its VAE."""
     text: int
     """Number of parameters of its text encoders."""
+    text_widths: tuple[int, ...]
+    """Width of each text encoder."""
     index: dict[str, int] = field(default_factory=dict)
     """Other entries of its `model_index.json`."""
 
@@ -66,8 +69,9 @@ PUBLISHED = {
         {"caption_channels": 4096, "interpolation_scale": 2, "use_additional_conditions": False},
         _SDXL_VAE,
         T5_XXL,
+        (4096,),
     ),
-    "sd3-medium": Published(_SD3, _SD3_VAE, CLIP_L_PROJECTED + CLIP_G + T5_XXL),
+    "sd3-medium": Published(_SD3, _SD3_VAE, CLIP_L_PROJECTED + CLIP_G + T5_XXL, _SD3_TEXT_WIDTHS),
     "sd35-medium": Published(
         {
             **_SD3,
@@ -77,6 +81,7 @@ PUBLISHED = {
         },
         _SD3_VAE,
         CLIP_L_PROJECTED + CLIP_G + T5_XXL,
+        _SD3_TEXT_WIDTHS,
     ),
     "sana-600m": Published(
         {
@@ -89,9 +94,10 @@ PUBLISHED = {
         },
         _SANA_VAE,
         GEMMA2_2B,
+        (2304,),
     ),
-    "lumina2": Published({"cap_feat_dim": 2304}, _FLUX_VAE, GEMMA2_2B),
-    "z-image": Published({}, _FLUX_VAE, QWEN3_4B),
+    "lumina2": Published({"cap_feat_dim": 2304}, _FLUX_VAE, GEMMA2_2B, (2304,)),
+    "z-image": Published({}, _FLUX_VAE, QWEN3_4B, (2560,)),
     "flux2-klein": Published(
         {
             "num_layers": 5,
@@ -102,12 +108,13 @@ PUBLISHED = {
         },
         {},
         QWEN3_4B,
+        (2560,),
     ),
     "prx-512": Published(
-        {"axes_dim": [32, 32]}, _FLUX_VAE, GEMMA2_2B, {"default_sample_size": 512}
+        {"axes_dim": [32, 32]}, _FLUX_VAE, GEMMA2_2B, (2304,), {"default_sample_size": 512}
     ),
     "wan-1.3b": Published(
-        {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}, {}, UMT5_XXL
+        {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}, {}, UMT5_XXL, (4096,)
     ),
 }
 """By the short name of the model."""

@@ -14,6 +14,7 @@ import torch
 from dfast.bench import prior_steps, step_parts
 from dfast.cli.main import main
 from dfast.config import Config
+from dfast.priors.pipelines.vae import LatentEncoder
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -49,6 +50,41 @@ def test_the_command_measures_models_of_random_weights(
     assert pixels["encode_ms"] == 0 and pixels["ratio_encode"] == pixels["ratio"]
     rows = capsys.readouterr().out.splitlines()
     assert rows[0].split()[:3] == ["model", "step_ms", "unet_ms"] and len(rows) == 3
+
+
+def test_transformers_of_random_weights_are_measured(tmp_path: Path) -> None:
+    """The encoder that a step uses is timed, here the distilled one."""
+    vae = tiny_models.write_tiny(tmp_path / "tiny", 16)
+    out = tmp_path / "x.json"
+    line = ["bench", "--prior", "sd35-medium,lumina2", "--random", "--quick", "--steps", "1"]
+    sets = [word for change in (*SMALL, f"prior.vae={vae}") for word in ("--set", change)]
+    assert main([*line, *sets, "--device", "cpu", "--out", str(out)]) == 0
+    for record in json.loads(out.read_text()):
+        assert "error" not in record and record["random"]
+        assert record["unet_ms"] > 0 and record["encode_ms"] > 0 and record["unet_batch"] == 2
+
+
+def test_parts_use_the_encoder_of_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = tiny_models.write_tiny(tmp_path / "tiny")
+    used = set[str]()
+    encode = LatentEncoder.encode
+
+    def watched(self: LatentEncoder, images: torch.Tensor) -> torch.Tensor:
+        used.add(self.name)
+        return encode(self, images)
+
+    monkeypatch.setattr(LatentEncoder, "encode", watched)
+
+    def small(config: Config) -> Config:
+        return config.replace(
+            camera={"resolution": [[0.0, 8]]}, march={"step_size": 0.1}, prior={"vae": str(vae)}
+        )
+
+    prior_steps.run(
+        ["sd15"], torch.device("cpu"), settings=small, steps=1, random=True, tiny=True,
+        say=lambda line: None,
+    )  # fmt: skip
+    assert used == {"AutoencoderTiny"}
 
 
 def test_a_model_that_fails_is_named_and_others_go_on(

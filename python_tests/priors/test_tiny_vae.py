@@ -18,6 +18,7 @@ from tiny_models import (
     load_tiny,
     pipeline,
     truncate,
+    write_tiny,
 )
 from torch import Tensor
 
@@ -25,20 +26,6 @@ import dfast
 from dfast.config import Config, PriorConfig
 from dfast.errors import ConfigError, PriorError
 from dfast.priors import load_prior
-from dfast.testing.random_models import materialize
-
-
-def write_tiny(path: Path, channels: int = 4, **settings: Any) -> Path:
-    """Write an AutoencoderTiny of random weights, with the published one's conventions."""
-    from diffusers import AutoencoderTiny
-
-    blocks: dict[str, Any] = {
-        f"{half}_block_out_channels": (8, 8, 8, 8) for half in ("encoder", "decoder")
-    }
-    blocks |= {f"num_{half}_blocks": (1, 1, 1, 1) for half in ("encoder", "decoder")}
-    made = blocks | {"latent_channels": channels} | settings
-    materialize(lambda: AutoencoderTiny(**made), CPU, torch.float32, 3).save_pretrained(path)
-    return path
 
 
 @pytest.fixture(scope="module")
