@@ -63,7 +63,7 @@ class ShapesPrior(Prior):
     cuda_graph_safe = True
     joins_prompts = True
     untrainable = ""
-    image_flops = 2.3e9
+    image_flops = 3.65e9
     conditions: tuple[Condition, ...] = ("text", "null")
 
     @neutral_torch_state(keep_grad=True)
