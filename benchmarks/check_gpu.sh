@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Check everything that needs a GPU, in about a minute: run the GPU tests and, at the same time, every kernel under
+# Check everything that needs a GPU, in about five minutes: run the GPU tests and, at the same time, every kernel under
 # compute-sanitizer's memcheck, initcheck and racecheck (shared memory).
 #
 #   benchmarks/check_gpu.sh            after `pip install .`, or with the extension built in place
 #
-# Environment: PYTHON is the interpreter, LOGS the folder for the logs, LIMIT the seconds for each part (90).
+# Environment: PYTHON is the interpreter, LOGS the folder for the logs, LIMIT the seconds for each part (600).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python3}
-limit=${LIMIT:-90}
+limit=${LIMIT:-600}
 logs=${LOGS:-$(mktemp -d)}
 mkdir -p "$logs"
 export CUBLAS_WORKSPACE_CONFIG=:4096:8 OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}

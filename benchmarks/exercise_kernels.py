@@ -23,6 +23,7 @@ from dfast.ops.grid_spec import GridSpec
 from dfast.ops.group_norm import Activation, group_norm
 from dfast.ops.interpolate import interpolate
 from dfast.ops.march import march
+from dfast.ops.occupancy import occupancy_points, occupancy_update
 from dfast.ops.rasterize import rasterize
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
@@ -119,6 +120,18 @@ def exercise_rendering(dtype: torch.dtype, cone_angle: float, max_samples: int |
         torch.autograd.grad([v.sum() for v in outputs], (density, gradient), retain_graph=True)
 
 
+def exercise_occupancy(dtype: torch.dtype, runs: int) -> None:
+    """Both functions, with cells that were visited, were not, and are not finite."""
+    resolution, cells = 12, torch.arange(3, 1700).to(CUDA)
+    draw, found = rand(runs, 4, dtype=dtype), rand(runs, dtype=dtype)
+    density, bits = 2.0 * rand(resolution**3, dtype=dtype) - 1.0, torch.zeros(resolution**3 // 8)
+    density[5], bits = torch.nan, bits.to(CUDA, torch.uint8)
+    occupancy_points(cells, draw, resolution=resolution, radius=1.0)
+    occupancy_update(
+        density, bits, cells, draw, found, resolution=resolution, decay=0.9, threshold=0.5
+    )
+
+
 def exercise_field(levels: int, width: int, layers: int, interpolation: str) -> None:
     """Both passes of both orders, with slots to spare, at the cube's border; then Adam."""
     grid = GridSpec(levels, 2, 6, 3, 9, interpolation)  # type: ignore[arg-type]
@@ -209,6 +222,8 @@ def main() -> None:
             for interpolation in ("linear", "smoothstep"):
                 exercise_hash_grid(features, interpolation, dtype)
         exercise_world(dtype)
+        for runs in (1, 700, 1697):  # one block, several, every cell
+            exercise_occupancy(dtype, runs)
         for deterministic in (False, True):
             exercise_meshes(dtype, 301, 0.05, deterministic)
             exercise_meshes(dtype, 3, 2.0, deterministic)

@@ -24,6 +24,7 @@
 #include "ops/interpolate.h"
 #include "ops/launcher.h"
 #include "ops/march.h"
+#include "ops/occupancy.h"
 #include "ops/rasterize.h"
 #include "ops/rays.h"
 #include "ops/shade.h"
@@ -242,7 +243,8 @@ py::dict constants() {
       "group_norm_activations"_a =
           py::dict("none"_a = static_cast<int>(Nonlinearity::kNone), "silu"_a = static_cast<int>(Nonlinearity::kSilu),
                    "gelu"_a = static_cast<int>(Nonlinearity::kGelu)),
-      "march_max_runs"_a = kMarchMaxRuns, "world_max_parts"_a = kMaxParts, "world_primitives"_a = kPrimitives);
+      "march_max_runs"_a = kMarchMaxRuns, "occupancy_part"_a = kOccupancyPart, "world_max_parts"_a = kMaxParts,
+      "world_primitives"_a = kPrimitives);
 }
 
 }  // namespace
@@ -303,6 +305,7 @@ PYBIND11_MODULE(_C, m) {
   DFAST_HASHGRID(DFAST_BIND)
   DFAST_INTERPOLATE(DFAST_BIND)
   DFAST_MARCH(DFAST_BIND)
+  DFAST_OCCUPANCY(DFAST_BIND)
   DFAST_RASTERIZE(DFAST_BIND)
   DFAST_RAYS(DFAST_BIND)
   DFAST_SHADE(DFAST_BIND)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dfast._numbers import shown, whole
 from dfast.ops.bitfield import pack_bits, unpack_bits
+from dfast.ops.occupancy import occupancy_points, occupancy_update
 
 
 class OccupancyGrid(nn.Module):
@@ -128,32 +129,29 @@ class OccupancyGrid(nn.Module):
         source = device if generator is None else generator.device
         inside = self._cells.numel()
         runs = inside if warmup else max(1, round(inside * fraction))
-        draw = torch.rand(runs, 4, generator=generator, device=source).to(device)
-        cells = self._cells
-        if runs < inside:
-            starts = torch.arange(runs + 1, device=device) * inside // runs
-            lengths = starts[1:] - starts[:-1]
-            pick = torch.minimum((draw[:, 3] * lengths).long(), lengths - 1)
-            cells = cells[starts[:-1] + pick]
-        n = self.resolution
-        corner = torch.stack([cells // (n * n), cells // n % n, cells % n], -1)
-        points = (corner + draw[:, :3]) * (2.0 * self.radius / n) - self.radius
+        dtype = self.density.dtype
+        if dtype not in (torch.float32, torch.float64):
+            dtype = torch.float32
+        draw = torch.rand(runs, 4, generator=generator, device=source).to(device, dtype)
+        points = occupancy_points(self._cells, draw, resolution=self.resolution, radius=self.radius)
         found = density_fn(points)
         if found.shape == (runs, 1):
             found = found[:, 0]
         if found.shape != (runs,):
             raise ValueError(f"density_fn must return [{runs}], got {list(found.shape)}")
-        old = self.density[cells].clamp(min=0)
-        self.density[cells] = torch.maximum(old * self.decay, found.to(self.density))
-        self._rebuild()
-
-    def _rebuild(self) -> None:
-        visited = (self.density[self._cells] >= 0).sum().clamp(min=1)
-        mean = self.density.clamp(min=0).sum() / visited
-        limit = torch.fmin(0.5 * mean, torch.full_like(mean, self.threshold))
-        # Never visited (-1) is occupied, and so is NaN: the render must show it, not skip it.
-        occupied = (self.density > limit) | (self.density < 0) | self.density.isnan()
-        self.bits.copy_(pack_bits(occupied.view([self.resolution] * 3)))
+        density = self.density.to(dtype)  # itself, unless the module was cast to half precision
+        occupancy_update(
+            density,
+            self.bits,
+            self._cells,
+            draw,
+            found.to(density),
+            resolution=self.resolution,
+            decay=self.decay,
+            threshold=self.threshold,
+        )
+        if density is not self.density:
+            self.density.copy_(density)
 
     def occupancy(self) -> Tensor:
         """Fraction of the sphere's cells that are occupied, a scalar on the grid's device."""

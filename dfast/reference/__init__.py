@@ -9,6 +9,7 @@ from dfast.reference.adam import adam_step, gradient_norm
 from dfast.reference.field import blob, field, hash_encode, hash_encode_grad
 from dfast.reference.meshes import antialias, interpolate, rasterize, texture
 from dfast.reference.networks import geglu, group_norm, merge
+from dfast.reference.occupancy import occupancy_points, occupancy_update
 from dfast.reference.rendering import composite, march, shade, shade_composite
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "interpolate",
     "march",
     "merge",
+    "occupancy_points",
+    "occupancy_update",
     "rasterize",
     "shade",
     "shade_composite",

@@ -19,7 +19,13 @@ It is 2^32 over the golden ratio, as in Knuth's multiplicative hashing."""
 
 @dataclass
 class Generators:
-    """The generators of a run: `host` on the CPU, `device` on the device of the run."""
+    """The generators of a run: `host` on the CPU, `device` on the device of the run.
+
+    Attributes:
+        seed: of the run; `host` began from it.
+        host: on the CPU.
+        device: on the device of the run.
+    """
 
     seed: int
     host: torch.Generator
@@ -41,6 +47,7 @@ class Generators:
         return {"host": self.host.get_state(), "device": self.device.get_state()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned, under the seed that was its run's."""
         self.host.set_state(state["host"].cpu())
         self.device.set_state(state["device"].cpu())
+        self.seed = self.host.initial_seed()  # a part of the host's state

@@ -2,7 +2,7 @@
 
 Drawing one step's inputs takes the host longer than launching its CUDA graph. The steps are drawn
 in chunks, each from a seed of its own, so that the inputs of a step depend on the run's seed and
-the step's number alone: a run that is resumed needs no state for them.
+the step's number alone: a run that is resumed needs no more state for them than its seed.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ class InputStream:
         self._lit: list[bool] = []
         self._buffer: Tensor | None = None
         self._inputs: dict[bool, StepInputs] = {}
+
+    def reseed(self, seed: int) -> None:
+        """Go on with the inputs of a run of another seed, in the same tensors."""
+        self._seed, self._first = seed, -1
 
     def at(self, step: int) -> StepInputs:
         """Return the inputs of a step, on the device, in the order of its current stream.

@@ -56,9 +56,9 @@ class Step(NamedTuple):
 class Trainer:
     """One run: a scene that is optimised under a guidance.
 
-    All that changes is in `state_dict`, and loading it continues a run of the same seed. On the CPU
-    the same seed gives the same bytes, interrupted or not. `dfast.training.build_trainer` makes a
-    trainer from a prior and a prompt.
+    All that changes is in `state_dict`, and loading it continues that run, also where this trainer
+    began with another seed. On the CPU the same seed gives the same bytes, interrupted or not.
+    `dfast.training.build_trainer` makes a trainer from a prior and a prompt.
 
     Attributes:
         config: all settings.
@@ -135,7 +135,7 @@ class Trainer:
 
     @property
     def seed(self) -> int:
-        """The seed of the run."""
+        """The seed of the run, or of the one whose state was loaded."""
         return self.generators.seed
 
     @property
@@ -340,7 +340,7 @@ class Trainer:
         return state | {"step": torch.tensor(self.step)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue from what `state_dict` returned.
+        """Continue from what `state_dict` returned, with the seed of that run.
 
         Raises:
             RunFolderError: when it does not fit this configuration; nothing is changed then.
@@ -351,6 +351,7 @@ class Trainer:
         try:
             self.model.restore(state)
             self.generators.load_state_dict(under(state, "rng."))
+            self._inputs.reseed(self.seed)
             self.health.load_state_dict(under(state, "guard."))
             self.step = int(state["step"])
         except (KeyError, RuntimeError, ValueError) as error:

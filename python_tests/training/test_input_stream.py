@@ -71,6 +71,17 @@ def test_a_step_depends_on_the_seed_and_its_number_alone() -> None:
     assert not torch.equal(there[5][0], there[40][0])
 
 
+def test_another_seed_goes_on_in_the_same_tensors(device: torch.device) -> None:
+    inputs, want = stream(7, device), stream(8, device)
+    places = tensors_of(inputs.at(5))
+    inputs.reseed(8)
+    for step in (5, 6, CHUNK + 1):
+        found, wanted = inputs.at(step), want.at(step)
+        assert all(a is b for a, b in zip(places, tensors_of(found), strict=True))
+        assert all(map(torch.equal, copied(found), copied(wanted)))
+        assert found.lighting.lit == wanted.lighting.lit
+
+
 def test_schedules_follow_the_number_of_the_step() -> None:
     inputs = stream(0, torch.device("cpu"))
     early, late = (map_tensors(torch.clone, inputs.at(step)) for step in (2, 99))

@@ -68,14 +68,14 @@ class Stateless(Grey):
         return {}
 
 
-def _trainer(guidance: Guidance | None = None) -> Trainer:
-    generators = Generators.seeded(0, torch.device("cpu"))
+def _trainer(guidance: Guidance | None = None, seed: int = 0) -> Trainer:
+    generators = Generators.seeded(seed, torch.device("cpu"))
     scene = Scene.from_config(TINY, generators.host)
     return Trainer(TINY, scene, guidance or Grey(), generators, prompt="x", prior_name="grey")
 
 
 def test_a_run_continues_with_the_state_of_its_guidance() -> None:
-    whole, first, rest = _trainer(), _trainer(), _trainer()
+    whole, first, rest = _trainer(), _trainer(), _trainer(seed=5)
     rest.train_step()
     for _ in range(6):
         whole.train_step()

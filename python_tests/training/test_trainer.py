@@ -140,6 +140,25 @@ def test_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
     assert (tmp_path / "r" / "result.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_state_continues_its_run_whatever_the_seed(seed: int) -> None:
+    whole, first, rest = (build_trainer(TINY, OraclePrior(12), "x", s, CPU) for s in (0, 0, seed))
+    rest.train_step()  # has drawn inputs of its own
+    for _ in range(6):
+        whole.train_step()
+    for _ in range(3):
+        first.train_step()
+    rest.load_state_dict({key: value.clone() for key, value in first.state_dict().items()})
+    assert rest.seed == 0
+    for _ in range(3):
+        rest.train_step()
+    whole.finish()
+    rest.finish()
+    others = rest.state_dict()
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, others[key]), key
+
+
 def test_state_of_another_configuration_is_refused() -> None:
     other = build_trainer(TINY.replace(field={"hidden": 9}), OraclePrior(12), "x", 0, CPU)
     with pytest.raises(RunFolderError, match="does not fit this run"):

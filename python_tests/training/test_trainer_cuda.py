@@ -135,9 +135,10 @@ def test_deterministic_runs_and_resumed_runs_are_equal() -> None:
     rest.load_state_dict({k: v.cpu().clone() for k, v in first.state_dict().items()})
     for _ in range(3):
         rest.train_step()
-    for other in (again, rest):
+    assert rest.seed == 0
+    for name, other in (("again", again), ("resumed", rest)):
         for key, value in whole.state_dict().items():
-            assert torch.equal(value.cpu(), other.state_dict()[key].cpu()), key
+            assert torch.equal(value.cpu(), other.state_dict()[key].cpu()), f"{name}: {key}"
 
 
 def _render(device: str, max_samples: int | None = None) -> tuple[Rendering, Field]:
