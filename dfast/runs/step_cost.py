@@ -30,7 +30,7 @@ OPERATOR_SECONDS = {"cuda": 3.2e-6, "cpu": 0.0}
 747 TFLOP/s, UNet pairs on an H200 come out at 4.2 ms for IF-I-M (4.1 measured), 5.9 for IF-I-L
 (5.8), 16.0 for IF-I-XL (15.6), 5.9 for Stable Diffusion 1.5 (6.3), 6.0 for 2.1 (6.1) and 36 for XL
 (31), the encoder of 1.5 at 5.8 (6.5); see `benchmarks/results/guidance-nvidia-h200.json`. XL's
-encoder in float32 comes out at 24 and takes 94."""
+encoder, in float32, takes 94 ms, which is 0.15 of that rate."""
 PLAIN_OPERATOR_SECONDS = 5e-5
 """Seconds of the host for an operator that is called by itself on CUDA: 41 us for IF-I-M, 58 for
 Stable Diffusion 1.5 and 62 for its encoder (`dfast eager` in `benchmarks/results`)."""
@@ -137,7 +137,9 @@ class CostModel:
         self.weights = model.prior.weight_bytes()
         if self._parts:
             self.weights = {n: resident_bytes(p, n, config) for n, p in self._parts.items()}
-            self._rate = matmul_rate(device, model.prior.dtype)
+            kinds = {n: next(p.parameters()).dtype for n, p in self._parts.items()}
+            rates = {dtype: matmul_rate(device, dtype) for dtype in {*kinds.values()}}
+            self._rates = {name: rates[dtype] for name, dtype in kinds.items()}
         self.reading = text_on_device(
             model.text_bytes, config.prior.text_encoder, device.type, self.free
         )
@@ -160,9 +162,10 @@ class CostModel:
         costs = network_costs(self._prior, self._parts, self._config, count)
         flops = {name: c.call.flops * c.calls for name, c in costs.items()}
         phases = len(self._config.camera.resolution)
-        networks, start = network_seconds(
-            costs.values(), self._device.type, self._rate, phases, recorded=self.recorded
-        )
+        rates = self._rates
+        at_rates = [(cost, rates.get(name, rates["unet"])) for name, cost in costs.items()]
+        kind = self._device.type
+        networks, start = network_seconds(at_rates, kind, phases, recorded=self.recorded)
         working = {"rendering": times.peak_bytes}
         working |= {f"{name} working set": self._bytes(name, c) for name, c in costs.items()}
         seconds, start = times.seconds + networks, times.start_seconds + start
@@ -192,6 +195,7 @@ class CostModel:
         options = self._config.prior
         whole = not (options.vae_checkpointing or options.vae_tiling)
         tuned = self._device.type == "cuda" and options.tuned and name == "vae" and whole
+        tuned = tuned and type(self._parts[name]).__name__ == "AutoencoderKL"
         return round(cost.peak_bytes * (TUNED_ENCODER if tuned else 1.0))
 
     def _measured(
@@ -212,21 +216,20 @@ class CostModel:
 
 
 def network_seconds(
-    costs: Iterable[NetworkCost], kind: str, rate: float, phases: int, *, recorded: bool
+    costs: Iterable[tuple[NetworkCost, float]], kind: str, phases: int, *, recorded: bool
 ) -> tuple[float, float]:
     """Return the seconds of networks in a step, and what the first steps take beyond that.
 
     Args:
-        costs: of the networks.
+        costs: of the networks, each with the operations a second of a large matrix product.
         kind: of the device, "cpu" or "cuda".
-        rate: operations a second of a large matrix product.
         phases: resolutions of a run, at the start of each of which steps are not recorded yet.
         recorded: whether later steps are replayed from a CUDA graph.
     """
     each = list(costs)
-    flops = sum(c.calls * c.call.flops for c in each)
-    operators = sum(c.calls * c.call.operators for c in each)
-    seconds = flops / (rate * EFFICIENCY[kind]) + operators * OPERATOR_SECONDS[kind]
+    products = sum(c.calls * c.call.flops / rate for c, rate in each)
+    operators = sum(c.calls * c.call.operators for c, _ in each)
+    seconds = products / EFFICIENCY[kind] + operators * OPERATOR_SECONDS[kind]
     if kind == "cpu":
         return seconds, 0.0
     plain = max(seconds, operators * PLAIN_OPERATOR_SECONDS)  # the host may be slower

@@ -77,15 +77,16 @@ def test_networks_take_what_was_measured(tmp_path: Path) -> None:
         costs = network_costs(prior, prior.cost_parts(), Config.for_prior(family))
         for name, part in {"unet": "unet_ms", "vae": "encode_ms"}.items():
             if name == "unet" or encodes:
-                seconds, start = network_seconds([costs[name]], "cuda", 747e12, 1, recorded=True)
+                seconds, start = network_seconds([(costs[name], 747e12)], "cuda", 1, recorded=True)
                 assert 1e3 * seconds == pytest.approx(measured[family][part], rel=0.12)
                 assert 0.05 < start < 1.0
 
 
 def test_what_is_not_recorded_waits_for_the_host() -> None:
-    small = [NetworkCost(Cost(10**9, 0, 1000), 2.0)]
-    replayed, start = network_seconds(small, "cuda", 1e15, 2, recorded=True)
-    called, none = network_seconds(small, "cuda", 1e15, 2, recorded=False)
+    small = NetworkCost(Cost(10**9, 0, 1000), 2.0)
+    replayed, start = network_seconds([(small, 1e15)], "cuda", 2, recorded=True)
+    called, none = network_seconds([(small, 1e15)], "cuda", 2, recorded=False)
     assert called == 2000 * PLAIN_OPERATOR_SECONDS and none == 0.0
     assert start == pytest.approx(2 * PLAIN_STEPS * (called - replayed))
-    assert network_seconds(small, "cpu", 1e9, 2, recorded=False) == (4.0, 0.0)
+    both = [(small, 1e9), (small, 5e8)]
+    assert network_seconds(both, "cpu", 2, recorded=False) == (12.0, 0.0)
