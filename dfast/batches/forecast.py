@@ -151,7 +151,9 @@ def _of_run(row: Status, job: Job, found: Mapping[str, Estimate], slower: int) -
     step = kind.seconds_per_step if kind else sum(each) / len(each)
     done = int(row.metrics.get("step", 0))
     left = max(0, job.config["train"]["steps"] - done)
-    return BESIDE_SECONDS + slower * step * left + EXPORT_SECONDS * job.export
+    start = sum(one.starting for one in found.values()) / len(found)
+    start = kind.starting if kind else start
+    return BESIDE_SECONDS + slower * (step * left + start) + EXPORT_SECONDS * job.export
 
 
 def _steps_lost(job: Job) -> int:

@@ -31,9 +31,8 @@ from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.errors import ConfigError
 from dfast.priors import Prior, load_prior
+from dfast.runs.timed_steps import settled
 from dfast.training.build import build_trainer
-from dfast.training.cuda_graphs import CudaGraphCache
-from dfast.training.sample_budget import SampleBudget
 from dfast.training.together import Together
 from dfast.training.trainer import Trainer
 
@@ -203,16 +202,6 @@ def table(records: Sequence[Record]) -> str:
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     errors = [""] + [f"  {record['error']}" if "error" in record else "" for record in records]
     return "\n".join((line + error).rstrip() for line, error in zip(lines, errors, strict=True))
-
-
-def settled(config: Config) -> int:
-    """Return after how many steps in the middle of a run its CUDA graphs are recorded.
-
-    Args:
-        config: of the run.
-    """
-    warm = CudaGraphCache.WARMUP + 2
-    return max(SampleBudget.EXACT_STEPS + 2 * warm, warm * config.occupancy.every)
 
 
 class _Phase(NamedTuple):

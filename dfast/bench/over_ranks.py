@@ -27,13 +27,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dfast.bench import machine, report
-from dfast.bench.at_once import ATTEMPTS, default_settings, settled
+from dfast.bench.at_once import ATTEMPTS, default_settings
 from dfast.bench.prior_steps import PROMPT, STILL, random_folder
 from dfast.bench.step_parts import milliseconds, wait
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.priors import Prior, load_prior
 from dfast.runs.group import joined
+from dfast.runs.timed_steps import settled
 from dfast.training.build import build_trainer
 from dfast.training.ranks import Ranks
 from dfast.training.trainer import Trainer

@@ -21,6 +21,8 @@ class Cost(NamedTuple):
     """Floating-point operations."""
     peak_bytes: int
     """Most bytes that the tensors made in the call take at once, results included."""
+    operators: int = 0
+    """Calls of torch's operators that compute something; attention as one fused kernel is none."""
 
 
 def cost(call: Callable[[], object], known: Iterable[Tensor]) -> Cost:
@@ -36,7 +38,7 @@ def cost(call: Callable[[], object], known: Iterable[Tensor]) -> Cost:
         call()
     with _fused_attention(), _LiveBytes(known) as live:
         call()
-    return Cost(int(counter.get_total_flops()), live.peak)
+    return Cost(int(counter.get_total_flops()), live.peak, live.operators)
 
 
 def live_bytes(call: Callable[[], object], known: Iterable[Tensor]) -> int:
@@ -52,11 +54,11 @@ def live_bytes(call: Callable[[], object], known: Iterable[Tensor]) -> int:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of storages that are alive, as tensors come and go."""
+    """Counts the bytes of storages that are alive, as tensors come and go, and operators."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now = self.peak = self.operators = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
         self._alive: dict[int, Any] = {}
 
@@ -64,6 +66,7 @@ class _LiveBytes(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
+        self.operators += _computes(func)
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self._count(tensor)
@@ -81,6 +84,12 @@ class _LiveBytes(TorchDispatchMode):
     def _discount(self, key: int, size: int) -> None:
         self.now -= size
         del self._alive[key]
+
+
+def _computes(func: Any) -> bool:
+    """Return whether an operator computes something: it is no view, and makes no empty tensor."""
+    views = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
+    return not views and not func.__name__.startswith(("empty", "new_empty", "_unsafe_view"))
 
 
 @contextmanager

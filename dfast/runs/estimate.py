@@ -152,7 +152,7 @@ def _estimate(arguments: RunArguments, text_bytes: int, plan: Plan, export: bool
         plan, note = plan.fitted(chosen.at_once), chosen.why
     fullest = costs.of(plan.most)
     rounds = plan.rounds(config.train.steps)
-    seconds = {runs: costs.of(runs).seconds for runs in {part.runs for part in rounds}}
+    each = {runs: costs.of(runs) for runs in {part.runs for part in rounds}}
     return Estimate(
         prior=model.name,
         device=str(where),
@@ -170,6 +170,15 @@ def _estimate(arguments: RunArguments, text_bytes: int, plan: Plan, export: bool
         objects=plan.objects,
         at_once=plan.most,
         ranks=plan.ranks,
-        rounds=tuple(replace(part, seconds_per_step=seconds[part.runs]) for part in rounds),
+        rounds=tuple(
+            replace(
+                part,
+                seconds_per_step=each[part.runs].seconds,
+                start_seconds=each[part.runs].start,
+            )
+            for part in rounds
+        ),
+        starting=fullest.start,
+        spare=costs.spare(fullest),
         disk=plan.objects * run_bytes(config, costs.checkpoint, exported=export),
     )

@@ -55,12 +55,26 @@ class Estimate:
     """What runs one after the other; none is one run alone."""
     disk: int = 0
     """Bytes of all files."""
+    starting: float = 0.0
+    """Seconds that the first steps of the runs that are side by side take beyond others: on CUDA
+    their operators are called one by one until they are recorded."""
+    spare: int = 0
+    """Bytes of tensors that torch keeps where memory is free, and gives up where it is not."""
+
+    @property
+    def needed(self) -> int:
+        """Most bytes on the device at once without what torch gives up where memory is short."""
+        return self._bytes(0)
 
     @property
     def peak(self) -> int:
         """Most bytes on the device at once; on a CPU those of all processes."""
+        return self._bytes(self.spare)
+
+    def _bytes(self, spare: int) -> int:
+        """Return the most bytes on the device, with so many bytes of tensors to spare."""
         kind = torch.device(self.device).type
-        tensors = self.state + sum(self.working.values())
+        tensors = self.state + sum(self.working.values()) + spare
         one = peak_bytes(kind, self.weights, tensors, self.reading, self.libraries)
         return one * self.ranks if kind == "cpu" else one
 
@@ -68,8 +82,8 @@ class Estimate:
     def seconds(self) -> float:
         """All steps, without loading and what is written when they are done."""
         if not self.rounds:
-            return self.steps * self.seconds_per_step
-        return sum(part.steps * part.seconds_per_step for part in self.rounds)
+            return self.steps * self.seconds_per_step + self.starting
+        return sum(part.steps * part.seconds_per_step + part.start_seconds for part in self.rounds)
 
     def __str__(self) -> str:
         rows = [(f"{name} weights", size(n)) for name, n in self.weights.items()]
@@ -77,9 +91,11 @@ class Estimate:
         rows += [(name, size(n)) for name, n in self.working.items()]
         rows += [("text encoders, before the rest", size(self.reading))] if self.reading else []
         rows += [("at most together", size(self.peak))]
+        rows += [("where less is free", size(self.needed))] if self.spare else []
         rows += [(f"{name}, a step", f"{n / 1e12:.2f} TFLOP") for name, n in self.flops.items()]
         side = f" of {self.at_once} runs" if self.at_once > 1 else ""
         rows += [(f"a step{side}", duration(self.seconds_per_step))]
+        rows += [("first steps, beyond others", duration(self.starting))] if self.starting else []
         every = f", {self.objects} objects" if self.objects > 1 else ""
         rows += [(f"{self.steps} steps{every}", duration(self.seconds))]
         rows += [("files", size(self.disk))] if self.disk else []
@@ -87,7 +103,7 @@ class Estimate:
             f"estimate for {self.prior} on {self.device}{self._how()}; a run may differ by a third"
         ]
         lines += [f"  {name:32}{value:>14}" for name, value in rows]
-        if self.free is not None and self.peak > self.free:
+        if self.free is not None and self.needed > self.free:
             advice = "; ".join(self.suggestions)
             lines.append(f"warning: {size(self.free)} are free on {self.device}. {advice}")
         return "\n".join([*lines, self.note] if self.note else lines)

@@ -22,6 +22,8 @@ class Round:
     steps: int
     seconds_per_step: float = 0.0
     """Of all of them together."""
+    start_seconds: float = 0.0
+    """What the first steps take beyond that."""
 
 
 @dataclass(frozen=True)

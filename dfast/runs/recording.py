@@ -56,7 +56,7 @@ class Recorder:
         metrics: dict[str, float] = {}
         preview = None
         if last or _due(step, plan.log_every):
-            metrics = _read(values)
+            metrics = read_metrics(values)
             elapsed = time.perf_counter() - self._started
             metrics["seconds_per_step"] = elapsed / (step - self._first)
         if keeper:
@@ -96,8 +96,12 @@ def result_of(trainer: Trainer) -> Result:
     )
 
 
-def _read(values: Metrics) -> dict[str, float]:
-    """Return all metrics as plain numbers, by one transfer from the device."""
+def read_metrics(values: Metrics) -> dict[str, float]:
+    """Return all metrics as plain numbers, by one transfer from the device.
+
+    Args:
+        values: metrics of a step.
+    """
     tensors = [value.double() for value in values.values() if isinstance(value, torch.Tensor)]
     read = iter(torch.stack(tensors).tolist())
     return {k: next(read) if isinstance(v, torch.Tensor) else v for k, v in values.items()}

@@ -10,7 +10,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,13 +18,21 @@ from dfast.config import Config
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.priors.base import Prior
 from dfast.runs.cost_model import live_bytes
+from dfast.runs.recording import read_metrics
 from dfast.runs.scaled_down import scaled_down
 from dfast.training.build import build_trainer
+from dfast.training.cuda_graphs import CudaGraphCache
+from dfast.training.sample_budget import SampleBudget
 from dfast.training.together import Together
 from dfast.training.trainer import Trainer
 
-STEPS, TIMED = {"cuda": 32, "cpu": 3}, {"cuda": 12, "cpu": 2}
-"""Steps to take, and how many of them, the last, to time. On CUDA those are CUDA graph replays."""
+TIMED = {"cuda": 16, "cpu": 2}
+"""Steps to time, after the first ones."""
+SETTLED = 64
+"""Steps before those at most, where the occupancy is refreshed seldom."""
+PLAIN_STEPS = SampleBudget.EXACT_STEPS + CudaGraphCache.WARMUP + 1
+"""Steps at the start of each resolution that call all operators one by one, the last of them to
+record a CUDA graph."""
 LENGTH = 1024
 """Steps of the run that stands for one of any length: schedules are fractions of it."""
 COPIES = {"cuda": 2, "cpu": 1}
@@ -47,6 +55,19 @@ class StepTimes(NamedTuple):
     """Bytes of field, optimiser and occupancy grid, and of the copies that a rewind needs."""
     checkpoint_bytes: int
     """Bytes of one run's checkpoint."""
+    start_seconds: float = 0.0
+    """What the first steps at each resolution take beyond others: their operators are called one by
+    one, and CUDA graphs are recorded. Without the very first step, where libraries load."""
+
+
+def settled(config: Config) -> int:
+    """Return after how many steps in the middle of a run its CUDA graphs are recorded.
+
+    Args:
+        config: of the run.
+    """
+    warm = CudaGraphCache.WARMUP + 2
+    return max(SampleBudget.EXACT_STEPS + 2 * warm, warm * config.occupancy.every)
 
 
 def time_steps(
@@ -81,6 +102,7 @@ def time_steps(
         max(found.peak_bytes for _, found in phases),
         max(found.state_bytes for _, found in phases),
         max(found.checkpoint_bytes for _, found in phases),
+        sum(found.start_seconds for _, found in phases),
     )
 
 
@@ -95,7 +117,8 @@ def extrapolated(known: Sequence[tuple[int, StepTimes]], count: int) -> StepTime
     if len(known) == 1:
         one, share = known[0][1], count / known[0][0]
         peak, state = round(share * one.peak_bytes), round(share * one.state_bytes)
-        return StepTimes(share * one.seconds, peak, state, one.checkpoint_bytes)
+        start = share * one.start_seconds
+        return StepTimes(share * one.seconds, peak, state, one.checkpoint_bytes, start)
     above = next((i for i, (runs, _) in enumerate(known) if i and runs >= count), len(known) - 1)
     (low, a), (high, b) = known[above - 1], known[above]
 
@@ -107,6 +130,7 @@ def extrapolated(known: Sequence[tuple[int, StepTimes]], count: int) -> StepTime
         round(on_the_line(a.peak_bytes, b.peak_bytes)),
         round(on_the_line(a.state_bytes, b.state_bytes)),
         a.checkpoint_bytes,
+        max(0.0, on_the_line(a.start_seconds, b.start_seconds)),
     )
 
 
@@ -135,11 +159,11 @@ def _time(
             peak_bytes=found.peak_bytes + int(more * max(0, found.peak_bytes - less.peak_bytes)),
         )
     numbers, kept = count * small.numbers, NUMBER_BYTES * (1 + COPIES[device.type])
-    return StepTimes(
-        found.seconds + numbers * UPDATE_SECONDS[device.type],
-        found.peak_bytes + numbers * GRADIENT_BYTES,
-        found.state_bytes + numbers * kept,
-        found.checkpoint_bytes + small.numbers * NUMBER_BYTES,
+    return found._replace(
+        seconds=found.seconds + numbers * UPDATE_SECONDS[device.type],
+        peak_bytes=found.peak_bytes + numbers * GRADIENT_BYTES,
+        state_bytes=found.state_bytes + numbers * kept,
+        checkpoint_bytes=found.checkpoint_bytes + small.numbers * NUMBER_BYTES,
     )
 
 
@@ -158,7 +182,7 @@ def _steps(
     if prior.untrainable and config.guidance.variant == "vsd":
         # Without weights there is no copy to train; what it costs is counted with the networks.
         config = config.replace(guidance={"variant": "sds"})
-    begin = int(progress * LENGTH)
+    begin = min(int(progress * LENGTH), LENGTH - 2 * SETTLED)
     begin -= begin % config.train.log_every  # the health check makes its copy after the first step
     gc.collect()  # trainers refer to themselves, and those before would be freed in the middle
     trainers: list[Trainer] = []
@@ -179,28 +203,59 @@ def _steps(
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         build_and_step()
-        seconds = _timed(kept[0], device)
+        seconds, begun = _settled_and_timed(kept[0], trainers[0], device)
         most = torch.cuda.max_memory_allocated(device) - before
     else:
         loaded = [] if prior.network is None else list(prior.network.parameters())
         most = live_bytes(build_and_step, loaded)
-        seconds = _timed(kept[0], device) if timed else time.perf_counter() - start
+        seconds, begun = _timed(kept[0]) if timed else time.perf_counter() - start, 0.0
     own, copied = _state(trainers, device), _copied(trainers, device)
     checkpoint = sum(tensor.nbytes for tensor in trainers[0].state_dict().values())
     working = max(0, most - own - copied)
-    return StepTimes(seconds, working, own + COPIES[device.type] * copied, checkpoint)
+    return StepTimes(seconds, working, own + COPIES[device.type] * copied, checkpoint, begun)
 
 
-def _timed(step: Callable[[], object], device: torch.device) -> float:
-    """Take the other steps; return the mean time of the last ones, in seconds."""
+def _timed(step: Callable[[], object]) -> float:
+    """Take steps on a CPU; return their mean time in seconds."""
     times = []
-    for _ in range(1, STEPS[device.type]):
+    for _ in range(TIMED["cpu"]):
         start = time.perf_counter()
         step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return statistics.fmean(times[-TIMED[device.type] :])
+    return statistics.fmean(times)
+
+
+def _settled_and_timed(
+    step: Callable[[], Any], trainer: Trainer, device: torch.device
+) -> tuple[float, float]:
+    """Take steps after the first one on a GPU, reading metrics as often as a run does.
+
+    Args:
+        step: takes one; returns its metrics, or those of each run.
+        trainer: one of the runs.
+        device: their device.
+
+    Returns:
+        The seconds of a step, one queued behind the other, once CUDA graphs are recorded; and what
+        the steps until then took beyond that.
+    """
+
+    def take(number: int) -> float:
+        start = time.perf_counter()
+        for _ in range(number):
+            found = step()
+            if trainer.step % trainer.config.train.log_every == 0:
+                for end in found if isinstance(found, list) else [found]:
+                    if isinstance(end, dict):
+                        read_metrics(end)
+        torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    before = min(settled(trainer.config), SETTLED)
+    torch.cuda.synchronize(device)
+    first, later = take(before), take(TIMED["cuda"])
+    seconds = later / TIMED["cuda"]
+    return seconds, max(0.0, first - before * seconds)
 
 
 def _state(trainers: Sequence[Trainer], device: torch.device) -> int:

@@ -125,3 +125,9 @@ def test_what_cannot_be_told_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         [{"prompt": "a red cube"}], tmp_path / "b", device="cpu", config=TINY, dry_run=True
     )
     assert found.estimate is None and found.note == "no estimate: the GPUs are elsewhere"
+
+
+def test_first_steps_of_each_run_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_measured", lambda job: replace(one(2.0, 100), starting=3.0))
+    a_run = BESIDE_SECONDS + EXPORT_SECONDS + STEPS * 2.0 + 3.0
+    assert forecast(runs(4), 2, 1, 2).seconds == pytest.approx(2 * a_run)

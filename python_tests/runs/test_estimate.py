@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from dfast.priors.loading.weights import size_of
 from dfast.priors.pipelines.open import open_folder
 from dfast.runs.estimate import Estimate, estimate
 from dfast.runs.measurements import text_on_device
+from dfast.runs.plan import Round
 from dfast.runs.scaled_down import scaled_down
+from dfast.runs.step_cost import OVERHEAD_BYTES
 from dfast.runs.unfetched import entry_to_fetch
 from dfast.testing.model_sizes import FAMILIES, PARAMETERS, TEXT_BYTES, networks
 from dfast.testing.outlines import text_bytes, write_outline
@@ -152,6 +155,31 @@ def test_the_text_says_what_it_is_and_warns() -> None:
     assert text.startswith("estimate for sd15 on cpu; a run may differ")
     assert "3.00 GiB" in text and "1.50 TFLOP" in text and "12.5 ms" in text
     assert "2 min 5 s" in text and "lower camera.views, now 4" in text and "1.00 GiB are" in text
+
+
+@pytest.mark.parametrize(
+    ("weights", "rendering", "networks", "taken"),
+    [
+        ({"unet": 1719064976, "vae": 68327328}, 352662992, (136623376, 1146290875), 6462177280),
+        ({"unet": 743232408}, 218340816, (48743184,), 3006070784),
+    ],
+)
+def test_memory_of_runs_on_a_gpu(
+    weights: dict[str, int], rendering: int, networks: tuple[int, ...], taken: int
+) -> None:
+    """Runs with Stable Diffusion 1.5 and IF-I-M took so much of an H200 (2026-11-29)."""
+    working = dict(zip(("rendering", "unet", "vae"), (rendering, *networks), strict=False))
+    found = Estimate(
+        "x", "cuda", weights, working, 0, 449626004, {}, 0.01, 300, 2**37, (),
+        libraries=int(OVERHEAD_BYTES["cuda"]), spare=sum(working.values()), starting=2.0,
+    )  # fmt: skip
+    assert found.peak == pytest.approx(taken, rel=0.15)
+    assert found.needed < found.peak and "where less is free" in str(found)
+    assert found.seconds == pytest.approx(5.0) and "first steps" in str(found)
+    rounds = (Round(4, 100, 0.02, 1.0), Round(1, 200, 0.01, 0.5))
+    assert replace(found, rounds=rounds).seconds == pytest.approx(5.5)
+    assert "warning" in str(replace(found, free=found.needed - 1))
+    assert "warning" not in str(replace(found, free=found.needed))
 
 
 def test_dry_run_prints_and_writes_nothing(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,11 +20,11 @@ from dfast.config import Config
 from dfast.errors import ConfigError
 from dfast.priors import load_prior
 from dfast.priors.base import Prior
-from dfast.runs import memory, step_cost
+from dfast.runs import memory, step_cost, timed_steps
 from dfast.runs.fit import MARGIN
 from dfast.runs.plan import Plan, Round
 from dfast.runs.step_cost import HEAP, OVERHEAD_BYTES, CostModel, Model
-from dfast.runs.timed_steps import StepTimes, extrapolated, time_steps
+from dfast.runs.timed_steps import TIMED, StepTimes, extrapolated, settled, time_steps
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 CPU = torch.device("cpu")
@@ -184,6 +185,26 @@ def test_other_numbers_of_runs_are_on_the_line() -> None:
     assert extrapolated(known[:1], 3) == StepTimes(3.0, 30, 300, 7)
     more = [*known, (8, StepTimes(6.0, 78, 800, 7))]
     assert extrapolated(more, 5).seconds == pytest.approx(3.75)
+    slow = [(1, StepTimes(1.0, 10, 100, 7, 0.5)), (2, StepTimes(1.5, 18, 200, 7, 0.75))]
+    assert extrapolated(slow, 4).start_seconds == extrapolated(slow[:1], 2).start_seconds + 0.25
+
+
+def test_steps_on_a_gpu_are_timed_once_they_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    now, read = [0.0], []
+    monkeypatch.setattr(timed_steps.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timed_steps, "read_metrics", read.append)
+    trainer: Any = SimpleNamespace(step=0, config=TINY.replace(train={"log_every": 10}))
+
+    def step() -> list[Any]:
+        now[0] += 0.5 if trainer.step < 12 else 0.125
+        trainer.step += 1
+        return [{}, ConfigError("one that has ended")]
+
+    seconds, start = timed_steps._settled_and_timed(step, trainer, CPU)
+    taken = settled(TINY) + TIMED["cuda"]
+    assert (seconds, start) == (0.125, 12 * 0.375)
+    assert trainer.step == taken and len(read) == taken // 10
 
 
 def test_rounds() -> None:
