@@ -23,6 +23,9 @@ from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.networks import VAES, build_vae, encode_images, vae_key
 from dfast.priors.loading.weights import load_weights
 
+_TUNED = ("AutoencoderKL", "AutoencoderKLFlux2")
+"""VAEs whose encoder `dfast.priors.fused.tune` knows."""
+
 
 class LatentEncoder:
     """The encoder half of a folder's VAE; the decoder is never read.
@@ -104,7 +107,7 @@ class LatentEncoder:
             # The encoder draws nothing, and a CUDA graph cannot record a read of the RNG state.
             recompute = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
             vae.enable_gradient_checkpointing(gradient_checkpointing_func=recompute)
-        if self.device.type == "cuda" and self.options.tuned and self.name == "AutoencoderKL":
+        if self.device.type == "cuda" and self.options.tuned and self.name in _TUNED:
             from dfast.priors.fused.tune import tune
 
             tune(vae.encoder)
