@@ -1,9 +1,9 @@
 """Workload F: the networks of a diffusion prior, tuned and as diffusers has them.
 
 The UNets of Stable Diffusion 1.5 and of DeepFloyd IF's first stage predict the noise of a
-conditional and an unconditional image, and Stable Diffusion's encoder takes one image. The shapes
-are the published ones. The weights are random and made on the device, because their values have no
-influence on the time.
+conditional and an unconditional image, and Stable Diffusion's encoder takes one image, also one of
+twice as many pixels a side, as models of 1024 pixels see. The shapes are the published ones. The
+weights are random and made on the device, because their values have no influence on the time.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ def cases(device_type: str, sizes: Sizes) -> Iterator[Case]:
         workload = f"F-unet-{name}" if size == "full" else "F-unet-tiny"
         yield from _both(device_type, workload, partial(unet, name, size))
     pixels = networks("sd15", size).image_size
-    for passes in ("encode", "encode-backward"):
-        yield from _both(device_type, f"F-vae-{passes}-{pixels}", partial(encoder, passes, size))
+    for passes, side in (
+        ("encode", pixels), ("encode-backward", pixels), ("encode-backward", 2 * pixels)
+    ):  # fmt: skip
+        build = partial(encoder, passes, size, side)
+        yield from _both(device_type, f"F-vae-{passes}-{side}", build)
 
 
 def _both(device_type: str, workload: str, build: Callable[..., Work]) -> Iterator[Case]:
@@ -69,17 +72,17 @@ def unet(name: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
     return _work(model, run, _flops(run), tuned)
 
 
-def encoder(passes: str, size: Size, device: torch.device, *, tuned: bool) -> Work:
+def encoder(passes: str, size: Size, side: int, device: torch.device, *, tuned: bool) -> Work:
     """Return the work of encoding one image.
 
     Args:
         passes: "encode", or "encode-backward" for the gradient by the image as well.
         size: of the network.
+        side: pixels a side.
         device: where it runs.
         tuned: use the fused blocks of dfast.
     """
     model = _random(networks("sd15", size), "vae", device)
-    side = model.config.sample_size
     image = inputs.normal(device, 1, 3, side, side).to(model.quant_conv.weight)
     image = image.contiguous(memory_format=torch.channels_last)
 

@@ -45,7 +45,7 @@ def part_times(trainer: Trainer, runs: int) -> dict[str, float]:
     timed = partial(milliseconds, device=device, runs=runs, generators=[trainer.generators.device])
 
     def render() -> Any:
-        return trainer.forward(step)[0]
+        return trainer.render(step)
 
     sds_gradient = torch.randn_like(render().image)
 

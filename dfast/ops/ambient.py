@@ -16,10 +16,11 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from dfast.errors import DfastWarning
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _restore: list[Callable[[], object]] = []
 """What gives the process its own settings back when the last block ends."""
 _blocks = 0
@@ -148,6 +149,39 @@ _SETTINGS = (
 )
 
 
+def _tf32(owner: str) -> _Setting:
+    """Return whether float32 is rounded to TF32 in the "conv" of cuDNN or the "matmul" of CUDA."""
+    if hasattr(torch.backends, "fp32_precision"):
+        return _backend(owner, "fp32_precision", "tf32")
+    return _backend(owner.removesuffix(".conv"), "allow_tf32", True)
+
+
+_TF32_CONVOLUTIONS, _TF32_PRODUCTS = _tf32("cudnn.conv"), _tf32("cuda.matmul")
+
+
+@contextmanager
+def products_like_convolutions(like: Tensor) -> Iterator[None]:
+    """Compute float32 products on CUDA in TF32, for a block, if convolutions are.
+
+    The setting is the process's. Meanwhile no thread enters or leaves `neutral_torch_state`, so
+    launch the products and nothing else.
+
+    Args:
+        like: a factor; unless it is float32 on CUDA, nothing changes.
+    """
+    if like.dtype != torch.float32 or like.device.type != "cuda":
+        yield
+        return
+    with _lock:
+        wanted = _TF32_CONVOLUTIONS.get() == _TF32_CONVOLUTIONS.neutral
+        restore = _neutralise(_TF32_PRODUCTS) if wanted else None
+        try:
+            yield
+        finally:
+            if restore is not None:
+                restore()
+
+
 def _neutralise(setting: _Setting) -> Callable[[], object] | None:
     """Give a setting its neutral value; return what restores it, or None if it has it already."""
     try:
@@ -163,7 +197,7 @@ def _neutralise(setting: _Setting) -> Callable[[], object] | None:
 def _mark_fork() -> None:
     """Remember in a forked process that the threads of its parent are not there."""
     global _forked, _lock
-    _forked, _lock = True, threading.Lock()  # another thread of the parent may have held the lock
+    _forked, _lock = True, threading.RLock()  # another thread of the parent may have held the lock
 
 
 def _after_fork() -> None:

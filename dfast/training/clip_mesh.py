@@ -56,17 +56,16 @@ class ClipMeshTrainer(Trainer):
             rate_factor=rates,
         )
 
-    def forward(self, step: Step) -> tuple[LitMesh, Tensor]:  # type: ignore[override]
-        """Render a step's views, and encode them for the guidance."""
+    def render(self, step: Step) -> LitMesh:  # type: ignore[override]
+        """Render the views of a step, see `Trainer.render`."""
         inputs = step.inputs
-        rendering = render_lit_mesh(
+        return render_lit_mesh(
             self.scene,
             inputs.cameras,
             inputs.lighting,
             resolution=step.size,
             colors=inputs.colors,
         )
-        return rendering, self.guidance.encode(rendering, inputs.colors, self.generators.device)
 
     def backward(  # type: ignore[override]
         self, step: Step, rendering: LitMesh, x: Tensor, gradient: Tensor

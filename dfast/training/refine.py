@@ -80,9 +80,9 @@ class MeshTrainer(Trainer):
             "refine.lr_vertices and lr_texture",
         )
 
-    def forward(self, step: Step) -> tuple[Rendering, Tensor]:
-        """Render a step's views, and encode them for the guidance, see `Trainer.forward`."""
-        rendering = render_surface(
+    def render(self, step: Step) -> Rendering:
+        """Render the views of a step, see `Trainer.render`."""
+        return render_surface(
             self.mesh,
             step.inputs.cameras,
             step.inputs.lighting,
@@ -90,13 +90,6 @@ class MeshTrainer(Trainer):
             colors=step.inputs.colors,
             want_normal=self._normals == "image",
         )
-        encoded = self.guidance.encode(
-            rendering,
-            step.inputs.colors,
-            self.generators.device,
-            approximate=step.approximate,
-        )
-        return rendering, encoded
 
     def backward(
         self, step: Step, rendering: Rendering, x: Tensor, gradient: Tensor

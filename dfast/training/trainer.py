@@ -218,6 +218,17 @@ class Trainer:
         Returns:
             The rendering, and what the guidance takes, [B, C, h, w].
         """
+        rendering = self.render(step)
+        encoded = self._guide(step).encode(
+            rendering,
+            step.inputs.colors,
+            self.generators.device,
+            approximate=step.approximate,
+        )
+        return rendering, encoded
+
+    def render(self, step: Step) -> Rendering:
+        """Render the views of a step that `begin_step` returned."""
         inputs = step.inputs
         options = RenderOptions(
             self.config.march,
@@ -225,7 +236,7 @@ class Trainer:
             level_weights=inputs.level_weights,
             max_samples=step.max_samples,
         )
-        rendering = render(
+        return render(
             self._shown(step),
             inputs.cameras,
             inputs.lighting,
@@ -235,11 +246,6 @@ class Trainer:
             generator=self.generators.device,
             share=self.ranks.share,
         )
-        generator = self.generators.device
-        encoded = self._guide(step).encode(
-            rendering, inputs.colors, generator, approximate=step.approximate
-        )
-        return rendering, encoded
 
     def _shown(self, step: Step) -> Scene:
         """Return the scene that a step shows."""

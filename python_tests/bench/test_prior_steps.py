@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,35 @@ def test_parts_use_the_encoder_of_the_step(tmp_path: Path, monkeypatch: pytest.M
         say=lambda line: None,
     )  # fmt: skip
     assert used == {"AutoencoderTiny"}
+
+
+def test_rendering_is_timed_without_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are encoded as often as one part asks for it, and once for the UNet's arguments."""
+    encoded: list[int] = []
+    encode = LatentEncoder.encode
+
+    def counted(self: LatentEncoder, images: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(images))
+        return encode(self, images)
+
+    calls: list[int] = []
+
+    def once(call: Callable[[], object], **_: object) -> float:
+        before = len(encoded)
+        call()
+        calls.append(len(encoded) - before)
+        return 1.0
+
+    monkeypatch.setattr(LatentEncoder, "encode", counted)
+    monkeypatch.setattr(step_parts, "milliseconds", once)
+    prior_steps.run(
+        ["sd15"], torch.device("cpu"), settings=lambda c: c.replace(
+            camera={"resolution": [[0.0, 8]]}, march={"step_size": 0.1}
+        ), steps=1, random=True, tiny=True, say=lambda line: None,
+    )  # fmt: skip
+    assert sorted(calls) == [0, 0, 0, 0, 1]
 
 
 def test_a_model_that_fails_is_named_and_others_go_on(

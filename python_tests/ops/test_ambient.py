@@ -7,9 +7,10 @@ The CUDA half needs a GPU with TF32 (compute capability 8.0); `runs/test_hosts.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from tiny_runs import TINY, train_tiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfast.ops.ambient import neutral_torch_state
+from dfast.ops.ambient import neutral_torch_state, products_like_convolutions
 
 pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
 NEW = hasattr(torch.backends, "fp32_precision")
@@ -185,3 +186,24 @@ def test_the_host_has_its_own_settings_again(state: str) -> None:
             assert settings() == fresh
         assert settings() == own
     assert settings() == fresh  # nothing of the host's was made to stay
+
+
+@pytest.mark.parametrize("neutral", [True, False])
+@pytest.mark.parametrize("state", EVERY)
+def test_products_follow_convolutions_for_a_block(state: str, neutral: bool) -> None:
+    """In TF32 where convolutions are, and the host has its own settings again."""
+    like: Any = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda"))
+    key = ("cudnn.conv", "cuda.matmul") if NEW else ("cudnn", "matmul")
+    with EVERY[state](), neutral_torch_state() if neutral else nullcontext():
+        before = settings()
+        with products_like_convolutions(like):
+            found = settings()
+            if before[key[0]] in ("tf32", True):
+                assert found[key[1]] == ("tf32" if NEW else "high")
+            else:
+                assert found == before
+        assert settings() == before
+        for other in ("cpu", torch.float32), ("cuda", torch.float16):
+            like = SimpleNamespace(dtype=other[1], device=torch.device(other[0]))
+            with products_like_convolutions(like):
+                assert settings() == before

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dfast.priors.fused import attention, tune
+from dfast.priors.fused import attention, chunked_attention, tune
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -167,6 +167,47 @@ def test_a_tuned_encoder_has_the_same_gradient(device: torch.device) -> None:
     expected, found = (torch.autograd.grad(z, image, upstream)[0] for z in (want, got))
     assert error(found, expected) < 1e-5
     assert type(tuned.decoder.conv_norm_out) is nn.GroupNorm
+
+
+VAES = {
+    "sdxl": ("AutoencoderKL", {"latent_channels": 4}),
+    "sd3, FLUX.1 and Z-Image": ("AutoencoderKL", {"latent_channels": 16, "use_quant_conv": False}),
+    "flux2": ("AutoencoderKLFlux2", {"latent_channels": 32}),
+}
+"""The published encoders, by what they encode for."""
+
+
+@pytest.mark.parametrize("family", list(VAES))
+def test_the_attention_of_published_encoders_is_in_chunks(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one attention, with one head of 512 channels and without a mask."""
+    import diffusers
+
+    name, options = VAES[family]
+    sizes = (128, 256, 512, 512)
+    if name == "AutoencoderKL":
+        options = options | {
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+        }
+    vae = getattr(diffusers, name)(block_out_channels=sizes, layers_per_block=1, **options)
+    encoder: Any = filled(vae.encoder, CPU)
+    tuned: Any = tune(copy.deepcopy(encoder))
+    shapes: list[tuple[int, ...]] = []
+
+    def counted(*x: Tensor) -> Tensor:
+        shapes.append(tuple(x[0].shape))
+        return chunked_attention.chunked_attention(*x)
+
+    monkeypatch.setattr(attention, "chunked_attention", counted)
+    monkeypatch.setattr(chunked_attention, "CHUNK_SCORES", 300)
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    want, got = encoder(image), tuned(image)
+    assert shapes == [(2, 16, 512)]
+    assert error(got, want) < 1e-5
+    expected, found = (torch.autograd.grad(z.square().sum(), image)[0] for z in (want, got))
+    assert error(found, expected) < 1e-5
 
 
 @pytest.mark.parametrize("limits", [(16, 1 << 26), (16, 1), (256, 1 << 26)])

@@ -38,7 +38,8 @@ def test_half_precision_of_the_encoder(precision: str, generator: torch.Generato
     assert (got - wanted).norm() / wanted.norm() < {"fp16": 1e-2, "bf16": 8e-2}[precision]
 
 
-def test_sdxls_encoder_stays_in_float32(tmp_path: Path) -> None:
+def test_sdxls_encoder_is_read_in_float32(tmp_path: Path) -> None:
+    """What it runs in is seen when it is loaded, see `test_half_vae.py`."""
     prior = load_tiny("sdxl", precision="fp16")
     assert (prior.dtype, prior.latents.dtype) == (torch.float16, torch.float32)
     assert load_tiny("sdxl", vae_precision="bf16").latents.dtype == torch.bfloat16

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from dfast.ops.gated import merge
 from dfast.priors.fused.blocks import linear_rows, to_pixels, to_rows
+from dfast.priors.fused.chunked_attention import chunked_attention
 
 MAX_FLASH_HEAD_SIZE = 256
 """Largest channels a head for which torch has flash attention kernels."""
 MAX_SCORES = 1 << 26
-"""Most attention weights (B heads N M) that are held at once; above it torch decides."""
+"""Most attention weights (B heads N M) of a wide head that are kept for the backward pass."""
 
 
 def can_fuse_attention(layer: Any) -> bool:
@@ -85,10 +86,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
     """
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
     size, scores = q.shape[-1], q.shape[0] * heads * q.shape[2] * k.shape[2]
-    if size > MAX_FLASH_HEAD_SIZE and mask is None and scores <= MAX_SCORES:
-        out = ((q * size**-0.5) @ k.mT).softmax(-1) @ v
-    else:
+    if size <= MAX_FLASH_HEAD_SIZE or mask is not None:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    elif scores <= MAX_SCORES and q.dtype != torch.float32:
+        out = ((q * size**-0.5) @ k.mT).softmax(-1) @ v
+    else:  # float32, too: its products are then as precise as its convolutions, and as fast
+        out = chunked_attention(*(x.flatten(0, 1) for x in (q, k, v))).view(*q.shape)
     return out.transpose(1, 2).flatten(2)
 
 

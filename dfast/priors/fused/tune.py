@@ -6,7 +6,7 @@ those of diffusers up to rounding, and weights stay where they are. What changes
 - group normalisation, the activation after it and the addition before it are one op;
 - a convolution's bias is added by the operation that reads its result;
 - attention computes queries, keys and values in one matrix product; for heads too large for flash
-  attention it is two products and a softmax;
+  attention it is two products and a softmax, in chunks where the scores are many;
 - a 1x1 convolution is a matrix product, and the gate of a feed-forward layer one op.
 
 Modules are recognised by their exact class, and left as they are if a setting is not supported.
@@ -38,9 +38,10 @@ def tune(module: nn.Module) -> nn.Module:
     """Make a network faster in place. Gradients flow to its inputs only.
 
     Args:
-        module: a UNet2DConditionModel, an AutoencoderKL or its encoder, or any part of them, in
-            eval mode with frozen parameters, on the device and in the precision in which it will
-            run; best in channels-last memory. Weights must not be loaded or moved afterwards.
+        module: a UNet2DConditionModel, an AutoencoderKL or AutoencoderKLFlux2 or its encoder, or
+            any part of them, in eval mode with frozen parameters, on the device and in the
+            precision in which it will run; best in channels-last memory. Weights must not be loaded
+            or moved afterwards.
 
     Returns:
         The module.

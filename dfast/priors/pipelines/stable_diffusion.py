@@ -34,7 +34,10 @@ class StableDiffusion(TextPrior):
     def __init__(self, folder: Folder, device: torch.device, options: PriorConfig) -> None:
         """Read the small files, see `TextPrior`."""
         super().__init__(folder, device, options)
-        self.latents = LatentEncoder(folder, device, self._vae_dtype(), options)
+        dtype = self._vae_dtype()
+        # Beside a half-precision UNet, float32 is for want of range: perhaps it can be had.
+        wide = dtype == torch.float32 != self.dtype and options.vae_precision == "auto"
+        self.latents = LatentEncoder(folder, device, dtype, options, halve=wide)
         channels, expected = self.latents.channels, self._latent_channels()
         if channels != expected:
             raise folder.mismatch_error("vae", "latent_channels", expected, channels, other="UNet")
@@ -55,7 +58,8 @@ class StableDiffusion(TextPrior):
         """Return the precision of the VAE.
 
         By default it is float16 beside a half-precision UNet, if the activations of this encoder
-        stay within its range.
+        stay within its range; of the others `half_vae` sees to that, if it can, once there are
+        weights.
         """
         config = self.folder.read("vae", "config.json")
         asked = self.options.vae_precision

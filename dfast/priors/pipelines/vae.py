@@ -22,6 +22,10 @@ from dfast.priors.loading.foreign import check_names
 from dfast.priors.loading.loader_errors import calls_of
 from dfast.priors.loading.networks import VAES, build_vae, encode_images, vae_key
 from dfast.priors.loading.weights import load_weights
+from dfast.priors.pipelines.half_vae import halved
+
+_TUNED = ("AutoencoderKL", "AutoencoderKLFlux2")
+"""VAEs whose encoder `dfast.priors.fused.tune` knows."""
 
 
 class LatentEncoder:
@@ -32,6 +36,7 @@ class LatentEncoder:
     Attributes:
         factor: pixels a side of a latent cell.
         channels: of a latent cell.
+        dtype: of the convolutions; loading may make it float16, see `half_vae`.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class LatentEncoder:
         dtype: torch.dtype,
         options: PriorConfig,
         part: str = "vae",
+        *,
+        halve: bool = False,
     ) -> None:
         """Read the small files.
 
@@ -50,12 +57,13 @@ class LatentEncoder:
             dtype: of the convolutions.
             options: how it is loaded and run.
             part: of the folder.
+            halve: run in float16 all the same if the weights allow it, see `half_vae`.
 
         Raises:
             PriorError: if files are missing or damaged, or the VAE is of another kind.
         """
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
-        self.part = part
+        self.part, self.halve = part, halve
         config = folder.read(part, "config.json")
         check_names(folder, part, folder.weights(part, half=dtype != torch.float32))
         self.name = str(config.get("_class_name", "AutoencoderKL"))
@@ -100,11 +108,15 @@ class LatentEncoder:
             return
         vae = load_weights(self.build(), self.folder, self.part, self.device, vae_key)
         vae = vae.to(memory_format=self.layout)
+        if self.halve:
+            images = _check_images(32 * self.factor).to(self.device, memory_format=self.layout)
+            if (half := halved(vae, images, encode_images)) is not None:
+                vae, self.dtype = half, torch.float16
         if self.options.vae_checkpointing or self.options.vae_tiling:
             # The encoder draws nothing, and a CUDA graph cannot record a read of the RNG state.
             recompute = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
             vae.enable_gradient_checkpointing(gradient_checkpointing_func=recompute)
-        if self.device.type == "cuda" and self.options.tuned and self.name == "AutoencoderKL":
+        if self.device.type == "cuda" and self.options.tuned and self.name in _TUNED:
             from dfast.priors.fused.tune import tune
 
             tune(vae.encoder)
@@ -226,3 +238,13 @@ def _calibration_images(size: int) -> Tensor:
     coarse = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
     blobs = interpolate(coarse, (size, size), mode="bicubic", align_corners=True).clamp(-1, 1)
     return torch.cat([flat.expand(shape), ramps.expand(shape), blobs])
+
+
+def _check_images(size: int) -> Tensor:
+    """Return [9, 3, size, size] in [-1, 1]: flat colours, ramps and blobs with grain, and noise.
+
+    Without grain what is flat is rounded the same way everywhere, in any precision of ten bits.
+    """
+    noise = torch.rand(9, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    plain = _calibration_images(size)[::3]
+    return torch.cat([torch.lerp(plain, noise[:8], 0.05), noise[8:]])
