@@ -87,8 +87,8 @@ class Checkpoint:
         for name, parameter, average in self._named():
             parameter.copy_(tensors[f"weight.{name}"])
             average.copy_(tensors[f"average.{name}"])
-            device = parameter.device
-            states[parameter][parameter] = {k: v.to(device) for k, v in moments[name].items()}
+            saved = {k: _placed(v, parameter) for k, v in moments[name].items()}
+            states[parameter][parameter] = saved
         with safe_open(self.file, "pt") as file:
             metadata = file.metadata()
         return int(metadata["step"]), float(metadata["spent"])
@@ -118,6 +118,17 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         unet, text_encoder = map(self.model.get_submodule, ("unet", "text_encoder"))
         save_folder(folder, unet, text_encoder, tokenizer, scheduler)
+
+
+def _placed(moment: Tensor, parameter: Tensor) -> Tensor:
+    """Return a moment on the device of its parameter.
+
+    One of the parameter's shape gets its memory layout, too: fused optimizers take that for granted
+    without a look at the strides.
+    """
+    if moment.shape != parameter.shape:
+        return moment.to(parameter.device)
+    return torch.empty_like(parameter).copy_(moment)
 
 
 @torch.no_grad()
