@@ -137,7 +137,8 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
     Args:
         model: with the modules `unet` and `text_encoder`. Weights for a guidance scale stay what
-            they are where the folder has none.
+            they are where the folder has none. Where the model has none, those of a distilled
+            folder are left out: it predicts what they give for the scale 0, whose features are 0.
         folder: one that `model.save_folder` wrote.
     """
     for part in ("unet", "text_encoder"):
