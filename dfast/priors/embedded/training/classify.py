@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="safetensors file")
     parser.add_argument("--seconds", type=float, default=200, help="training time, setup excluded")
     parser.add_argument("--batch", type=int, default=512, help="images a step")
-    parser.add_argument("--pool", type=int, default=150_000, help="traced views")
+    parser.add_argument("--pool", type=int, default=250_000, help="traced views")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     device = torch.device(args.device)

@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--classifier", type=Path, help="file of it: read, or trained and written")
     parser.add_argument("--seconds", type=float, default=200, help="classifier training time")
-    parser.add_argument("--pool", type=int, default=150_000, help="views that it is trained on")
+    parser.add_argument("--pool", type=int, default=250_000, help="views that it is trained on")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     device = torch.device(args.device)
