@@ -111,7 +111,7 @@ def compare(design: str, args: argparse.Namespace) -> None:
     model = build(design)
     views, others = open_pool(args.views, 1, device), open_pool(4096, 2, device)
     training = Training(options, ProcessGroup(0, 1, device), views, model)
-    training.compute_gradient()
+    training.loss().backward()  # compiles
     with open(args.out / "turn", "w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         begin = time.time()

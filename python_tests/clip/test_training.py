@@ -164,6 +164,6 @@ def test_captured_steps_learn(tmp_path: Path, needs_cuda: None) -> None:
     made = ClipTraining(Options(tmp_path, 60.0, 64, 0, 2e-3, 0), small_pool("cuda"))
     made.capture()
     losses = [float(made.train_step(0.5)) for _ in range(200)]
-    assert made.graph is not None and int(made.dropped) == 0
+    assert made.graphs is not None and int(made.dropped) == 0
     assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
     assert len(set(losses)) > 190  # every replay draws another batch

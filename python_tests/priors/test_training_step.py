@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_pool import small_pool
+from training_pool import save_untrained, small_pool
 
+from dfast.priors.embedded.checkpoint import load_weights
 from dfast.priors.embedded.distributed import ProcessGroup
-from dfast.priors.embedded.model import load_folder
+from dfast.priors.embedded.model import load_folder, scale_features
 from dfast.priors.embedded.text import TextEncoder, Tokenizer, from_transformers
 from dfast.priors.embedded.training.distill import Distillation
-from dfast.priors.embedded.training.networks import TEXT_LENGTH, build_world_tokenizer, words
+from dfast.priors.embedded.training.networks import (
+    DESIGNS,
+    TEXT_LENGTH,
+    Denoiser,
+    build_world_tokenizer,
+    words,
+)
 from dfast.priors.embedded.training.train import LEVELS, Training, WorldOptions
 from dfast.priors.embedded.unet import UNet, from_diffusers
 
@@ -84,6 +91,32 @@ def test_distillation_starts_as_the_network_and_learns_the_scale(tmp_path: Path)
     loss = student.train_step(0.0)
     assert 0 < float(loss) < 10  # the scales of this batch are not all 0
     assert bool(student.model.unet.time_embedding.cond_proj.weight.any())
+
+
+@torch.no_grad()
+def test_training_goes_on_from_a_distilled_network_without_guidance(tmp_path: Path) -> None:
+    """Without its weights for a scale it predicts exactly what it did at the scale 0."""
+    folder = save_untrained(tmp_path / "guided", guided=True)
+    options = WorldOptions(tmp_path / "out", 1.0, 2, 0, 1e-3, 0, folder, "small")
+    made = Training(options, ProcessGroup(0, 1, CPU), small_pool())
+    guided = Denoiser(DESIGNS["small"], guided=True)
+    load_weights(guided, folder)
+    assert bool(guided.unet.time_embedding.cond_proj.weight.any())
+    assert guided.unet.time_embedding.cond_proj.bias is None
+    assert not any("cond_proj" in name for name, _ in made.model.named_parameters())
+    batch, t = small_pool().batch(2), torch.tensor([100, 900])
+    z = torch.randn(batch.image.shape, generator=torch.Generator().manual_seed(0))
+    given = (z, t, batch.tokens, batch.camera, batch.rays)
+    plain = made.model(*given)
+    none, some = (guided(*given, scale_features(torch.full((2,), w))) for w in (0.0, 5.0))
+    torch.testing.assert_close(plain, none, rtol=1e-5, atol=1e-5)
+    assert float((some - none).abs().max()) > 1e-3
+    for parameter, average in zip(made.model.parameters(), made.average, strict=True):
+        assert torch.equal(parameter, average)
+    again = Distillation(options, ProcessGroup(0, 1, CPU), small_pool())
+    torch.testing.assert_close(again.teacher(*given), plain, rtol=1e-5, atol=1e-5)
+    told = scale_features(torch.full((2,), 5.0))
+    torch.testing.assert_close(again.model(*given, told), some, rtol=1e-5, atol=1e-5)
 
 
 def test_a_gradient_that_is_not_finite_is_dropped_and_many_end_the_training(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ class Checkpoint:
         for name, parameter, average in self._named():
             parameter.copy_(tensors[f"weight.{name}"])
             average.copy_(tensors[f"average.{name}"])
-            device = parameter.device
-            states[parameter][parameter] = {k: v.to(device) for k, v in moments[name].items()}
+            saved = {k: _placed(v, parameter) for k, v in moments[name].items()}
+            states[parameter][parameter] = saved
         with safe_open(self.file, "pt") as file:
             metadata = file.metadata()
         return int(metadata["step"]), float(metadata["spent"])
@@ -120,13 +120,25 @@ class Checkpoint:
         save_folder(folder, unet, text_encoder, tokenizer, scheduler)
 
 
+def _placed(moment: Tensor, parameter: Tensor) -> Tensor:
+    """Return a moment on the device of its parameter.
+
+    One of the parameter's shape gets its memory layout, too: fused optimizers take that for granted
+    without a look at the strides.
+    """
+    if moment.shape != parameter.shape:
+        return moment.to(parameter.device)
+    return torch.empty_like(parameter).copy_(moment)
+
+
 @torch.no_grad()
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Load the weights of a saved pipeline folder.
 
     Args:
         model: with the modules `unet` and `text_encoder`. Weights for a guidance scale stay what
-            they are where the folder has none.
+            they are where the folder has none. Where the model has none, those of a distilled
+            folder are left out: it predicts what they give for the scale 0, whose features are 0.
         folder: one that `model.save_folder` wrote.
     """
     for part in ("unet", "text_encoder"):

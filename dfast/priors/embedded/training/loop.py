@@ -76,11 +76,23 @@ class TrainingLoop(ABC):
         self.average = [p.detach().clone() for p in self.model.parameters()]
         self.gradient = flatten_gradients(self.model)
         adam = torch.optim.AdamW(
-            parameters, lr=options.rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
+            parameters,
+            lr=options.rate,
+            betas=(0.9, 0.98),
+            weight_decay=weight_decay,
+            fused=True,
+            capturable=device.type == "cuda",
         )
         self.optimizers: list[torch.optim.Optimizer] = [adam]
         if matrices:
             self.optimizers.append(Muon(matrices, MUON_RATE * options.rate))
+        # The schedule is on the device, where a CUDA graph reads it anew in every replay.
+        self.rates = [torch.zeros((), device=device) for _ in self.optimizers]
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            for parameter_group in optimizer.param_groups:
+                parameter_group["lr"] = rate
+        self.toward = torch.zeros((), device=device)
+        """One less the decay of the running average."""
         self.checkpoint = Checkpoint(
             options.out / "checkpoint", self.model, self.average, self.optimizers
         )
@@ -88,7 +100,7 @@ class TrainingLoop(ABC):
         seed = options.seed * 77 + group.rank + self.step
         self.generator = torch.Generator(device).manual_seed(seed)
         self.dropped = torch.zeros((), dtype=torch.int64, device=device)
-        self.graph: torch.cuda.CUDAGraph | None = None
+        self.graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
 
     @abstractmethod
     def loss(self) -> Tensor:
@@ -98,21 +110,6 @@ class TrainingLoop(ABC):
         """Print a line in the first process."""
         if self.group.is_first:
             print(line, flush=True)
-
-    def compute_gradient(self) -> Tensor:
-        """Fill the gradient of one batch, clipped to norm 1 or dropped, and return the loss."""
-        if self.graph is None:
-            loss = self._backward()
-        else:
-            self.graph.replay()
-            loss = self.captured
-        self.group.average(self.gradient)
-        norm = self.gradient.norm()
-        # One batch that overflows must not end the training: its gradient is dropped, and counted.
-        finite = norm.isfinite()
-        self.dropped += ~finite
-        self.gradient.mul_((1.0 / norm).clamp_max(1.0)).masked_fill_(~finite, 0.0)
-        return loss
 
     def _backward(self) -> Tensor:
         """Fill the gradient of one batch of this process, and return the loss."""
@@ -125,25 +122,59 @@ class TrainingLoop(ABC):
     def generators(self) -> list[torch.Generator]:
         """Return what `loss` draws from, beside `generator`."""
 
-    def capture(self) -> None:
-        """Compile, then capture a batch's gradient in a CUDA graph.
+    def _tensors(self) -> list[Tensor]:
+        """Return all that a step changes, beside the gradient."""
+        moments = [t for o in self.optimizers for state in o.state.values() for t in state.values()]
+        own = (*self.model.parameters(), *self.model.buffers())
+        return [*own, *self.average, *moments, self.dropped]
 
-        The device finishes a batch of a small network sooner than Python can launch its thousands
-        of kernels: a replay takes half the time.
+    def _warm_up(self) -> None:
+        """Take steps and undo them: after that, nothing is left to compile or to allocate."""
+        before = self._tensors()
+        copies = [t.detach().clone() for t in before]
+        for _ in range(3):
+            self._backward()
+            self._update()
+        known = {id(t) for t in before}
+        with torch.no_grad():
+            for tensor in self._tensors():
+                if id(tensor) not in known:  # a moment that the first step made from zeros
+                    tensor.zero_()
+            for tensor, copy in zip(before, copies, strict=True):
+                tensor.copy_(copy)
+
+    def capture(self) -> None:
+        """Compile, then capture the two halves of a step in CUDA graphs.
+
+        The device finishes a step of a small network sooner than Python can launch its thousands of
+        kernels. Between the halves processes average their gradients.
         """
         stream = torch.cuda.Stream()
+        generators = (self.generator, *self.generators())
+        states = [generator.get_state() for generator in generators]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(3):
-                self._backward()
+            self._warm_up()
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        for generator in (self.generator, *self.generators()):
-            graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, stream=stream):
+        backward, update = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+            backward.register_generator_state(generator)
+        with torch.cuda.graph(backward, stream=stream):
             self.captured = self._backward()
+        with torch.cuda.graph(update, stream=stream):
+            self._update()
         torch.cuda.synchronize()
-        self.graph = graph
+        self.graphs = backward, update
+
+    def _schedule(self, progress: float) -> None:
+        """Set the learning rates and the decay of the running average for the next step."""
+        warmup = min(1.0, (self.step + 1) / self.warmup)
+        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            rate.fill_(optimizer.defaults["lr"] * warmup * cosine)
+        after = self.step + 1
+        self.toward.fill_(1 - min(self.largest_decay, (1 + after) / (10 + after)))
 
     def train_step(self, progress: float) -> Tensor:
         """Take one step, and return the loss.
@@ -151,20 +182,35 @@ class TrainingLoop(ABC):
         Args:
             progress: fraction of the time budget that has passed.
         """
-        warmup = min(1.0, (self.step + 1) / self.warmup)
-        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = optimizer.defaults["lr"] * warmup * cosine
-        loss = self.compute_gradient()
+        self._schedule(progress)
+        if self.graphs is None:
+            loss = self._backward()
+            self.group.average(self.gradient)
+            self._update()
+        else:
+            backward, update = self.graphs
+            backward.replay()
+            loss = self.captured
+            self.group.average(self.gradient)
+            update.replay()
+        self.step += 1
+        return loss
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        """Take a step along the gradient, clipped to norm 1 or dropped."""
+        norm = self.gradient.norm()
+        # One batch that overflows must not end the training: its gradient is dropped, and counted.
+        finite = norm.isfinite()
+        self.dropped.add_(~finite)
+        self.gradient.mul_((1.0 / norm).clamp_max(1.0)).masked_fill_(~finite, 0.0)
         for optimizer in self.optimizers:
             optimizer.step()
         self.constrain()
-        self.step += 1
-        decay = min(self.largest_decay, (1 + self.step) / (10 + self.step))
         parameters: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(self.average, parameters, 1 - decay)
-        return loss
+        change = torch._foreach_sub(parameters, self.average)
+        torch._foreach_mul_(change, self.toward)
+        torch._foreach_add_(self.average, change)
 
     def constrain(self) -> None:
         """Bring parameters back to where they may be; by default they may be anywhere."""

@@ -51,23 +51,25 @@ class Muon(torch.optim.Optimizer):
             closure: not used.
         """
         for group in self.param_groups:
-            shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                shapes[parameter.shape].append(parameter)
-            for parameters in shapes.values():
-                self._step(parameters, group)
+            self._step([p for p in group["params"] if p.grad is not None], group)
 
     def _step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Take a step with parameters of one shape."""
+        """Take a step with the parameters of a group; its lr may be a tensor on their device."""
         gradients = [_matrix(p.grad) for p in parameters if p.grad is not None]
         averages = [self._average(p) for p in parameters]
         torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
-        ahead = torch.stack(torch._foreach_lerp(gradients, averages, group["momentum"]))
-        rows, columns = ahead.shape[1:]
-        length = group["lr"] * max(1.0, rows / columns) ** 0.5
-        keep = 1 - group["lr"] * group["weight_decay"]
-        for parameter, change in zip(parameters, orthogonalize(ahead), strict=True):
-            parameter.mul_(keep).add_(_unflattened(change, parameter), alpha=-length)
+        ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
+        alike: dict[torch.Size, list[int]] = defaultdict(list)
+        for index, matrix in enumerate(ahead):
+            alike[matrix.shape].append(index)
+        changes: dict[int, Tensor] = {}
+        for (rows, columns), indices in alike.items():
+            stacked = orthogonalize(torch.stack([ahead[i] for i in indices]))
+            stacked *= group["lr"] * max(1.0, rows / columns) ** 0.5
+            for index, change in zip(indices, stacked.unbind(), strict=True):
+                changes[index] = _unflattened(change, parameters[index])
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_sub_(parameters, [changes[i] for i in range(len(parameters))])
 
     def _average(self, parameter: Tensor) -> Tensor:
         """Return the running average of a parameter's gradient, a matrix."""
@@ -91,8 +93,8 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(ROUNDS):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
-    return (x.mT if tall else x).float()
+        x = x.baddbmm(square.baddbmm(square, square, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).float().contiguous()
 
 
 def hidden(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

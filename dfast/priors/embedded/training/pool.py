@@ -112,7 +112,7 @@ class Pool:
         size: int,
         *,
         odds: Odds | None = None,
-        held_out: bool = False,
+        held_out: bool | None = False,
         chosen: Tensor | None = None,
     ) -> Batch:
         """Shade views of the pool, and compose their captions.
@@ -120,7 +120,8 @@ class Pool:
         Args:
             size: images.
             odds: None is `Odds()`.
-            held_out: colours of the things that training never shows with them.
+            held_out: colours of the things that training never shows with them; None for all
+                colours.
             chosen: [size] views of the pool; random ones if None.
         """
         device, generator = self.things.device, self.generator
@@ -161,13 +162,14 @@ class Pool:
         camera = torch.where(given[:, None], vector, 0.0)
         return Batch(image, tokens, camera, rays, chosen, colors, second, pattern, view)
 
-    def _draw_colors(self, situations: Situations, held_out: bool) -> tuple[Tensor, Tensor]:
+    def _draw_colors(self, situations: Situations, held_out: bool | None) -> tuple[Tensor, Tensor]:
         """Return the colours of the slots [B, SLOTS], and the second ones [B, 2]."""
         size, device = len(situations.number), self.things.device
         wrong = self.things.held_out[situations.noun.clamp_min(0)]  # [B, 2, colours]
         # The first of random arrivals; `multinomial` waits for the device, which no graph can hold.
         arrival = torch.rand(wrong.shape, device=device, generator=self.generator)
-        main = torch.where(wrong == held_out, arrival, arrival + 1).argmin(-1)
+        allowed = torch.ones_like(wrong) if held_out is None else wrong == held_out
+        main = torch.where(allowed, arrival, arrival + 1).argmin(-1)
         shape = (size, 2)
         own = torch.randint(len(ALL_COLORS), shape, device=device, generator=self.generator)
         colors = torch.stack([main, own], -1).view(-1, SLOTS)
@@ -220,6 +222,21 @@ class Pool:
         whose = torch.where(hit, owner.gather(1, index), -1)
         slots = torch.stack([(seen == i).sum(1) for i in range(SLOTS)], 1)
         return slots, torch.stack([(whose == i).sum(1) for i in range(2)], 1)
+
+    def visible_instances(self, chosen: Tensor) -> Tensor:
+        """Return how many pixels (of `TRACED` squared) show each instance, [B, INSTANCES].
+
+        Args:
+            chosen: [B] views of the pool.
+        """
+        columns = _columns(Situations(*(t[chosen] for t in self.situations)))
+        things = INSTANCES * NOUN_PARTS
+        worn = torch.div(columns - things, WORN_PARTS, rounding_mode="floor")
+        instance = torch.where(columns < things, columns // NOUN_PARTS, worn)
+        part = self.buffer.part[chosen].flatten(1)
+        index = part.long().clamp_max(instance.shape[1] - 1)
+        seen = torch.where(part != tracer.EMPTY, instance.gather(1, index), -1)
+        return torch.stack([(seen == i).sum(1) for i in range(INSTANCES)], 1)
 
 
 def _columns(situations: Situations) -> Tensor:

@@ -56,7 +56,7 @@ class Things:
         heads = [n.head if n.head and not n.part else (0.0, 0.0, 0.0, 0.0) for n in nouns]
         self.head = torch.tensor(heads, device=device)
         """[N, 4] where a hat sits; radius 0 for none."""
-        self.has_front = torch.tensor([n.has_front for n in nouns])
+        self.has_front = torch.tensor([n.has_front for n in nouns], device=device)
         self.solid = torch.tensor([name in SOLIDS for name in self.names])
         self.shelter_mask = torch.tensor([name in SHELTERS for name in self.names])
         self.container_mask = torch.tensor([name in CONTAINERS for name in self.names])

@@ -142,7 +142,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512, help="images a step on each GPU")
     parser.add_argument("--pool", type=int, default=150_000, help="traced views on each GPU")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
-    parser.add_argument("--init", type=Path, help="pipeline folder to start from")
+    started = "pipeline folder to start from, distilled or not"
+    parser.add_argument("--init", type=Path, help=started)
     parser.add_argument("--seed", type=int, default=0)
     train(WorldOptions(**vars(parser.parse_args())))
 
