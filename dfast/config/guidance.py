@@ -99,8 +99,8 @@ class PriorConfig:
     """Of the UNet or transformer. auto: fp16 on CUDA, or bf16 for transformers that need its range;
     fp32 on the CPU. Guidance is always computed in float32."""
     vae_precision: Literal["auto", "fp16", "bf16", "fp32"] = "auto"
-    """Of the VAE encoder. auto: fp16 beside a half-precision UNet, but for SDXL's VAE, which overflows
-    fp16, and beside transformers only if a check of the weights allows it; else fp32."""
+    """Of the VAE encoder. auto: fp16 beside a half-precision UNet, but for SDXL's VAE, which
+    overflows fp16, and beside transformers only if a check of the weights allows it; else fp32."""
     text_encoder: Literal["auto", "device", "cpu", "8bit"] = "auto"
     """Where the prompts are encoded, once. auto: on the device if the text encoders fit. 8bit: on
     the device, in weights of 8 bits; it needs bitsandbytes."""
