@@ -14,11 +14,9 @@ the prior predicts.
 
 from __future__ import annotations
 
-import gc
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import NamedTuple
 
 import torch
@@ -26,7 +24,7 @@ import torch
 from dfast.bench import machine, report
 from dfast.bench.measurement import TIMES, error_line
 from dfast.bench.prior_steps import STILL, family_of, random_folder
-from dfast.bench.step_parts import wait
+from dfast.bench.stepping import free, seconds
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.errors import ConfigError
@@ -93,7 +91,7 @@ def run(
             say(f"{name}, {count} at once: {found.get('error') or found['step_ms']}")
             if out is not None:
                 report.save(records, out)
-        _free(device)
+        free(device)
     return records
 
 
@@ -165,11 +163,11 @@ def measure(prior: Prior, device: torch.device, config: Config, count: int, step
     """
     starts = [start for start, _ in config.camera.resolution]
     phases: list[tuple[float, int, _Phase]] = []
-    _free(device)
+    free(device)
     for (start, size), end in zip(config.camera.resolution, [*starts[1:], 1.0], strict=True):
         at = config.replace(camera={"resolution": [[0.0, size]]})
         found = _phase(prior, device, at, count, steps, (start + end) / 2)
-        _free(device)
+        free(device)
         phases.append((end - start, size, found))
     mean = sum(part * found.seconds for part, _, found in phases)
     record: Record = {
@@ -193,15 +191,11 @@ def measure(prior: Prior, device: torch.device, config: Config, count: int, step
 
 def table(records: Sequence[Record]) -> str:
     """Return the records as aligned text."""
-    rows = [["model", *COLUMNS]]
-    for record in records:
-        values = [record.get(key) for key in COLUMNS]
-        shown = [f"{v:.5g}" if isinstance(v, float | int) else "-" for v in values]
-        rows.append([str(record["model"]), *shown])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    errors = [""] + [f"  {record['error']}" if "error" in record else "" for record in records]
-    return "\n".join((line + error).rstrip() for line, error in zip(lines, errors, strict=True))
+
+    def cells(record: Mapping[str, object], shown: list[str]) -> list[str]:
+        return [*shown, str(record["error"])] if "error" in record else shown
+
+    return report.model_table(COLUMNS, records, cells, digits=5)
 
 
 class _Phase(NamedTuple):
@@ -240,34 +234,22 @@ def _phase(
         joint = 0 if together is None else together.graphs.captures
         return joint + sum(trainer.graphs.captures for trainer in trainers)
 
-    def timed(number: int) -> float:
-        wait(device)
-        began = perf_counter()
-        for _ in range(number):
-            ends = step()
-            for end in ends if isinstance(ends, list) else ():
-                if isinstance(end, Exception):
-                    raise end
-        wait(device)
-        return (perf_counter() - began) / number
+    def checked() -> None:
+        ends = step()
+        for end in ends if isinstance(ends, list) else ():
+            if isinstance(end, Exception):
+                raise end
 
-    _free(device)
+    free(device)
     if device.type == "cuda":  # not what loading took
         torch.cuda.reset_peak_memory_stats(device)
-    timed(settle)
+    seconds(checked, settle, device)
     for _ in range(ATTEMPTS):
         before = captured()
-        seconds = timed(steps)
+        taken = seconds(checked, steps, device) / steps
         if captured() == before:
             break
     if device.type != "cuda":
-        return _Phase(seconds, captured(), 0, 0)
+        return _Phase(taken, captured(), 0, 0)
     peak, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.memory_reserved(device)
-    return _Phase(seconds, captured(), peak, reserved)
-
-
-def _free(device: torch.device) -> None:
-    """Free what is no longer used, such as earlier trainers, which refer to themselves."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    return _Phase(taken, captured(), peak, reserved)

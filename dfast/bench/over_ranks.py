@@ -13,13 +13,11 @@ All are those of the slowest process. The scene stays as it is, see `STILL` of `
 
 from __future__ import annotations
 
-import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -29,7 +27,8 @@ from torch import Tensor
 from dfast.bench import machine, report
 from dfast.bench.at_once import ATTEMPTS, default_settings
 from dfast.bench.prior_steps import PROMPT, STILL, random_folder
-from dfast.bench.step_parts import milliseconds, wait
+from dfast.bench.step_parts import milliseconds
+from dfast.bench.stepping import free, seconds
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.priors import Prior, load_prior
@@ -189,23 +188,15 @@ def measure(
 
 def table(records: Sequence[Record]) -> str:
     """Return the records as aligned text."""
-    rows = [["model", *COLUMNS]]
-    for record in records:
-        values = [record.get(key) for key in COLUMNS]
-        shown = [f"{v:.4g}" if isinstance(v, float | int) else "-" for v in values]
-        rows.append([str(record["model"]), *shown])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+    return report.model_table(COLUMNS, records)
 
 
 def _step(
     prior: Prior, device: torch.device, config: Config, group: Ranks, settle: int, steps: int
 ) -> tuple[float, float, Trainer]:
     """Return the milliseconds of a step, its peak memory in MiB, and its trainer."""
-    gc.collect()  # trainers refer to themselves
+    free(device)
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     trainer = build_trainer(config, prior, PROMPT, 0, device, ranks=group)
     trainer.step = config.train.steps // 2
@@ -214,23 +205,22 @@ def _step(
     _seconds(trainer, settle)
     for _ in range(ATTEMPTS):
         before = trainer.graphs.captures
-        seconds = _seconds(trainer, steps)
+        taken = _seconds(trainer, steps)
         if not group.any(trainer.graphs.captures > before):  # all repeat, or none
             break
     peak = torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else 0.0
     trainer.graphs.drop()  # a group of processes cannot end while graphs hold its exchanges
-    return 1e3 * seconds / steps, peak, trainer
+    return 1e3 * taken / steps, peak, trainer
 
 
 def _seconds(trainer: Trainer, count: int) -> float:
     """Return the seconds that `count` steps take, with what a run asks all processes in each."""
-    wait(trainer.device)
-    began = perf_counter()
-    for _ in range(count):
+
+    def step() -> None:
         trainer.ranks.any(False)
         trainer.train_step()
-    wait(trainer.device)
-    return perf_counter() - began
+
+    return seconds(step, count, trainer.device)
 
 
 def _reduction(numbers: int, device: torch.device, runs: int) -> float:

@@ -9,7 +9,6 @@ peak_mib       most memory allocated in a step; reserved_mib: kept by torch, wit
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +19,8 @@ import torch
 
 from dfast.bench import machine, report
 from dfast.bench.measurement import TIMES, error_line
-from dfast.bench.step_parts import part_times, wait
+from dfast.bench.step_parts import part_times
+from dfast.bench.stepping import free, seconds, wait
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
 from dfast.errors import ConfigError
@@ -28,11 +28,11 @@ from dfast.guidance.variants import conditions_of
 from dfast.priors import load_prior
 from dfast.priors.loading.families import detect_family
 from dfast.priors.loading.hub import find_folder
+from dfast.runs.timed_steps import PLAIN_STEPS
 from dfast.testing.model_sizes import FAMILIES
 from dfast.testing.transformer_sizes import PUBLISHED
 from dfast.training.build import build_trainer
 from dfast.training.cuda_graphs import CudaGraphCache
-from dfast.training.sample_budget import SampleBudget
 from dfast.training.trainer import Trainer
 
 PROMPT = "a red chair"
@@ -107,9 +107,7 @@ def run(
         say(f"{name}: {found.get('error') or found['step_ms']}")
         if out is not None:
             report.save(records, out)
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        free(device)
     return records
 
 
@@ -139,16 +137,11 @@ def random_folder(name: str, to: Path, device: torch.device, tiny: bool) -> str:
 
 def table(records: Sequence[Record]) -> str:
     """Return the records as aligned text."""
-    rows = [["model", *COLUMNS]]
-    for record in records:
-        values = [record.get(key) for key in COLUMNS]
-        shown = [f"{v:.4g}" if isinstance(v, float | int) else "-" for v in values]
-        rows.append(
-            [str(record["model"]), *([str(record["error"])] if "error" in record else shown)]
-        )
-    widths = [max(len(row[i]) for row in rows if len(row) > 2) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+    return report.model_table(
+        COLUMNS,
+        records,
+        lambda record, shown: [str(record["error"])] if "error" in record else shown,
+    )
 
 
 def measure(name: str, device: torch.device, config: Config, steps: int) -> Record:
@@ -205,15 +198,9 @@ def measure(name: str, device: torch.device, config: Config, steps: int) -> Reco
 def _settled(config: Config) -> int:
     """Return after how many steps all CUDA graphs of a long run are recorded."""
     o = config.occupancy
-    step = SampleBudget.EXACT_STEPS + CudaGraphCache.WARMUP + 1
-    return max(step, o.warmup_steps + (CudaGraphCache.WARMUP + 2) * o.every)
+    return max(PLAIN_STEPS, o.warmup_steps + (CudaGraphCache.WARMUP + 2) * o.every)
 
 
 def _steps(trainer: Trainer, count: int) -> float:
     """Return the seconds that `count` steps take."""
-    wait(trainer.device)
-    began = perf_counter()
-    for _ in range(count):
-        trainer.train_step()
-    wait(trainer.device)
-    return perf_counter() - began
+    return seconds(trainer.train_step, count, trainer.device)

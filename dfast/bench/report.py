@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -123,6 +123,32 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     for letter, group in groupby(rows, lambda row: row[0][0]):
         lines += [f"{letter}: {TITLES.get(letter, '')}", *(_line(row, widths) for row in group)]
     return lines
+
+
+def model_table(
+    columns: Sequence[str],
+    records: Sequence[Record],
+    cells: Callable[[Record, list[str]], list[str]] = lambda record, shown: shown,
+    digits: int = 4,
+) -> str:
+    """Return records of priors as text, a line each, all columns to the left.
+
+    Args:
+        columns: keys of numbers to show after the model.
+        records: with "model"; a number that one does not have is a dash.
+        cells: from a record and the cells of its columns to those of its line; a line may be
+            shorter than the first, or end in more, which is not aligned.
+        digits: of a number.
+    """
+    rows = [["model", *columns]]
+    for record in records:
+        values = [record.get(key) for key in columns]
+        shown = [f"{v:.{digits}g}" if isinstance(v, float | int) else "-" for v in values]
+        rows.append([str(record["model"]), *cells(record, shown)])
+    whole = [row for row in rows if len(row) >= len(rows[0])]
+    widths = [*(max(len(row[i]) for row in whole) for i in range(len(rows[0]))), 0]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dfast.bench.stepping import seconds
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.guidance.sds import sds_loss
 from dfast.training.cuda_graphs import CudaGraphCache
@@ -120,17 +120,6 @@ def milliseconds(
         again()
     times = []
     for _ in range(5 if device.type == "cuda" else 1):
-        wait(device)
-        began = perf_counter()
-        for _ in range(runs):
-            again()
-        wait(device)
-        times.append((perf_counter() - began) / runs)
+        times.append(seconds(again, runs, device) / runs)
     graphs.drop()
     return 1e3 * statistics.median(times)
-
-
-def wait(device: torch.device) -> None:
-    """Wait until the device has done all its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
