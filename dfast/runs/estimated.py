@@ -90,7 +90,7 @@ class Estimate:
         rows += [("field, optimiser, occupancy", size(self.state))]
         rows += [(name, size(n)) for name, n in self.working.items()]
         rows += [("text encoders, before the rest", size(self.reading))] if self.reading else []
-        rows += [("at most together", size(self.peak))]
+        rows += [("together, about", size(self.peak))]
         rows += [("where less is free", size(self.needed))] if self.spare else []
         rows += [(f"{name}, a step", f"{n / 1e12:.2f} TFLOP") for name, n in self.flops.items()]
         side = f" of {self.at_once} runs" if self.at_once > 1 else ""

@@ -50,6 +50,11 @@ weights (`benchmarks/results/at-once-nvidia-h200.json`). With it the
 default settings of a CPU come out at 369, 437, 573 and 845 MiB for 1, 2, 4 and 8 runs, which took
 368, 446, 597 and 892 (16 steps at 64 pixels, one core of an Intel Xeon, 2026-11-29, commit 045ad72;
 more in docs/runs.md)."""
+SPARE = 0.5
+"""Tensors that torch keeps beside those of a step where steps are recorded, over those of a step: a
+CUDA graph has its tensors for itself, and torch keeps some of the plain steps before it. Six runs
+on an H200 with 1 to 8 objects took between 0 and 0.94 (2026-11-30, commit 784a444; docs/runs.md
+has what is estimated with this value)."""
 COUNTS = {"cuda": (1, 2, 4, 8), "cpu": (1, 2)}
 """Numbers of runs whose steps are made; on a CPU one run's work follows the other's."""
 ROOM = 0.5
@@ -174,12 +179,10 @@ class CostModel:
     def spare(self, cost: StepCost) -> int:
         """Return the bytes of tensors that torch keeps beside those of a step, where there is room.
 
-        A CUDA graph has its tensors for itself, and torch keeps those of the plain steps before it.
-
         Args:
             cost: of a step, see `of`.
         """
-        return sum(cost.working.values()) if self.recorded else 0
+        return round(SPARE * sum(cost.working.values())) if self.recorded else 0
 
     def peak(self, cost: StepCost) -> int:
         """Return the most bytes that a process needs on the device.
