@@ -23,7 +23,7 @@ import torch
 
 from dfast.bench import machine, report
 from dfast.bench.measurement import TIMES, error_line
-from dfast.bench.prior_steps import STILL, family_of, random_folder
+from dfast.bench.prior_steps import STILL, default_settings, random_folder
 from dfast.bench.stepping import free, seconds
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
@@ -118,22 +118,6 @@ def _each(
             except Exception as error:
                 found = {TIMES: error_line(error)}
             yield count, found
-
-
-def default_settings(name: str, random: bool, device: torch.device) -> Config:
-    """Return the settings that a run would have.
-
-    Args:
-        name: of the prior.
-        random: a name other than "shapes" is a family of random weights.
-        device: where it would run.
-
-    Raises:
-        ConfigError: if there is no such family.
-        PriorError: if there is no such prior.
-    """
-    family = "shapes" if name == "shapes" else family_of(name, random)
-    return Config.default(device.type) if family == "shapes" else Config.for_prior(family)
 
 
 def parse_counts(text: str) -> list[int]:

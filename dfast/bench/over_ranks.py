@@ -25,8 +25,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dfast.bench import machine, report
-from dfast.bench.at_once import ATTEMPTS, default_settings
-from dfast.bench.prior_steps import PROMPT, STILL, random_folder
+from dfast.bench.at_once import ATTEMPTS
+from dfast.bench.prior_steps import PROMPT, STILL, default_settings, random_folder
 from dfast.bench.step_parts import milliseconds
 from dfast.bench.stepping import free, seconds
 from dfast.bench.timing import MIB, Record

@@ -80,8 +80,8 @@ def run(
         device: where they run.
         settings: changes each prior's configuration.
         steps: number of steps to time.
-        random: the names are those of `RANDOM`; each is written with random weights to a temporary
-            folder first.
+        random: names other than "shapes" are those of `RANDOM`; each is written with random weights
+            to a temporary folder first.
         tiny: random models are tiny ones.
         out: a file that is written after each prior.
         say: shows a line of progress.
@@ -93,22 +93,39 @@ def run(
         ConfigError: if a name or a setting is not valid, before anything is measured.
         PriorError: if there is no such prior, before anything is measured.
     """
-    plans = [(name, settings(Config.for_prior(family_of(name, random)))) for name in names]
+    plans = [(name, settings(default_settings(name, random, device))) for name in names]
     about = machine.describe(device)
     records: list[Record] = []
     for name, made in plans:
+        drawn = random and name != "shapes"
         with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
             try:
-                folder = random_folder(name, Path(temporary), device, tiny) if random else name
+                folder = random_folder(name, Path(temporary), device, tiny) if drawn else name
                 found = measure(folder, device, made, steps)
             except Exception as error:  # any error of a prior is its result
                 found = {TIMES: error_line(error)}
-        records.append({"model": name, "random": random} | found | about)
+        records.append({"model": name, "random": drawn} | found | about)
         say(f"{name}: {found.get('error') or found['step_ms']}")
         if out is not None:
             report.save(records, out)
         free(device)
     return records
+
+
+def default_settings(name: str, random: bool, device: torch.device) -> Config:
+    """Return the settings that a run would have.
+
+    Args:
+        name: of the prior.
+        random: a name other than "shapes" is a family of random weights.
+        device: where it would run.
+
+    Raises:
+        ConfigError: if there is no such family.
+        PriorError: if there is no such prior.
+    """
+    family = "shapes" if name == "shapes" else family_of(name, random)
+    return Config.default(device.type) if family == "shapes" else Config.for_prior(family)
 
 
 def family_of(name: str, random: bool) -> str:
@@ -123,7 +140,7 @@ def family_of(name: str, random: bool) -> str:
         raise ConfigError(f"prior: expected one of {expected} with random weights, got {name!r}")
     if random:
         return name
-    return name if name == "shapes" else detect_family(find_folder(name))
+    return detect_family(find_folder(name))
 
 
 def random_folder(name: str, to: Path, device: torch.device, tiny: bool) -> str:

@@ -135,7 +135,6 @@ def test_a_model_that_fails_is_named_and_others_go_on(
     ("options", "message"),
     [
         (["--prior", "foo", "--random"], "prior: expected one of sd15, .*, got 'foo'"),
-        (["--prior", "shapes", "--random"], "prior: expected one of sd15, .*, got 'shapes'"),
         (["--prior", ","], "prior: expected 'shapes', .*, got ''"),
         (["--prior", ""], "prior: expected 'shapes', .*, got ''"),
         (["--prior", "shapes,/no/such"], "got '/no/such': no such folder"),
@@ -173,6 +172,12 @@ def test_the_embedded_prior_is_measured_too() -> None:
         ["shapes"], torch.device("cpu"), settings=small, steps=1, say=lambda line: None
     )
     assert record["unet_ms"] > 0 and record["encode_ms"] == 0 and not record["random"]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_the_embedded_prior_has_the_settings_of_the_device(kind: str) -> None:
+    found = prior_steps.default_settings("shapes", True, torch.device(kind))
+    assert found == Config.default(kind)
 
 
 def test_the_networks_own_arguments_are_timed() -> None:
