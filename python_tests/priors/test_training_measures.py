@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 from training_pool import small_pool
 
 from dfast.priors.embedded.model import build_scheduler
+from dfast.priors.embedded.training import classify
 from dfast.priors.embedded.training.classifier import (
     Classifier,
     ask,
@@ -22,6 +24,7 @@ from dfast.priors.embedded.training.classify import (
     ClassifierTraining,
     Options,
     accuracy,
+    make_classifier,
     train_classifier,
 )
 from dfast.priors.embedded.training.measure import denoiser, measure, sample
@@ -160,6 +163,20 @@ def test_a_classifier_learns_and_is_saved(tmp_path: Path) -> None:
             torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
     with pytest.raises(ValueError, match="classifier: expected one of the world's 7 nouns"):
         load_classifier(file, names[1:], CPU)
+
+
+def test_a_made_classifier_is_the_one_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, file = small_pool(), tmp_path / "classifier.safetensors"
+    monkeypatch.setattr(classify, "open_pool", lambda *_, **__: pool)
+    small = partial(train_classifier, channels=CHANNELS)
+    monkeypatch.setattr(classify, "train_classifier", small)
+    made = make_classifier(file, CPU, 1e-3, len(pool), 2).state_dict()
+    found = load_classifier(file, pool.things.names, CPU).state_dict()
+    assert found.keys() == made.keys() and len(made) > 50
+    for name, values in made.items():
+        assert torch.equal(found[name], values.half().float()), name
 
 
 def test_samples_are_measured_beside_the_truth() -> None:

@@ -136,6 +136,28 @@ def train_classifier(
         return training.finish()
 
 
+def make_classifier(
+    file: Path | None, device: torch.device, seconds: float, views: int, batch: int = 512
+) -> Classifier:
+    """Trace a pool, train a classifier on it, and write it.
+
+    Args:
+        file: where to, in safetensors; None writes nothing.
+        device: where it is trained.
+        seconds: training time, without that of compiling.
+        views: of the pool.
+        batch: images a step.
+
+    Returns:
+        The classifier in eval mode.
+    """
+    pool = open_pool(views, 4242, device, elevation=ELEVATIONS)
+    model = train_classifier(pool, seconds, batch)
+    if file is not None:
+        save_classifier(model, pool.things.names, file)
+    return model
+
+
 @torch.no_grad()
 def accuracy(
     model: nn.Module, pool: Pool, count: int = 4000, *, held_out: bool | None = None
@@ -172,9 +194,7 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    pool = open_pool(args.pool, 4242, device, elevation=ELEVATIONS)
-    model = train_classifier(pool, args.seconds, args.batch)
-    save_classifier(model, pool.things.names, args.out)
+    model = make_classifier(args.out, device, args.seconds, args.pool, args.batch)
     others = open_pool(8000, 4243, device, elevation=ELEVATIONS)
     print(json.dumps({"on_true_renders": accuracy(model, others)}), flush=True)
 

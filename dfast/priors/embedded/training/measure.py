@@ -21,13 +21,8 @@ from torch import Tensor
 
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.embedded.model import load_folder, scale_features
-from dfast.priors.embedded.training.classifier import (
-    Classifier,
-    ask,
-    load_classifier,
-    save_classifier,
-)
-from dfast.priors.embedded.training.classify import ELEVATIONS, train_classifier
+from dfast.priors.embedded.training.classifier import Classifier, ask, load_classifier
+from dfast.priors.embedded.training.classify import ELEVATIONS, make_classifier
 from dfast.priors.embedded.training.networks import UNSHUFFLE
 from dfast.priors.embedded.training.pool import Batch, Odds, Pool
 from dfast.priors.embedded.training.questions import Attributes, labels, right
@@ -180,14 +175,10 @@ def main() -> None:
     device = torch.device(args.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     small = open_pool(args.count * 4, 999, device, elevation=ELEVATIONS)
-    names, file = small.things.names, args.classifier
-    if file is not None and file.exists():
-        model = load_classifier(file, names, device)
+    if args.classifier is not None and args.classifier.exists():
+        model = load_classifier(args.classifier, small.things.names, device)
     else:
-        pool = open_pool(args.pool, 4242, device, elevation=ELEVATIONS)
-        model = train_classifier(pool, args.seconds)
-        if file is not None:
-            save_classifier(model, names, file)
+        model = make_classifier(args.classifier, device, args.seconds, args.pool)
     unet, text_encoder, _, scheduler = load_folder(args.weights)
     denoise = denoiser(unet.to(device).eval(), text_encoder.to(device).eval())
     rows = []
