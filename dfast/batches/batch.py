@@ -219,6 +219,8 @@ def _make_folder(folder: Path) -> None:
     """Make the folder of a batch."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise RunFolderError(f"out: expected a folder, got the file '{folder}'") from None
     except OSError as error:
         raise RunFolderError(
             f"out: '{folder}' cannot be made ({error.strerror or error})"
