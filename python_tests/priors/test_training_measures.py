@@ -228,7 +228,7 @@ def test_a_distilled_network_is_called_once_and_told_the_scale() -> None:
     plain, guided = Denoiser(channels), Denoiser(channels, guided=True)
     guided.load_state_dict(plain.state_dict(), strict=False)
     z, t = torch.randn(batch.image.shape), torch.tensor([100, 900])
-    predict = [denoiser(m.unet.eval(), m.text_encoder.eval()) for m in (plain, guided)]
+    predict = [denoiser(m.eval()) for m in (plain, guided)]
     text, of_distilled = (p(z, t, batch, 0.0) for p in predict)
     assert torch.allclose(text, of_distilled, atol=1e-5)
     twice = plain(z, t, torch.zeros_like(batch.tokens), batch.camera, batch.rays)

@@ -56,16 +56,11 @@ class Distillation(Training):
         scale = torch.rand(size, device=device, generator=generator) * (high - low) + low
         plain = torch.rand(size, device=device, generator=generator) < UNGUIDED
         scale = torch.where(plain | (batch.tokens == 0).all(1), 0.0, scale.exp())
-        tokens = torch.cat([batch.tokens, torch.zeros_like(batch.tokens)])
+        given = z, t, batch.tokens, batch.camera, batch.rays
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                both = self.teacher(
-                    z.repeat(2, 1, 1, 1), t.repeat(2), tokens,
-                    batch.camera.repeat(2, 1), batch.rays.repeat(2, 1, 1, 1),
-                )  # fmt: skip
-            told = scale_features(scale)
-            found = self.model(z, t, batch.tokens, batch.camera, batch.rays, told)
-        text, empty = both.float().chunk(2)
+                text, empty = self.teacher.predict_both(*given)
+            found = self.model(*given, scale_features(scale))
         w = scale.view(-1, 1, 1, 1)
         error = found.float() - classifier_free_guidance(text, empty, w)
         return (error.square() / (1 + w)).mean()

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.embedded.model import load_folder, scale_features
 from dfast.priors.embedded.training.classifier import Classifier, ask, load_classifier
 from dfast.priors.embedded.training.classify import ELEVATIONS, make_classifier
-from dfast.priors.embedded.training.networks import UNSHUFFLE
+from dfast.priors.embedded.training.networks import Networks
 from dfast.priors.embedded.training.pool import Batch, Odds, Pool
 from dfast.priors.embedded.training.questions import Attributes, labels, right
 from dfast.priors.embedded.training.train import open_pool
@@ -44,35 +43,17 @@ Denoise = Callable[[Tensor, Tensor, Batch, float], Tensor]
 """(z [B, 3, H, W], t [B], captions and cameras, guidance scale) -> v [B, 3, H, W]."""
 
 
-def denoiser(unet: Any, text_encoder: Any) -> Denoise:
-    """Return the guided prediction of trained networks: in one call if they are distilled.
-
-    Args:
-        unet: of diffusers, on unshuffled pixels.
-        text_encoder: of transformers.
-    """
-    is_distilled = unet.config.time_cond_proj_dim is not None
-
-    def call(
-        z: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor, told: Tensor | None
-    ) -> Tensor:
-        text = text_encoder(tokens).last_hidden_state
-        x = F.pixel_unshuffle(torch.cat([z, rays], 1), UNSHUFFLE)
-        x = x.contiguous(memory_format=torch.channels_last)
-        v = unet(x, t, text, class_labels=camera, timestep_cond=told, return_dict=False)[0]
-        return F.pixel_shuffle(v, UNSHUFFLE)
+def denoiser(networks: Networks) -> Denoise:
+    """Return the guided prediction of trained networks: without the empty caption if distilled."""
+    is_distilled = networks.unet.config.time_cond_proj_dim is not None
 
     def denoise(z: Tensor, t: Tensor, batch: Batch, scale: float) -> Tensor:
-        tokens, camera, rays = batch.tokens, batch.camera, batch.rays
+        given = z, t, batch.tokens, batch.camera, batch.rays
         if is_distilled:
             told = scale_features(torch.full((len(z),), scale, device=z.device))
-            return call(z, t, tokens, camera, rays, told).float()
-        both = call(
-            z.repeat(2, 1, 1, 1), t.repeat(2), torch.cat([tokens, torch.zeros_like(tokens)]),
-            camera.repeat(2, 1), rays.repeat(2, 1, 1, 1), None,
-        )  # fmt: skip
-        text, empty = both.float().chunk(2)
-        return classifier_free_guidance(text, empty, scale)
+            v: Tensor = networks(*given, told)
+            return v.float()
+        return classifier_free_guidance(*networks.predict_both(*given), scale)
 
     return denoise
 
@@ -180,7 +161,7 @@ def main() -> None:
     else:
         model = make_classifier(args.classifier, device, args.seconds, args.pool)
     unet, text_encoder, _, scheduler = load_folder(args.weights)
-    denoise = denoiser(unet.to(device).eval(), text_encoder.to(device).eval())
+    denoise = denoiser(Networks(unet, text_encoder).to(device).eval())
     rows = []
     for held_out, camera, view_words, guidance in SETTINGS:
         row = measure(
