@@ -27,7 +27,7 @@ from dfast.priors.embedded.training.classify import (
     make_classifier,
     train_classifier,
 )
-from dfast.priors.embedded.training.measure import denoiser, measure, sample
+from dfast.priors.embedded.training.measure import Setting, denoiser, measure, sample
 from dfast.priors.embedded.training.networks import Denoiser
 from dfast.priors.embedded.training.pool import Batch, Odds
 from dfast.priors.embedded.training.questions import (
@@ -187,10 +187,7 @@ def test_samples_are_measured_beside_the_truth() -> None:
     def gray(z: Tensor, t: Tensor, given: Batch, scale: float) -> Tensor:
         return torch.zeros_like(z)
 
-    row = measure(
-        model, pool, gray, scheduler,
-        count=8, held_out=False, camera=True, view_words=True, guidance=1.0,
-    )  # fmt: skip
+    row = measure(model, pool, gray, scheduler, Setting(False, True, True, 1.0), 8)
     assert json.loads(json.dumps(row)) == row
     for key in ("accuracy", "classifier_on_truth", "accuracy_where_truth_is_read", "asked"):
         assert set(row[key]) == set(Attributes._fields)

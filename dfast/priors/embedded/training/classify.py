@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfast.priors.embedded.distributed import ProcessGroup
 from dfast.priors.embedded.training.classifier import (
@@ -160,7 +160,7 @@ def make_classifier(
 
 @torch.no_grad()
 def accuracy(
-    model: nn.Module, pool: Pool, count: int = 4000, *, held_out: bool | None = None
+    model: Classifier, pool: Pool, count: int = 4000, *, held_out: bool | None = None
 ) -> dict[str, float]:
     """Return the share of right answers about true renders, by attribute.
 
@@ -174,7 +174,6 @@ def accuracy(
     for start in range(0, count, 500):
         batch = pool.batch(min(500, count - start), odds=ODDS, held_out=held_out)
         truth, asked = labels(pool, batch)
-        assert isinstance(model, Classifier)
         found = right(ask(model, pool, batch, batch.image), truth)
         for name, ok, mask in zip(Attributes._fields, found, asked, strict=True):
             row = sums.setdefault(name, [0, 0])

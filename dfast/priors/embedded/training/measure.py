@@ -13,7 +13,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,20 +27,35 @@ from dfast.priors.embedded.training.pool import Batch, Odds, Pool
 from dfast.priors.embedded.training.questions import Attributes, labels, right
 from dfast.priors.embedded.training.train import open_pool
 
-SETTINGS: tuple[tuple[bool, bool, bool, float], ...] = (
-    (False, True, False, 2.0),
-    (True, True, False, 2.0),
-    (False, True, True, 2.0),
-    (False, False, True, 2.0),
-    (False, True, False, 5.0),
-)
-"""What is measured: held-out colours, camera given, view words given, guidance scale."""
 STEPS = 40
 """Of the sampler."""
 AT_ONCE = 500
 """Images sampled together."""
 Denoise = Callable[[Tensor, Tensor, Batch, float], Tensor]
 """(z [B, 3, H, W], t [B], captions and cameras, guidance scale) -> v [B, 3, H, W]."""
+
+
+class Setting(NamedTuple):
+    """What samples are asked for, and how."""
+
+    held_out: bool
+    """In colours that training never showed with their things."""
+    camera: bool
+    """The prior is told the camera."""
+    view_words: bool
+    """It is told the view in words."""
+    guidance: float
+    """w in (1 + w) eps_c - w eps_u."""
+
+
+SETTINGS = (
+    Setting(False, True, False, 2.0),
+    Setting(True, True, False, 2.0),
+    Setting(False, True, True, 2.0),
+    Setting(False, False, True, 2.0),
+    Setting(False, True, False, 5.0),
+)
+"""What is measured."""
 
 
 def denoiser(networks: Networks) -> Denoise:
@@ -86,12 +101,8 @@ def measure(
     pool: Pool,
     denoise: Denoise,
     scheduler: Any,
-    *,
+    setting: Setting,
     count: int,
-    held_out: bool,
-    camera: bool,
-    view_words: bool,
-    guidance: float,
 ) -> dict[str, Any]:
     """Return the accuracy of samples, by attribute, noun and colour.
 
@@ -100,19 +111,23 @@ def measure(
         pool: of true renders.
         denoise: the prior.
         scheduler: of the prior.
+        setting: what is asked for.
         count: samples.
-        held_out: colours that training never showed with their things.
-        camera: tell the prior the camera.
-        view_words: tell it the view in words.
-        guidance: scale.
     """
-    odds = Odds(float(view_words), float(camera), 0.0, 0.0, 0.3, 0.25)
+    odds = Odds(
+        view_words=float(setting.view_words),
+        camera=float(setting.camera),
+        empty_caption=0.0,
+        textureless=0.0,
+        albedo_only=0.3,
+        patterned=0.25,
+    )
     sums: dict[str, list[float]] = {}
     nouns: dict[str, list[float]] = {}
     for start in range(0, count, AT_ONCE):
-        batch = pool.batch(min(AT_ONCE, count - start), odds=odds, held_out=held_out)
+        batch = pool.batch(min(AT_ONCE, count - start), odds=odds, held_out=setting.held_out)
         truth, asked = labels(pool, batch)
-        image = sample(denoise, scheduler, batch, guidance, pool.generator)
+        image = sample(denoise, scheduler, batch, setting.guidance, pool.generator)
         with torch.no_grad():
             of_samples = right(ask(model, pool, batch, image), truth)
             of_truth = right(ask(model, pool, batch, batch.image), truth)
@@ -127,10 +142,7 @@ def measure(
             nouns.setdefault(word, []).append(float(of_samples.noun[b, i]))
     return {
         "samples": count,
-        "held_out": held_out,
-        "camera": camera,
-        "view_words": view_words,
-        "guidance": guidance,
+        **setting._asdict(),
         "accuracy": {k: round(a / max(n, 1.0), 4) for k, (a, *_, n) in sums.items()},
         "classifier_on_truth": {k: round(b / max(n, 1.0), 4) for k, (_, b, _, n) in sums.items()},
         # Of what the classifier reads in the true render of the same caption and camera.
@@ -163,18 +175,8 @@ def main() -> None:
     unet, text_encoder, _, scheduler = load_folder(args.weights)
     denoise = denoiser(Networks(unet, text_encoder).to(device).eval())
     rows = []
-    for held_out, camera, view_words, guidance in SETTINGS:
-        row = measure(
-            model,
-            small,
-            denoise,
-            scheduler,
-            count=args.count,
-            held_out=held_out,
-            camera=camera,
-            view_words=view_words,
-            guidance=guidance,
-        )
+    for setting in SETTINGS:
+        row = measure(model, small, denoise, scheduler, setting, args.count)
         rows.append(row)
         print(json.dumps({k: v for k, v in row.items() if k != "by_noun"}), flush=True)
     args.out.write_text(json.dumps(rows, indent=1) + "\n")
