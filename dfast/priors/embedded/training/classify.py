@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.priors.embedded.distributed import ProcessGroup
@@ -26,8 +25,9 @@ from dfast.priors.embedded.training.classifier import (
 )
 from dfast.priors.embedded.training.loop import Options, TrainingLoop
 from dfast.priors.embedded.training.muon import hidden
-from dfast.priors.embedded.training.pool import Batch, Odds, Pool
+from dfast.priors.embedded.training.pool import Odds, Pool
 from dfast.priors.embedded.training.questions import Attributes, labels, right
+from dfast.priors.embedded.training.softening import Softening
 from dfast.priors.embedded.training.train import open_pool
 
 ELEVATIONS = (-10.0, 50.0)
@@ -66,8 +66,7 @@ class ClassifierTraining(TrainingLoop):
         group = ProcessGroup(0, 1, device)
         super().__init__(options, group, model, others, 0.05, matrices)
         self.classifier = model
-        row = torch.tensor([0.25, 0.5, 0.25], device=device)
-        self.blur = (row[:, None] * row).expand(3, 1, 3, 3).contiguous()
+        self.soften = Softening(NOISE, BLURRED, device)
         if device.type == "cuda":
             model.compile()
 
@@ -79,7 +78,8 @@ class ClassifierTraining(TrainingLoop):
         """Return the loss of a new batch, with its graph."""
         batch = self.images.batch(self.options.batch, odds=ODDS, held_out=None)
         truth, asked = labels(self.images, batch)
-        logits = ask(self.classifier, self.images, batch, self._disturbed(batch))
+        image = self.soften(self._moved(batch.image), self.generator)
+        logits = ask(self.classifier, self.images, batch, image)
         total = torch.zeros((), device=batch.image.device)
         for name, found, label, mask in zip(Attributes._fields, logits, truth, asked, strict=True):
             scores = found.log_softmax(-1)
@@ -89,29 +89,24 @@ class ClassifierTraining(TrainingLoop):
             total = total + (each * mask).sum() / mask.sum().clamp_min(1)
         return total
 
-    def _disturbed(self, batch: Batch) -> Tensor:
-        """Return images that are moved, blurred and noisy."""
-        image, generator = batch.image, self.generator
+    def _moved(self, image: Tensor) -> Tensor:
+        """Return images that are moved by some pixels."""
         count, device, side = len(image), image.device, image.shape[-1]
-        options = {"device": device, "generator": generator}
         for dim in (2, 3):
-            move = torch.randint(-SHIFT, SHIFT + 1, (count, 1), **options)  # type: ignore[call-overload]
+            move = torch.randint(
+                -SHIFT, SHIFT + 1, (count, 1), device=device, generator=self.generator
+            )
             pixels = (torch.arange(side, device=device) + move).clamp(0, side - 1)
             shape = [count, 1, 1, 1]
             shape[dim] = side
             image = image.gather(dim, pixels.view(shape).expand_as(image))
-        blurred = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), self.blur, groups=3)
-        chosen = torch.rand(count, 1, 1, 1, device=device, generator=generator) < BLURRED
-        noise = torch.randn(image.shape, device=device, generator=generator)
-        return torch.where(chosen, blurred, image) + NOISE * noise
+        return image
 
-    @torch.no_grad()
     def finish(self) -> Classifier:
         """Return the classifier with its averaged weights, in eval mode and not compiled."""
         done = Classifier(self.classifier.nouns, self.classifier.channels)
         done.to(self.group.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for parameter, average in zip(done.parameters(), self.average, strict=True):
-            parameter.copy_(average)
+        self.copy_average(done)
         return done.eval()
 
 
