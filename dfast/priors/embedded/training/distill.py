@@ -18,11 +18,11 @@ from torch import Tensor
 
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.embedded.checkpoint import load_weights
-from dfast.priors.embedded.distributed import ProcessGroup, process_group
+from dfast.priors.embedded.distributed import ProcessGroup
 from dfast.priors.embedded.model import LARGEST_SCALE, scale_features
-from dfast.priors.embedded.training.networks import DESIGNS, Denoiser, build_world_tokenizer
+from dfast.priors.embedded.training.networks import DESIGNS, Denoiser
 from dfast.priors.embedded.training.pool import Batch, Pool
-from dfast.priors.embedded.training.train import Training, WorldOptions, open_pool
+from dfast.priors.embedded.training.train import Training, WorldOptions, train
 
 UNGUIDED = 0.3
 """Share of images for which the scale is 0."""
@@ -30,6 +30,9 @@ UNGUIDED = 0.3
 
 class Distillation(Training):
     """Trains a copy of the network to predict guided noise."""
+
+    pool_seed = 500
+    """For other views than those of the network's training."""
 
     def __init__(self, options: WorldOptions, group: ProcessGroup, images: Pool) -> None:
         """Load the network twice, and continue from a checkpoint if there is one.
@@ -70,16 +73,6 @@ class Distillation(Training):
         return super().record() | {"largest_scale": LARGEST_SCALE}
 
 
-def distill(options: WorldOptions) -> None:
-    """Trace a pool, distil on it, and save the averaged weights."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    with process_group() as group:
-        images = open_pool(options.pool, options.seed * 1000 + 500 + group.rank, group.device)
-        training = Distillation(options, group, images)
-        training.run()
-        training.finish(build_world_tokenizer())
-
-
 def main() -> None:
     """Distil from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,7 +84,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=100_000, help="traced views on each GPU")
     parser.add_argument("--rate", type=float, default=3e-4, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    distill(WorldOptions(**vars(parser.parse_args())))
+    train(WorldOptions(**vars(parser.parse_args())), Distillation)
 
 
 if __name__ == "__main__":
