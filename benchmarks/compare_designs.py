@@ -116,8 +116,7 @@ def compare(design: str, args: argparse.Namespace) -> None:
         fcntl.flock(turn, fcntl.LOCK_EX)
         begin = time.time()
         training.run()
-        for parameter, average in zip(model.parameters(), training.average, strict=True):
-            parameter.data.copy_(average)
+        training.copy_average(model)
         losses = training.losses(others, 16)
         row = {
             "design": design,

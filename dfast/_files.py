@@ -62,6 +62,16 @@ def read_text(path: Path) -> str:
     return data.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")
 
 
+def unreadable(error: OSError | ValueError) -> str:
+    """Return why a file cannot be read, in one line that does not repeat its name.
+
+    Args:
+        error: of `read_text`.
+    """
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or " ".join(str(error).split())
+
+
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number, from 1, and the words of each line that holds any; # begins a comment.
 

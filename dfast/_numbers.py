@@ -40,6 +40,16 @@ def real(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def amount(number: int, noun: str) -> str:
+    """Return a number of things as text, such as "1 thread" and "2 threads".
+
+    Args:
+        number: how many.
+        noun: one of them, whose plural ends in s.
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def shown(value: object) -> str:
     """Return the repr of any value in one short line, for messages.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dfast._numbers import shown
+from dfast._numbers import amount, shown
 from dfast.batches.driver import Driver
 from dfast.batches.forecast import BatchEstimate, forecast
 from dfast.batches.job import Job, one_line
@@ -189,7 +189,7 @@ def make(
             stack.callback(live.close)
             notice(
                 f"{counted(table)}; {place.at_once} at once, {place.device}, "
-                f"{place.threads} threads each, into '{folder}'"
+                f"{amount(place.threads, 'thread')} each, into '{folder}'"
             )
         driver = Driver(folder, table, retries=resources.retries, live=live)
         with stop_on_signals() as request:
@@ -219,6 +219,8 @@ def _make_folder(folder: Path) -> None:
     """Make the folder of a batch."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise RunFolderError(f"out: expected a folder, got the file '{folder}'") from None
     except OSError as error:
         raise RunFolderError(
             f"out: '{folder}' cannot be made ({error.strerror or error})"

@@ -23,7 +23,7 @@ MEASURED = 6
 """Different settings that are measured at most; other rows are taken as their mean."""
 BESIDE_SECONDS, EXPORT_SECONDS = 5.0, 9.0
 """Start of a process with the embedded prior, and its mesh, pictures and report: "a red chair" by
-the default settings of a CPU, on one core of an Intel Xeon (2026-11-29, commit 045ad72)."""
+the default settings of a CPU, on one core of an AMD EPYC (2026-11-29, commit 045ad72)."""
 UNTIMED = ("steps", "checkpoint_every", "log_every", "preview_every")
 """Settings of the section train that change no step."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfast._files import lines_of, read_text, user_path
+from dfast._files import lines_of, read_text, unreadable, user_path
 from dfast._numbers import shown, whole
 from dfast.config import Config, Layout
 from dfast.config.checks import SEED_LIMIT
@@ -93,8 +93,8 @@ def _rows_of(runs: str | Path | Sequence[Cells]) -> tuple[str, Iterable[tuple[in
     path = user_path(runs)
     try:
         text = read_text(path)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"'{runs}': cannot be read ({error})") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"'{runs}': cannot be read ({unreadable(error)})") from error
     readers = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
     return f"'{runs}'", readers.get(path.suffix.lower(), _lines)(f"'{runs}'", text)
 

@@ -20,8 +20,12 @@ process         a process whose lines are read, within a limit
 runner          runs every case, one after the other
 builds          another build of dfast, to compare with
 versus          both builds in turn, and the ratios of their times
-prior_steps     whole training steps with diffusion priors
+priors          what the benches of whole steps with priors share
+prior_steps     whole training steps with priors
 step_parts      the parts of such a step
+at_once         steps of several objects side by side
+over_ranks      steps whose views several processes share
+stepping        takes steps, and times them by the host's clock
 
 Nothing is imported here, because `dfast bench` checks its options before it imports torch.
 """

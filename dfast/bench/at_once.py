@@ -14,16 +14,15 @@ the prior predicts.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
 
-from dfast.bench import machine, report
+from dfast.bench import priors, report
 from dfast.bench.measurement import TIMES, error_line
-from dfast.bench.prior_steps import STILL, family_of, random_folder
+from dfast.bench.priors import STILL, Options, Plan
 from dfast.bench.stepping import free, seconds
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
@@ -44,96 +43,49 @@ ATTEMPTS = 3
 """How often steps are timed again in which a CUDA graph was recorded."""
 
 
-def run(
-    names: Sequence[str],
-    device: torch.device,
-    counts: Sequence[int],
-    *,
-    settings: Callable[[Config], Config] = lambda config: config,
-    steps: int = 100,
-    random: bool = False,
-    tiny: bool = False,
-    out: Path | None = None,
-    say: Callable[[str], None] = print,
-) -> list[Record]:
+def run(names: Sequence[str], counts: Sequence[int], options: Options) -> list[Record]:
     """Measure priors with several numbers of objects. What fails leaves its message in "error".
 
     Args:
-        names: of the priors, as for `load_prior`.
-        device: where they run.
+        names: of the priors.
         counts: numbers of objects side by side, rising; `gain` needs 1 among them.
-        settings: changes each prior's configuration.
-        steps: number of steps to time, at each resolution.
-        random: names other than "shapes" are families of `model_sizes`, with random weights.
-        tiny: random models are tiny ones.
-        out: a file that is written after each number.
-        say: shows a line of progress.
+        options: how they are measured; `steps` at each resolution.
 
     Returns:
         A record for each prior and number.
 
     Raises:
-        ConfigError: if a name, a number or a setting is not valid, before anything is measured.
+        ConfigError: if a name or a setting is not valid, before anything is measured.
         PriorError: if there is no such prior, before anything is measured.
     """
-    plans = [(name, settings(default_settings(name, random, device))) for name in names]
-    about = machine.describe(device)
-    records: list[Record] = []
 
-    for name, config in plans:
-        drawn, alone = random and name != "shapes", None
-        for count, found in _each(name, drawn, tiny, device, config, counts, steps):
-            rate = found.get("objects_per_hour")
+    def found(plan: Plan) -> Iterator[tuple[str, Record]]:
+        alone = None
+        for count, record in _each(plan, counts, options):
+            rate = record.get("objects_per_hour")
             if isinstance(rate, float):
                 alone = rate if count == 1 else alone
-                found |= {"gain": round(rate / alone, 4)} if alone else {}
-            records.append({"model": name, "random": drawn, "at_once": count} | found | about)
-            say(f"{name}, {count} at once: {found.get('error') or found['step_ms']}")
-            if out is not None:
-                report.save(records, out)
-        free(device)
-    return records
+                record |= {"gain": round(rate / alone, 4)} if alone else {}
+            yield f"{plan.name}, {count} at once", {"at_once": count} | record
+
+    return priors.measure_each(priors.plans(names, options), options, found)
 
 
-def _each(
-    name: str,
-    drawn: bool,
-    tiny: bool,
-    device: torch.device,
-    config: Config,
-    counts: Sequence[int],
-    steps: int,
-) -> Iterator[tuple[int, Record]]:
+def _each(plan: Plan, counts: Sequence[int], options: Options) -> Iterator[tuple[int, Record]]:
     """Load a prior, and yield what is found with each number of objects."""
-    with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
+    with ExitStack() as stack:
         try:
-            folder = random_folder(name, Path(temporary), device, tiny) if drawn else name
-            prior = load_prior(folder, device, options=config.prior)
+            folder = stack.enter_context(priors.weights(plan, options))
+            prior = load_prior(folder, options.device, options=plan.config.prior)
         except Exception as error:  # any error of a prior is its result
             yield counts[0], {TIMES: error_line(error)}
             return
         for count in counts:
             try:
-                found = measure(prior, device, config, count, steps)
+                record = measure(prior, options.device, plan.config, count, options.steps)
             except Exception as error:
-                found = {TIMES: error_line(error)}
-            yield count, found
-
-
-def default_settings(name: str, random: bool, device: torch.device) -> Config:
-    """Return the settings that a run would have.
-
-    Args:
-        name: of the prior.
-        random: a name other than "shapes" is a family of random weights.
-        device: where it would run.
-
-    Raises:
-        ConfigError: if there is no such family.
-        PriorError: if there is no such prior.
-    """
-    family = "shapes" if name == "shapes" else family_of(name, random)
-    return Config.default(device.type) if family == "shapes" else Config.for_prior(family)
+                record = {TIMES: error_line(error)}
+            yield count, record
 
 
 def parse_counts(text: str) -> list[int]:

@@ -8,15 +8,16 @@ reduce_ms        the exchange of gradients alone: as many numbers as a step aver
 apart_ms         a step in which each process keeps its own gradients, nothing is exchanged
 communication    the part of a step that goes with the exchange: 1 - apart_ms / step_ms
 
-All are those of the slowest process. The scene stays as it is, see `STILL` of `prior_steps`.
+All are those of the slowest process. The scene stays as it is, see `STILL` of `priors`.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dfast.bench import machine, report
-from dfast.bench.at_once import ATTEMPTS, default_settings
-from dfast.bench.prior_steps import PROMPT, STILL, random_folder
+from dfast.bench import priors, report
+from dfast.bench.at_once import ATTEMPTS
+from dfast.bench.priors import PROMPT, STILL, Options, Plan
 from dfast.bench.step_parts import milliseconds
 from dfast.bench.stepping import free, seconds
 from dfast.bench.timing import MIB, Record
@@ -69,29 +70,13 @@ class Apart(Ranks):
         return flag
 
 
-def run(
-    names: Sequence[str],
-    device: torch.device,
-    *,
-    settings: Callable[[Config], Config] = lambda config: config,
-    steps: int = 100,
-    random: bool = False,
-    tiny: bool = False,
-    out: Path | None = None,
-    say: Callable[[str], None] = print,
-) -> list[Record]:
+def run(names: Sequence[str], options: Options) -> list[Record]:
     """Measure priors in all processes of torchrun; an error in one ends them all.
 
     Args:
-        names: of the priors, as for `load_prior`.
-        device: of this process.
-        settings: changes each prior's configuration.
-        steps: number of steps to time.
-        random: names other than "shapes" are families of `model_sizes`, with random weights, which
-            one process of each machine writes.
-        tiny: random models are tiny ones.
-        out: a file that the first process writes after each prior.
-        say: shows a line of progress, in the first process.
+        names: of the priors.
+        options: how they are measured, on the device of this process. One process of each machine
+            writes random weights, and the first one says and writes what is found.
 
     Returns:
         A record for each prior, the same in all processes.
@@ -100,24 +85,21 @@ def run(
         ConfigError: if a name or a setting is not valid, or the views cannot be shared.
         PriorError: if there is no such prior.
     """
-    plans = [(name, settings(default_settings(name, random, device))) for name in names]
+    plans = priors.plans(names, options)
     size = int(os.environ["WORLD_SIZE"])
-    for _, config in plans:
-        Ranks(0, size).check_views(config.camera.views, config.camera.ring)
-    records: list[Record] = []
-    about = machine.describe(device)
-    with joined(device) as ranks:
-        for name, config in plans:
-            drawn = random and name != "shapes"
-            with _one_folder(name if drawn else None, device, tiny, ranks) as folder:
-                prior = load_prior(folder or name, device, options=config.prior)
-                found = measure(prior, device, config, ranks, steps)
-            records.append({"model": name, "random": drawn} | found | about)
-            if ranks.is_first:
-                say(f"{name}, {ranks.size} processes: {found['step_ms']}")
-                if out is not None:
-                    report.save(records, out)
-    return records
+    for plan in plans:
+        Ranks(0, size).check_views(plan.config.camera.views, plan.config.camera.ring)
+    with joined(options.device) as ranks:
+        if not ranks.is_first:
+            options = replace(options, out=None, say=lambda line: None)
+
+        def found(plan: Plan) -> Iterator[tuple[str, Record]]:
+            with _weights(plan, options, ranks) as folder:
+                prior = load_prior(folder, options.device, options=plan.config.prior)
+                record = measure(prior, options.device, plan.config, ranks, options.steps)
+            yield f"{plan.name}, {ranks.size} processes", record
+
+        return priors.measure_each(plans, options, found)
 
 
 def measure(
@@ -230,16 +212,14 @@ def _reduction(numbers: int, device: torch.device, runs: int) -> float:
 
 
 @contextmanager
-def _one_folder(
-    family: str | None, device: torch.device, tiny: bool, ranks: Ranks
-) -> Iterator[str | None]:
-    """Write a model of random weights once for all processes of a machine; yield its folder."""
-    if family is None:
-        yield None
+def _weights(plan: Plan, options: Options, ranks: Ranks) -> Iterator[str]:
+    """Yield what `load_prior` opens; random weights are written once on each machine."""
+    if not plan.random:
+        yield plan.name
         return
     local = int(os.environ["LOCAL_RANK"])
     with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
-        own = "" if local else random_folder(family, Path(temporary), device, tiny)
+        own = "" if local else priors.random_folder(plan.name, Path(temporary), options)
         folders = [""] * ranks.size
         dist.all_gather_object(folders, own, group=ranks.host)
         yield folders[ranks.rank - local]  # torchrun numbers the processes of a machine in a row

@@ -9,35 +9,25 @@ peak_mib       most memory allocated in a step; reserved_mib: kept by torch, wit
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from time import perf_counter
-from typing import Any
 
 import torch
 
-from dfast.bench import machine, report
+from dfast.bench import priors, report
 from dfast.bench.measurement import TIMES, error_line
+from dfast.bench.priors import PROMPT, STILL, Options, Plan
 from dfast.bench.step_parts import part_times
-from dfast.bench.stepping import free, seconds, wait
+from dfast.bench.stepping import seconds, wait
 from dfast.bench.timing import MIB, Record
 from dfast.config import Config
-from dfast.errors import ConfigError
 from dfast.guidance.variants import conditions_of
 from dfast.priors import load_prior
-from dfast.priors.loading.families import detect_family
-from dfast.priors.loading.hub import find_folder
 from dfast.runs.timed_steps import PLAIN_STEPS
-from dfast.testing.model_sizes import FAMILIES
-from dfast.testing.transformer_sizes import PUBLISHED
 from dfast.training.build import build_trainer
 from dfast.training.cuda_graphs import CudaGraphCache
 from dfast.training.trainer import Trainer
 
-PROMPT = "a red chair"
-RANDOM = (*FAMILIES, *PUBLISHED)
-"""Short names of models that can have random weights."""
 COLUMNS = (
     "step_ms",
     "unet_ms",
@@ -53,38 +43,14 @@ COLUMNS = (
     "first_step_s",
 )
 """Of the table."""
-LIT = {"albedo": 0.0, "textureless": 0.0, "diffuse": 1.0, "ambient_only": 0.0, "ramp": 0.0}
-STILL: dict[str, Any] = {
-    "shading": LIT,
-    "optimizer": {"lr_grid": 1e-6, "lr_mlp": 1e-6, "lr_background": 1e-6},
-}
-"""Settings of a comparable step: every view is lit, which costs most, and the scene stays as it is
-whatever the prior predicts."""
 
 
-def run(
-    names: Sequence[str],
-    device: torch.device,
-    *,
-    settings: Callable[[Config], Config] = lambda config: config,
-    steps: int = 100,
-    random: bool = False,
-    tiny: bool = False,
-    out: Path | None = None,
-    say: Callable[[str], None] = print,
-) -> list[Record]:
+def run(names: Sequence[str], options: Options) -> list[Record]:
     """Measure priors. One that fails leaves its message in "error", and the others go on.
 
     Args:
-        names: of the priors, as for `load_prior`.
-        device: where they run.
-        settings: changes each prior's configuration.
-        steps: number of steps to time.
-        random: the names are those of `RANDOM`; each is written with random weights to a temporary
-            folder first.
-        tiny: random models are tiny ones.
-        out: a file that is written after each prior.
-        say: shows a line of progress.
+        names: of the priors.
+        options: how they are measured.
 
     Returns:
         A record for each prior.
@@ -93,46 +59,16 @@ def run(
         ConfigError: if a name or a setting is not valid, before anything is measured.
         PriorError: if there is no such prior, before anything is measured.
     """
-    plans = [(name, settings(Config.for_prior(family_of(name, random)))) for name in names]
-    about = machine.describe(device)
-    records: list[Record] = []
-    for name, made in plans:
-        with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
-            try:
-                folder = random_folder(name, Path(temporary), device, tiny) if random else name
-                found = measure(folder, device, made, steps)
-            except Exception as error:  # any error of a prior is its result
-                found = {TIMES: error_line(error)}
-        records.append({"model": name, "random": random} | found | about)
-        say(f"{name}: {found.get('error') or found['step_ms']}")
-        if out is not None:
-            report.save(records, out)
-        free(device)
-    return records
 
+    def found(plan: Plan) -> Iterator[tuple[str, Record]]:
+        try:
+            with priors.weights(plan, options) as folder:
+                record = measure(folder, options.device, plan.config, options.steps)
+        except Exception as error:  # any error of a prior is its result
+            record = {TIMES: error_line(error)}
+        yield plan.name, record
 
-def family_of(name: str, random: bool) -> str:
-    """Return the name under which `Config.for_prior` knows a prior.
-
-    Raises:
-        ConfigError: if there is no such model with random weights.
-        PriorError: if there is no such prior.
-    """
-    if random and name not in RANDOM:
-        expected = ", ".join(RANDOM)
-        raise ConfigError(f"prior: expected one of {expected} with random weights, got {name!r}")
-    if random:
-        return name
-    return name if name == "shapes" else detect_family(find_folder(name))
-
-
-def random_folder(name: str, to: Path, device: torch.device, tiny: bool) -> str:
-    """Write a model of random weights and return its folder."""
-    from dfast.testing.random_models import write
-    from dfast.testing.random_transformers import write_transformer
-
-    chosen = write if name in FAMILIES else write_transformer
-    return str(chosen(name, to / name, size="tiny" if tiny else "full", device=device))
+    return priors.measure_each(priors.plans(names, options), options, found)
 
 
 def table(records: Sequence[Record]) -> str:

@@ -152,42 +152,40 @@ def _bench_priors(options: Namespace, out: Path | None) -> int:
         Config().replace(**changes)  # names a wrong setting at once
 
     names = [name.strip() for name in options.prior.split(",")]
-    common: dict[str, Any] = {
-        "steps": steps,
-        "random": options.random,
-        "tiny": options.quick,
-        "out": out,
-        "say": _print_progress,
-    }
 
     from dfast._device import pick_device
     from dfast._native import library
+    from dfast.bench.priors import Options
     from dfast.runs.arguments import resolve_config
+    from dfast.runs.group import device_of_rank
 
-    def settings(config: Config) -> Config:
-        return resolve_config(config=config, overrides=overrides)
-
-    common["settings"] = settings
     library()
-    if is_started_by_torchrun():
+    shared = is_started_by_torchrun()
+    how = Options(
+        pick_device(device_of_rank(options.device) if shared else options.device),
+        settings=lambda config: resolve_config(config=config, overrides=overrides),
+        steps=steps,
+        random=options.random,
+        tiny=options.quick,
+        out=out,
+        say=_print_progress,
+    )
+    if shared:
         from dfast.bench import over_ranks
-        from dfast.runs.group import device_of_rank
 
-        device = pick_device(device_of_rank(options.device))
-        records = over_ranks.run(names, device, **common)
+        records = over_ranks.run(names, how)
         if is_first_process():
             print(over_ranks.table(records))
         return 0
-    device = pick_device(options.device)
     if options.at_once is not None:
         from dfast.bench import at_once
 
-        records = at_once.run(names, device, at_once.parse_counts(options.at_once), **common)
+        records = at_once.run(names, at_once.parse_counts(options.at_once), how)
         print(at_once.table(records))
     else:
         from dfast.bench import prior_steps
 
-        records = prior_steps.run(names, device, **common)
+        records = prior_steps.run(names, how)
         print(prior_steps.table(records))
     return int(any("error" in record for record in records))
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dfast._files import lines_of, read_text, user_path
+from dfast._files import lines_of, read_text, unreadable, user_path
 from dfast._numbers import shown
 from dfast.cli.options import UsageError, prior_name, read_file, read_overrides
 from dfast.config import Config, presets
@@ -193,8 +193,7 @@ def numbered_lines(path: str, option: str, what: str) -> list[tuple[int, str]]:
     try:
         lines = list(lines_of(read_text(user_path(path))))
     except (OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{option}: '{path}' cannot be read ({reason})") from error
+        raise ConfigError(f"{option}: '{path}' cannot be read ({unreadable(error)})") from error
     if not lines:
         raise ConfigError(f"{option}: expected a {what} a line, got none in '{path}'")
     return lines

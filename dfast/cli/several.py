@@ -39,7 +39,7 @@ def train_several(options: Namespace) -> int:
     Raises:
         DfastError: for arguments that cannot be used, before anything is written.
     """
-    _refuse("--prompts", options, ("prompt", "view", "particles"))
+    _refuse("--prompts", options, ("prompt", "view", "particles"), "prompt")
     _check_at_once(options)
     check_run(options, None)
     prompts = read_prompts(options.prompts, prior_name(options))
@@ -58,7 +58,7 @@ def train_particles(options: Namespace) -> int:
     Raises:
         DfastError: for arguments that cannot be used, before anything is written.
     """
-    _refuse("--particles", options, ("view",))
+    _refuse("--particles", options, ("view",), "object")
     if options.prompt is None:
         raise UsageError("--particles: expected a prompt, also with --resume")
     if options.at_once is not None:
@@ -72,13 +72,13 @@ def train_particles(options: Namespace) -> int:
     return _make(options, options.prompt, out)
 
 
-def _refuse(command: str, options: Namespace, names: tuple[str, ...]) -> None:
-    """Raise UsageError for options that are for one object."""
-    for name in names:
-        if getattr(options, name):
-            raise UsageError(f"{command}: expected without {_flag(name)}, which is for one prompt")
+def _refuse(command: str, options: Namespace, names: tuple[str, ...], what: str) -> None:
+    """Raise UsageError for options that are for one prompt or one object, and for --best-of."""
+    given = [_flag(name) for name in names if getattr(options, name)]
     if options.best_of != 1:
-        raise UsageError(f"{command}: expected without --best-of, which is for one prompt")
+        given.append("--best-of")
+    if given:
+        raise UsageError(f"{command}: expected without {given[0]}, which is for one {what}")
 
 
 def _check_at_once(options: Namespace) -> None:

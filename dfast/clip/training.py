@@ -30,6 +30,7 @@ from dfast.priors.embedded.distributed import ProcessGroup
 from dfast.priors.embedded.training.loop import Options, TrainingLoop
 from dfast.priors.embedded.training.networks import words
 from dfast.priors.embedded.training.pool import Batch, Odds, Pool
+from dfast.priors.embedded.training.softening import Softening
 from dfast.priors.embedded.training.train import open_pool
 
 ODDS = Odds(view_words=0.5, camera=0.0, empty_caption=0.0)
@@ -66,8 +67,7 @@ class ClipTraining(TrainingLoop):
         groups = [{"params": weights}, {"params": plain, "weight_decay": 0.0}]
         super().__init__(options, ProcessGroup(0, 1, self.device), made, groups, weight_decay=0.1)
         self.model: Any = made
-        row = torch.tensor([0.25, 0.5, 0.25], device=self.device)
-        self.blur = (row[:, None] * row).expand(3, 1, 3, 3).contiguous()
+        self.soften = Softening(NOISE, BLURRED, self.device)
 
     def generators(self) -> list[torch.Generator]:
         """Return what `loss` draws from, beside `generator`."""
@@ -81,7 +81,7 @@ class ClipTraining(TrainingLoop):
     def loss(self) -> Tensor:
         """Return the loss of a new batch, with its graph."""
         batch = self.images.batch(self.options.batch, odds=ODDS)
-        images, texts = self.embed(self._soften(batch.image), batch)
+        images, texts = self.embed(self.soften(batch.image, self.generator), batch)
         scale = self.model.logit_scale.exp()
         return contrastive_loss(images, texts, batch.tokens, scale)
 
@@ -98,14 +98,6 @@ class ClipTraining(TrainingLoop):
             read = self.model.text_model(input_ids=tokens).pooler_output
             images, texts = self.model.visual_projection(seen), self.model.text_projection(read)
         return F.normalize(images.float(), dim=1), F.normalize(texts.float(), dim=1)
-
-    def _soften(self, image: Tensor) -> Tensor:
-        """Return images with noise, of which some are blurred."""
-        device, generator = self.device, self.generator
-        blurred = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), self.blur, groups=3)
-        chosen = torch.rand(len(image), 1, 1, 1, device=device, generator=generator) < BLURRED
-        noise = torch.randn(image.shape, device=device, generator=generator)
-        return torch.where(chosen, blurred, image) + NOISE * noise
 
     @torch.no_grad()
     def retrieval(self, images: Pool, *, held_out: bool = False, count: int = 256) -> float:
@@ -132,8 +124,7 @@ class ClipTraining(TrainingLoop):
         """
         out, options = self.options.out, self.options
         self.checkpoint.save(self.step, options.seconds)
-        for parameter, average in zip(self.model.parameters(), self.average, strict=True):
-            parameter.copy_(average)
+        self.copy_average(self.model)
         self.model.eval()
         save_folder(out / "weights", self.model, self.tokenizer)
         record = self.record() | {

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from dfast._files import read_text, user_path
+from dfast._files import read_text, unreadable, user_path
 from dfast._numbers import shown
 from dfast.errors import ConfigError
 
@@ -28,7 +28,7 @@ def read_values(path: str | Path, what: str = "config file") -> dict[str, Any]:
         text = read_text(path)
         values = json.loads(text) if is_json else tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{what} '{path}': cannot be read ({error})") from error
+        raise ConfigError(f"{what} '{path}': cannot be read ({unreadable(error)})") from error
     except (ValueError, RecursionError) as error:  # damage, huge numbers, deep nesting
         kind = "JSON" if is_json else "TOML"
         raise ConfigError(f"{what} '{path}': not valid {kind} ({error})") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from dfast._numbers import amount
 from dfast.config import Config
 from dfast.config.methods import DEFAULT, METHODS
 
@@ -40,9 +41,11 @@ def opening(
         verb: what happens to it.
     """
     plan = config.train
-    where = str(device) + (f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else "")
+    where = str(device)
+    if device.type == "cpu":
+        where += f" ({amount(torch.get_num_threads(), 'thread')})"
     verb = f"going on from step {done} with" if done else verb
-    steps = f"{plan.steps} steps"
+    steps = amount(plan.steps, "step")
     if seconds is not None:
         steps += f" ({roughly(seconds)}{' left' if done else ''})"
     name = config.method.name

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dfast._numbers import amount
 from dfast.runs.announce import duration
 from dfast.runs.plan import Round
 from dfast.runs.step_cost import peak_bytes
@@ -97,7 +98,7 @@ class Estimate:
         rows += [(f"a step{side}", duration(self.seconds_per_step))]
         rows += [("first steps, beyond others", duration(self.starting))] if self.starting else []
         every = f", {self.objects} objects" if self.objects > 1 else ""
-        rows += [(f"{self.steps} steps{every}", duration(self.seconds))]
+        rows += [(amount(self.steps, "step") + every, duration(self.seconds))]
         rows += [("files", size(self.disk))] if self.disk else []
         lines = [
             f"estimate for {self.prior} on {self.device}{self._how()}; a run may differ by a third"

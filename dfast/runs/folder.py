@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dfast._files import TEMPORARY, sweep
+from dfast._files import TEMPORARY, sweep, unreadable
 from dfast._numbers import shown
 from dfast.config import Config
 from dfast.errors import PromptError, RunFolderError
@@ -158,7 +158,7 @@ class RunFolder:
                     )
                 return False
         except OSError as error:
-            raise RunFolderError(f"out: '{path}' cannot be read ({error})") from error
+            raise RunFolderError(f"out: '{path}' cannot be read ({unreadable(error)})") from error
         self._check_same_run(read_about(path))
         self._check_same_settings(read_settings(path))
         return True

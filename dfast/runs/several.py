@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dfast._numbers import amount
 from dfast.clip import ClipEncoder
 from dfast.config import Config
 from dfast.config.methods import METHODS
@@ -291,15 +292,17 @@ def _bar(runs: Sequence[_Run], out: str | Path | None, total: int) -> ProgressBa
     what = "1 object" if len(runs) == 1 else f"{len(runs)} objects side by side"
     of = f" of {total}" if total > len(runs) else ""
     steps = trainer.config.train.steps
+    length = amount(steps, "step")
     guide = METHODS[trainer.config.method.name].guide
-    notice(
-        f"making {what}{of}: {guide} {trainer.prior_name}, {trainer.device}, {steps} steps{into}"
-    )
+    notice(f"making {what}{of}: {guide} {trainer.prior_name}, {trainer.device}, {length}{into}")
     if isinstance(guidance := trainer.guidance, DiffusionGuidance):
         for line in guidance.prior.lora:
             notice(line)
     for run in runs:
-        notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}, from step {run.trainer.step}')
+        step = run.trainer.step
+        begun = run.keeper.folder.steps_before if run.keeper else steps
+        longer = "" if begun == steps else f" of {begun}, which is {step / steps:.0%} of {steps}"
+        notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}, from step {step}{longer}')
     return progress_of(steps, min(run.trainer.step for run in runs))
 
 

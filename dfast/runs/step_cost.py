@@ -39,17 +39,20 @@ TUNED_ENCODER = 0.72
 a group on an H200, Stable Diffusion 1.5's takes 1.0 to 1.1 GiB a run; counted are 1.48."""
 OVERHEAD_BYTES = {"cuda": 0.8e9, "cpu": 0.3e9}
 """Bytes beside tensors: the context, kernels and workspaces of libraries. On an H200 621 MiB after
-the first tensor, and 737 to 779 after runs with IF-I-M and Stable Diffusion 1.5 (2026-11-29)."""
+the first tensor, and 737 to 779 after two runs, one with IF-I-M and one with Stable Diffusion 1.5
+(2026-11-29), between which 763 were taken; other priors and GPUs were not looked at. The 286 MiB of
+a CPU were not measured by themselves: with `HEAP` they fit the runs that are named there."""
 PIPELINE_BYTES = {"cuda": 0.0, "cpu": 0.2e9}
 """Bytes of diffusers and transformers as modules, which all but the embedded prior import: 194 MiB
 (2026-11-29, commit 045ad72)."""
 HEAP = {"cuda": 1.2, "cpu": 1.5}
 """Bytes that a process takes for each byte of its tensors, since a heap has holes. On an H200 torch
 reserved 1.15 to 1.2 with Stable Diffusion 1.5 and 1.2 to 1.37 with IF-I-M, of 1 to 16 runs, without
-weights (`benchmarks/results/at-once-nvidia-h200.json`). With it the
-default settings of a CPU come out at 369, 437, 573 and 845 MiB for 1, 2, 4 and 8 runs, which took
-368, 446, 597 and 892 (16 steps at 64 pixels, one core of an Intel Xeon, 2026-11-29, commit 045ad72;
-more in docs/runs.md)."""
+weights (`benchmarks/results/at-once-nvidia-h200.json`): it was chosen by these two models, is too
+small for many runs with the second, and was compared with no third. On a CPU it was chosen by runs
+of the embedded prior: with it the default settings come out at 369, 437, 573 and 845 MiB for 1, 2,
+4 and 8 runs, which took 368, 446, 597 and 892 (16 steps at 64 pixels, one core of an AMD EPYC,
+2026-11-29, commit 045ad72; more in docs/runs.md)."""
 SPARE = 0.5
 """Tensors that torch keeps beside those of a step where steps are recorded, over those of a step: a
 CUDA graph has its tensors for itself, and torch keeps some of the plain steps before it. Six runs

@@ -10,6 +10,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -60,6 +61,19 @@ class StepTimes(NamedTuple):
     one, and CUDA graphs are recorded. Without the very first step, where libraries load."""
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """Runs whose steps are made with one configuration or another."""
+
+    prior: Prior
+    prompt: str
+    device: torch.device
+    count: int
+    """How many there are side by side."""
+    timed: bool
+    """False takes one step on a CPU, whose time says little."""
+
+
 def settled(config: Config) -> int:
     """Return after how many steps in the middle of a run its CUDA graphs are recorded.
 
@@ -91,12 +105,12 @@ def time_steps(
         count: how many there are side by side.
         timed: False takes one step on a CPU, whose time says little.
     """
+    runs = _Runs(prior, prompt, device, count, timed)
     starts = [start for start, _ in config.camera.resolution]
     phases = []
     for (start, size), end in zip(config.camera.resolution, [*starts[1:], 1.0], strict=True):
         at = config.replace(camera={"resolution": [[0.0, size]]})
-        middle = (start + end) / 2
-        phases.append((end - start, _time(prior, prompt, at, device, count, middle, timed)))
+        phases.append((end - start, _time(runs, at, (start + end) / 2)))
     return StepTimes(
         sum(fraction * found.seconds for fraction, found in phases),
         max(found.peak_bytes for _, found in phases),
@@ -134,50 +148,35 @@ def extrapolated(known: Sequence[tuple[int, StepTimes]], count: int) -> StepTime
     )
 
 
-def _time(
-    prior: Prior,
-    prompt: str,
-    config: Config,
-    device: torch.device,
-    count: int,
-    progress: float,
-    timed: bool,
-) -> StepTimes:
+def _time(runs: _Runs, config: Config, progress: float) -> StepTimes:
     """Train for a few steps at one resolution, in the middle of some fraction of a run.
 
     What huge runs take is on the line through smaller ones, by the number of rays.
     """
-    small = scaled_down(config, device.type)
-    found = _steps(prior, prompt, small.config, device, count, progress, timed)
+    kind = runs.device.type
+    small = scaled_down(config, kind)
+    found = _steps(runs, small.config, progress)
     if small.rays > 1.0:
         pixels = small.config.camera.resolution[0][1]
         fewer = small.config.replace(camera={"resolution": [[0.0, max(4, pixels // 2)]]})
-        less = _steps(prior, prompt, fewer, device, count, progress, timed)
+        less = _steps(runs, fewer, progress)
         more = (small.rays - 1.0) / (1.0 - (max(4, pixels // 2) / pixels) ** 2)
         found = found._replace(
             seconds=found.seconds + more * max(0.0, found.seconds - less.seconds),
             peak_bytes=found.peak_bytes + int(more * max(0, found.peak_bytes - less.peak_bytes)),
         )
-    numbers, kept = count * small.numbers, NUMBER_BYTES * (1 + COPIES[device.type])
+    numbers, kept = runs.count * small.numbers, NUMBER_BYTES * (1 + COPIES[kind])
     return found._replace(
-        seconds=found.seconds + numbers * UPDATE_SECONDS[device.type],
+        seconds=found.seconds + numbers * UPDATE_SECONDS[kind],
         peak_bytes=found.peak_bytes + numbers * GRADIENT_BYTES,
         state_bytes=found.state_bytes + numbers * kept,
         checkpoint_bytes=found.checkpoint_bytes + small.numbers * NUMBER_BYTES,
     )
 
 
-def _steps(
-    prior: Prior,
-    prompt: str,
-    config: Config,
-    device: torch.device,
-    count: int,
-    progress: float,
-    timed: bool,
-) -> StepTimes:
-    """Train for a few steps."""
-    start = time.perf_counter()
+def _steps(runs: _Runs, config: Config, progress: float) -> StepTimes:
+    """Train for a few steps, at some fraction of a run."""
+    start, prior, device = time.perf_counter(), runs.prior, runs.device
     config = config.replace(train={"steps": LENGTH})
     if prior.untrainable and config.guidance.variant == "vsd":
         # Without weights there is no copy to train; what it costs is counted with the networks.
@@ -189,14 +188,14 @@ def _steps(
     kept: list[Callable[[], object]] = []
 
     def build_and_step() -> object:
-        for seed in range(count):
+        for seed in range(runs.count):
             shared = trainers[0].guidance if trainers else None
             assert shared is None or isinstance(shared, DiffusionGuidance)
-            trainer = build_trainer(config, prior, prompt, seed, device, guidance=shared)
+            trainer = build_trainer(config, prior, runs.prompt, seed, device, guidance=shared)
             trainer.step = begin
             trainer.scene.rebuild_occupancy(torch.Generator(device).manual_seed(seed))
             trainers.append(trainer)
-        kept.append(Together(trainers).train_step if count > 1 else trainers[0].train_step)
+        kept.append(Together(trainers).train_step if runs.count > 1 else trainers[0].train_step)
         return kept[0]()
 
     if device.type == "cuda":
@@ -208,7 +207,7 @@ def _steps(
     else:
         loaded = [] if prior.network is None else list(prior.network.parameters())
         most = live_bytes(build_and_step, loaded)
-        seconds, begun = _timed(kept[0]) if timed else time.perf_counter() - start, 0.0
+        seconds, begun = _timed(kept[0]) if runs.timed else time.perf_counter() - start, 0.0
     own, copied = _state(trainers, device), _copied(trainers, device)
     checkpoint = sum(tensor.nbytes for tensor in trainers[0].state_dict().values())
     working = max(0, most - own - copied)

@@ -41,12 +41,14 @@ def result_file(path: str | Path) -> Path:
         RunFolderError: there is none, the run has not finished, or it is a file of another kind.
     """
     path = as_path(path)
-    path = path / RESULT if path.is_dir() else path
-    _explain_missing(path)
-    check_file(path)
-    if path.suffix != SUFFIX and not begins_as_tensors(path):
-        raise RunFolderError(f"'{path}': expected a run folder, or a {SUFFIX} file of dfast")
-    return path
+    file = path / RESULT if path.is_dir() else path
+    _explain_missing(file)
+    if file != path and not file.exists():
+        raise RunFolderError(f"'{path}': expected a run folder, got one without {RESULT}")
+    check_file(file)
+    if file.suffix != SUFFIX and not begins_as_tensors(file):
+        raise RunFolderError(f"'{file}': expected a run folder, or a {SUFFIX} file of dfast")
+    return file
 
 
 def _explain_missing(path: Path) -> None:

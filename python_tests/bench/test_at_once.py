@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dfast.bench import at_once
+from dfast.bench.priors import Options
 from dfast.cli.main import main
 from dfast.config import Config
 from dfast.errors import ConfigError
@@ -63,7 +64,8 @@ def test_what_fails_is_named_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -
         return {"step_ms": 1.0, "objects_per_hour": 5.0 * count}
 
     monkeypatch.setattr(at_once, "measure", measure)
-    records = at_once.run(["shapes"], torch.device("cpu"), [1, 2, 4], say=lambda line: None)
+    how = Options(torch.device("cpu"), say=lambda line: None)
+    records = at_once.run(["shapes"], [1, 2, 4], how)
     assert [r.get("gain") for r in records] == [1.0, None, 4.0]
     assert records[1]["error"] == "RuntimeError: no room"
     assert at_once.table(records).splitlines()[2].endswith("RuntimeError: no room")
@@ -89,10 +91,8 @@ def test_numbers_need_priors(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.gpu
 @pytest.mark.usefixtures("needs_cuda")
 def test_objects_are_recorded_on_a_gpu() -> None:
-    records: list[dict[str, Any]] = at_once.run(
-        ["shapes", "sd15"], torch.device("cuda"), [1, 2],
-        steps=4, random=True, tiny=True, say=lambda line: None,
-    )  # fmt: skip
+    how = Options(torch.device("cuda"), steps=4, random=True, tiny=True, say=lambda line: None)
+    records: list[dict[str, Any]] = at_once.run(["shapes", "sd15"], [1, 2], how)
     for record in records:
         assert "error" not in record, record
         assert record["captures"] > 0 and record["peak_mib"] > 0

@@ -68,6 +68,13 @@ def test_options_that_cannot_be_are_refused_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_in_place_of_the_folder_is_named(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["batch", str(table), "--out", str(table), "--device", "cpu"]) == 2
+    assert f"out: expected a folder, got the file '{table}'" in capsys.readouterr().err
+
+
 def test_a_run_is_no_folder_for_many(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

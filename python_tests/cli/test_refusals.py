@@ -108,7 +108,7 @@ def refuse_before_torch(lines: list[list[str]]) -> None:
 WITHOUT_RESULT = {
     "nothing": "no such file",
     "nothing.safetensors": "no such file",
-    "empty": "no such file",
+    "empty": "'empty': expected a run folder, got one without result.safetensors",
     "mesh.glb": "expected a run folder, or a .safetensors file of dfast",
     "text": "expected a run folder, or a .safetensors file of dfast",
     "/dev/null": "expected a file of dfast",

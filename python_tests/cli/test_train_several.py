@@ -80,7 +80,7 @@ def test_a_failed_run_is_named_and_resumed(
     [
         ("", [], "--prompts: expected a prompt a line, got none in"),
         ("a red chair\na glorb\n", [], "line 2: "),
-        (None, [], "cannot be read"),
+        (None, [], "prompts.txt' cannot be read (No such file or directory)"),
         ("a red chair\n", ["a blue mug"], "expected without a prompt, which is for one prompt"),
         ("a red chair\n", ["--view"], "expected without --view"),
         ("a red chair\n", ["--dry-run", "--download"], "expected without --download"),
@@ -102,6 +102,13 @@ def test_refusals_are_one_line(
     assert main(["train", "--prompts", str(file), "--out", str(out), *more]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error and not out.exists()
+
+
+def test_particles_refuse_what_is_for_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in (["--view"], ["--best-of", "2"]):
+        assert main(["train", "a red chair", "--particles", "2", *option]) == 2
+        expected = f"--particles: expected without {option[0]}, which is for one object"
+        assert expected in capsys.readouterr().err
 
 
 def test_a_dry_run_tells_of_the_whole_list(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 from training_pool import small_pool
 
 from dfast.priors.embedded.model import build_scheduler
+from dfast.priors.embedded.training import classify
 from dfast.priors.embedded.training.classifier import (
     Classifier,
     ask,
@@ -22,9 +24,10 @@ from dfast.priors.embedded.training.classify import (
     ClassifierTraining,
     Options,
     accuracy,
+    make_classifier,
     train_classifier,
 )
-from dfast.priors.embedded.training.measure import denoiser, measure, sample
+from dfast.priors.embedded.training.measure import Setting, denoiser, measure, sample
 from dfast.priors.embedded.training.networks import Denoiser
 from dfast.priors.embedded.training.pool import Batch, Odds
 from dfast.priors.embedded.training.questions import (
@@ -162,6 +165,20 @@ def test_a_classifier_learns_and_is_saved(tmp_path: Path) -> None:
         load_classifier(file, names[1:], CPU)
 
 
+def test_a_made_classifier_is_the_one_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, file = small_pool(), tmp_path / "classifier.safetensors"
+    monkeypatch.setattr(classify, "open_pool", lambda *_, **__: pool)
+    small = partial(train_classifier, channels=CHANNELS)
+    monkeypatch.setattr(classify, "train_classifier", small)
+    made = make_classifier(file, CPU, 1e-3, len(pool), 2).state_dict()
+    found = load_classifier(file, pool.things.names, CPU).state_dict()
+    assert found.keys() == made.keys() and len(made) > 50
+    for name, values in made.items():
+        assert torch.equal(found[name], values.half().float()), name
+
+
 def test_samples_are_measured_beside_the_truth() -> None:
     pool, scheduler = small_pool(), build_scheduler()
     model = train_classifier(pool, 1e-3, 8, CHANNELS)
@@ -170,10 +187,7 @@ def test_samples_are_measured_beside_the_truth() -> None:
     def gray(z: Tensor, t: Tensor, given: Batch, scale: float) -> Tensor:
         return torch.zeros_like(z)
 
-    row = measure(
-        model, pool, gray, scheduler,
-        count=8, held_out=False, camera=True, view_words=True, guidance=1.0,
-    )  # fmt: skip
+    row = measure(model, pool, gray, scheduler, Setting(False, True, True, 1.0), 8)
     assert json.loads(json.dumps(row)) == row
     for key in ("accuracy", "classifier_on_truth", "accuracy_where_truth_is_read", "asked"):
         assert set(row[key]) == set(Attributes._fields)
@@ -211,7 +225,7 @@ def test_a_distilled_network_is_called_once_and_told_the_scale() -> None:
     plain, guided = Denoiser(channels), Denoiser(channels, guided=True)
     guided.load_state_dict(plain.state_dict(), strict=False)
     z, t = torch.randn(batch.image.shape), torch.tensor([100, 900])
-    predict = [denoiser(m.unet.eval(), m.text_encoder.eval()) for m in (plain, guided)]
+    predict = [denoiser(m.eval()) for m in (plain, guided)]
     text, of_distilled = (p(z, t, batch, 0.0) for p in predict)
     assert torch.allclose(text, of_distilled, atol=1e-5)
     twice = plain(z, t, torch.zeros_like(batch.tokens), batch.camera, batch.rays)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ from training_pool import save_untrained, small_pool
 
 from dfast.priors.embedded.checkpoint import load_weights
 from dfast.priors.embedded.distributed import ProcessGroup
-from dfast.priors.embedded.model import load_folder, scale_features
+from dfast.priors.embedded.model import SCALE_FEATURES, load_folder, scale_features
 from dfast.priors.embedded.text import TextEncoder, Tokenizer, from_transformers
+from dfast.priors.embedded.training import train as train_module
 from dfast.priors.embedded.training.distill import Distillation
 from dfast.priors.embedded.training.networks import (
     DESIGNS,
@@ -21,7 +24,8 @@ from dfast.priors.embedded.training.networks import (
     build_world_tokenizer,
     words,
 )
-from dfast.priors.embedded.training.train import LEVELS, Training, WorldOptions
+from dfast.priors.embedded.training.pool import Pool
+from dfast.priors.embedded.training.train import LEVELS, Training, WorldOptions, train
 from dfast.priors.embedded.unet import UNet, from_diffusers
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -91,6 +95,26 @@ def test_distillation_starts_as_the_network_and_learns_the_scale(tmp_path: Path)
     loss = student.train_step(0.0)
     assert 0 < float(loss) < 10  # the scales of this batch are not all 0
     assert bool(student.model.unet.time_embedding.cond_proj.weight.any())
+
+
+def test_a_network_is_trained_then_distilled_on_other_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def opened(count: int, seed: int, device: torch.device) -> Pool:
+        seeds.append(seed)
+        return small_pool()
+
+    monkeypatch.setattr(train_module, "open_pool", opened)
+    monkeypatch.setattr(train_module, "process_group", lambda: nullcontext(ProcessGroup(0, 1, CPU)))
+    first = WorldOptions(tmp_path / "a", 1e-6, 2, 0, 1e-3, 3, None, "small")
+    train(first)
+    train(replace(first, out=tmp_path / "b", init=tmp_path / "a" / "weights"), Distillation)
+    assert seeds == [3000, 3500]
+    for name, told in (("a", None), ("b", SCALE_FEATURES)):
+        unet, *_ = load_folder(tmp_path / name / "weights")
+        assert unet.config.time_cond_proj_dim == told
 
 
 @torch.no_grad()

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_runs import TINY, train_tiny
 
+from dfast._numbers import amount
 from dfast.runs.announce import duration
 from dfast.runs.events import Event
 from dfast.runs.progress import LogLines, ProgressBar, progress_of
@@ -55,11 +57,15 @@ def test_fast_steps_get_fewer_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().err.splitlines()) <= 3
 
 
+def test_one_thing_is_not_called_many() -> None:
+    assert [amount(n, "thread") for n in (0, 1, 2)] == ["0 threads", "1 thread", "2 threads"]
+
+
 def test_a_run_says_what_it_makes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train_tiny("a ball", out=tmp_path / "a run", progress=True)
     first, second, *rest = capsys.readouterr().err.splitlines()
-    assert first.startswith('dfast: making "a ball": prior oracle, cpu (')
-    assert first.endswith(" threads), 4 steps, seed 0")
+    threads = amount(torch.get_num_threads(), "thread")
+    assert first == f'dfast: making "a ball": prior oracle, cpu ({threads}), 4 steps, seed 0'
     assert f"into '{tmp_path / 'a run'}', a preview every 2 steps" in second
     assert "Ctrl-C saves and stops" in second and "step 4 of 4" in rest[-1]
 

@@ -48,6 +48,16 @@ def test_every_run_has_its_folder_and_its_result(tmp_path: Path) -> None:
         assert len((result.folder / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+def test_a_run_that_is_made_longer_says_where_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(PROMPTS[:1], tmp_path, steps=2)
+    train(PROMPTS[:2], tmp_path, steps=8, resume=True, progress=True)
+    said = capsys.readouterr().err
+    assert '"a red chair", seed 0, from step 2 of 2, which is 25% of 8\n' in said
+    assert '"a blue mug", seed 0, from step 0\n' in said
+
+
 def test_seeds_of_one_prompt_have_folders_of_their_own(tmp_path: Path) -> None:
     results = train(["a red chair", "a  red chair"], tmp_path, seed=[4, 5], steps=1)
     names = [r.folder.name for r in results if r.folder]

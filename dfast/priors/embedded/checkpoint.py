@@ -1,4 +1,4 @@
-"""The state of training the embedded prior, in one safetensors file."""
+"""The state of a training, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dfast.priors.embedded.model import save_folder
 
 
 class Checkpoint:
-    """Weights, their running average and moments of a model with a UNet and text encoder."""
+    """Weights, their running average and moments of a model that is trained."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Checkpoint:
 
         Args:
             folder: of the file.
-            model: with the modules `unet` and `text_encoder`.
+            model: any; `start_from` and `export` need its modules `unet` and `text_encoder`.
             average: running average of each of its parameters.
             optimizers: each over some of its parameters, together over all.
         """

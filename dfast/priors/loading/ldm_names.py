@@ -46,24 +46,19 @@ def ldm_blocks(unet: Any) -> dict[str, str]:
         "middle_block.1": "mid_block.attentions.0",
         "middle_block.2": "mid_block.resnets.1",
     }
-    count = 1
-    for i, block in enumerate(unet.down_blocks):
-        for j in range(len(block.resnets)):
-            found[f"input_blocks.{count}.0"] = f"down_blocks.{i}.resnets.{j}"
-            found[f"input_blocks.{count}.1"] = f"down_blocks.{i}.attentions.{j}"
-            count += 1
-        if getattr(block, "downsamplers", None):
-            found[f"input_blocks.{count}.0"] = f"down_blocks.{i}.downsamplers.0"
-            count += 1
-    count = 0
-    for i, block in enumerate(unet.up_blocks):
-        for j in range(len(block.resnets)):
-            found[f"output_blocks.{count}.0"] = f"up_blocks.{i}.resnets.{j}"
-            found[f"output_blocks.{count}.1"] = f"up_blocks.{i}.attentions.{j}"
-            count += 1
-        if getattr(block, "upsamplers", None):
-            last = 2 if getattr(block, "attentions", None) else 1
-            found[f"output_blocks.{count - 1}.{last}"] = f"up_blocks.{i}.upsamplers.0"
+    for here, there, number in (("down", "input", 1), ("up", "output", 0)):
+        for i, block in enumerate(getattr(unet, f"{here}_blocks")):
+            own = f"{here}_blocks.{i}"
+            for j in range(len(block.resnets)):
+                found[f"{there}_blocks.{number}.0"] = f"{own}.resnets.{j}"
+                found[f"{there}_blocks.{number}.1"] = f"{own}.attentions.{j}"
+                number += 1
+            if getattr(block, "downsamplers", None):
+                found[f"{there}_blocks.{number}.0"] = f"{own}.downsamplers.0"
+                number += 1
+            if getattr(block, "upsamplers", None):
+                last = 2 if getattr(block, "attentions", None) else 1
+                found[f"{there}_blocks.{number - 1}.{last}"] = f"{own}.upsamplers.0"
     return found
 
 

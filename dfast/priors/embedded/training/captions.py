@@ -62,7 +62,7 @@ class Captions:
         if relation >= 0:
             row += [word[w] for w in RELATIONS[relation].split()]
             row += self._thing(1, second, size1, worn1)
-        assert len(row) <= self.length - 2, row
+        assert len(row) <= self.length - 2, row  # `add_view` appends two words
         return row + [0] * (self.length - len(row))
 
     def _thing(self, index: int, noun: int, size: int, worn: int) -> list[int]:

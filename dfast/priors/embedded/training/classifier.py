@@ -91,6 +91,7 @@ class Classifier(nn.Module):
         self.levels = nn.ModuleList(levels)
         self.last_norm = nn.GroupNorm(8, channels[3])
         self.fine, self.coarse = nn.Linear(channels[2], WIDTH), nn.Linear(channels[3], WIDTH)
+        # Of 8 x 8 fine cells and 4 x 4 coarse ones.
         self.cell_embedding = nn.Parameter(0.02 * torch.randn(64 + 16, WIDTH))
         self.cell_norm = nn.LayerNorm(WIDTH)
         self.whole = nn.Linear(16 * channels[3], 2 * WIDTH)

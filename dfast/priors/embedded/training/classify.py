@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfast.priors.embedded.distributed import ProcessGroup
 from dfast.priors.embedded.training.classifier import (
@@ -26,8 +25,9 @@ from dfast.priors.embedded.training.classifier import (
 )
 from dfast.priors.embedded.training.loop import Options, TrainingLoop
 from dfast.priors.embedded.training.muon import hidden
-from dfast.priors.embedded.training.pool import Batch, Odds, Pool
+from dfast.priors.embedded.training.pool import Odds, Pool
 from dfast.priors.embedded.training.questions import Attributes, labels, right
+from dfast.priors.embedded.training.softening import Softening
 from dfast.priors.embedded.training.train import open_pool
 
 ELEVATIONS = (-10.0, 50.0)
@@ -66,8 +66,7 @@ class ClassifierTraining(TrainingLoop):
         group = ProcessGroup(0, 1, device)
         super().__init__(options, group, model, others, 0.05, matrices)
         self.classifier = model
-        row = torch.tensor([0.25, 0.5, 0.25], device=device)
-        self.blur = (row[:, None] * row).expand(3, 1, 3, 3).contiguous()
+        self.soften = Softening(NOISE, BLURRED, device)
         if device.type == "cuda":
             model.compile()
 
@@ -79,7 +78,8 @@ class ClassifierTraining(TrainingLoop):
         """Return the loss of a new batch, with its graph."""
         batch = self.images.batch(self.options.batch, odds=ODDS, held_out=None)
         truth, asked = labels(self.images, batch)
-        logits = ask(self.classifier, self.images, batch, self._disturbed(batch))
+        image = self.soften(self._moved(batch.image), self.generator)
+        logits = ask(self.classifier, self.images, batch, image)
         total = torch.zeros((), device=batch.image.device)
         for name, found, label, mask in zip(Attributes._fields, logits, truth, asked, strict=True):
             scores = found.log_softmax(-1)
@@ -89,29 +89,24 @@ class ClassifierTraining(TrainingLoop):
             total = total + (each * mask).sum() / mask.sum().clamp_min(1)
         return total
 
-    def _disturbed(self, batch: Batch) -> Tensor:
-        """Return images that are moved, blurred and noisy."""
-        image, generator = batch.image, self.generator
+    def _moved(self, image: Tensor) -> Tensor:
+        """Return images that are moved by some pixels."""
         count, device, side = len(image), image.device, image.shape[-1]
-        options = {"device": device, "generator": generator}
         for dim in (2, 3):
-            move = torch.randint(-SHIFT, SHIFT + 1, (count, 1), **options)  # type: ignore[call-overload]
+            move = torch.randint(
+                -SHIFT, SHIFT + 1, (count, 1), device=device, generator=self.generator
+            )
             pixels = (torch.arange(side, device=device) + move).clamp(0, side - 1)
             shape = [count, 1, 1, 1]
             shape[dim] = side
             image = image.gather(dim, pixels.view(shape).expand_as(image))
-        blurred = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), self.blur, groups=3)
-        chosen = torch.rand(count, 1, 1, 1, device=device, generator=generator) < BLURRED
-        noise = torch.randn(image.shape, device=device, generator=generator)
-        return torch.where(chosen, blurred, image) + NOISE * noise
+        return image
 
-    @torch.no_grad()
     def finish(self) -> Classifier:
         """Return the classifier with its averaged weights, in eval mode and not compiled."""
         done = Classifier(self.classifier.nouns, self.classifier.channels)
         done.to(self.group.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for parameter, average in zip(done.parameters(), self.average, strict=True):
-            parameter.copy_(average)
+        self.copy_average(done)
         return done.eval()
 
 
@@ -136,9 +131,31 @@ def train_classifier(
         return training.finish()
 
 
+def make_classifier(
+    file: Path | None, device: torch.device, seconds: float, views: int, batch: int = 512
+) -> Classifier:
+    """Trace a pool, train a classifier on it, and write it.
+
+    Args:
+        file: where to, in safetensors; None writes nothing.
+        device: where it is trained.
+        seconds: training time, without that of compiling.
+        views: of the pool.
+        batch: images a step.
+
+    Returns:
+        The classifier in eval mode.
+    """
+    pool = open_pool(views, 4242, device, elevation=ELEVATIONS)
+    model = train_classifier(pool, seconds, batch)
+    if file is not None:
+        save_classifier(model, pool.things.names, file)
+    return model
+
+
 @torch.no_grad()
 def accuracy(
-    model: nn.Module, pool: Pool, count: int = 4000, *, held_out: bool | None = None
+    model: Classifier, pool: Pool, count: int = 4000, *, held_out: bool | None = None
 ) -> dict[str, float]:
     """Return the share of right answers about true renders, by attribute.
 
@@ -152,7 +169,6 @@ def accuracy(
     for start in range(0, count, 500):
         batch = pool.batch(min(500, count - start), odds=ODDS, held_out=held_out)
         truth, asked = labels(pool, batch)
-        assert isinstance(model, Classifier)
         found = right(ask(model, pool, batch, batch.image), truth)
         for name, ok, mask in zip(Attributes._fields, found, asked, strict=True):
             row = sums.setdefault(name, [0, 0])
@@ -172,9 +188,7 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    pool = open_pool(args.pool, 4242, device, elevation=ELEVATIONS)
-    model = train_classifier(pool, args.seconds, args.batch)
-    save_classifier(model, pool.things.names, args.out)
+    model = make_classifier(args.out, device, args.seconds, args.pool, args.batch)
     others = open_pool(8000, 4243, device, elevation=ELEVATIONS)
     print(json.dumps({"on_true_renders": accuracy(model, others)}), flush=True)
 

@@ -73,10 +73,8 @@ class DenoiserTraining(TrainingLoop):
 
     def record(self) -> dict[str, Any]:
         """Return what is written about the training."""
-        first = self.options.init is None
-        return super().record() | {
-            "started_from": None if first else "an earlier run's averaged weights"
-        }
+        started = None if self.options.init is None else "an earlier run's averaged weights"
+        return super().record() | {"started_from": started}
 
     def finish(self, tokenizer: Any) -> None:
         """Write checkpoint, averaged weights and the record of the training.

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.embedded.checkpoint import load_weights
-from dfast.priors.embedded.distributed import ProcessGroup, process_group
+from dfast.priors.embedded.distributed import ProcessGroup
 from dfast.priors.embedded.model import LARGEST_SCALE, scale_features
-from dfast.priors.embedded.training.networks import DESIGNS, Denoiser, build_world_tokenizer
+from dfast.priors.embedded.training.networks import DESIGNS, Denoiser
 from dfast.priors.embedded.training.pool import Batch, Pool
-from dfast.priors.embedded.training.train import Training, WorldOptions, open_pool
+from dfast.priors.embedded.training.train import Training, WorldOptions, train
 
 UNGUIDED = 0.3
 """Share of images for which the scale is 0."""
@@ -30,6 +30,9 @@ UNGUIDED = 0.3
 
 class Distillation(Training):
     """Trains a copy of the network to predict guided noise."""
+
+    pool_seed = 500
+    """For other views than those of the network's training."""
 
     def __init__(self, options: WorldOptions, group: ProcessGroup, images: Pool) -> None:
         """Load the network twice, and continue from a checkpoint if there is one.
@@ -56,16 +59,11 @@ class Distillation(Training):
         scale = torch.rand(size, device=device, generator=generator) * (high - low) + low
         plain = torch.rand(size, device=device, generator=generator) < UNGUIDED
         scale = torch.where(plain | (batch.tokens == 0).all(1), 0.0, scale.exp())
-        tokens = torch.cat([batch.tokens, torch.zeros_like(batch.tokens)])
+        given = z, t, batch.tokens, batch.camera, batch.rays
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                both = self.teacher(
-                    z.repeat(2, 1, 1, 1), t.repeat(2), tokens,
-                    batch.camera.repeat(2, 1), batch.rays.repeat(2, 1, 1, 1),
-                )  # fmt: skip
-            told = scale_features(scale)
-            found = self.model(z, t, batch.tokens, batch.camera, batch.rays, told)
-        text, empty = both.float().chunk(2)
+                text, empty = self.teacher.predict_both(*given)
+            found = self.model(*given, scale_features(scale))
         w = scale.view(-1, 1, 1, 1)
         error = found.float() - classifier_free_guidance(text, empty, w)
         return (error.square() / (1 + w)).mean()
@@ -73,16 +71,6 @@ class Distillation(Training):
     def record(self) -> dict[str, Any]:
         """Return what is written about the training."""
         return super().record() | {"largest_scale": LARGEST_SCALE}
-
-
-def distill(options: WorldOptions) -> None:
-    """Trace a pool, distil on it, and save the averaged weights."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    with process_group() as group:
-        images = open_pool(options.pool, options.seed * 1000 + 500 + group.rank, group.device)
-        training = Distillation(options, group, images)
-        training.run()
-        training.finish(build_world_tokenizer())
 
 
 def main() -> None:
@@ -96,7 +84,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=100_000, help="traced views on each GPU")
     parser.add_argument("--rate", type=float, default=3e-4, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    distill(WorldOptions(**vars(parser.parse_args())))
+    train(WorldOptions(**vars(parser.parse_args())), Distillation)
 
 
 if __name__ == "__main__":

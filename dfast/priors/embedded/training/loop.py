@@ -212,6 +212,16 @@ class TrainingLoop(ABC):
         torch._foreach_mul_(change, self.toward)
         torch._foreach_add_(self.average, change)
 
+    @torch.no_grad()
+    def copy_average(self, model: nn.Module) -> None:
+        """Give a model the running averages of the trained one's parameters.
+
+        Args:
+            model: with the same parameters; it may be the trained one.
+        """
+        for parameter, average in zip(model.parameters(), self.average, strict=True):
+            parameter.copy_(average)
+
     def constrain(self) -> None:
         """Bring parameters back to where they may be; by default they may be anywhere."""
         return

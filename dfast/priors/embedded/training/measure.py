@@ -13,34 +13,20 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dfast.priors.diffusion import classifier_free_guidance
 from dfast.priors.embedded.model import load_folder, scale_features
-from dfast.priors.embedded.training.classifier import (
-    Classifier,
-    ask,
-    load_classifier,
-    save_classifier,
-)
-from dfast.priors.embedded.training.classify import ELEVATIONS, train_classifier
-from dfast.priors.embedded.training.networks import UNSHUFFLE
+from dfast.priors.embedded.training.classifier import Classifier, ask, load_classifier
+from dfast.priors.embedded.training.classify import ELEVATIONS, make_classifier
+from dfast.priors.embedded.training.networks import Networks
 from dfast.priors.embedded.training.pool import Batch, Odds, Pool
 from dfast.priors.embedded.training.questions import Attributes, labels, right
 from dfast.priors.embedded.training.train import open_pool
 
-SETTINGS: tuple[tuple[bool, bool, bool, float], ...] = (
-    (False, True, False, 2.0),
-    (True, True, False, 2.0),
-    (False, True, True, 2.0),
-    (False, False, True, 2.0),
-    (False, True, False, 5.0),
-)
-"""What is measured: held-out colours, camera given, view words given, guidance scale."""
 STEPS = 40
 """Of the sampler."""
 AT_ONCE = 500
@@ -49,35 +35,40 @@ Denoise = Callable[[Tensor, Tensor, Batch, float], Tensor]
 """(z [B, 3, H, W], t [B], captions and cameras, guidance scale) -> v [B, 3, H, W]."""
 
 
-def denoiser(unet: Any, text_encoder: Any) -> Denoise:
-    """Return the guided prediction of trained networks: in one call if they are distilled.
+class Setting(NamedTuple):
+    """What samples are asked for, and how."""
 
-    Args:
-        unet: of diffusers, on unshuffled pixels.
-        text_encoder: of transformers.
-    """
-    is_distilled = unet.config.time_cond_proj_dim is not None
+    held_out: bool
+    """In colours that training never showed with their things."""
+    camera: bool
+    """The prior is told the camera."""
+    view_words: bool
+    """It is told the view in words."""
+    guidance: float
+    """w in (1 + w) eps_c - w eps_u."""
 
-    def call(
-        z: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor, told: Tensor | None
-    ) -> Tensor:
-        text = text_encoder(tokens).last_hidden_state
-        x = F.pixel_unshuffle(torch.cat([z, rays], 1), UNSHUFFLE)
-        x = x.contiguous(memory_format=torch.channels_last)
-        v = unet(x, t, text, class_labels=camera, timestep_cond=told, return_dict=False)[0]
-        return F.pixel_shuffle(v, UNSHUFFLE)
+
+SETTINGS = (
+    Setting(False, True, False, 2.0),
+    Setting(True, True, False, 2.0),
+    Setting(False, True, True, 2.0),
+    Setting(False, False, True, 2.0),
+    Setting(False, True, False, 5.0),
+)
+"""What is measured."""
+
+
+def denoiser(networks: Networks) -> Denoise:
+    """Return the guided prediction of trained networks: without the empty caption if distilled."""
+    is_distilled = networks.unet.config.time_cond_proj_dim is not None
 
     def denoise(z: Tensor, t: Tensor, batch: Batch, scale: float) -> Tensor:
-        tokens, camera, rays = batch.tokens, batch.camera, batch.rays
+        given = z, t, batch.tokens, batch.camera, batch.rays
         if is_distilled:
             told = scale_features(torch.full((len(z),), scale, device=z.device))
-            return call(z, t, tokens, camera, rays, told).float()
-        both = call(
-            z.repeat(2, 1, 1, 1), t.repeat(2), torch.cat([tokens, torch.zeros_like(tokens)]),
-            camera.repeat(2, 1), rays.repeat(2, 1, 1, 1), None,
-        )  # fmt: skip
-        text, empty = both.float().chunk(2)
-        return classifier_free_guidance(text, empty, scale)
+            v: Tensor = networks(*given, told)
+            return v.float()
+        return classifier_free_guidance(*networks.predict_both(*given), scale)
 
     return denoise
 
@@ -110,12 +101,8 @@ def measure(
     pool: Pool,
     denoise: Denoise,
     scheduler: Any,
-    *,
+    setting: Setting,
     count: int,
-    held_out: bool,
-    camera: bool,
-    view_words: bool,
-    guidance: float,
 ) -> dict[str, Any]:
     """Return the accuracy of samples, by attribute, noun and colour.
 
@@ -124,19 +111,23 @@ def measure(
         pool: of true renders.
         denoise: the prior.
         scheduler: of the prior.
+        setting: what is asked for.
         count: samples.
-        held_out: colours that training never showed with their things.
-        camera: tell the prior the camera.
-        view_words: tell it the view in words.
-        guidance: scale.
     """
-    odds = Odds(float(view_words), float(camera), 0.0, 0.0, 0.3, 0.25)
+    odds = Odds(
+        view_words=float(setting.view_words),
+        camera=float(setting.camera),
+        empty_caption=0.0,
+        textureless=0.0,
+        albedo_only=0.3,
+        patterned=0.25,
+    )
     sums: dict[str, list[float]] = {}
     nouns: dict[str, list[float]] = {}
     for start in range(0, count, AT_ONCE):
-        batch = pool.batch(min(AT_ONCE, count - start), odds=odds, held_out=held_out)
+        batch = pool.batch(min(AT_ONCE, count - start), odds=odds, held_out=setting.held_out)
         truth, asked = labels(pool, batch)
-        image = sample(denoise, scheduler, batch, guidance, pool.generator)
+        image = sample(denoise, scheduler, batch, setting.guidance, pool.generator)
         with torch.no_grad():
             of_samples = right(ask(model, pool, batch, image), truth)
             of_truth = right(ask(model, pool, batch, batch.image), truth)
@@ -151,10 +142,7 @@ def measure(
             nouns.setdefault(word, []).append(float(of_samples.noun[b, i]))
     return {
         "samples": count,
-        "held_out": held_out,
-        "camera": camera,
-        "view_words": view_words,
-        "guidance": guidance,
+        **setting._asdict(),
         "accuracy": {k: round(a / max(n, 1.0), 4) for k, (a, *_, n) in sums.items()},
         "classifier_on_truth": {k: round(b / max(n, 1.0), 4) for k, (_, b, _, n) in sums.items()},
         # Of what the classifier reads in the true render of the same caption and camera.
@@ -180,29 +168,15 @@ def main() -> None:
     device = torch.device(args.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     small = open_pool(args.count * 4, 999, device, elevation=ELEVATIONS)
-    names, file = small.things.names, args.classifier
-    if file is not None and file.exists():
-        model = load_classifier(file, names, device)
+    if args.classifier is not None and args.classifier.exists():
+        model = load_classifier(args.classifier, small.things.names, device)
     else:
-        pool = open_pool(args.pool, 4242, device, elevation=ELEVATIONS)
-        model = train_classifier(pool, args.seconds)
-        if file is not None:
-            save_classifier(model, names, file)
+        model = make_classifier(args.classifier, device, args.seconds, args.pool)
     unet, text_encoder, _, scheduler = load_folder(args.weights)
-    denoise = denoiser(unet.to(device).eval(), text_encoder.to(device).eval())
+    denoise = denoiser(Networks(unet, text_encoder).to(device).eval())
     rows = []
-    for held_out, camera, view_words, guidance in SETTINGS:
-        row = measure(
-            model,
-            small,
-            denoise,
-            scheduler,
-            count=args.count,
-            held_out=held_out,
-            camera=camera,
-            view_words=view_words,
-            guidance=guidance,
-        )
+    for setting in SETTINGS:
+        row = measure(model, small, denoise, scheduler, setting, args.count)
         rows.append(row)
         print(json.dumps({k: v for k, v in row.items() if k != "by_noun"}), flush=True)
     args.out.write_text(json.dumps(rows, indent=1) + "\n")

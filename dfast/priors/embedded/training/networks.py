@@ -46,24 +46,19 @@ def build_world_tokenizer() -> Any:
     return build_tokenizer(vocabulary(), TEXT_LENGTH)
 
 
-class Denoiser(nn.Module):
+class Networks(nn.Module):
     """UNet and text encoder as one module."""
 
-    def __init__(
-        self, channels: tuple[int, ...], unshuffle: int = UNSHUFFLE, *, guided: bool = False
-    ) -> None:
-        """Build both with untrained weights.
+    def __init__(self, unet: Any, text_encoder: Any, unshuffle: int = UNSHUFFLE) -> None:
+        """Bind both.
 
         Args:
-            channels: of the levels of the UNet, such as one of `DESIGNS`.
+            unet: of diffusers.
+            text_encoder: of transformers.
             unshuffle: pixels a side that are made channels before the UNet.
-            guided: the UNet is told a guidance scale.
         """
         super().__init__()
-        self.unshuffle = unshuffle
-        features = SCALE_FEATURES if guided else None
-        self.unet = build_unet(channels, TEXT_WIDTH, unshuffle, features)
-        self.text_encoder = build_text_encoder(len(words()), TEXT_WIDTH, TEXT_LENGTH)
+        self.unet, self.text_encoder, self.unshuffle = unet, text_encoder, unshuffle
 
     def forward(
         self,
@@ -89,3 +84,40 @@ class Denoiser(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         v = self.unet(x, t, text, class_labels=camera, timestep_cond=scale, return_dict=False)[0]
         return F.pixel_shuffle(v, self.unshuffle)
+
+    def predict_both(
+        self, noisy: Tensor, t: Tensor, tokens: Tensor, camera: Tensor, rays: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Predict v for the captions and for empty ones in one call, float32 [B, 3, H, W] each.
+
+        Args:
+            noisy: [B, 3, H, W].
+            t: [B] int64 timesteps.
+            tokens: [B, TEXT_LENGTH].
+            camera: [B, CAMERA_FEATURES].
+            rays: [B, 3, H, W].
+        """
+        twice = noisy.repeat(2, 1, 1, 1), t.repeat(2)
+        captions = torch.cat([tokens, torch.zeros_like(tokens)])
+        both = self(*twice, captions, camera.repeat(2, 1), rays.repeat(2, 1, 1, 1))
+        text, empty = both.float().chunk(2)
+        return text, empty
+
+
+class Denoiser(Networks):
+    """The networks with untrained weights."""
+
+    def __init__(
+        self, channels: tuple[int, ...], unshuffle: int = UNSHUFFLE, *, guided: bool = False
+    ) -> None:
+        """Build both.
+
+        Args:
+            channels: of the levels of the UNet, such as one of `DESIGNS`.
+            unshuffle: pixels a side that are made channels before the UNet.
+            guided: the UNet is told a guidance scale.
+        """
+        features = SCALE_FEATURES if guided else None
+        unet = build_unet(channels, TEXT_WIDTH, unshuffle, features)
+        text_encoder = build_text_encoder(len(words()), TEXT_WIDTH, TEXT_LENGTH)
+        super().__init__(unet, text_encoder, unshuffle)

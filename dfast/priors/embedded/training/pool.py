@@ -51,15 +51,24 @@ class Odds:
 class Batch(NamedTuple):
     """B images with their captions and cameras."""
 
-    image: Tensor  # [B, 3, 64, 64] in [0, 1]
-    tokens: Tensor  # [B, TEXT_LENGTH]
-    camera: Tensor  # [B, CAMERA_FEATURES]
-    rays: Tensor  # [B, 3, 64, 64], model.ray_map
-    chosen: Tensor  # [B] view of the pool
-    colors: Tensor  # [B, SLOTS] colour index of each slot; WHITE for a textureless image
-    second: Tensor  # [B, 2] second colour of each thing
-    pattern: Tensor  # [B, 2] index of PATTERNS, negative for none
-    view: Tensor  # [B] index into VIEW_WORDS
+    image: Tensor
+    """[B, 3, 64, 64] in [0, 1]."""
+    tokens: Tensor
+    """[B, TEXT_LENGTH]."""
+    camera: Tensor
+    """[B, CAMERA_FEATURES], zeros where it is not given."""
+    rays: Tensor
+    """[B, 3, 64, 64] of `ray_map`, zeros where the camera is not given."""
+    chosen: Tensor
+    """[B] view of the pool."""
+    colors: Tensor
+    """[B, SLOTS] colour index of each slot; WHITE for a textureless image."""
+    second: Tensor
+    """[B, 2] second colour of each thing."""
+    pattern: Tensor
+    """[B, 2] index of PATTERNS, negative for none."""
+    view: Tensor
+    """[B] index into VIEW_WORDS."""
 
 
 class Pool:

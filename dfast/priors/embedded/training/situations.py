@@ -86,6 +86,16 @@ class Situations(NamedTuple):
         return PartTable(*(torch.cat(fields, 1) for fields in zip(*tables, strict=True)))
 
 
+class _Said(NamedTuple):
+    """What captions say of situations, see the fields of `Situations`."""
+
+    noun: Tensor
+    size: Tensor
+    relation: Tensor
+    number: Tensor
+    worn: Tensor
+
+
 def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> Situations:
     """Draw situations of one kind.
 
@@ -128,15 +138,30 @@ def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> S
     worn = torch.where(dressed, worn, -1)
 
     used = 2 if kind == "pair" else COUNTS.get(kind, 1)
+    stretch, taper = 1 + spread(STRETCH, count, used, 3), spread(TAPER, count, used)
+    if kind != "pair":  # several of a thing are alike
+        stretch, taper = stretch[:, :1].expand(-1, used, -1), taper[:, :1].expand(-1, used)
+    return _arranged(things, _Said(noun, size, relation, number, worn), stretch, taper)
+
+
+def _arranged(things: Things, said: _Said, stretch: Tensor, taper: Tensor) -> Situations:
+    """Return the situations of what is said, with all things where they stand.
+
+    Args:
+        things: of the world.
+        said: of B situations of one kind.
+        stretch: [B, T, 3] proportions of each of T instances, beside those of its size.
+        taper: [B, T] of each.
+    """
+    noun, size, relation, _, worn = said
+    (count, used), device = taper.shape, things.device
+    pair = bool((relation >= 0).all())
     who = torch.zeros(count, used, dtype=torch.int64, device=device)
-    if kind == "pair":
+    if pair:
         who[:, 1] = 1
     row, wears = noun.gather(1, who), worn.gather(1, who)
-    stretch = torch.tensor([*SIZES.values(), (1.0, 1.0, 1.0)], device=device)[size.gather(1, who)]
-    own = 1 + spread(STRETCH, count, used, 3), spread(TAPER, count, used)
-    if kind != "pair":  # several of a thing are alike
-        own = own[0][:, :1].expand(-1, used, -1), own[1][:, :1].expand(-1, used)
-    stretch, taper = stretch * own[0], own[1]
+    sizes = torch.tensor([*SIZES.values(), (1.0, 1.0, 1.0)], device=device)
+    stretch = sizes[size.gather(1, who)] * stretch
 
     def shaped(points: Tensor) -> Tensor:
         """Return points [B, used, P, 3] of the things under their proportions."""
@@ -147,7 +172,7 @@ def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> S
     top = shaped(head[..., None, :3])[:, :, 0]
     hats = things.worn_points[wears.clamp_min(0)]
     points = with_worn(shaped(things.points[row]), top, head[..., 3], hats, wears >= 0)
-    if kind == "pair":
+    if pair:
         alike = things.solid.to(device)[noun].all(1)
         scales = torch.tensor([FIRST_SCALE.get(r, 1.0) for r in RELATIONS], device=device)
         relative = torch.where(alike, 1.0, scales[relation])
@@ -155,9 +180,9 @@ def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> S
         factor = torch.where(size == SMALL_SIZE, SMALL, factor)
         factor = torch.where(size == BIG_SIZE, BIG, factor)
         factor[:, 0] *= relative
-        places = related(points, relation, factor, things.seat[second] * stretch[:, 1, 2])
+        places = related(points, relation, factor, things.seat[noun[:, 1]] * stretch[:, 1, 2])
     elif used == 1:
-        places = single(points, size[:, 0] == BIG_SIZE, size[:, 0] == SMALL_SIZE, dressed[:, 0])
+        places = single(points, size[:, 0] == BIG_SIZE, size[:, 0] == SMALL_SIZE, worn[:, 0] >= 0)
     else:
         places = several(points)
     free = INSTANCES - used
@@ -170,7 +195,7 @@ def draw(things: Things, kind: str, count: int, generator: torch.Generator) -> S
 
     size_of_worn = (places.scale * head[..., 3])[..., None].expand(-1, -1, 3)
     return Situations(
-        noun, size, relation, number, worn,
+        *said,
         both(row, torch.where(wears >= 0, len(things.names) + wears, -1), -1),
         both(who, who),
         both(places.offset, places.offset + places.scale[..., None] * top),

@@ -65,6 +65,9 @@ def open_pool(
 class Training(DenoiserTraining):
     """The training of one process on the world."""
 
+    pool_seed = 0
+    """Added to the seed of the views."""
+
     def __init__(
         self,
         options: WorldOptions,
@@ -121,13 +124,19 @@ class Training(DenoiserTraining):
         return totals
 
 
-def train(options: WorldOptions) -> None:
-    """Trace a pool, train on it, and save the averaged weights."""
+def train(options: WorldOptions, kind: type[Training] = Training) -> None:
+    """Trace a pool, train on it, and save the averaged weights.
+
+    Args:
+        options: of the command line.
+        kind: of training.
+    """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     with process_group() as group:
         began = time.time()
-        images = open_pool(options.pool, options.seed * 1000 + group.rank, group.device)
-        training = Training(options, group, images)
+        seed = options.seed * 1000 + kind.pool_seed + group.rank
+        images = open_pool(options.pool, seed, group.device)
+        training = kind(options, group, images)
         training.print(f"pool of {len(images)} views a GPU in {time.time() - began:.0f} s")
         training.run()
         training.finish(build_world_tokenizer())
