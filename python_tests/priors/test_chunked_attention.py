@@ -157,7 +157,8 @@ def test_the_operator(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> 
     assert torch.equal(attend(*strided), attend(*(t.contiguous() for t in strided)))
 
 
-def test_transforms_and_autocast(device: torch.device) -> None:
+def test_transforms_and_autocast(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # it rounds by the product used
     q, k, v, up = (t.detach() for t in inputs(2, 5, 4, 3, torch.float32, device))
     want = both_ways(attend, [t.requires_grad_() for t in (q, k, v, up)])
     q, k, v, up = (t.detach() for t in (q, k, v, up))
@@ -244,7 +245,9 @@ def test_a_graph_replays_both_passes_in_little_memory(storage: torch.dtype) -> N
         got = both_ways(attend, x)
     graph.replay()
     held = 3 * chunked_attention.CHUNK_SCORES + 12 * x[0].numel()
-    assert torch.cuda.max_memory_allocated() - before < held * max(storage.itemsize, 4)
+    workspaces = 1 << 26  # of cuBLAS, on the stream of the recording
+    held_bytes = held * max(storage.itemsize, 4) + workspaces
+    assert torch.cuda.max_memory_allocated() - before < held_bytes
     assert max(errors(got, want)) < (2e-2 if storage == torch.bfloat16 else 3e-3)
 
 
