@@ -57,7 +57,10 @@ def add_reproduce(commands: Commands[Any]) -> None:
     )
     p.add_argument("--no-clip", action="store_true", help="leave R-Precision out")
     p.add_argument(
-        "--guide", default="", metavar="NAME", help="CLIP of the methods that a CLIP guides"
+        "--guide",
+        metavar="NAME",
+        help="CLIP of the methods that a CLIP guides (default: shapes beside the prior shapes; "
+        "others need one)",
     )
     p.add_argument(
         "--among", metavar="FILE", help="more prompts, among which the CLIPs retrieve objects"

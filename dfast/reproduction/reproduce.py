@@ -20,7 +20,15 @@ from dfast.config.presets import Table
 from dfast.errors import ConfigError, PriorError
 from dfast.evaluation.clip_metrics import normalized
 from dfast.priors import family_of
-from dfast.reproduction.arms import Arm, ablation, left_out, methods_of, quick_settings, table1
+from dfast.reproduction.arms import (
+    Arm,
+    ablation,
+    left_out,
+    methods_of,
+    quick_settings,
+    table1,
+    usual_guide,
+)
 from dfast.reproduction.files import TRUTH, write_files
 from dfast.reproduction.prompts import is_world, read_prompts
 from dfast.reproduction.published import TABLE1
@@ -64,7 +72,7 @@ def reproduce(
     seeds: int = 1,
     prior: str = "shapes",
     clips: Sequence[str] = ("shapes",),
-    guide: str = "",
+    guide: str | None = None,
     among: Sequence[str] = (),
     download: bool = False,
     quick: bool = False,
@@ -95,7 +103,7 @@ def reproduce(
         prior: name of the diffusion model, see `dfast.train`.
         clips: that score the objects, see `dfast.clip.load_clip`; () leaves their columns out.
         guide: the CLIP of methods that a CLIP guides; "" leaves such methods out unless they are
-            asked for.
+            asked for. None is the embedded one beside the embedded prior, else "".
         among: more prompts among which objects are retrieved.
         download: fetch prior and CLIPs that are not there.
         quick: small and short runs, which take minutes on a CPU.
@@ -146,6 +154,8 @@ def reproduce(
         )
 
     missing: tuple[str, ...] = ()
+    if guide is None:
+        guide = usual_guide(what, prior)
     if what == "table1":
         arms = table1(methods_of(methods, guide), guide, resolve)
         missing = left_out() if methods is None and not guide else ()

@@ -10,7 +10,14 @@ import pytest
 from dfast.config import Config
 from dfast.config.methods import METHODS
 from dfast.errors import ConfigError
-from dfast.reproduction.arms import ORDER, ablation, methods_of, quick_settings, table1
+from dfast.reproduction.arms import (
+    ORDER,
+    ablation,
+    methods_of,
+    quick_settings,
+    table1,
+    usual_guide,
+)
 from dfast.runs.arguments import resolve_config
 
 
@@ -23,6 +30,11 @@ def test_methods_of_the_paper_come_in_its_order() -> None:
     assert methods_of(None, "clip") == ORDER
     assert methods_of(None, "") == ("dreamfusion", "dfast")
     assert methods_of(["dfast", "dfast"], "") == ("dfast",)
+
+
+def test_all_methods_run_beside_the_embedded_prior() -> None:
+    assert methods_of(None, usual_guide("table1", "shapes")) == ORDER
+    assert usual_guide("table1", "sd15") == usual_guide("ablation", "shapes") == ""
 
 
 @pytest.mark.parametrize(

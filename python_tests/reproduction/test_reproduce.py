@@ -259,7 +259,7 @@ def test_bad_arguments_are_named_before_anything_is_written(
         (["table1", "--method", "dfast"], "--method: expected with ablation, got table1"),
         (["table1", "--prompts", "/no/such"], "--prompts: '/no/such' cannot be read"),
         (["table1", "--methods", "nerf"], "methods: expected some of dfast"),
-        (["table1", "--methods", "dream-fields", "--no-clip"], "guide: expected the CLIP"),
+        (["table1", "--methods", "dream-fields", "--guide", ""], "guide: expected the CLIP"),
         (["table1", "--clip", "/no/such"], "`--no-clip`"),
         (["table1", "--set", "steps"], "--set: expected"),
         (["table1", "--device", "warp"], "device: expected cpu, cuda"),
