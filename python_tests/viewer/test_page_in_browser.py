@@ -156,7 +156,9 @@ def test_stopping_saves_and_returns(tab: Any, run: Run, tmp_path: Path) -> None:
     tab.get_by_text("stopping").wait_for(timeout=1e3 * PATIENCE)
     run.viewer.announce(run.result, "stopped")
     tab.get_by_text("stopped before the end").wait_for(timeout=1e3 * PATIENCE)
-    assert not tab.get_by_role("button", name="Pause").is_visible()
+    # Each widget is a message of its own.
+    pause = tab.get_by_role("button", name="Pause")
+    pause.wait_for(state="hidden", timeout=1e3 * PATIENCE)
 
 
 def test_every_mode_shows_something_else(tab: Any, run: Run) -> None:
