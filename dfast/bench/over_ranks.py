@@ -14,11 +14,9 @@ All are those of the slowest process. The scene stays as it is, see `STILL` of `
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -214,12 +212,8 @@ def _reduction(numbers: int, device: torch.device, runs: int) -> float:
 @contextmanager
 def _weights(plan: Plan, options: Options, ranks: Ranks) -> Iterator[str]:
     """Yield what `load_prior` opens; random weights are written once on each machine."""
-    if not plan.random:
-        yield plan.name
-        return
     local = int(os.environ["LOCAL_RANK"])
-    with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
-        own = "" if local else priors.random_folder(plan.name, Path(temporary), options)
+    with nullcontext("") if local else priors.weights(plan, options) as own:
         folders = [""] * ranks.size
         dist.all_gather_object(folders, own, group=ranks.host)
         yield folders[ranks.rank - local]  # torchrun numbers the processes of a machine in a row

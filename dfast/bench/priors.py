@@ -130,10 +130,10 @@ def weights(plan: Plan, options: Options) -> Iterator[str]:
         yield plan.name
         return
     with tempfile.TemporaryDirectory(prefix="dfast-") as temporary:
-        yield random_folder(plan.name, Path(temporary), options)
+        yield _random_folder(plan.name, Path(temporary), options)
 
 
-def random_folder(name: str, to: Path, options: Options) -> str:
+def _random_folder(name: str, to: Path, options: Options) -> str:
     """Write a model of random weights and return its folder."""
     from dfast.testing.random_models import write
     from dfast.testing.random_transformers import write_transformer

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from dfast._numbers import amount
 from dfast._version import __version__
 from dfast.evaluation.clip_report import describe_views
 from dfast.reproduction.published import SOURCE, Published
@@ -145,8 +146,7 @@ class Report:
 
     def summary(self) -> str:
         """Return what was run, in one line."""
-        seeds = f"{self.seeds} seed" + "s" * (self.seeds != 1)
-        prompts = f"{len(self.prompts)} prompt" + "s" * (len(self.prompts) != 1)
+        seeds, prompts = amount(self.seeds, "seed"), amount(len(self.prompts), "prompt")
         quick = ", quick settings, which are not the methods' own" if self.quick else ""
         return f"{prompts}, {seeds}, prior {self.prior}, {self.device}{quick}, dfast {__version__}"
 
