@@ -158,7 +158,8 @@ def test_the_operator(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> 
 
 
 def test_transforms_and_autocast(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # it rounds by the product used
+    # Products of one image and of two may differ in TF32.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     q, k, v, up = (t.detach() for t in inputs(2, 5, 4, 3, torch.float32, device))
     want = both_ways(attend, [t.requires_grad_() for t in (q, k, v, up)])
     q, k, v, up = (t.detach() for t in (q, k, v, up))
@@ -245,8 +246,8 @@ def test_a_graph_replays_both_passes_in_little_memory(storage: torch.dtype) -> N
         got = both_ways(attend, x)
     graph.replay()
     held = 3 * chunked_attention.CHUNK_SCORES + 12 * x[0].numel()
-    workspaces = 1 << 26  # of cuBLAS, on the stream of the recording
-    held_bytes = held * max(storage.itemsize, 4) + workspaces
+    # float32 took 42 MB more than its tensors on an H200, perhaps cuBLAS's workspaces.
+    held_bytes = held * max(storage.itemsize, 4) + (1 << 26)
     assert torch.cuda.max_memory_allocated() - before < held_bytes
     assert max(errors(got, want)) < (2e-2 if storage == torch.bfloat16 else 3e-3)
 
