@@ -213,7 +213,7 @@ class IPEField(RadianceField):
             want_gradient: whether to compute the gradient of the density's logit or, where the
                 blob is added to the density, of its logarithm.
             count: int64 [1] or None: how many of N points [N, 3] there really are. Rows of the
-                results past it are those of the origin.
+                results past it are zeros, whatever their gradients hold.
 
         Returns:
             density [...], albedo [..., 3] and gradient [..., 3] or None.
@@ -224,11 +224,14 @@ class IPEField(RadianceField):
                 return self(x, count=count, **options)
         shape = vectors("x", x, 3).shape[:-1]
         x = transforms.constant(x).reshape(-1, 3).to(self.mlp.dtype)
-        if count is not None:  # points past it may hold anything, and so may their gradients
-            real = torch.arange(len(x), device=x.device) < count
-            x = torch.where(real[:, None], x, 0.0)
         weights = None if level_weights is None else level_weights.to(self.mlp.dtype)
-        density, albedo, gradient = self._in_pieces(x, weights, want_gradient)
+        if count is None:
+            sample = self._in_pieces(x, weights, want_gradient)
+        else:  # points past it may hold anything, and so may the gradients of their results
+            real = (torch.arange(len(x), device=x.device) < count)[:, None]
+            x = torch.where(real, x, 0.0)
+            sample = _masked(self._in_pieces(x, weights, want_gradient), real)
+        density, albedo, gradient = sample
         gradient = None if gradient is None else gradient.view(*shape, 3)
         return FieldSample(density.view(shape), albedo.view(*shape, 3), gradient)
 
@@ -305,6 +308,16 @@ def _joined(parts: Sequence[FieldSample]) -> FieldSample:
     density, albedo, gradients = zip(*parts, strict=True)
     gradient = None if gradients[0] is None else torch.cat(gradients)
     return FieldSample(torch.cat(density), torch.cat(albedo), gradient)
+
+
+def _masked(sample: FieldSample, real: Tensor) -> FieldSample:
+    """Return a sample whose rows are zeros, and pass on no gradient, where `real` [N, 1] is not."""
+    density, albedo, gradient = sample
+    return FieldSample(
+        torch.where(real[:, 0], density, 0.0),
+        torch.where(real, albedo, 0.0),
+        None if gradient is None else torch.where(real, gradient, 0.0),
+    )
 
 
 def _silu_slope(z: Tensor) -> Tensor:

@@ -64,6 +64,7 @@ def _trainer(prior: Still, config: Config = TINY, seed: int = 0) -> Trainer:
     return build_trainer(config, prior, "x", seed, torch.device("cuda"))
 
 
+IPE = {"kind": "ipe", "ipe": {"frequencies": 4, "directions": "axes", "width": 16, "blocks": 1}}
 PARTS = [
     {"name": name, "prompt": f"a {name}", "position": [0.0, y, 0.0], "size": 0.45}
     for name, y in (("cube", -0.5), ("ball", 0.5))
@@ -76,6 +77,7 @@ PARTS = [
         {},
         {"field": {"precision": "half"}},
         {"march": {"cone_angle": 0.01}},
+        {"field": IPE},
         {"layout": {"prompt": "x", "parts": PARTS}},
     ],
 )
@@ -94,6 +96,20 @@ def test_a_step_never_waits_for_the_gpu(changes: dict[str, Any], image_size: int
         torch.cuda.set_sync_debug_mode("default")
     assert all(torch.isfinite(torch.as_tensor(v)) for v in values.values())
     assert float(values["skipped"]) == 0 and float(values["gradient_norm"]) > 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"field": IPE}, {"layout": {"prompt": "x", "parts": PARTS}}]
+)
+def test_memory_that_is_reserved_for_more_samples_changes_nothing(changes: dict[str, Any]) -> None:
+    exact, reserved = (_trainer(Still(), TINY.replace(**changes)) for _ in range(2))
+    exact.budget.asynchronous = False
+    for _ in range(SampleBudget.EXACT_STEPS + 4):
+        exact.train_step()
+        reserved.train_step()
+    found, expected = (dict(t.scene.field.named_parameters()) for t in (reserved, exact))
+    for name, values in expected.items():
+        assert_close(found[name], values, rtol=1e-2, atol=1e-3)
 
 
 def test_non_finite_steps_are_skipped_on_the_device() -> None:
