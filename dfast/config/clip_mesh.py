@@ -89,11 +89,12 @@ def rate_factor(progress: float, config: ClipMeshConfig) -> float:
     return float(config.lr_final**progress)
 
 
-def settings(device: str) -> dict[str, Any]:
+def settings(device: str, family: str) -> dict[str, Any]:
     """Return the settings of a run, the same on every device.
 
     Args:
         device: such as "cpu" or "cuda:1".
+        family: of a prior: "", since a CLIP guides it.
     """
     return {
         "camera": {

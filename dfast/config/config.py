@@ -150,19 +150,21 @@ class Config:
         return cls.from_dict(presets.for_prior(family))
 
     @classmethod
-    def for_method(cls, name: str, device: str = "cpu") -> Config:
+    def for_method(cls, name: str, device: str = "cpu", family: str = "") -> Config:
         """Return the settings of a method, see `dfast.config.methods.METHODS`.
 
         Args:
             name: of the method; "dfast" is `default`.
             device: as of `default`.
+            family: of the prior, "" for none; DreamFusion has other cameras with "shapes".
 
         Raises:
             ConfigError: there is no such method.
         """
         chosen = {"method": {"name": name}}
         method = METHODS[cls.from_dict(chosen).method.name]
-        table = (method.settings or presets.default)(device)
+        own = method.settings
+        table = presets.default(device) if own is None else own(device, family)
         return cls.from_dict(overlay(table, chosen))
 
     @classmethod

@@ -58,11 +58,12 @@ def opacity_target(progress: float, config: DreamFieldsConfig) -> float:
     return float(start * (end / start) ** amount)
 
 
-def settings(device: str) -> dict[str, Any]:
+def settings(device: str, family: str) -> dict[str, Any]:
     """Return the settings of a run, the same on every device.
 
     Args:
         device: such as "cpu" or "cuda:1".
+        family: of a prior: "", since a CLIP guides it.
     """
     fov = math.degrees(2.0 * math.atan(0.5 / (FOCAL * ZOOM)))
     return {
@@ -80,7 +81,7 @@ def settings(device: str) -> dict[str, Any]:
         },
         "shading": {"albedo": 1.0, "diffuse": 0.0, "textureless": 0.0},
         "regularizer": {"orientation": [0.0, 0.0], "opacity": 0.0},
-        "optimizer": {"warmup_steps": 1500, "final": 1.0},
+        "optimizer": {"warmup_steps": 0, "warmup_until": 1500 / 10000, "final": 1.0},
         "coarse_to_fine": {"levels_start": 8, "lowpass_std": [0.0, 0.0]},
         "train": {"steps": 10000, "preview_every": 500, "checkpoint_every": 1000},
     }

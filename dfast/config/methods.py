@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from dfast.config import clip_mesh, dream_fields
 from dfast.config.checks import check
-from dfast.config.presets import DREAMFUSION, Table
+from dfast.config.presets import Table, named
 
 DEFAULT = "dfast"
 """The method of a run that names none."""
@@ -24,9 +25,9 @@ class Method:
 
     about: str
     """What it is, and its source, for help and documents."""
-    settings: Callable[[str], Table] | None = None
-    """Settings of a run on a device such as "cpu" or "cuda:1"; None: those of the prior's
-    family."""
+    settings: Callable[[str, str], Table] | None = None
+    """Settings of a run on a device such as "cpu" or "cuda:1" with a prior of a family, which is
+    "" where it has none; None: those of the prior's family."""
     guide: Literal["prior", "clip"] = "prior"
     """What judges the images: a diffusion model, or a CLIP."""
     shape: Literal["field", "mesh"] = "field"
@@ -37,7 +38,9 @@ class Method:
 
 METHODS: dict[str, Method] = {
     DEFAULT: Method("score distillation with dfast's own settings"),
-    "dreamfusion": Method("as published, but for Adam (Poole et al. 2022)", lambda _: DREAMFUSION),
+    "dreamfusion": Method(
+        "as published, but for Adam (Poole et al. 2022)", partial(named, "dreamfusion")
+    ),
     "dream-fields": Method(
         "a field seen by a CLIP (Jain et al. 2022)",
         dream_fields.settings,

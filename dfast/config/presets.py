@@ -64,7 +64,7 @@ DREAMFUSION_GRID: Table = {
         "layers": 2,
         "density_activation": "exp",
         "density_scale": 1.4,
-        "density_bias": -1.0,
+        "density_bias": -4.0,
         "blob": "gaussian",
         "blob_height": 5.0,
         "blob_width": 0.2 * PAPER_UNIT,
@@ -147,6 +147,23 @@ Its field is the paper's, many times slower than the hash grid. Samples are as f
 standard deviation of the Gaussians that the field sees in the end, 1/32. The paper's four views of
 a step, one on each of four chips, are four views here. Schedules are fractions of the run: it can
 be shortened.
+"""
+
+CLOSED_WORLD: Table = {
+    "camera": {
+        "distance": [2.8, 3.2],
+        "fov": [38.0, 42.0],
+        "fov_mode": "angle",
+        "position_jitter": 0.03,
+        "lookat_jitter": 0.03,
+    },
+    "guidance": {"scale": 10.0},
+}
+"""What differs from DreamFusion's values with the embedded prior.
+
+It has seen whole objects in the middle of the image. The paper's cameras stand inside the unit
+sphere and look past its middle, so that a field under this prior becomes a fog around them; and its
+guidance scale is for a prior that follows prompts less closely.
 """
 
 PRETRAINED: Table = overlay(
@@ -236,12 +253,14 @@ def default(device: str) -> Table:
     return CPU if device.startswith("cpu") else CUDA
 
 
-def named(name: str, device: str) -> Table:
+def named(name: str, device: str, family: str = "") -> Table:
     """Return the preset called `name`, one of `NAMES`.
 
     Args:
         name: the preset.
         device: the device of the run, such as "cpu" or "cuda:1".
+        family: of the prior; with "shapes" DreamFusion's presets have the changes of
+            `CLOSED_WORLD`.
 
     Raises:
         ConfigError: there is no such preset.
@@ -250,7 +269,8 @@ def named(name: str, device: str) -> Table:
         raise ConfigError(f"preset: expected one of {', '.join(NAMES)}, got {name!r}")
     if name == "default":
         return default(device)
-    return DREAMFUSION if name == "dreamfusion" else DREAMFUSION_GRID
+    table = DREAMFUSION if name == "dreamfusion" else DREAMFUSION_GRID
+    return overlay(table, CLOSED_WORLD) if family == "shapes" else table
 
 
 def for_prior(family: str) -> Table:

@@ -74,11 +74,15 @@ def resolve_config(
         raise ConfigError("config file and preset: expected one of them, got both")
     wanted = method if method is not None else _named_method(overrides)
     if config is None and preset is not None:
-        config = Config.from_dict(presets.named(preset, _device_kind(device)))
+        family = "" if preset == "default" else _family(prior, download)
+        config = Config.from_dict(presets.named(preset, _device_kind(device), family))
     elif config is None and resumed is not None:
         config = resumed
     elif config is None and wanted not in (None, DEFAULT):
-        config = Config.for_method(wanted, _device_kind(device))
+        found = METHODS.get(wanted) if isinstance(wanted, str) else None
+        guided = found is not None and found.guide == "prior"
+        family = _family(prior, download) if guided else ""
+        config = Config.for_method(wanted, _device_kind(device), family)
     elif config is None:
         config = default_config(prior, _device_kind(device), download=download)
     if file is not None:
@@ -119,11 +123,15 @@ def default_config(prior: str | Prior, device: str, *, download: bool = False) -
     Raises:
         PriorError: the prior cannot be found, or its files are damaged.
     """
-    if isinstance(prior, str):
-        family = family_of(prior, download=download)
-    else:
-        family = as_prior(prior).family
+    family = _family(prior, download)
     return Config.default(device) if family == "shapes" else Config.for_prior(family)
+
+
+def _family(prior: str | Prior, download: bool) -> str:
+    """Return the family of a prior, or of what its name stands for."""
+    if isinstance(prior, str):
+        return family_of(prior, download=download)
+    return as_prior(prior).family
 
 
 def _device_kind(device: str | torch.device | None) -> str:

@@ -31,7 +31,8 @@ def test_files_hold_a_method_and_its_sections_alone(name: str) -> None:
 
 def test_a_method_is_chosen_by_name_or_by_the_settings() -> None:
     for name in METHODS:
-        wanted = Config.for_method(name, "cpu").replace(train={"steps": 7})
+        family = "shapes" if METHODS[name].guide == "prior" else ""
+        wanted = Config.for_method(name, "cpu", family).replace(train={"steps": 7})
         steps = {"train": {"steps": 7}}
         assert resolve_config(device="cpu", method=name, config=steps) == wanted
         assert resolve_config(device="cpu", resumed=wanted, method=name) == wanted
@@ -49,3 +50,19 @@ def test_what_cannot_be_a_method() -> None:
         Config.for_method("nerf")
     with pytest.raises(ConfigError, match=r"'method\.name': expected a string, got 3"):
         Config.for_method(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("source", ["method", "preset"])
+def test_dreamfusion_sees_the_closed_world_from_where_its_prior_does(source: str) -> None:
+    config = resolve_config("shapes", "cpu", **{source: "dreamfusion"})
+    known = Config.default().camera
+    assert (config.camera.distance, config.camera.fov) == (known.distance, known.fov)
+    assert config.camera.fov_mode == "angle" and config.guidance.scale == 10.0
+    others = Config.dreamfusion()
+    assert resolve_config("sd15", "cpu", **{source: "dreamfusion"}).camera == others.camera
+    assert config.field == others.field and config.guidance.view_conditioning == "words"
+
+
+def test_the_warm_up_of_dream_fields_shortens_with_the_run() -> None:
+    config = Config.for_method("dream-fields").optimizer
+    assert config.warmup_steps == 0 and config.warmup_until == 0.15

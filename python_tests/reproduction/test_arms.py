@@ -53,7 +53,7 @@ def test_bad_methods_are_named(names: Any, message: str) -> None:
 
 def test_arms_of_table_1_have_the_settings_of_their_methods() -> None:
     arms = {arm.name: arm for arm in table1(methods_of(None, "clip"), "clip", resolve)}
-    assert arms["dreamfusion"].config == Config.for_method("dreamfusion")
+    assert arms["dreamfusion"].config == Config.for_method("dreamfusion", "cpu", "shapes")
     assert arms["dfast"].config == Config.default("cpu")
     assert {name for name, arm in arms.items() if arm.clip} == {"dream-fields", "clip-mesh"}
 
