@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 from dfast.cli.checks import check_device, check_prompt, read_lines
@@ -70,7 +71,11 @@ def add_reproduce(commands: Commands[Any]) -> None:
         "--quick", action="store_true", help="small, short runs: minutes on a CPU, rough objects"
     )
     p.add_argument("--steps", type=int, metavar="N", help="of each run, if not its method's")
-    add_overrides(p, "change one setting of all runs (may be repeated)")
+    add_overrides(
+        p,
+        "change one setting of all runs, or of those of a method with METHOD: before it, such as "
+        "dreamfusion:train.steps=5000 (may be repeated)",
+    )
     add_device(p)
     p.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: what fits)")
     p.add_argument("--threads", type=int, metavar="N", help="of each run, on its CPU")
@@ -97,9 +102,7 @@ def reproduce(options: Namespace) -> int:
     among = read_lines(options.among, "--among", "prompt")
     for prompt in prompts or ():
         check_prompt(prompt, prior)
-    config: dict[str, Any] = {}
-    for text in options.set:
-        config = overlay(config, parse_override(text))
+    config, by_method = _settings(options.set)
     import_runs()
     from dfast.reproduction.reproduce import reproduce as run
 
@@ -119,6 +122,7 @@ def reproduce(options: Namespace) -> int:
             quick=options.quick,
             steps=options.steps,
             config=config,
+            method_config=by_method,
             jobs=options.jobs,
             threads=options.threads,
             retries=options.retries,
@@ -132,6 +136,19 @@ def reproduce(options: Namespace) -> int:
     for path in found.files:
         say(f"{path}")
     return FAILED if found.batch.failed else 0
+
+
+def _settings(texts: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the settings of all runs, and those of single methods by their names."""
+    config: dict[str, Any] = {}
+    by_method: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, _, own = text.partition(":")
+        if name in METHODS:
+            by_method[name] = overlay(by_method.get(name, {}), parse_override(own))
+        else:
+            config = overlay(config, parse_override(text))
+    return config, by_method
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -16,6 +16,7 @@ from dfast.clip import load_clip
 from dfast.clip.loading import find_clip
 from dfast.config import Config
 from dfast.config.checks import SEED_LIMIT, check_steps
+from dfast.config.methods import METHODS
 from dfast.config.presets import Table
 from dfast.errors import ConfigError, PriorError
 from dfast.evaluation.clip_metrics import normalized
@@ -78,6 +79,7 @@ def reproduce(
     quick: bool = False,
     steps: int | None = None,
     config: Mapping[str, Any] | None = None,
+    method_config: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int | None = None,
     threads: int | None = None,
     retries: int = 2,
@@ -109,6 +111,7 @@ def reproduce(
         quick: small and short runs, which take minutes on a CPU.
         steps: length of each run, if not that of its method.
         config: nested tables of settings that all arms have.
+        method_config: the same for single methods, by their names; it is laid over the others.
         jobs: runs at once; None takes what processors or GPUs allow.
         threads: of each run on its CPU; None shares the processors.
         retries: how often a run is started again whose process was lost.
@@ -141,16 +144,24 @@ def reproduce(
             "others in `among` (--among FILE on the command line)"
         )
     where = pick_device(device)
-    length = None if steps is None else check_steps(steps)
+    length: Table = {} if steps is None else {"train": {"steps": check_steps(steps)}}
+    own = dict(method_config or {})
+    for name in own:
+        if name not in METHODS:
+            raise ConfigError(
+                f"method_config: expected some of {', '.join(METHODS)}, got {shown(name)}"
+            )
 
     def resolve(name: str, tables: Sequence[Table]) -> Config:
         overrides = [
             *([quick_settings(name)] if quick else []),
             *([config] if config else []),
+            length,
+            own.get(name, {}),
             *tables,
         ]
         return resolve_config(
-            prior, where.type, method=name, overrides=overrides, steps=length, download=download
+            prior, where.type, method=name, overrides=overrides, download=download
         )
 
     missing: tuple[str, ...] = ()

@@ -206,6 +206,19 @@ def test_an_ablation_has_five_rows(tmp_path: Path, engine: InProcess) -> None:
     assert found.files[0].name == "ablation.md"
 
 
+def test_settings_of_one_method_are_laid_over_those_of_all(
+    tmp_path: Path, engine: InProcess
+) -> None:
+    own = {"dfast": {"train": {"steps": 1}, "guidance": {"scale": 7.0}}}
+    found = run(tmp_path, clips=(), prompts=PHOTOS[:1], steps=2, method_config=own)
+    assert [row.steps for row in found.report.rows] == [2 - (name == "dfast") for name in METHODS]
+    scales = {
+        name: Config.load(tmp_path / "runs" / made / "config.toml").guidance.scale
+        for name, made in zip(METHODS, engine.made, strict=True)
+    }
+    assert [name for name, scale in scales.items() if scale == 7.0] == ["dfast"]
+
+
 def test_scores_of_the_world_are_those_of_the_run(tmp_path: Path) -> None:
     scores = {"iou": 0.5, "colors": 1.0, "front": True, "surface": {"normals": 4.0}}
     status = scoring.Status("x", "a red cube", 0, {}, state="done")
@@ -240,6 +253,7 @@ def test_every_usual_prompt_is_one_of_the_world() -> None:
         ({"steps": 0}, ConfigError, "steps: expected a whole number >= 1"),
         ({"jobs": 0}, ConfigError, "jobs: expected 1 to"),
         ({"config": {"field": {"size": 1}}}, ConfigError, "config key 'field.size'"),
+        ({"method_config": {"nerf": {}}}, ConfigError, "method_config: expected some of dfast"),
     ],
 )
 def test_bad_arguments_are_named_before_anything_is_written(
@@ -262,6 +276,8 @@ def test_bad_arguments_are_named_before_anything_is_written(
         (["table1", "--methods", "dream-fields", "--guide", ""], "guide: expected the CLIP"),
         (["table1", "--clip", "/no/such"], "`--no-clip`"),
         (["table1", "--set", "steps"], "--set: expected"),
+        (["table1", "--set", "dfast:steps"], "--set: expected"),
+        (["table1", "--set", "nerf:train.steps=5"], "--set: expected KEY=VALUE"),
         (["table1", "--device", "warp"], "device: expected cpu, cuda"),
     ],
 )
@@ -281,7 +297,7 @@ def test_the_command_prints_the_table(
     line = ["reproduce", "table1", "--out", str(tmp_path / "out"), "--prompts", str(prompts)]
     line += ["--prior", str(tiny_models.folder("if-m")), "--no-clip", "--methods", "dfast"]
     line += ["--quick", "--steps", "1", "--device", "cpu", "--quiet"]
-    line += ["--set", "camera.resolution=[[0,8]]", "--set", "occupancy.resolution=16"]
+    line += ["--set", "camera.resolution=[[0,8]]", "--set", "dfast:occupancy.resolution=16"]
     assert main(line) == 0
     said = capsys.readouterr().out
     assert "dfast" in said.splitlines()[1] and "quick settings" in said
