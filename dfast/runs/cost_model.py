@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 
 class Cost(NamedTuple):
@@ -34,6 +33,8 @@ def cost(call: Callable[[], object], known: Iterable[Tensor]) -> Cost:
         call: runs the computation on the meta device.
         known: meta tensors that exist before it, such as parameters.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # it imports Triton
+
     with FlopCounterMode(display=False) as counter:
         call()
     with _fused_attention(), _LiveBytes(known) as live:

@@ -16,7 +16,9 @@ def test_budget_learns_and_counts_overflows(device: torch.device) -> None:
         budget.record(torch.tensor(total, device=device))
         return max_samples
 
-    assert [step(100_000) for _ in range(SampleBudget.EXACT_STEPS)] == [None] * 8
+    assert [step(100_000) for _ in range(SampleBudget.EXACT_STEPS)] == [
+        None
+    ] * SampleBudget.EXACT_STEPS
     assert step(400_000) == 10 * 16384 and budget.overflows == 0
     while step(100_000) == 10 * 16384:
         assert budget.overflows == 0

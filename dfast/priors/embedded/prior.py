@@ -288,9 +288,11 @@ def _load(folder: Path) -> tuple[Tokenizer, TextEncoder, UNet, Tensor]:
         text_encoder = TextEncoder(text_config)
         state = load_file(folder / "text_encoder" / "model.safetensors")
         text_encoder.load_state_dict(from_transformers(state))
-        unet = UNet(_config(folder / "unet"))
-        state = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
-        unet.load_state_dict(from_diffusers(state))
+        with torch.device("meta"):  # the files have all parameters: none are drawn
+            unet = UNet(_config(folder / "unet"))
+        state = from_diffusers(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
+        state = {name: value.to(torch.float32, copy=True) for name, value in state.items()}
+        unet.load_state_dict(state, assign=True)
         unshuffle_of(unet.config)  # raises for sizes that do not fit
         frozen = text_encoder.eval().requires_grad_(False), unet.eval().requires_grad_(False)
         tokenizer = Tokenizer(folder / "tokenizer", text_config["max_position_embeddings"])
