@@ -41,7 +41,7 @@ def check_run(
         check_steps(options.steps)
     check_device(options.device, is_here=runs_here)
     config = _settings(options, resumed)
-    _check_guide(options, config.method.name, runs_here)
+    _check_guide(options, config.method.name)
     if prior_name(options) == "shapes" and config.guidance.negative:
         raise PromptError(
             "negative: expected '', the embedded prior knows no others, got "
@@ -50,13 +50,11 @@ def check_run(
     return config
 
 
-def _check_guide(options: Namespace, method: str, runs_here: bool) -> None:
-    """Raise UsageError where the CLIP that guides a method is missing, or no CLIP guides it."""
+def _check_guide(options: Namespace, method: str) -> None:
+    """Raise UsageError for a CLIP where a prior guides, or the other way round."""
     by_clip, takes_clip = METHODS[method].guide == "clip", hasattr(options, "method")
     if by_clip and not takes_clip:
         raise UsageError(f"method: expected one that a prior guides, got {method!r}")
-    if by_clip and runs_here and not options.clip:
-        raise UsageError(f"--clip: expected the folder of a CLIP with method {method!r}, got none")
     if by_clip and options.prior:
         raise UsageError(f"--prior: expected without method {method!r}, which a CLIP guides")
     if takes_clip and options.clip and not by_clip:

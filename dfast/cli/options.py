@@ -65,7 +65,8 @@ def add_method(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--clip",
         metavar="NAME",
-        help="of a method that a CLIP guides: a folder of transformers, or a hub id",
+        help="of a method that a CLIP guides: a folder of transformers, or a hub id (default: "
+        "shapes, the embedded one)",
     )
 
 
@@ -105,8 +106,11 @@ def _default_steps() -> str:
 
 
 def prior_name(options: Namespace) -> str:
-    """Return what --prior says, or the embedded prior; nothing where a CLIP guides the run."""
-    if getattr(options, "clip", None) and hasattr(options, "method"):
+    """Return what --prior says, or the embedded prior; nothing where a CLIP guides the run.
+
+    The embedded CLIP reads what the embedded prior does, and has its name.
+    """
+    if getattr(options, "clip", None) not in (None, "shapes") and hasattr(options, "method"):
         return ""
     return "shapes" if options.prior is None else str(options.prior)
 

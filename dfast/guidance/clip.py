@@ -12,6 +12,10 @@ from dfast.config import PriorConfig
 from dfast.guidance.augment import Kind, random_backgrounds, random_crops
 from dfast.guidance.base import Guidance, GuidanceBatch, Seen
 from dfast.priors.base import Approximation, Prior
+from dfast.world.reading import read
+
+EMBEDDED = "shapes"
+"""Name of the embedded CLIP."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,24 @@ class ClipGuide:
         """The folder, or the name on the hub."""
         return self.encoder.folder.name
 
+    @property
+    def knows_the_world_alone(self) -> bool:
+        """Whether it is the embedded one, which reads sentences of the procedural world."""
+        return self.name == EMBEDDED
+
     def normal_form(self, prompt: str) -> str:
-        """Return a prompt with single spaces, see `Prior.normal_form`."""
+        """Return a prompt with single spaces, or what it means; see `Prior.normal_form`.
+
+        Raises:
+            PromptError: the embedded CLIP does not know a word.
+        """
+        if self.knows_the_world_alone:
+            return read(prompt).sentence.text()
         return " ".join(prompt.split())
 
     def notes(self, prompt: str) -> tuple[str, ...]:
-        """Return nothing: a CLIP reads every prompt, see `Prior.notes`."""
-        return ()
+        """Return what the embedded CLIP reads in place of words, see `Prior.notes`."""
+        return read(prompt).notes if self.knows_the_world_alone else ()
 
 
 Guide = Prior | ClipGuide

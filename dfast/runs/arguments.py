@@ -18,7 +18,7 @@ from dfast.config.checks import check_steps
 from dfast.config.methods import DEFAULT, METHODS
 from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, DfastWarning, PromptError
-from dfast.guidance.clip import ClipGuide, Guide
+from dfast.guidance.clip import EMBEDDED, ClipGuide, Guide
 from dfast.priors import Prior, as_prior, family_of, load_prior
 from dfast.runs.layouts import check_layout, has_layout, notes_of
 from dfast.world.reading import read
@@ -174,7 +174,7 @@ def resolve_arguments(
         )
     named = METHODS.get(method) if isinstance(method, str) else None
     by_clip = clip is not None or (named is not None and named.guide == "clip")
-    embedded = prior == "shapes" and not by_clip
+    embedded = prior == "shapes" and (not by_clip or clip in (None, EMBEDDED))
     if embedded and not has_layout(config):
         read(prompt)  # names a wrong word before the networks load
     where = pick_device(device)
@@ -193,6 +193,8 @@ def resolve_arguments(
                 f"got {shown(prior)}"
             )
         guide = _open_clip(clip, settings, where, download=download)
+        for note in guide.notes(text):
+            warnings.warn(note, DfastWarning, stacklevel=2)
         return RunArguments(text, where, settings, guide)
     if clip is not None:
         raise ConfigError(
@@ -211,7 +213,7 @@ def _open_clip(clip: object, config: Config, device: torch.device, *, download: 
     """Return the CLIP of a run.
 
     Args:
-        clip: the argument of `dfast.train`.
+        clip: the argument of `dfast.train`; None is the embedded one.
         config: settings of the run.
         device: where it runs.
         download: fetch it if it is not on this machine.
@@ -222,6 +224,8 @@ def _open_clip(clip: object, config: Config, device: torch.device, *, download: 
         if clip.device.type != device.type or device.index not in (None, clip.device.index):
             raise ConfigError(f"clip: expected one on {device}, got one on {clip.device}")
         return ClipGuide(clip)
+    if clip is None:
+        clip = EMBEDDED
     if not isinstance(clip, str | Path):
         raise ConfigError(
             f"clip: expected the folder of a CLIP with method {config.method.name!r} (`--clip "

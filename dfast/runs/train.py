@@ -139,7 +139,8 @@ def train(
         method: how, by one of the names in docs/methods.md; None takes that of `config`, which is
             "dfast" where it names none.
         clip: the CLIP of a method that a CLIP guides: a folder of transformers, a hub id, or what
-            `dfast.clip.load_clip` returned.
+            `dfast.clip.load_clip` returned; None is the embedded one, "shapes", which reads what
+            the embedded prior does.
         prior: the diffusion model: "shapes" (embedded, knows only its own small world), "sd15",
             "sd21" or another that `dfast priors` has, a diffusers folder or a hub id; or an object
             with the interface of `dfast.priors.Prior`.

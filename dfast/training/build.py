@@ -176,7 +176,7 @@ def _clip_guided(
     return kind(
         config,
         scene,
-        ClipGuidance(clip.encoder, prompt, seen),
+        ClipGuidance(clip.encoder, clip.normal_form(prompt), seen),
         generators,
         losses=own if losses is None else losses,
         prompt=prompt,

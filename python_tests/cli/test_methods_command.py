@@ -68,10 +68,7 @@ def test_the_settings_of_a_method_are_printed(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            ["--method", "clip-mesh"],
-            "--clip: expected the folder of a CLIP with method 'clip-mesh'",
-        ),
+        (["--method", "clip-mesh", "--dry-run"], "--dry-run: expected without --method clip-mesh"),
         (["--clip", CLIP], "--clip: expected with a method that a CLIP guides, got 'dfast'"),
         ([*MESH, "--preset", "default"], "--preset: expected without --method clip-mesh"),
         ([*MESH, "--prior", "sd15"], "--prior: expected without method 'clip-mesh'"),
@@ -90,6 +87,15 @@ def test_what_cannot_be_is_one_line(
     text = capsys.readouterr().err
     assert message in text and text.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("clip", [[], ["--clip", "shapes"]])
+def test_words_that_the_embedded_clip_does_not_know_are_refused(
+    clip: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "a glorb", "--method", "dream-fields", *clip, "--out", str(tmp_path / "run")]
+    assert code_of(line) == 2 and not (tmp_path / "run").exists()
+    assert "glorb" in capsys.readouterr().err
 
 
 def test_other_commands_refuse_methods_of_a_clip(capsys: pytest.CaptureFixture[str]) -> None:

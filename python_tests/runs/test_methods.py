@@ -15,14 +15,21 @@ import dfast
 from dfast.clip import load_clip
 from dfast.config import Config
 from dfast.config.methods import METHODS
-from dfast.errors import CollapsedError, ConfigError, PriorError, RunFolderError
+from dfast.errors import (
+    CollapsedError,
+    ConfigError,
+    DfastWarning,
+    PriorError,
+    PromptError,
+    RunFolderError,
+)
 from dfast.runs.events import Event
 from dfast.runs.result import Result
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 TINY = {"dream-fields": TINY_FIELD, "clip-mesh": TINY_MESH}
 PROMPT = "a cow that reads a book"
-"""Beyond the embedded prior: no method that a CLIP guides asks it."""
+"""Beyond the embedded prior: methods that a CLIP of their own guides do not ask it."""
 
 
 def train(method: str, **options: Any) -> Result:
@@ -128,7 +135,6 @@ def test_the_method_may_stand_in_the_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"clip": None}, "clip: expected the folder of a CLIP with method 'clip-mesh'"),
         ({"prior": "sd15"}, "prior: expected none with method 'clip-mesh', which a CLIP guides"),
         ({"clip": 3}, r"clip: expected the folder of a CLIP .*, got 3"),
         ({"method": "dfast", "config": None}, "clip: expected None with method 'dfast'"),
@@ -150,6 +156,19 @@ def test_what_cannot_be_is_told_in_one_line(options: dict[str, Any], message: st
     with pytest.raises(ConfigError, match=message) as error:
         dfast.train("a red chair", **given | options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("clip", [None, "shapes"])
+def test_the_embedded_clip_reads_what_the_embedded_prior_does(clip: str | None) -> None:
+    given: dict[str, Any] = {"clip": clip, "config": TINY_MESH, "device": "cpu", "progress": False}
+    with pytest.warns(DfastWarning, match="corgi: made as a dog"):
+        made = dfast.train("a red corgi", method="clip-mesh", **given)
+    dog = dfast.train("a red dog", method="clip-mesh", **given)
+    assert made.prior == "shapes" and made.prompt == "a red corgi"
+    for name, tensor in dog.scene.object_state().items():
+        assert torch.equal(tensor, made.scene.object_state()[name]), name
+    with pytest.raises(PromptError, match="glorb"):
+        dfast.train("a glorb", method="clip-mesh", **given)
 
 
 @pytest.mark.parametrize(
