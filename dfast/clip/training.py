@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,11 @@ from dfast.priors.embedded.training.pool import Batch, Odds, Pool
 from dfast.priors.embedded.training.softening import Softening
 from dfast.priors.embedded.training.train import open_pool
 
-ODDS = Odds(view_words=0.5, camera=0.0, empty_caption=0.0)
-"""What images and captions are like; the CLIP is told no camera."""
+ODDS = Odds(view_words=0.5, camera=0.0, empty_caption=0.0, textureless=0.25, unseen=0.8)
+"""What images and captions are like. The CLIP is told no camera, and asked for shapes alone: R geo
+retrieves a prompt with its colours by a textureless image."""
+SEEN = replace(ODDS, textureless=0.0)
+"""What it is measured on: a caption can be told from others by its image."""
 NOISE, BLURRED = 0.02, 0.5
 """Standard deviation of the noise on images, and share of them that are blurred: fields of runs are
 softer than traced things."""
@@ -110,7 +114,7 @@ class ClipTraining(TrainingLoop):
             held_out: colours of the things that training never shows with them.
             count: images.
         """
-        batch = images.batch(count, odds=ODDS, held_out=held_out)
+        batch = images.batch(count, odds=SEEN, held_out=held_out)
         seen, read = self.embed(batch.image, batch)
         found = batch.tokens[(seen @ read.mT).argmax(1)]
         return float((found == batch.tokens).all(1).float().mean())

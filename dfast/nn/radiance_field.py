@@ -51,7 +51,9 @@ class RadianceField(nn.Module, ABC):
             level_weights: [L] in [0, 1], or None for all ones.
             want_gradient: whether to compute the gradient behind the normal.
             count: int64 [1] or None: how many of N points [N, 3] there really are. Rows of the
-                results past it are undefined.
+                results past it are undefined. Those of their gradients, too, may hold anything,
+                NaN included: a field must keep them out of those of its parameters, as by
+                `torch.where` on the results.
 
         Returns:
             density [...], albedo [..., 3] and gradient [..., 3] or None.

@@ -87,6 +87,15 @@ def test_textureless_images_are_white_and_say_so(pool: Pool) -> None:
     assert not batch.camera.any() and not batch.rays.any()
 
 
+def test_captions_of_textureless_images_may_name_colors_all_the_same(pool: Pool) -> None:
+    odds = Odds(textureless=1.0, unseen=1.0, empty_caption=0.0)
+    batch = pool.batch(32, odds=odds)
+    assert (batch.colors == WHITE).all() and (batch.pattern < 0).all()
+    for tokens in batch.tokens:
+        text = text_of(pool, tokens)
+        assert "plain" not in text and set(text.split()) & set(ALL_COLORS)
+
+
 def test_held_out_pairs_never_train(pool: Pool) -> None:
     for held_out in (False, True):
         batch = pool.batch(64, odds=Odds(textureless=0.0), held_out=held_out)

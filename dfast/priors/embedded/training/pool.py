@@ -42,6 +42,8 @@ class Odds:
     """the caption is empty"""
     textureless: float = 0.12
     """everything is white"""
+    unseen: float = 0.0
+    """the caption of a textureless image names colours that it does not show"""
     albedo_only: float = 0.28
     """nothing is shaded, of images that are not textureless"""
     patterned: float = PATTERNED
@@ -146,6 +148,9 @@ class Pool:
         plain = chance(odds.textureless)
         pattern = torch.randint(len(PATTERNS), (size, 2), device=device, generator=generator)
         pattern = torch.where(chance(odds.patterned, size, 2) & ~plain[:, None], pattern, -1)
+        named = torch.where(plain[:, None], WHITE, colors)
+        if odds.unseen > 0:
+            named = torch.where(chance(odds.unseen)[:, None], colors, named)
         colors = torch.where(plain[:, None], WHITE, colors)
         ambient = uniform(size, 0.1, 0.6, generator)
         ambient = torch.where(chance(odds.albedo_only) & ~plain, 1.0, ambient)
@@ -161,7 +166,7 @@ class Pool:
         image = tracer.shade(buffer.shifted(which), albedo, light, ambient, background)
 
         view = view_index(azimuth, elevation)
-        tokens = self.captions.fill(self.template[chosen], colors, second, pattern)
+        tokens = self.captions.fill(self.template[chosen], named, second, pattern)
         tokens = self.captions.add_view(tokens, view, chance(odds.view_words))
         tokens = torch.where(chance(odds.empty_caption)[:, None], 0, tokens)
         given = chance(odds.camera)
