@@ -98,20 +98,6 @@ def test_a_step_never_waits_for_the_gpu(changes: dict[str, Any], image_size: int
     assert float(values["skipped"]) == 0 and float(values["gradient_norm"]) > 0
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"field": IPE}, {"layout": {"prompt": "x", "parts": PARTS}}]
-)
-def test_memory_that_is_reserved_for_more_samples_changes_nothing(changes: dict[str, Any]) -> None:
-    exact, reserved = (_trainer(Still(), TINY.replace(**changes)) for _ in range(2))
-    exact.budget.asynchronous = False
-    for _ in range(SampleBudget.EXACT_STEPS + 4):
-        exact.train_step()
-        reserved.train_step()
-    found, expected = (dict(t.scene.field.named_parameters()) for t in (reserved, exact))
-    for name, values in expected.items():
-        assert_close(found[name], values, rtol=1e-2, atol=1e-3)
-
-
 def test_non_finite_steps_are_skipped_on_the_device() -> None:
     prior = Still()
     trainer = _trainer(prior)
