@@ -6,12 +6,14 @@ A field is trained on true images of 24 pixels, as by a prior that knows the obj
 refined on true images of --seen pixels; or the embedded prior does both with its own settings
 (--embedded). For the mesh at the start and at the end it prints the IoU of the silhouettes, the
 PSNR of the albedo and the mean error of the normals inside them, over eight views that are no
-training views, and the seconds of the stage by its steps.
+training views, IoU and normals as `dfast evaluate` has them, which brings the object to the true
+one's place and size first, and the seconds of the stage by its steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import dfast
+from dfast.evaluation.score import score
 from dfast.render.surface import render_surface
 from dfast.runs.refined import Refined
 from dfast.runs.refined_file import START, read_start
@@ -57,14 +60,16 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run folders")
     options = parser.parse_args()
-    print("| object | faces | IoU | PSNR, dB | normals, degrees | seconds a step |")
-    print("|---|---|---|---|---|---|")
+    print("| object | faces | IoU | PSNR, dB | normals | aligned: IoU | normals | seconds a step |")
+    print("|---|---|---|---|---|---|---|---|")
     for prompt in options.prompts:
         coarse, refined, each = refine(prompt, options)
         path = options.out / folder_of(prompt) / START
         start = MeshScene(read_start(path), Background(coarse.config.background))
-        before, after = agreement(start, prompt), agreement(refined.scene.cpu(), prompt)
-        pairs = (f"{a:.{n}f}, {b:.{n}f}" for a, b, n in zip(before, after, (3, 1, 1), strict=True))
+        before = (*agreement(start, prompt), *aligned(coarse, prompt))
+        after = (*agreement(refined.scene.cpu(), prompt), *aligned(refined, prompt))
+        digits = (3, 1, 1, 3, 1)
+        pairs = (f"{a:.{n}f}, {b:.{n}f}" for a, b, n in zip(before, after, digits, strict=True))
         cells = (prompt, str(len(refined.scene.faces)), *pairs, f"{each:.1f}")
         print(f"| {' | '.join(cells)} |", flush=True)
 
@@ -94,6 +99,12 @@ def refine(prompt: str, options: argparse.Namespace) -> tuple[Result, Refined, f
     refined.mesh(stage / "object.glb")
     refined.contact_sheet(stage / "contact_sheet.png")
     return coarse, refined, each
+
+
+def aligned(found: Result | Refined, prompt: str) -> tuple[float, float]:
+    """Return IoU and mean error of the normals at the pose in which an object agrees best."""
+    scored = score(found, prompt)
+    return scored.iou, math.nan if scored.surface is None else scored.surface.normals
 
 
 @torch.no_grad()

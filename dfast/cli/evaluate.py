@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dfast.config import Config
     from dfast.evaluation.scorecard import Score
     from dfast.priors import Prior
+    from dfast.runs.refined import Refined
     from dfast.runs.result import Result
 
 
@@ -145,9 +146,8 @@ def _score_run(path: str, device: str) -> list[Score]:
     """Score a finished run, of a layout each of its parts."""
     import dfast
     from dfast.evaluation.score import score
-    from dfast.runs.loading import needs_field
 
-    found = needs_field(dfast.load(path, device), path)
+    found = dfast.load(path, device)
     return [score(result, seed=result.seed) for result in _with_parts(found)]
 
 
@@ -158,8 +158,12 @@ def _share_threads(jobs: int) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 
-def _with_parts(result: Result) -> list[Result]:
+def _with_parts(result: Result | Refined) -> list[Result] | list[Refined]:
     """Return what is scored of a run: the object; of a layout the parts, and the whole if known."""
+    from dfast.runs.result import Result
+
+    if not isinstance(result, Result):
+        return [result]
     whole = not result.parts or result.config.layout.whole > 0.0
     return [*([result] if whole else []), *result.parts.values()]
 

@@ -110,10 +110,12 @@ def _surface(
     result: DensityField, truth: GroundTruth, pose: Tensor, centroid: Tensor
 ) -> SurfaceScore | None:
     """Score the mesh that `dfast export` would write; None where it would refuse."""
-    try:
-        mesh = extract_mesh(result, faces=TEXTURED_FACES)
-    except ExportError:
-        return None
+    mesh = getattr(result, "own_mesh", None)  # of what is a mesh
+    if mesh is None:
+        try:
+            mesh = extract_mesh(result, faces=TEXTURED_FACES)
+        except ExportError:
+            return None
     return surface_score(mesh, truth, pose, centroid)
 
 

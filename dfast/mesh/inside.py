@@ -1,8 +1,9 @@
-"""An optimised mesh as a density field, for what measures fields."""
+"""A mesh as a density field, for what measures fields."""
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -24,14 +25,26 @@ TOGETHER = 1 << 12
 class MeshField:
     """A mesh with the methods of `dfast.mesh.density_grid.DensityField`."""
 
-    def __init__(self, scene: LoopScene) -> None:
-        """Bind to a mesh as it is now.
+    def __init__(self, positions: Tensor, faces: Tensor, colors: Tensor) -> None:
+        """Keep a mesh.
+
+        Args:
+            positions: [V, 3] of the vertices, world coordinates.
+            faces: [F, 3] int, of a closed surface.
+            colors: [V, 3] of the vertices, display RGB in [0, 1].
+        """
+        self._positions, self._faces, self._colors = positions, faces, colors
+        self.device = positions.device
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, scene: LoopScene) -> Self:
+        """Return an optimised mesh as it is now.
 
         Args:
             scene: the mesh.
         """
-        self._scene = scene
-        self.device = scene.device
+        return cls(scene.positions(), scene.topology.faces, vertex_colors(scene))
 
     def density(self, x: Tensor) -> Tensor:
         """Return `DENSITY` inside and 0 outside, blurred over a cell of a grid, [N].
@@ -48,16 +61,14 @@ class MeshField:
         Args:
             x: [N, 3] world points on the mesh's device.
         """
-        points, colors = self._scene.positions(), vertex_colors(self._scene)
-        nearest = [torch.cdist(part, points).argmin(1) for part in x.split(TOGETHER)]
-        return colors[torch.cat(nearest)] if nearest else colors[:0]
+        nearest = [torch.cdist(part, self._positions).argmin(1) for part in x.split(TOGETHER)]
+        return self._colors[torch.cat(nearest)] if nearest else self._colors[:0]
 
     @cached_property
     @torch.no_grad()
     def _grid(self) -> Tensor:
         """What is inside, [n, n, n] of 0 and 1."""
-        scene = self._scene
-        found = inside_grid(scene.positions().cpu(), scene.topology.faces.cpu().long(), CELLS)
+        found = inside_grid(self._positions.cpu(), self._faces.cpu().long(), CELLS)
         return found.float().to(self.device)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from dfast._numbers import shown
 from dfast.config import Config
 from dfast.config.meshes import check_mesh
 from dfast.errors import ExportError
+from dfast.mesh.inside import MeshField
 from dfast.ops.ambient import neutral_torch_state
 from dfast.render.mesh_picture import mesh_pictures
 from dfast.runs.refined_file import FORMAT, read_refined, sizes_of
@@ -62,6 +65,18 @@ class Refined(Shown):
     def device(self) -> torch.device:
         """The device of the object's tensors."""
         return self.scene.device
+
+    @cached_property
+    def _field(self) -> MeshField:
+        """What is inside the mesh, and its colours."""
+        mesh = self.own_mesh
+        arrays = mesh.vertices, mesh.faces, mesh.colors
+        return MeshField(*(torch.from_numpy(np.asarray(a)).to(self.device) for a in arrays))
+
+    @property
+    def own_mesh(self) -> Mesh:
+        """The mesh, see `Shown.own_mesh`."""
+        return self.mesh()
 
     @neutral_torch_state()
     def mesh(

@@ -65,7 +65,12 @@ class Result(Shown):
     @cached_property
     def _field(self) -> Scene | MeshField:
         """The object as a density field: of a mesh, what is inside and its colours."""
-        return MeshField(self.scene) if isinstance(self.scene, LoopScene) else self.scene
+        return MeshField.of(self.scene) if isinstance(self.scene, LoopScene) else self.scene
+
+    @property
+    def own_mesh(self) -> Mesh | None:
+        """The mesh of a method that optimises one, see `Shown.own_mesh`."""
+        return self.mesh() if isinstance(self.scene, LoopScene) else None
 
     @property
     def parts(self) -> dict[str, Result]:
@@ -86,33 +91,6 @@ class Result(Shown):
     def device(self) -> torch.device:
         """The device of the object's tensors."""
         return self.scene.device
-
-    @neutral_torch_state()
-    @torch.no_grad()
-    def density(self, x: Tensor) -> Tensor:
-        """Return the density, without gradients; 0 outside the unit sphere.
-
-        Args:
-            x: [N, 3] world points, on any device.
-
-        Returns:
-            [N] per unit length, >= 0.
-        """
-        x = x.to(self.device, torch.float32)
-        return self._field.density(x) * (x.square().sum(-1) <= 1.0)
-
-    @neutral_torch_state()
-    @torch.no_grad()
-    def albedo(self, x: Tensor) -> Tensor:
-        """Return the albedo, without gradients.
-
-        Args:
-            x: [N, 3] world points, on any device.
-
-        Returns:
-            [N, 3] RGB in [0, 1].
-        """
-        return self._field.albedo(x.to(self.device, torch.float32))
 
     @neutral_torch_state()
     def opacity(self, cameras: CameraBatch, resolution: int) -> Tensor:

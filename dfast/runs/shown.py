@@ -24,6 +24,7 @@ from dfast.runs.unfinished import RESULT, SUFFIX, result_file
 from dfast.scene.cameras import CameraBatch, spherical
 
 if TYPE_CHECKING:
+    from dfast.mesh.density_grid import DensityField
     from dfast.mesh.mesh import Mesh
 
 
@@ -102,6 +103,43 @@ class Shown(ABC):
         Returns:
             [B, H, W, 3] display RGB in [0, 1] for each shading mode.
         """
+
+    @property
+    @abstractmethod
+    def _field(self) -> DensityField:
+        """The object as a density field: of a mesh, what is inside and its colours."""
+
+    @property
+    @abstractmethod
+    def own_mesh(self) -> Mesh | None:
+        """The surface of an object that is a mesh; None for a field, whose surface is searched."""
+
+    @neutral_torch_state()
+    @torch.no_grad()
+    def density(self, x: Tensor) -> Tensor:
+        """Return the density, without gradients; 0 outside the unit sphere.
+
+        Args:
+            x: [N, 3] world points, on any device.
+
+        Returns:
+            [N] per unit length, >= 0.
+        """
+        x = x.to(self.device, torch.float32)
+        return self._field.density(x) * (x.square().sum(-1) <= 1.0)
+
+    @neutral_torch_state()
+    @torch.no_grad()
+    def albedo(self, x: Tensor) -> Tensor:
+        """Return the albedo, without gradients.
+
+        Args:
+            x: [N, 3] world points, on any device.
+
+        Returns:
+            [N, 3] RGB in [0, 1].
+        """
+        return self._field.albedo(x.to(self.device, torch.float32))
 
     @abstractmethod
     def _stored(self) -> tuple[Mapping[str, Tensor], dict[str, Any]]:

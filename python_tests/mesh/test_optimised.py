@@ -48,7 +48,7 @@ def test_a_mesh_is_a_field_with_its_volume_and_colours() -> None:
     scene = loop_scene(control=8, subdivisions=2)
     with torch.no_grad():
         scene.texture.copy_(torch.tensor([0.2, 0.5, 0.8]))
-    field = MeshField(scene)
+    field = MeshField.of(scene)
     points = 2 * torch.rand(40000, 3, generator=torch.Generator().manual_seed(0)) - 1
     density = field.density(points)
     radius = float(scene.positions().norm(dim=1).mean().detach())
@@ -71,7 +71,7 @@ def striped() -> LoopScene:
 
 
 def test_a_glb_holds_the_mesh_and_its_maps(striped: LoopScene, tmp_path: Path) -> None:
-    mesh = export_optimised(MeshField(striped), striped, tmp_path / "a.glb")
+    mesh = export_optimised(MeshField.of(striped), striped, tmp_path / "a.glb")
     assert len(mesh.faces) == len(striped.topology.faces)
     (part,) = read_glb(tmp_path / "a.glb")
     assert part.texture is not None and part.texture.shape == (64, 64, 3)
@@ -86,7 +86,7 @@ def test_a_glb_holds_the_mesh_and_its_maps(striped: LoopScene, tmp_path: Path) -
 
 
 def test_other_formats_sizes_and_budgets(striped: LoopScene, tmp_path: Path) -> None:
-    field = MeshField(striped)
+    field = MeshField.of(striped)
     export_optimised(field, striped, tmp_path / "a.stl", size=0.1)
     assert trimesh.load(tmp_path / "a.stl").is_watertight
     plain = export_optimised(field, striped, tmp_path / "b.glb", vertex_colors=True)

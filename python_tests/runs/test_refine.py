@@ -279,6 +279,30 @@ def test_a_refined_mesh_is_shown_and_exported(whole: Path, tmp_path: Path) -> No
     assert np.array_equal(again.render(resolution=32), refined.render(resolution=32))
 
 
+def _winding(corners: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Return how often triangles [F, 3, 3] enclose points [N, 3] (Van Oosterom and Strackee)."""
+    a, b, c = (corners[None] - points[:, None, None].double()).unbind(2)
+    x, y, z = (v.norm(dim=-1) for v in (a, b, c))
+    over = (a * torch.linalg.cross(b, c)).sum(-1)
+    under = x * y * z + (a * b).sum(-1) * z + (b * c).sum(-1) * x + (c * a).sum(-1) * y
+    return torch.atan2(over, under).sum(1) / (2 * torch.pi)
+
+
+def test_a_refined_mesh_is_measured_like_a_field(whole: Path) -> None:
+    refined = Refined.load(whole)
+    mesh = refined.mesh()
+    corners = torch.from_numpy(np.asarray(mesh.vertices, np.float64)[mesh.faces])
+    points = 2 * torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) - 1
+    density = refined.density(points)
+    sure = (density < 1.0) | (density > 99.0)  # the others are in cells that the surface crosses
+    assert torch.equal((density > 50.0)[sure], (_winding(corners, points) > 0.5)[sure])
+    assert sure.float().mean() > 0.8 and (density > 99.0).any()
+    vertices, colors = (
+        torch.from_numpy(np.asarray(values, np.float32)) for values in (mesh.vertices, mesh.colors)
+    )
+    assert torch.allclose(refined.albedo(vertices), colors)
+
+
 def test_the_command_refines_and_resumes(
     coarse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
@@ -299,7 +323,7 @@ def test_the_command_refines_and_resumes(
     assert main(["render", str(out), "--out", str(tmp_path / "a.png"), "--resolution", "32"]) == 0
     assert main(["export", str(out), str(tmp_path / "a.stl")]) == 0
     for bad, message in (
-        (["evaluate", str(out)], "holds a refined mesh, and this needs a field"),
+        (["evaluate", str(out), "--clip", str(tiny_clip.folder())], "and this needs a field"),
         (["refine"], "RUN: expected a finished run"),
         ([*line, "--set", "train.steps=3"], "expected 'refine.steps' in its place"),
         (["refine", str(tmp_path / "nothing")], "no such file"),
@@ -322,6 +346,8 @@ def test_training_can_refine_as_well(
     files = [str(folder / "result.safetensors") for folder in (out, out / "refined")]
     assert capsys.readouterr().out.split() == files
     assert isinstance(dfast.load(out), Result) and isinstance(dfast.load(out / "refined"), Refined)
+    assert main(["evaluate", str(out / "refined"), "--device", "cpu"]) == 0
+    assert "a red ball" in capsys.readouterr().out
     assert main([*line, "--resume"]) == 0  # both are finished, and read
     assert f"'{out / 'refined'}' is finished" in capsys.readouterr().err
     for option in (["--dry-run"], ["--particles", "2"], ["--prompts", "file"], ["--view"]):
