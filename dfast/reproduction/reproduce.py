@@ -145,12 +145,7 @@ def reproduce(
         )
     where = pick_device(device)
     length: Table = {} if steps is None else {"train": {"steps": check_steps(steps)}}
-    own = dict(method_config or {})
-    for name in own:
-        if name not in METHODS:
-            raise ConfigError(
-                f"method_config: expected some of {', '.join(METHODS)}, got {shown(name)}"
-            )
+    own = _by_method(method_config)
 
     def resolve(name: str, tables: Sequence[Table]) -> Config:
         overrides = [
@@ -213,6 +208,22 @@ def reproduce(
         truth = [RunScore(TRUTH, text, 0, "done", "", judges.truth(text)) for text in texts]
         report = replace(report, rows=(Row(TRUTH, "true objects", 0, tuple(truth)), *report.rows))
     return Reproduction(report, made, write_files(report, folder, folder / RUNS))
+
+
+def _by_method(tables: object) -> dict[str, Table]:
+    """Return the settings of single methods, checked to be tables by their names."""
+    if tables is None:
+        return {}
+    if not isinstance(tables, Mapping) or not all(isinstance(t, Mapping) for t in tables.values()):
+        raise ConfigError(
+            f"method_config: expected tables of settings by method, got {shown(tables)}"
+        )
+    for name in tables:
+        if name not in METHODS:
+            raise ConfigError(
+                f"method_config: expected some of {', '.join(METHODS)}, got {shown(name)}"
+            )
+    return {name: dict(table) for name, table in tables.items()}
 
 
 def _judges(

@@ -254,6 +254,8 @@ def test_every_usual_prompt_is_one_of_the_world() -> None:
         ({"jobs": 0}, ConfigError, "jobs: expected 1 to"),
         ({"config": {"field": {"size": 1}}}, ConfigError, "config key 'field.size'"),
         ({"method_config": {"nerf": {}}}, ConfigError, "method_config: expected some of dfast"),
+        ({"method_config": {"dfast": 3}}, ConfigError, "method_config: expected tables of"),
+        ({"method_config": ["dfast"]}, ConfigError, "method_config: expected tables of"),
     ],
 )
 def test_bad_arguments_are_named_before_anything_is_written(
