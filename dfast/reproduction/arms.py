@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,29 @@ def quick_settings(method: str) -> Table:
     """
     own = METHODS[method].sections if method in METHODS else ()
     return {**QUICK, **{name: QUICK_SECTIONS[name] for name in own if name in QUICK_SECTIONS}}
+
+
+def settings_by_method(tables: object) -> dict[str, Table]:
+    """Return the settings that single methods are given.
+
+    Args:
+        tables: by the name of the method, or None.
+
+    Raises:
+        ConfigError: no tables by the names of methods.
+    """
+    if tables is None:
+        return {}
+    if not isinstance(tables, Mapping) or not all(isinstance(t, Mapping) for t in tables.values()):
+        raise ConfigError(
+            f"method_config: expected tables of settings by method, got {shown(tables)}"
+        )
+    for name in tables:
+        if name not in METHODS:
+            raise ConfigError(
+                f"method_config: expected some of {', '.join(METHODS)}, got {shown(name)}"
+            )
+    return {name: dict(table) for name, table in tables.items()}
 
 
 def methods_of(names: Sequence[str] | None, guide: str) -> tuple[str, ...]:

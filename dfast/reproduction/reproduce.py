@@ -16,7 +16,6 @@ from dfast.clip import load_clip
 from dfast.clip.loading import find_clip
 from dfast.config import Config
 from dfast.config.checks import SEED_LIMIT, check_steps
-from dfast.config.methods import METHODS
 from dfast.config.presets import Table
 from dfast.errors import ConfigError, PriorError
 from dfast.evaluation.clip_metrics import normalized
@@ -27,6 +26,7 @@ from dfast.reproduction.arms import (
     left_out,
     methods_of,
     quick_settings,
+    settings_by_method,
     table1,
     usual_guide,
 )
@@ -145,7 +145,7 @@ def reproduce(
         )
     where = pick_device(device)
     length: Table = {} if steps is None else {"train": {"steps": check_steps(steps)}}
-    own = _by_method(method_config)
+    own = settings_by_method(method_config)
 
     def resolve(name: str, tables: Sequence[Table]) -> Config:
         overrides = [
@@ -208,22 +208,6 @@ def reproduce(
         truth = [RunScore(TRUTH, text, 0, "done", "", judges.truth(text)) for text in texts]
         report = replace(report, rows=(Row(TRUTH, "true objects", 0, tuple(truth)), *report.rows))
     return Reproduction(report, made, write_files(report, folder, folder / RUNS))
-
-
-def _by_method(tables: object) -> dict[str, Table]:
-    """Return the settings of single methods, checked to be tables by their names."""
-    if tables is None:
-        return {}
-    if not isinstance(tables, Mapping) or not all(isinstance(t, Mapping) for t in tables.values()):
-        raise ConfigError(
-            f"method_config: expected tables of settings by method, got {shown(tables)}"
-        )
-    for name in tables:
-        if name not in METHODS:
-            raise ConfigError(
-                f"method_config: expected some of {', '.join(METHODS)}, got {shown(name)}"
-            )
-    return {name: dict(table) for name, table in tables.items()}
 
 
 def _judges(
