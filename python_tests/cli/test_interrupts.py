@@ -32,13 +32,7 @@ def start(*line: str, **options: Any) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     command = [sys.executable, "-m", "dfast", *line]
-    return subprocess.Popen(command, env=environment, text=True, preexec_fn=_hears, **pipes)
-
-
-def _hears() -> None:
-    """Give a new process the usual signals, also where the tests ignore some, as under nohup."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    return subprocess.Popen(command, env=environment, text=True, **pipes)
 
 
 @pytest.mark.parametrize("delay", [0.15, 0.6, 1.8])

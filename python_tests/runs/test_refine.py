@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +45,6 @@ def whole(coarse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stages") / "whole"
     refine_tiny(coarse, out=folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Hear signals also where the tests ignore some, as under nohup."""
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_a_stage_keeps_a_run_folder_of_its_own(coarse: Path, whole: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,6 @@ def step_saved(out: Path) -> int:
 
     with safe_open(str(out / "checkpoint.safetensors"), "pt") as file:
         return int(json.loads(file.metadata()["dfast"])["step"])
-
-
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Hear signals also where the tests ignore some, as under nohup."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number in before:
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
