@@ -80,7 +80,8 @@ def test_modules_run_like_the_command(module: str, tmp_path: Path) -> None:
     assert (version.returncode, version.stdout) == (0, f"dfast {dfast.__version__}\n")
     bad = run("-m", module, "render", str(tmp_path / "none"), "--out", "a.png", "--device", "cpu")
     assert bad.returncode == 2 and bad.stderr.startswith("dfast: error: ")
-    settings = run("-m", module, "config", "--preset", "dreamfusion", "--device", "cpu")
+    preset = ("--preset", "dreamfusion", "--prior", "sd15")
+    settings = run("-m", module, "config", *preset, "--device", "cpu")
     lines = [line for line in settings.stdout.splitlines() if not line.startswith("#")]
     assert [line for line in lines if line] == [
         line for line in dfast.Config.dreamfusion().dumps().splitlines() if line

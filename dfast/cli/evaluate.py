@@ -160,9 +160,9 @@ def _share_threads(jobs: int) -> None:
 
 def _with_parts(result: Result | Refined) -> list[Result] | list[Refined]:
     """Return what is scored of a run: the object; of a layout the parts, and the whole if known."""
-    from dfast.runs.result import Result
+    from dfast.runs.refined import Refined
 
-    if not isinstance(result, Result):
+    if isinstance(result, Refined):
         return [result]
     whole = not result.parts or result.config.layout.whole > 0.0
     return [*([result] if whole else []), *result.parts.values()]

