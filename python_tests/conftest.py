@@ -23,10 +23,14 @@ torch.set_num_threads(min(2, torch.get_num_threads()))
 @pytest.fixture(scope="session", autouse=True)
 def hears_signals() -> None:
     """Hear signals here and in new processes, also under nohup or behind a shell's `&`."""
-    usual = {signal.SIGINT: signal.default_int_handler}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    for number, handler in usual.items():
         if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, usual.get(number, signal.SIG_DFL))
+            signal.signal(number, handler)
 
 
 def _cuda_ready() -> bool:

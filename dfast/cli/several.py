@@ -14,7 +14,7 @@ from dfast.cli.options import UsageError, gives_settings, prior_name, read_confi
 from dfast.cli.output import say
 from dfast.cli.signals import exit_code, hinting, interrupted
 from dfast.config import Config
-from dfast.config.methods import METHODS
+from dfast.config.methods import guided_by
 from dfast.errors import PromptError, RunsFailedError
 from dfast.host.torchrun import is_first_process, is_started_by_torchrun, processes
 from dfast.runs.names import run_name
@@ -224,7 +224,7 @@ def check_dry_run(options: Namespace) -> None:
     """Raise UsageError for options that an estimate has no use for."""
     if options.clip:
         raise UsageError("--dry-run: expected without --clip, since it estimates what priors guide")
-    if options.method is not None and METHODS[options.method].guide == "clip":
+    if guided_by(options.method, "clip"):
         raise UsageError(
             f"--dry-run: expected without --method {options.method}, since it estimates what "
             "priors guide"

@@ -69,6 +69,17 @@ class MethodConfig:
         check("method", "name", self.name, self.name in METHODS, f"one of {', '.join(METHODS)}")
 
 
+def guided_by(name: object, guide: Literal["prior", "clip"]) -> bool:
+    """Return whether a name is that of a method that such a model guides.
+
+    Args:
+        name: anything.
+        guide: a diffusion model, or a CLIP.
+    """
+    method = METHODS.get(name) if isinstance(name, str) else None
+    return method is not None and method.guide == guide
+
+
 def unused_sections(name: str) -> frozenset[str]:
     """Return the sections of `Config` that a method leaves at their defaults and out of files.
 

@@ -44,8 +44,8 @@ class GeneralField:
         """
         real = None
         if count is not None:  # points past it may hold anything, and so may their gradients
-            real = torch.arange(len(x), device=x.device) < count
-            x = torch.where(real[:, None], x, 0.0)
+            real = (torch.arange(len(x), device=x.device) < count)[:, None]
+            x = torch.where(real, x, 0.0)
         *inner, last = self.spec.split(self.mlp)
         hidden, active = self._encode(x), []
         for weight, bias in inner:
@@ -60,11 +60,8 @@ class GeneralField:
             gradient = self._finite_gradient(x, finite_step)
         density = self._density(out[:, 0] + blob(self.spec, x))
         albedo = torch.sigmoid(out[:, 1:])
-        if real is not None:
-            density = torch.where(real, density, 0.0)
-            albedo = torch.where(real[:, None], albedo, 0.0)
-            gradient = None if gradient is None else torch.where(real[:, None], gradient, 0.0)
-        return FieldSample(density, albedo, gradient)
+        sample = FieldSample(density, albedo, gradient)
+        return sample if real is None else sample.where(real)
 
     def _encode(self, x: Tensor) -> Tensor:
         """Return the encoding of world points."""

@@ -230,7 +230,7 @@ class IPEField(RadianceField):
         else:  # points past it may hold anything, and so may the gradients of their results
             real = (torch.arange(len(x), device=x.device) < count)[:, None]
             x = torch.where(real, x, 0.0)
-            sample = _masked(self._in_pieces(x, weights, want_gradient), real)
+            sample = self._in_pieces(x, weights, want_gradient).where(real)
         density, albedo, gradient = sample
         gradient = None if gradient is None else gradient.view(*shape, 3)
         return FieldSample(density.view(shape), albedo.view(*shape, 3), gradient)
@@ -308,16 +308,6 @@ def _joined(parts: Sequence[FieldSample]) -> FieldSample:
     density, albedo, gradients = zip(*parts, strict=True)
     gradient = None if gradients[0] is None else torch.cat(gradients)
     return FieldSample(torch.cat(density), torch.cat(albedo), gradient)
-
-
-def _masked(sample: FieldSample, real: Tensor) -> FieldSample:
-    """Return a sample whose rows are zeros, and pass on no gradient, where `real` [N, 1] is not."""
-    density, albedo, gradient = sample
-    return FieldSample(
-        torch.where(real[:, 0], density, 0.0),
-        torch.where(real, albedo, 0.0),
-        None if gradient is None else torch.where(real, gradient, 0.0),
-    )
 
 
 def _silu_slope(z: Tensor) -> Tensor:

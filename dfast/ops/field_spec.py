@@ -36,6 +36,19 @@ class FieldSample(NamedTuple):
     albedo: Tensor
     gradient: Tensor | None
 
+    def where(self, real: Tensor) -> FieldSample:
+        """Return zeros, which pass on no gradient, in the rows that are no sample.
+
+        Args:
+            real: bool [N, 1].
+        """
+        density, albedo, gradient = self
+        return FieldSample(
+            torch.where(real[:, 0], density, 0.0),
+            torch.where(real, albedo, 0.0),
+            None if gradient is None else torch.where(real, gradient, 0.0),
+        )
+
 
 @dataclass(frozen=True)
 class FieldSpec:

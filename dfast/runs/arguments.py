@@ -15,7 +15,7 @@ from dfast._numbers import shown
 from dfast.clip import ClipEncoder, load_clip
 from dfast.config import Config, PriorConfig, presets
 from dfast.config.checks import check_steps
-from dfast.config.methods import DEFAULT, METHODS
+from dfast.config.methods import DEFAULT, METHODS, guided_by
 from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, DfastWarning, PromptError
 from dfast.guidance.clip import EMBEDDED, ClipGuide, Guide
@@ -79,9 +79,7 @@ def resolve_config(
     elif config is None and resumed is not None:
         config = resumed
     elif config is None and wanted not in (None, DEFAULT):
-        found = METHODS.get(wanted) if isinstance(wanted, str) else None
-        guided = found is not None and found.guide == "prior"
-        family = _family(prior, download) if guided else ""
+        family = _family(prior, download) if guided_by(wanted, "prior") else ""
         config = Config.for_method(wanted, _device_kind(device), family)
     elif config is None:
         config = default_config(prior, _device_kind(device), download=download)
@@ -172,8 +170,7 @@ def resolve_arguments(
         raise PromptError(
             f"prompt: expected a description such as 'a red chair', got {shown(prompt)}"
         )
-    named = METHODS.get(method) if isinstance(method, str) else None
-    by_clip = clip is not None or (named is not None and named.guide == "clip")
+    by_clip = clip is not None or guided_by(method, "clip")
     embedded = prior == "shapes" and (not by_clip or clip in (None, EMBEDDED))
     if embedded and not has_layout(config):
         read(prompt)  # names a wrong word before the networks load

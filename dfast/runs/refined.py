@@ -73,7 +73,7 @@ class Refined(Shown):
         arrays = mesh.vertices, mesh.faces, mesh.colors
         return MeshField(*(torch.from_numpy(np.asarray(a)).to(self.device) for a in arrays))
 
-    @property
+    @cached_property
     def own_mesh(self) -> Mesh:
         """The mesh, see `Shown.own_mesh`."""
         return self.mesh()

@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from oracle import OraclePrior
+from tiny_fields import FIELDS, TINY
 from torch.testing import assert_close
 
-from dfast.config import Config
 from dfast.training.build import build_trainer
 from dfast.training.sample_budget import SampleBudget
-
-TINY = Config().replace(
-    field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 16},
-    occupancy={"resolution": 16, "every": 3, "warmup_steps": 6},
-    march={"step_size": 0.05},
-    shading={"ambient_only": 0.0},
-    camera={"views": 2, "resolution": [[0.0, 12]]},
-    train={"steps": 40},
-)
-FIELDS: dict[str, dict[str, Any]] = {
-    "hash": {},
-    "finite": {"field": {"normals": "finite"}},
-    "ipe": {
-        "field": {
-            "kind": "ipe",
-            "ipe": {"frequencies": 4, "directions": "axes", "width": 16, "blocks": 1},
-        }
-    },
-    "layout": {
-        "layout": {
-            "prompt": "x",
-            "parts": [
-                {"name": "cube", "prompt": "a cube", "position": [0.0, -0.5, 0.0], "size": 0.45},
-                {"name": "ball", "prompt": "a ball", "position": [0.0, 0.5, 0.0], "size": 0.45},
-            ],
-        }
-    },
-}
-"""Changes of `TINY`: every field and every way of its normals."""
 
 
 def test_budget_learns_and_counts_overflows(device: torch.device) -> None:
@@ -76,14 +45,14 @@ def test_memory_that_is_reserved_for_more_samples_changes_nothing(
     field: str, device: torch.device
 ) -> None:
     exact, reserved = (
-        build_trainer(TINY.replace(**FIELDS[field]), OraclePrior(12), "x", 0, device)
+        build_trainer(TINY.replace(**FIELDS[field]), OraclePrior(16), "x", 0, device)
         for _ in range(2)
     )
     exact.budget.asynchronous, reserved.budget.asynchronous = False, True
     for _ in range(SampleBudget.EXACT_STEPS + 4):
         exact.train_step()
         reserved.train_step()
-    assert reserved.budget.max_samples(12) is not None and reserved.budget.overflows == 0
+    assert reserved.budget.max_samples(16) is not None and reserved.budget.overflows == 0
     found, expected = (dict(t.scene.field.named_parameters()) for t in (reserved, exact))
     for name, values in expected.items():
         assert_close(found[name], values, rtol=1e-2, atol=1e-3)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_fields import FIELDS, TINY
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -27,15 +28,6 @@ from dfast.training.sample_budget import SampleBudget
 from dfast.training.trainer import Trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("needs_cuda")]
-
-TINY = Config().replace(
-    field={"grid": {"levels": 3, "log2_entries": 10, "max_resolution": 32}, "hidden": 16},
-    occupancy={"resolution": 16, "every": 3, "warmup_steps": 6},
-    march={"step_size": 0.05},
-    shading={"ambient_only": 0.0},
-    camera={"views": 2, "resolution": [[0.0, 16]]},
-    train={"steps": 40, "log_every": 1000},
-)
 
 
 class Still(Prior):
@@ -64,21 +56,14 @@ def _trainer(prior: Still, config: Config = TINY, seed: int = 0) -> Trainer:
     return build_trainer(config, prior, "x", seed, torch.device("cuda"))
 
 
-IPE = {"kind": "ipe", "ipe": {"frequencies": 4, "directions": "axes", "width": 16, "blocks": 1}}
-PARTS = [
-    {"name": name, "prompt": f"a {name}", "position": [0.0, y, 0.0], "size": 0.45}
-    for name, y in (("cube", -0.5), ("ball", 0.5))
-]
-
-
 @pytest.mark.parametrize(
     "changes",
     [
         {},
         {"field": {"precision": "half"}},
         {"march": {"cone_angle": 0.01}},
-        {"field": IPE},
-        {"layout": {"prompt": "x", "parts": PARTS}},
+        FIELDS["ipe"],
+        FIELDS["layout"],
     ],
 )
 @pytest.mark.parametrize("image_size", [16, 32])

@@ -148,10 +148,10 @@ class Pool:
         plain = chance(odds.textureless)
         pattern = torch.randint(len(PATTERNS), (size, 2), device=device, generator=generator)
         pattern = torch.where(chance(odds.patterned, size, 2) & ~plain[:, None], pattern, -1)
-        named = torch.where(plain[:, None], WHITE, colors)
-        if odds.unseen > 0:
-            named = torch.where(chance(odds.unseen)[:, None], colors, named)
-        colors = torch.where(plain[:, None], WHITE, colors)
+        drawn, colors = colors, torch.where(plain[:, None], WHITE, colors)
+        named = colors
+        if odds.unseen > 0:  # without it nothing is drawn, and other trainings stay as they were
+            named = torch.where(chance(odds.unseen)[:, None], drawn, colors)
         ambient = uniform(size, 0.1, 0.6, generator)
         ambient = torch.where(chance(odds.albedo_only) & ~plain, 1.0, ambient)
         azimuth, elevation, distance, fov = (v[chosen] for v in self.camera)
