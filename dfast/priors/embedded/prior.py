@@ -8,15 +8,15 @@ training: without articles, nouns in the singular, and "plain chair" for a textu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfast._device import ran_out
 from dfast.errors import PriorError, PromptError
@@ -39,8 +39,6 @@ from dfast.scene.cameras import CameraBatch
 from dfast.scene.views import VIEW_WORDS, view_index
 from dfast.world.reading import read
 from dfast.world.sentence import PLAIN, Sentence
-
-Network = TypeVar("Network", bound=nn.Module)
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -287,27 +285,24 @@ def _load(folder: Path) -> tuple[Tokenizer, TextEncoder, UNet, Tensor]:
         )
     try:
         text_config = _config(folder / "text_encoder")
+        # Small, and an embedding on the meta device imports torch._dynamo, which takes a second.
+        text_encoder = TextEncoder(text_config)
         state = load_file(folder / "text_encoder" / "model.safetensors")
-        text_encoder = _filled(lambda: TextEncoder(text_config), from_transformers(state))
-        state = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
-        unet = _filled(lambda: UNet(_config(folder / "unet")), from_diffusers(state))
+        text_encoder.load_state_dict(from_transformers(state))
+        with torch.device("meta"):  # the file has all parameters: none are drawn
+            unet = UNet(_config(folder / "unet"))
+        state = from_diffusers(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
+        state = {name: value.to(torch.float32, copy=True) for name, value in state.items()}
+        unet.load_state_dict(state, assign=True)
         unshuffle_of(unet.config)  # raises for sizes that do not fit
+        frozen = text_encoder.eval().requires_grad_(False), unet.eval().requires_grad_(False)
         tokenizer = Tokenizer(folder / "tokenizer", text_config["max_position_embeddings"])
-        return tokenizer, text_encoder, unet, signal_levels(folder / "scheduler")
+        return tokenizer, *frozen, signal_levels(folder / "scheduler")
     except Exception as error:  # damaged files fail in many ways
         if ran_out(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PriorError(f"prior: cannot load {folder} ({reason})") from error
-
-
-def _filled(make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
-    """Return a frozen network in float32 with all its parameters from a file: none are drawn."""
-    with torch.device("meta"):
-        network = make()
-    copies = {name: value.to(torch.float32, copy=True) for name, value in state.items()}
-    network.load_state_dict(copies, assign=True)
-    return network.eval().requires_grad_(False)
 
 
 def _config(folder: Path) -> dict[str, Any]:
