@@ -100,6 +100,11 @@ class ComposedField(RadianceField):
         """Those of the fields, which are the same, in their own frames."""
         return self.fields[0].resolutions
 
+    @property
+    def computes_reserved(self) -> bool:
+        """Whether points past `count` cost as much as others in any of the fields."""
+        return any(part.computes_reserved for part in self.fields)
+
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Draw new parameters, field by field."""
         for part in self.fields:

@@ -110,6 +110,11 @@ class Field(RadianceField):
         """Whether the next call runs as one fused op."""
         return self._obstacle(self.reads_half) is None
 
+    @property
+    def computes_reserved(self) -> bool:
+        """Whether points past `count` cost as much as others; the fused op leaves them out."""
+        return not self.fused
+
     def _obstacle(self, half: bool) -> str | None:
         """Return what keeps the fused op from running, None if nothing does."""
         if self.normals != "analytic":

@@ -29,6 +29,11 @@ class RadianceField(nn.Module, ABC):
         the angular frequency of a wave.
         """
 
+    @property
+    def computes_reserved(self) -> bool:
+        """Whether points past `count` cost as much as others, as they do in plain torch."""
+        return True
+
     @abstractmethod
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Draw new parameters, on the host, so that they are the same on every device."""

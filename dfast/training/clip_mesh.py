@@ -29,6 +29,9 @@ class ClipMeshTrainer(Trainer):
     def _level_resolutions(self) -> tuple[float, ...]:
         return ()
 
+    def _computes_reserved(self) -> bool:
+        return False
+
     def begin_step(self) -> Step:
         """Draw a step's inputs."""
         size = resolution(self.progress, self.config.camera.resolution)

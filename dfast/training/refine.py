@@ -110,6 +110,9 @@ class MeshTrainer(Trainer):
     def _level_resolutions(self) -> tuple[float, ...]:
         return ()
 
+    def _computes_reserved(self) -> bool:
+        return False
+
     def _run(self, step: Step) -> dict[str, Tensor]:
         return self._device_step(step)
 

@@ -27,18 +27,26 @@ class SampleBudget:
     """Steps at the start of each resolution that count exactly."""
     LAG = 8
     """Steps after which a count is read; its copy has long been done by then."""
-    SLACK = 1.5
-    """Reserved samples over the largest recent count."""
+    SLACK, TIGHT_SLACK = 1.5, 1.25
+    """Reserved samples over the largest recent count; and where reserved ones cost time."""
     GRANULARITY = 16384
     """The reserved number is a multiple of this, so that small changes do not change it."""
     GROW = 0.9
     """Choose anew when a step has more than this fraction of the reserved samples."""
-    SHRINK = 0.35
-    """Choose anew when the new number would be less than this fraction of the reserved one."""
+    SHRINK, TIGHT_SHRINK = 0.35, 0.7
+    """Choose anew when the new number would be less than this fraction of the reserved one; and
+    where reserved ones cost time, which a new CUDA graph does once."""
 
-    def __init__(self, device: torch.device) -> None:
-        """Make an empty budget for steps on `device`."""
+    def __init__(self, device: torch.device, *, tight: bool = False) -> None:
+        """Make an empty budget.
+
+        Args:
+            device: of the steps.
+            tight: reserve less and choose more often, for a field that computes what is reserved.
+        """
         self.asynchronous = device.type == "cuda"
+        self._slack = self.TIGHT_SLACK if tight else self.SLACK
+        self._shrink = self.TIGHT_SHRINK if tight else self.SHRINK
         self.overflows = 0
         self._resolution = -1
         self._steps = 0
@@ -91,9 +99,9 @@ class SampleBudget:
             return
         chosen = self._choose()
         too_small = num_samples > self.GROW * self._max_samples
-        if too_small or chosen < self.SHRINK * self._max_samples:
+        if too_small or chosen < self._shrink * self._max_samples:
             self._max_samples = chosen
 
     def _choose(self) -> int:
         """Return the number to reserve for the largest recent count."""
-        return (int(self._largest * self.SLACK) // self.GRANULARITY + 1) * self.GRANULARITY
+        return (int(self._largest * self._slack) // self.GRANULARITY + 1) * self.GRANULARITY

@@ -122,7 +122,7 @@ class Trainer:
         self.model = ModelState(scene, self.optimizer, guidance, generators.host, average)
         advice = REMEDIES.get(config.method.name, Remedies())
         self.health = HealthCheck(config.train, self.optimizer.status, self.model, advice)
-        self.budget = SampleBudget(self.device)
+        self.budget = SampleBudget(self.device, tight=self._computes_reserved())
         self.graphs = CudaGraphCache(
             self.device, [generators.device], enabled=config.train.cuda_graphs
         )
@@ -208,6 +208,10 @@ class Trainer:
     def _level_resolutions(self) -> tuple[float, ...]:
         """Return the resolutions of the levels that come in one after the other, coarsest first."""
         return self.scene.field.resolutions
+
+    def _computes_reserved(self) -> bool:
+        """Return whether memory that is reserved for samples costs time, too."""
+        return self.scene.field.computes_reserved
 
     def forward(self, step: Step) -> tuple[Rendering, Tensor]:
         """Render a step's views, and encode them for the guidance.

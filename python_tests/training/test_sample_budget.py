@@ -33,6 +33,18 @@ def test_budget_learns_and_counts_overflows(device: torch.device) -> None:
     assert budget.max_samples(32) is None
 
 
+def test_a_tight_budget_follows_the_scene_closely() -> None:
+    budget = SampleBudget(torch.device("cpu"), tight=True)
+    budget.asynchronous = True
+    used = [1_000_000 * 99**i // 100**i for i in range(200)]  # the scene empties
+    shares = []
+    for count in used:
+        reserved = budget.max_samples(16)
+        shares += [] if reserved is None else [count / reserved]
+        budget.record(torch.tensor(count))
+    assert budget.overflows == 0 and min(shares) > 0.45 and max(shares) < 0.85
+
+
 def test_budget_of_the_cpu_is_exact() -> None:
     budget = SampleBudget(torch.device("cpu"))
     for _ in range(20):
