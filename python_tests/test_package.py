@@ -87,3 +87,28 @@ def test_modules_run_like_the_command(module: str, tmp_path: Path) -> None:
         line for line in dfast.Config.dreamfusion().dumps().splitlines() if line
     ]
     assert settings.returncode == 0
+
+
+CONSTANTS = """
+import importlib, pkgutil, sys, torch
+torch.set_default_dtype(torch.bfloat16)
+torch.set_default_device("meta")
+import dfast
+for module in pkgutil.walk_packages(dfast.__path__, "dfast."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+found = {
+    f"{module}.{name}": (value.device.type, value.dtype)
+    for module, loaded in list(sys.modules.items()) if module.startswith("dfast")
+    for name, value in vars(loaded).items() if isinstance(value, torch.Tensor)
+}
+wrong = {k: v for k, v in found.items() if v[0] != "cpu" or v[1] == torch.bfloat16}
+print(len(found), wrong)
+"""
+
+
+def test_constants_do_not_depend_on_what_the_host_has_set() -> None:
+    said = run("-c", CONSTANTS)
+    assert said.returncode == 0, said.stderr
+    count, wrong = said.stdout.split(maxsplit=1)
+    assert int(count) > 0 and wrong.strip() == "{}"

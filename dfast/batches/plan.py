@@ -169,7 +169,7 @@ def jobs_of(
                 device=place.device,
                 threads=place.threads,
                 clip=row.clip,
-                **common,
+                **(common | {"prior": "shapes"} if row.clip else common),  # those have no prior
             )
         )
     return jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def check_clip_options(options: Namespace) -> None:
             if getattr(options, name):
                 raise UsageError(f"--{name}: expected with --clip")
         return
-    unused = ("prompt", "out", "steps", "prior", "config", "preset", "set")
+    unused = ("prompt", "out", "steps", "prior", "config", "preset", "set", "lora")
     given = [name for name in unused if getattr(options, name)]
     if given := given + ["seeds"] * (options.seeds != 1):
         raise UsageError(f"--{given[0]}: expected without --clip, which scores what is made")
@@ -90,7 +91,8 @@ def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
     metrics = _metrics(options.metrics)
     check_device(options.device)
     files = [file for path in options.paths for file in _expand(user_path(path))]
-    named, prompts = _read_lines(lines)
+    named = _read_lines(lines)
+    prompts = [prompt for _, prompt in named]
 
     from dfast._device import pick_device
     from dfast.clip import load_clip
@@ -102,7 +104,8 @@ def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
     names = list(dict.fromkeys(options.clip))
     clips = [load_clip(name, device, download=options.download) for name in names]
     runs = [] if prompts else [_load(f, str(device)).prompt for f in files if not _is_mesh(f)]
-    subjects = [_subject(file, named, prompts or runs, str(device)) for file in files]
+    named += [((), prompt) for prompt in runs]
+    subjects = [_subject(file, named, str(device)) for file in files]
     prompts = prompts or [subject.prompt for subject in subjects]
     choices = list({normalized(prompt): prompt for prompt in prompts}.values())
     known = {normalized(prompt) for prompt in choices}
@@ -154,45 +157,61 @@ def _is_mesh(path: Path) -> bool:
     return path.suffix.lower() in MESHES and path.is_file()
 
 
-def _read_lines(lines: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return (prompts by the name of a mesh, all prompts).
+def _read_lines(lines: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
+    """Return what each line says: the end of a mesh file's path, () for none, and a prompt.
 
-    A line is a prompt, or the name of a mesh file, a tab and its prompt.
+    A line is a prompt, or the name of a mesh file, perhaps with folders, a tab and its prompt.
     """
-    named: dict[str, str] = {}
-    prompts: list[str] = []
-    for line in lines:
-        name, _, prompt = (part.strip() for part in line.rpartition("\t"))
-        prompts.append(prompt)
-        if name:
-            named[name] = named[Path(name).stem] = prompt
-    return named, prompts
+    parts = [[part.strip() for part in line.rpartition("\t")] for line in lines]
+    return [(Path(name).parts if name else (), prompt) for name, _, prompt in parts]
 
 
-def _subject(path: Path, named: dict[str, str], prompts: Sequence[str], device: str) -> Subject:
+def _subject(path: Path, named: Sequence[tuple[tuple[str, ...], str]], device: str) -> Subject:
     """Return what is at a path, ready to be rendered."""
     from dfast.evaluation.clip_score import Subject
+    from dfast.runs.exports import OBJECT
+    from dfast.runs.refined import Refined
 
     if _is_mesh(path):
-        prompt = _prompt_of_mesh(path, named, prompts)
+        prompt = _prompt_of_mesh(path, named)
         _read(path)  # a damaged file is told before others are scored
         return Subject(path.name, prompt, "mesh", None, partial(_render_mesh, path, device))
-    result = _load(path, device)
-    render = partial(_render_run, path, device)
-    return Subject(path.name or str(path), result.prompt, "run", result.seed, render)
+    result, name = _load(path, device), path.name or str(path)
+    if isinstance(result, Refined):
+        mesh = (path if path.is_dir() else path.parent) / OBJECT
+        if not _is_mesh(mesh):
+            raise ConfigError(f"'{path}': holds a refined mesh, expected it exported as '{mesh}'")
+        _read(mesh)
+        render = partial(_render_mesh, mesh, device)
+    else:
+        render = partial(_render_run, path, device)
+    return Subject(name, result.prompt, "run", result.seed, render)
 
 
-def _prompt_of_mesh(path: Path, named: dict[str, str], prompts: Sequence[str]) -> str:
+def _prompt_of_mesh(path: Path, named: Sequence[tuple[tuple[str, ...], str]]) -> str:
     """Return the prompt of a mesh: that of its line, or the one that its name is made of."""
-    if (prompt := named.get(path.name) or named.get(path.stem)) is not None:
-        return prompt
-    found = [prompt for prompt in prompts if slug(prompt) == slug(path.stem)]
-    if not found:
+    ends = (path.absolute().parts, path.absolute().with_suffix("").parts)
+    lines = [line for line in named if line[0] and any(_ends_in(end, line[0]) for end in ends)]
+    most = max((len(line[0]) for line in lines), default=0)
+    found = {prompt: None for name, prompt in lines if len(name) == most}
+    found = found or {prompt: None for _, prompt in named if _words(prompt) == _words(path.stem)}
+    found = found or {prompt: None for _, prompt in named if slug(prompt) == slug(path.stem)}
+    if len(found) != 1:
+        got = "neither" if not found else " and ".join(map(repr, found))
         raise PromptError(
-            f"'{path.name}': expected --prompts with a line '{path.name}', a tab and its prompt, "
-            "or a prompt that its name is made of, got neither"
+            f"'{path}': expected --prompts with a line '{path.name}', a tab and its prompt, "
+            f"or a prompt that its name is made of, got {got}"
         )
-    return found[0]
+    return next(iter(found))
+
+
+def _ends_in(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
+    return path[-len(end) :] == end
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a prompt or of a name that is made of one."""
+    return re.findall(r"[^\W_]+", text.casefold())
 
 
 def _render_run(path: Path, device: str, views: Views) -> Tensor:
@@ -212,9 +231,8 @@ def _render_mesh(path: Path, device: str, views: Views) -> Tensor:
 def _load(path: Path, device: str) -> Any:
     """Return a result; of many runs, one at a time is in memory."""
     import dfast
-    from dfast.runs.loading import needs_field
 
-    return needs_field(dfast.load(path, device), path)
+    return dfast.load(path, device)
 
 
 @lru_cache(maxsize=1)

@@ -74,7 +74,12 @@ def train_particles(options: Namespace) -> int:
 
 
 def _refuse(command: str, options: Namespace, names: tuple[str, ...], what: str) -> None:
-    """Raise UsageError for options that are for one prompt or one object, and for --best-of."""
+    """Raise UsageError for options that are for one object, for --best-of, and under torchrun."""
+    if is_started_by_torchrun():
+        raise UsageError(
+            f"{command}: expected without torchrun, whose processes make one object; for many see "
+            "`dfast batch`"
+        )
     given = [_flag(name) for name in names if getattr(options, name)]
     if options.best_of != 1:
         given.append("--best-of")
@@ -119,16 +124,21 @@ def read_prompts(path: str, prior: str) -> list[str]:
 
     Raises:
         ConfigError: the file cannot be read, or holds none.
-        PromptError: it holds one that the prior does not know.
+        PromptError: it holds one that the prior does not know, or one twice.
     """
-    found = []
+    found: dict[str, int] = {}
     for number, line in numbered_lines(path, "--prompts", "prompt"):
         try:
             check_prompt(line, prior)
         except PromptError as error:
             raise PromptError(f"'{path}', line {number}: {error}") from None
-        found.append(line)
-    return found
+        if line in found:
+            raise PromptError(
+                f"'{path}', line {number}: \"{line}\" stands in line {found[line]}, too; several "
+                "objects of one prompt are made by --particles and `dfast batch --seeds`"
+            )
+        found[line] = number
+    return list(found)
 
 
 def _train(options: Namespace, what: str | list[str], config: Config | None, out: Path) -> int:

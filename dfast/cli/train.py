@@ -30,7 +30,7 @@ from dfast.cli.several import (
 from dfast.cli.view import add_address, check_view_options, page
 from dfast.config import Config
 from dfast.config.checks import check_seed
-from dfast.config.methods import METHODS
+from dfast.config.methods import METHODS, guided_by
 from dfast.config.stages import check_refinable
 from dfast.errors import RunFolderError
 from dfast.host.torchrun import is_started_by_torchrun
@@ -143,6 +143,14 @@ def _check_options(options: Namespace) -> None:
     for name, given in (("--fit", options.fit), ("--at-once", options.at_once is not None)):
         if given:
             raise UsageError(f"{name}: expected with --prompts or --particles, got one object")
+    for name, given in (
+        ("--best-of", options.best_of != 1),
+        (f"--method {options.method}", guided_by(options.method, "clip")),
+    ):
+        if given and is_started_by_torchrun():
+            raise UsageError(
+                f"{name}: expected without torchrun, whose processes make one object together"
+            )
     if options.dry_run:
         check_dry_run(options)
     if options.resume and not options.out and not options.prompt:

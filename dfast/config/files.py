@@ -22,7 +22,10 @@ def read_values(path: str | Path, what: str = "config file") -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    path = user_path(path)
+    try:
+        path = user_path(path)
+    except TypeError:
+        raise ConfigError(f"{what}: expected a path, got {shown(path)}") from None
     is_json = path.suffix == ".json"
     try:
         text = read_text(path)

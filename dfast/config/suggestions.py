@@ -34,10 +34,12 @@ def suggest(name: str, known: tuple[str, ...]) -> str:
     """Return what to say about a setting that does not exist.
 
     Args:
-        name: its dotted name.
+        name: its dotted name, or that of a section where a setting is expected.
         known: dotted names of all settings and sections.
     """
     section, _, key = name.rpartition(".")
+    if inside := [k for k in known if k.startswith(f"{name}.")]:
+        return f"did you mean one of its settings, such as {inside[0]!r}?"
     beside = [k for k in known if k.rpartition(".")[0] == section]
     last = {k: k.rpartition(".")[2] for k in known}
     found = [k for k in known if last[k] == key]  # in another section

@@ -22,10 +22,10 @@ from dfast.mesh.density_grid import sample
 
 YAW, SCALE, OFFSET = 0, 1, slice(2, 5)
 """Columns of a pose [..., 5]: degrees, logarithm of the scale, world units."""
-STEPS = torch.tensor([7.5, 0.10, 0.06, 0.06, 0.06])
+STEPS = torch.tensor([7.5, 0.10, 0.06, 0.06, 0.06], dtype=torch.float32, device="cpu")
 """First step sizes of the pattern search over poses."""
-COARSE_YAWS = torch.arange(24) * 15.0
-COARSE_SCALES = torch.tensor([-0.15, 0.0, 0.15])
+COARSE_YAWS = torch.arange(24, dtype=torch.float32, device="cpu") * 15.0
+COARSE_SCALES = torch.tensor([-0.15, 0.0, 0.15], dtype=torch.float32, device="cpu")
 """Of the coarse search, added to the logarithm of the scale at which the spreads agree. That at
 which the volumes agree is tried, too: it is better for solids of different shapes, and worse for
 thin ones, whose volume depends on the level."""

@@ -14,7 +14,7 @@ from dfast.world.parts import ALL_COLORS, PALETTE
 
 COLOR_TOLERANCE = 0.3
 """Largest Euclidean distance in RGB at which a colour is right."""
-RAY = torch.linspace(0.16, -0.12, 15)
+RAY = torch.linspace(0.16, -0.12, 15, dtype=torch.float32, device="cpu")
 """Distances along the outward normal of a surface point, from outside to inside, world units; a ray
 begins where no other surface of the truth is near."""
 

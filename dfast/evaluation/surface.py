@@ -30,7 +30,7 @@ EDGE_REACH = 0.04
 """A point is at an edge if the true normal turns by more than `EDGE_TURN` within this distance."""
 EDGE_TURN = 20.0
 """Degrees."""
-POSE_STEPS = torch.tensor([2.0, 0.02, 0.02, 0.02, 0.02])
+POSE_STEPS = torch.tensor([2.0, 0.02, 0.02, 0.02, 0.02], dtype=torch.float32, device="cpu")
 """First steps of the search for the pose: degrees, logarithm of the scale, three lengths."""
 
 

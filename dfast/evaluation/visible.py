@@ -12,7 +12,7 @@ from dfast.mesh.density_grid import grid_points
 from dfast.world.scenes import ProceduralScene
 
 SURFACE_POINTS = 4000
-FREE = torch.linspace(0.04, 0.16, 7)
+FREE = torch.linspace(0.04, 0.16, 7, dtype=torch.float32, device="cpu")
 """Distances from the surface at which it is asked whether it is still the nearest."""
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from dfast.mesh.density_grid import RADIUS, DensityField, sample
 
-OFFSETS = torch.linspace(0.04, -0.12, 9)
+OFFSETS = torch.linspace(0.04, -0.12, 9, dtype=torch.float32, device="cpu")
 """Samples of a ray: distances along the outward normal, in world units."""
 FAINT = 0.01
 """Weight below which a sample's albedo is not asked for."""

@@ -94,8 +94,10 @@ def methods_of(names: Sequence[str] | None, guide: str) -> tuple[str, ...]:
     if names is None:
         known = [name for name in ORDER if name in METHODS]
         return tuple(name for name in known if guide or METHODS[name].guide != "clip")
-    if not names or isinstance(names, str):
-        raise ConfigError(f"methods: expected some of {', '.join(METHODS)}, got {shown(names)}")
+    if not names or not isinstance(names, list | tuple):
+        raise ConfigError(
+            f"methods: expected a list of some of {', '.join(METHODS)}, got {shown(names)}"
+        )
     for name in names:
         if name not in METHODS:
             raise ConfigError(f"methods: expected some of {', '.join(METHODS)}, got {shown(name)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from dfast._numbers import shown
 from dfast.errors import ConfigError, PromptError
@@ -38,11 +39,11 @@ def read_prompts(prompts: Sequence[str] | None, prior: str, quick: bool) -> tupl
     """
     if prompts is None:
         return PROMPTS[:QUICK_PROMPTS] if quick else PROMPTS
-    if isinstance(prompts, str) or not prompts:
+    if not check_texts("prompts", prompts, "descriptions"):
         raise ConfigError(f"prompts: expected a list of descriptions, got {shown(prompts)}")
     names: dict[str, str] = {}
     for prompt in prompts:
-        if not isinstance(prompt, str) or not prompt.strip():
+        if not prompt.strip():
             raise PromptError(
                 f"prompts: expected descriptions such as 'a red chair', got {prompt!r}"
             )
@@ -53,6 +54,24 @@ def read_prompts(prompts: Sequence[str] | None, prior: str, quick: bool) -> tupl
             raise ConfigError(f"prompts: expected each once, got {names[name]!r} and {prompt!r}")
         names[name] = prompt
     return tuple(" ".join(prompt.split()) for prompt in prompts)
+
+
+def check_texts(argument: str, texts: object, what: str, *, paths: bool = False) -> tuple[str, ...]:
+    """Return the texts of an argument that is a list of them.
+
+    Args:
+        argument: its name.
+        texts: the argument.
+        what: they are.
+        paths: paths are texts, too.
+
+    Raises:
+        ConfigError: it is no list, or not of texts.
+    """
+    kinds = (str, Path) if paths else (str,)
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, kinds) for text in texts):
+        raise ConfigError(f"{argument}: expected a list of {what}, got {shown(texts)}")
+    return tuple(map(str, texts))
 
 
 def is_world(prompts: Sequence[str]) -> bool:

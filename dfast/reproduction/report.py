@@ -32,18 +32,19 @@ WORLD = (
     Column("front", "front %", 100.0, 0),
 )
 """What only a known world can tell, see `dfast.evaluation.scorecard.Score`."""
-SECONDS = Column("seconds", "minutes", 1.0 / 60.0, 1)
+SECONDS = Column("seconds", "minutes", 1.0 / 60.0, 2)
 
 
 def clip_columns(names: Sequence[str]) -> list[Column]:
-    """Return two columns for each CLIP.
+    """Return two columns for each CLIP, with the last part of its name where that tells them apart.
 
     Args:
         names: of the CLIPs.
     """
     found = []
-    for name in names:
-        short = name.rstrip("/").rpartition("/")[2]
+    last = [name.rstrip("/").rpartition("/")[2] for name in names]
+    for name, own in zip(names, last, strict=True):
+        short = own if last.count(own) == 1 else name
         found.append(Column(f"R color {name}", f"{short} R color", 100.0, 1))
         found.append(Column(f"R geo {name}", f"{short} R geo", 100.0, 1))
     return found

@@ -31,7 +31,7 @@ from dfast.reproduction.arms import (
     usual_guide,
 )
 from dfast.reproduction.files import TRUTH, write_files
-from dfast.reproduction.prompts import is_world, read_prompts
+from dfast.reproduction.prompts import check_texts, is_world, read_prompts
 from dfast.reproduction.published import TABLE1
 from dfast.reproduction.report import SECONDS, WORLD, Report, Row, RunScore, clip_columns
 from dfast.reproduction.scoring import ClipJudges, seconds_of, world_numbers
@@ -72,8 +72,8 @@ def reproduce(
     prompts: Sequence[str] | None = None,
     seeds: int = 1,
     prior: str = "shapes",
-    clips: Sequence[str] = ("shapes",),
-    guide: str | None = None,
+    clips: Sequence[str | Path] = ("shapes",),
+    guide: str | Path | None = None,
     among: Sequence[str] = (),
     download: bool = False,
     quick: bool = False,
@@ -130,15 +130,21 @@ def reproduce(
         KeyboardInterrupt: after Ctrl-C.
         Terminated: a SystemExit of `dfast.runs.signals`, after SIGTERM or SIGHUP.
     """
-    if what not in TITLES:
+    if not isinstance(what, str) or what not in TITLES:
         raise ConfigError(f"what: expected one of {', '.join(TITLES)}, got {shown(what)}")
-    if whole(seeds) is None or not 1 <= seeds <= SEED_LIMIT:
+    count = whole(seeds)
+    if count is None or not 1 <= count <= SEED_LIMIT:
         raise ConfigError(f"seeds: expected 1 to {SEED_LIMIT}, got {shown(seeds)}")
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigError(f"config: expected tables of settings or None, got {shown(config)}")
+    others = check_texts("among", among, "descriptions")
+    names = check_texts("clips", clips, "names of CLIPs", paths=True)
+    guide = str(guide) if isinstance(guide, Path) else guide
     folder = as_path(out, "out").absolute()
     resources = Resources(jobs=jobs, threads=threads, retries=retries, device=device)  # checks them
     texts = read_prompts(prompts, prior, quick)
-    choices = tuple({normalized(text): text for text in (*texts, *among)}.values())
-    if clips and len(choices) < 2:
+    choices = tuple({normalized(text): text for text in (*texts, *others)}.values())
+    if names and len(choices) < 2:
         raise ConfigError(
             f"prompts: expected two or more among which a CLIP retrieves, got {len(choices)}; give "
             "others in `among` (--among FILE on the command line)"
@@ -169,13 +175,18 @@ def reproduce(
         arms = ablation(method, resolve)
     else:
         raise ConfigError(f"methods: expected None with 'ablation', got {shown(methods)}")
+    if unused := own.keys() - {arm.config.method.name for arm in arms}:
+        raise ConfigError(
+            f"method_config: expected methods of this comparison, got {shown(min(unused))}, which "
+            "is none of it"
+        )
     if guide:
-        find_clip(guide, download=download).check_model()
+        _check_guide(guide, download)
     if not all(arm.clip for arm in arms):
         family_of(prior, download=download)
     in_world = is_world(texts)
-    judges = _judges(clips, choices, folder, where.type, download)
-    rows = _rows(arms, texts, seeds, prior)
+    judges = _judges(names, choices, folder, where.type, download)
+    rows = _rows(arms, texts, count, prior)
     made = make(
         [row for _, row in rows],
         folder / RUNS,
@@ -186,15 +197,15 @@ def reproduce(
     )
     scored = _scored([arm for arm, _ in rows], made, judges, in_world, progress)
     by_clip = clip_columns([clip.name for clip in judges.clips]) if judges else []
-    others = [*(WORLD if in_world else ()), SECONDS]
-    known = [column for column in others if any(row.mean(column.key) for row in scored)]
+    beside = [*(WORLD if in_world else ()), SECONDS]
+    known = [column for column in beside if any(row.mean(column.key) for row in scored)]
     report = Report(
         what=what,
         title=TITLES[what],
         rows=scored,
         columns=(*by_clip, *known),
         prompts=texts,
-        seeds=seeds,
+        seeds=count,
         prior=prior,
         device=where.type,
         quick=quick,
@@ -210,12 +221,18 @@ def reproduce(
     return Reproduction(report, made, write_files(report, folder, folder / RUNS))
 
 
+def _check_guide(name: str, download: bool) -> None:
+    """Raise PriorError if the CLIP that guides cannot be used."""
+    try:
+        find_clip(name, download=download).check_model()
+    except PriorError as error:
+        raise PriorError(f"guide: {str(error).removeprefix('clip: ')}") from error
+
+
 def _judges(
     clips: Sequence[str], choices: Sequence[str], folder: Path, device: str, download: bool
 ) -> ClipJudges | None:
     """Return the CLIPs that score, None for none."""
-    if isinstance(clips, str):
-        raise ConfigError(f"clips: expected a list of names, got {shown(clips)}")
     try:
         found = [load_clip(name, device, download=download) for name in dict.fromkeys(clips)]
     except PriorError as error:

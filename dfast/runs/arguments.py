@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,6 +171,11 @@ def resolve_arguments(
         raise PromptError(
             f"prompt: expected a description such as 'a red chair', got {shown(prompt)}"
         )
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise PromptError(f"prompt: expected text, got {shown(prompt)}, half a character") from None
+    prior = str(prior) if isinstance(prior, Path) else prior
     by_clip = clip is not None or guided_by(method, "clip")
     embedded = prior == "shapes" and (not by_clip or clip in (None, EMBEDDED))
     if embedded and not has_layout(config):
@@ -189,6 +195,11 @@ def resolve_arguments(
                 f"prior: expected none with method {settings.method.name!r}, which a CLIP guides, "
                 f"got {shown(prior)}"
             )
+        if settings.prior != PriorConfig():
+            raise ConfigError(
+                "prior: expected no settings of one (--lora, prior.vae and others) with method "
+                f"{settings.method.name!r}, which a CLIP guides, got {_changed(settings.prior)}"
+            )
         guide = _open_clip(clip, settings, where, download=download)
         for note in guide.notes(text):
             warnings.warn(note, DfastWarning, stacklevel=2)
@@ -204,6 +215,14 @@ def resolve_arguments(
     for note in notes_of(settings, model, text):
         warnings.warn(note, DfastWarning, stacklevel=2)
     return RunArguments(text, where, settings, model)
+
+
+def _changed(config: PriorConfig) -> str:
+    """Return the settings of a prior that are not the usual ones, as text."""
+    usual = PriorConfig()
+    names = [field.name for field in fields(config)]
+    changed = [name for name in names if getattr(config, name) != getattr(usual, name)]
+    return ", ".join(f"prior.{name}={shown(getattr(config, name))}" for name in changed)
 
 
 def _open_clip(clip: object, config: Config, device: torch.device, *, download: bool) -> ClipGuide:

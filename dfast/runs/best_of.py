@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from dfast._numbers import shown
+from dfast._numbers import shown, whole
 from dfast.errors import CollapsedError, ConfigError, DfastError, RunFolderError
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.io.tensors import write_bytes
@@ -59,9 +59,10 @@ def check_best_of(count: int) -> int:
     Raises:
         ConfigError: if it cannot be used.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
+    number = whole(count)
+    if number is None or not 1 <= number <= MOST:
         raise ConfigError(f"best_of: expected a number from 1 to {MOST}, got {shown(count)}")
-    return count
+    return number
 
 
 def read_selection(folder: Path) -> Selection | None:

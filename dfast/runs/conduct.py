@@ -73,7 +73,7 @@ def conduct(
     Args:
         trainer: a trainer at any step.
         folder: gets metrics, previews, checkpoints and the result.
-        callbacks: called after each step.
+        callbacks: called after each step; when one raises, a checkpoint is saved first.
         stop: ends the run after the step in which it is set.
         result_of: returns the trainer's object as it is now; it may share tensors.
 
@@ -92,8 +92,12 @@ def conduct(
             if trainer.device.type == "cpu":  # elsewhere the host does not wait for a step
                 slow.add(time.perf_counter() - began)
             event = recorder.record(values)
-            for callback in callbacks:
-                callback(event)
+            try:
+                for callback in callbacks:
+                    callback(event)
+            except Exception:
+                _save(trainer, keeper)  # a fault of the host's costs no step
+                raise
         if trainer.step < steps:
             _save(trainer, keeper)
             if request.number is not None:

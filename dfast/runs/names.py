@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from contextlib import suppress
 
 from dfast.errors import PromptError
 
+LONGEST, DIGITS = 60, 8
+"""Characters of a name, and of the digest that tells prompts apart which it does not."""
+
 
 def slug(prompt: str) -> str:
-    """Return a prompt as the name of a folder: lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
+    """Return a prompt as the name of a folder: lower-case letters, digits and hyphens.
+
+    A prompt that is longer, or has letters beside a to z, is told from others by a digest.
+
+    Args:
+        prompt: any text.
+    """
+    text = " ".join(prompt.lower().split())
+    name = re.sub(r"[^a-z0-9]+", "-", text).strip("-")
+    letters_lost = any(letter.isalnum() and not letter.isascii() for letter in text)
+    if name and len(name) <= LONGEST and not letters_lost:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:DIGITS]
+    short = name[: LONGEST - DIGITS - 1].strip("-") or "run"
+    return f"{short}-{digest}"
 
 
 def run_name(prompt: str, prior: str) -> str:

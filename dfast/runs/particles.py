@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfast._numbers import shown
+from dfast._numbers import shown, whole
 from dfast.config.checks import check_seed
 from dfast.errors import ConfigError
 from dfast.io.tensors import write_bytes
@@ -47,9 +47,10 @@ def check_particles(count: object) -> int:
     Raises:
         ConfigError: if it cannot be used.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MOST:
+    number = whole(count)
+    if number is None or not 2 <= number <= MOST:
         raise ConfigError(f"particles: expected a number from 2 to {MOST}, got {shown(count)}")
-    return count
+    return number
 
 
 def train_particles(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dfast._numbers import shown
+from dfast._numbers import shown, whole
 from dfast.errors import ConfigError
 
 AtOnce = int | Literal["fit"] | None
@@ -81,10 +81,13 @@ def check_at_once(value: object) -> AtOnce:
     Raises:
         ConfigError: if it cannot be used.
     """
-    if value is None or value == "fit":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if value is None:
+        return None
+    if isinstance(value, str) and value == "fit":
+        return "fit"
+    number = whole(value)
+    if number is None or number < 1:
         raise ConfigError(
             f"at_once: expected a whole number of at least 1 or 'fit', got {shown(value)}"
         )
-    return value
+    return number

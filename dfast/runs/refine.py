@@ -191,6 +191,8 @@ def _source(
                     "run as well"
                 )
             return Source(None, {key: about[key] for key in IDENTITY}, read_settings(folder))
+    if run is None and resume:
+        raise RunFolderError(f"out: no stage was begun in '{out}'; give the run as well")
     if isinstance(run, str | Path):
         run = needs_field(load(run, pick_device(device)), run)
     if not isinstance(run, Result):

@@ -224,8 +224,13 @@ def _step_all(
                 notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}: {end}{others}')
                 continue
             event = run.recorder.record(end)
-            for callback in callbacks:
-                callback(event)
+            try:
+                for callback in callbacks:
+                    callback(event)
+            except Exception:
+                for other in going:  # a fault of the host's costs no step
+                    other.save()
+                raise
             if run.is_done:
                 finish(run)
                 going.remove(run)

@@ -174,7 +174,8 @@ def train(
 
     Returns:
         The finished object, or that of a stopped run, whose `steps` are those done. With a list,
-        one for each prompt; with `particles`, a list with the attribute `diversity`.
+        one for each prompt, or of a call that is stopped one for each run that began, which has its
+        `prompt` and `seed`; with `particles`, a list with the attribute `diversity`.
 
     Raises:
         ConfigError: an argument or a setting that cannot be used.

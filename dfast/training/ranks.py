@@ -6,7 +6,8 @@ same step: a step of N processes is that of one with the same views, up to round
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dfast.errors import ConfigError
+from dfast.errors import ConfigError, DfastError
 from dfast.scene.tree import map_tensors
 from dfast.training.step_inputs import StepInputs
 
@@ -74,7 +75,8 @@ class Ranks:
         if self.size == 1:
             return tensors
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        with _together(flat):
+            dist.all_reduce(flat)
         flat /= self.size
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
@@ -84,7 +86,8 @@ class Ranks:
         if self.size == 1:
             return flag
         found = torch.tensor([int(flag)])
-        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.host)
+        with _together(found):
+            dist.all_reduce(found, dist.ReduceOp.MAX, group=self.host)
         return bool(found)
 
     def broadcast(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -92,6 +95,25 @@ class Ranks:
         found = {}
         for name in sorted(state):
             tensor = state[name].detach().clone().contiguous()
-            dist.broadcast(tensor, 0, group=None if tensor.is_cuda else self.host)
+            with _together(tensor):
+                dist.broadcast(tensor, 0, group=None if tensor.is_cuda else self.host)
             found[name] = tensor
         return found
+
+
+@contextmanager
+def _together(tensor: Tensor) -> Iterator[None]:
+    """Exchange a tensor with the other processes, within this context.
+
+    Raises:
+        DfastError: where another process has ended. torch has several errors for it: gloo's is a
+            plain RuntimeError, which on a GPU may also be the recording of a CUDA graph that fails.
+    """
+    lost: type[Exception] = dist.DistError if tensor.is_cuda else RuntimeError
+    try:
+        yield
+    except lost as error:
+        raise DfastError(
+            "distributed: another process has ended, and this one cannot go on without it; the "
+            "last checkpoint is kept, and the same command with --resume goes on from it"
+        ) from error

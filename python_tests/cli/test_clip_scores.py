@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_clip
 import trimesh
+from tiny_refine import coarse_run, refine_tiny
 from tiny_runs import train_tiny
 
 from dfast.cli import clip_scores
@@ -137,3 +138,44 @@ def test_meshes_that_cannot_be_scored(tmp_path: Path, capsys: pytest.CaptureFixt
     assert _evaluate(mesh, "--prompts", prompts) == 2
     error = capsys.readouterr().err
     assert "cannot be read as a GLB file" in error and error.count("\n") == 1
+
+
+def _prompts(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the prompts that objects were scored with, from the JSON that was printed."""
+    return [score["prompt"] for score in json.loads(capsys.readouterr().out)["scores"]]
+
+
+def test_names_of_meshes_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("猫\n犬\na red cat\n", encoding="utf-8")
+    for name in ("犬.glb", "猫.glb"):
+        trimesh.Scene(trimesh.creation.box()).export(tmp_path / name)
+    assert _evaluate(tmp_path, "--prompts", prompts, "--metrics", "similarity", "--json", "-") == 0
+    assert _prompts(capsys) == ["犬", "猫"]
+
+
+def test_lines_may_name_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meshes = [tmp_path / folder / "object.glb" for folder in ("a", "b")]
+    for mesh in meshes:
+        mesh.parent.mkdir()
+        trimesh.Scene(trimesh.creation.box()).export(mesh)
+    prompts = tmp_path / "prompts.txt"
+    line = [*meshes, "--prompts", prompts, "--metrics", "similarity", "--json", "-"]
+    prompts.write_text("a/object.glb\ta red ball\nb/object.glb\ta blue cube\n")
+    assert _evaluate(*line) == 0
+    assert _prompts(capsys) == ["a red ball", "a blue cube"]
+    prompts.write_text("object.glb\ta red ball\nobject.glb\ta blue cube\n")
+    assert _evaluate(*line) == 2
+    assert "got 'a red ball' and 'a blue cube'" in capsys.readouterr().err
+
+
+def test_refined_runs_are_scored_by_their_mesh(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refined = refine_tiny(coarse_run(tmp_path / "field"), out=tmp_path / "refined")
+    line = [tmp_path, "--metrics", "similarity", "--json", "-"]
+    assert _evaluate(*line) == 2
+    assert "holds a refined mesh, expected it exported as" in capsys.readouterr().err
+    refined.mesh(tmp_path / "refined" / "object.glb")
+    assert _evaluate(*line) == 0
+    assert _prompts(capsys) == ["a ball", "a ball"]

@@ -104,5 +104,14 @@ def test_resume_takes_prompt_seed_and_settings_from_the_folder(tmp_path: Path, c
 
 
 def test_slugs_are_plain() -> None:
-    assert slug("A red  Chäir, on: top!") == "a-red-ch-ir-on-top"
+    assert slug("A red  Chair, on: top!") == "a-red-chair-on-top"
     assert parser().parse_args(["train", "x"]).run is commands.train
+
+
+def test_slugs_tell_prompts_apart() -> None:
+    long = "a photo of a very long and detailed description of a toy on a table, a toy "
+    prompts = ["犬", "猫", "a café", "a caf", f"{long}horse", f"{long}train", "?", "!"]
+    names = [slug(prompt) for prompt in prompts]
+    assert len({*names}) == len(names) and max(map(len, names)) <= 60
+    assert all(name.isascii() and "/" not in name for name in names)
+    assert slug("  Ein  Bär ") == slug("ein bär")

@@ -127,3 +127,32 @@ def test_a_dry_run_tells_of_the_whole_list(
 def test_one_object_is_not_fitted(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "a red chair", *option]) == 2
     assert "expected with --prompts or --particles" in capsys.readouterr().err
+
+
+def test_a_prompt_that_stands_twice_is_refused(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red chair\na blue mug\na red chair\n")
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    assert f"'{prompts}', line 3: \"a red chair\" stands in line 1, too" in said
+    assert "--particles" in said and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("what", ["--prompts", "--particles", "--best-of"])
+def test_torchrun_makes_one_object(
+    what: str,
+    line: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "MASTER_ADDR": "127.0.0.1"}
+    for name, value in {**values, "MASTER_PORT": 29500}.items():
+        monkeypatch.setenv(name, str(value))
+    if what != "--prompts":
+        line = [*line[:1], "a red chair", what, "2", *line[3:5], *line[7:]]
+    assert main(line) == 2
+    assert f"{what}: expected without torchrun" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

@@ -40,8 +40,8 @@ def test_all_methods_run_beside_the_embedded_prior() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "methods: expected some of dfast, "),
-        ("dfast", "methods: expected some of dfast, "),
+        ([], "methods: expected a list of some of dfast, "),
+        ("dfast", "methods: expected a list of some of dfast, "),
         (["dfast", "nerf"], "methods: expected some of dfast, .*, got 'nerf'"),
         (["dream-fields"], "guide: expected the CLIP that guides 'dream-fields'"),
     ],

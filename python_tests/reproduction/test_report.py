@@ -61,7 +61,7 @@ def test_cells_are_means_with_standard_errors() -> None:
     assert found.heads == ["", "runs", "b32 R color", "b32 R geo", "IoU", "minutes"]
     # Two values x, y have the standard error |x - y| / 2.
     assert found.cells(found.rows[0]) == [
-        "dfast", "2", "75.0 ± 25.0", "50.0 ± 0.0", "0.70 ± 0.10", "1.5 ± 0.5",
+        "dfast", "2", "75.0 ± 25.0", "50.0 ± 0.0", "0.70 ± 0.10", "1.50 ± 0.50",
     ]  # fmt: skip
     assert found.cells(found.rows[1]) == [
         "dream-fields", "2 (1 failed)", "(37.5 ± 37.5)", "(12.5 ± 12.5)", "0.20 ± 0.20", "-",
@@ -76,7 +76,7 @@ def test_cells_are_means_with_standard_errors() -> None:
 
 def test_markdown_says_how_everything_was_measured() -> None:
     text = report(notes=("Nothing else.",)).markdown()
-    assert "| dfast | 2 | 75.0 ± 25.0 | 50.0 ± 0.0 | 0.70 ± 0.10 | 1.5 ± 0.5 |" in text
+    assert "| dfast | 2 | 75.0 ± 25.0 | 50.0 ± 0.0 | 0.70 ± 0.10 | 1.50 ± 0.50 |" in text
     for said in (
         "1 prompt, 2 seeds, prior shapes, cpu",
         f"dfast {__version__}",

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_clip
 import tiny_models
@@ -187,6 +188,13 @@ def test_a_failed_run_counts_as_a_miss(tmp_path: Path, engine: InProcess) -> Non
     assert "- dfast-a-photo-of-a-violin-0: the scene stays empty" in found.files[0].read_text()
 
 
+def test_a_clip_guides_its_methods_beside_any_prior(tmp_path: Path, engine: InProcess) -> None:
+    methods, clip = ["dream-fields", "dfast"], tiny_clip.folder()
+    found = run(tmp_path, methods=methods, guide=clip, seeds=np.int64(1))
+    assert not found.batch.failed and [row.guide for row in found.report.rows] == [str(clip), ""]
+    assert json.loads((tmp_path / "table1.json").read_bytes())["seeds"] == 1
+
+
 def test_without_a_clip_its_columns_are_left_out(tmp_path: Path, engine: InProcess) -> None:
     found = run(tmp_path, clips=(), prompts=PHOTOS[:1])
     assert [column.title for column in found.report.columns] == ["minutes"]
@@ -246,16 +254,29 @@ def test_every_usual_prompt_is_one_of_the_world() -> None:
         ({"prompts": ["x"]}, ConfigError, "prompts: expected two or more among which a CLIP"),
         ({"what": "ablation", "methods": ["dfast"]}, ConfigError, "methods: expected None with"),
         ({"what": "ablation", "method": "clip-mesh"}, ConfigError, "method: expected one of dfast"),
-        ({"clips": "shapes"}, ConfigError, "clips: expected a list of names, got 'shapes'"),
+        (
+            {"clips": "shapes"},
+            ConfigError,
+            "clips: expected a list of names of CLIPs, got",
+        ),
         ({"clips": ["/no/such"]}, ConfigError, "clip: expected .*`--no-clip`"),
         ({"prior": "nothing"}, DfastError, "prior: expected 'shapes'"),
-        ({"guide": "/no/such"}, DfastError, "clip: expected"),
+        ({"guide": "/no/such"}, DfastError, "guide: expected"),
         ({"steps": 0}, ConfigError, "steps: expected a whole number >= 1"),
         ({"jobs": 0}, ConfigError, "jobs: expected 1 to"),
         ({"config": {"field": {"size": 1}}}, ConfigError, "config key 'field.size'"),
         ({"method_config": {"nerf": {}}}, ConfigError, "method_config: expected some of dfast"),
         ({"method_config": {"dfast": 3}}, ConfigError, "method_config: expected tables of"),
         ({"method_config": ["dfast"]}, ConfigError, "method_config: expected tables of"),
+        ({"method_config": {"clip-mesh": {}}}, ConfigError, "expected methods of this comparison"),
+        ({"what": ["table1"]}, ConfigError, "what: expected one of table1, ablation, got"),
+        ({"prompts": 3}, ConfigError, "prompts: expected a list of descriptions, got 3"),
+        ({"prompts": ["x", 3]}, ConfigError, "prompts: expected a list of descriptions, got"),
+        ({"among": "a red dog"}, ConfigError, "among: expected a list of descriptions, got"),
+        ({"among": None}, ConfigError, "among: expected a list of descriptions, got None"),
+        ({"clips": None}, ConfigError, "clips: expected a list of names of CLIPs, got None"),
+        ({"config": 3}, ConfigError, "config: expected tables of settings or None, got 3"),
+        ({"methods": "dfast"}, ConfigError, "methods: expected a list of some of dfast"),
     ],
 )
 def test_bad_arguments_are_named_before_anything_is_written(
@@ -275,6 +296,7 @@ def test_bad_arguments_are_named_before_anything_is_written(
         (["table1", "--method", "dfast"], "--method: expected with ablation, got table1"),
         (["table1", "--prompts", "/no/such"], "--prompts: '/no/such' cannot be read"),
         (["table1", "--methods", "nerf"], "methods: expected some of dfast"),
+        (["table1", "--guide", "/no/such"], "guide: expected 'shapes'"),
         (["table1", "--methods", "dream-fields", "--guide", ""], "guide: expected the CLIP"),
         (["table1", "--clip", "/no/such"], "`--no-clip`"),
         (["table1", "--set", "steps"], "--set: expected"),

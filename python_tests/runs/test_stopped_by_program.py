@@ -118,3 +118,33 @@ def test_an_event_of_no_run_says_so() -> None:
 def test_what_cannot_stop_a_run_is_refused(stop: Any) -> None:
     with pytest.raises(ConfigError, match=r"stop: expected a threading\.Event or None, got"):
         train_tiny(stop=stop)
+
+
+def fail_at(step: int) -> Any:
+    """Return a callback that raises after a step."""
+
+    def callback(event: Event) -> None:
+        if event.step == step:
+            raise OSError("the disk of the host is full")
+
+    return callback
+
+
+def test_a_callback_that_raises_costs_no_step(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(OSError, match="disk of the host"):
+        train_tiny(out=out, config=RARELY, callbacks=[fail_at(3)])
+    seen: list[int] = []
+    train_tiny(out=out, config=RARELY, resume=True, callbacks=[lambda e: seen.append(e.step)])
+    assert seen == [4]
+
+
+def test_a_callback_that_raises_costs_no_step_of_several_runs(tmp_path: Path) -> None:
+    out, prompts = tmp_path / "runs", ["a red chair", "a blue mug"]
+    with pytest.raises(OSError, match="disk of the host"):
+        train_tiny(prompts, out=out, config=RARELY, callbacks=[fail_at(3)])
+    seen: list[int] = []
+    train_tiny(
+        prompts, out=out, config=RARELY, resume=True, callbacks=[lambda e: seen.append(e.step)]
+    )
+    assert seen == [3, 4, 4]  # the second had made two

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_runs import TINY
 
-from dfast.errors import ConfigError
+from dfast.errors import ConfigError, DfastError
 from dfast.guidance.variants import Distillation
 from dfast.priors.embedded.prior import ShapesPrior
 from dfast.training.build import build_trainer
@@ -62,3 +62,20 @@ def test_rings_must_not_be_divided() -> None:
     prior = ShapesPrior(CPU, dtype=torch.float32)
     with pytest.raises(ConfigError, match=r"multiple of 2, .* times 4, the cameras of a ring, got"):
         build_trainer(config, prior, "a red chair", 3, CPU, ranks=Ranks(0, 2))
+
+
+def test_a_process_that_has_ended_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:50904")
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", lost)
+    monkeypatch.setattr(torch.distributed, "broadcast", lost)
+    ranks, values = Ranks(0, 2), torch.ones(3)
+    calls = (
+        lambda: ranks.average([values]),
+        lambda: ranks.any(False),
+        lambda: ranks.broadcast({"x": values}),
+    )
+    for call in calls:
+        with pytest.raises(DfastError, match="another process has ended"):
+            call()
