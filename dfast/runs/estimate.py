@@ -33,7 +33,7 @@ from dfast.runs.layouts import has_layout, laid_out, prompt_of
 from dfast.runs.out_of_memory import memory_suggestions
 from dfast.runs.particles import check_particles
 from dfast.runs.plan import AtOnce, Plan, check_at_once
-from dfast.runs.step_cost import CostModel, Model
+from dfast.runs.step_cost import EXPORT_MEMORY, CostModel, Model
 from dfast.runs.unfetched import entry_to_fetch, unfetched
 from dfast.training.ranks import Ranks
 
@@ -180,5 +180,6 @@ def _estimate(arguments: RunArguments, text_bytes: int, plan: Plan, export: bool
         ),
         starting=fullest.start,
         spare=costs.spare(fullest),
+        exporting=int(EXPORT_MEMORY[where.type]) if export else 0,
         disk=plan.objects * run_bytes(config, costs.checkpoint, exported=export),
     )

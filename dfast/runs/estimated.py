@@ -62,6 +62,9 @@ class Estimate:
     spare: int = 0
     """Bytes of tensors that torch keeps where memory is free, and gives up where it is not."""
 
+    exporting: int = 0
+    """Bytes that come and go when mesh and pictures are made, after the steps."""
+
     @property
     def needed(self) -> int:
         """Most bytes on the device at once without what torch gives up where memory is short."""
@@ -77,6 +80,9 @@ class Estimate:
         kind = torch.device(self.device).type
         tensors = self.state + sum(self.working.values()) + spare
         one = peak_bytes(kind, self.weights, tensors, self.reading, self.libraries)
+        if self.exporting:
+            after = peak_bytes(kind, self.weights, self.state, 0, self.libraries)
+            one = max(one, after + self.exporting)
         return one * self.ranks if kind == "cpu" else one
 
     @property
@@ -91,6 +97,7 @@ class Estimate:
         rows += [("field, optimiser, occupancy", size(self.state))]
         rows += [(name, size(n)) for name, n in self.working.items()]
         rows += [("text encoders, before the rest", size(self.reading))] if self.reading else []
+        rows += [("export, after the steps", size(self.exporting))] if self.exporting else []
         rows += [("together, about", size(self.peak))]
         rows += [("where less is free", size(self.needed))] if self.spare else []
         rows += [(f"{name}, a step", f"{n / 1e12:.2f} TFLOP") for name, n in self.flops.items()]

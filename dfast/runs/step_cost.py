@@ -58,6 +58,10 @@ SPARE = 0.5
 CUDA graph has its tensors for itself, and torch keeps some of the plain steps before it. Six runs
 on an H200 with 1 to 8 objects took between 0 and 0.94 (2026-11-30, commit 784a444; docs/runs.md
 has what is estimated with this value)."""
+EXPORT_MEMORY = {"cuda": 0.0, "cpu": 0.28e9}
+"""Bytes that the export of a mesh of the usual size and its pictures takes on a CPU. A process that
+was estimated at 360 MiB without them and without a step took 609 and 652 (2 cores of an AMD EPYC,
+embedded prior, 2026-11-30, commit 041f02c). On a GPU they were not looked at."""
 COUNTS = {"cuda": (1, 2, 4, 8), "cpu": (1, 2)}
 """Numbers of runs whose steps are made; on a CPU one run's work follows the other's."""
 ROOM = 0.5

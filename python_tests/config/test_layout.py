@@ -136,3 +136,8 @@ def test_steps_show_the_whole_and_the_parts_in_turn() -> None:
         assert abs(shown.count(1) - shown.count(2)) <= 1
     assert layout.asked == ("a cube next to a ball", "a red cube", "a blue sphere")
     assert Layout.from_dict(PAIR | {"whole": 0}).asked == ("a red cube", "a blue sphere")
+
+
+def test_a_layout_is_read_from_a_path() -> None:
+    with pytest.raises(ConfigError, match="layout file: expected a path, got 3"):
+        Layout.load(3)  # type: ignore[arg-type]

@@ -15,6 +15,9 @@ from dfast.config import Config, PriorConfig
 from dfast.errors import ConfigError, DeviceError, PriorError, PromptError
 from dfast.priors import load_prior
 from dfast.runs.arguments import default_config, resolve_arguments, resolve_config
+from dfast.runs.best_of import check_best_of
+from dfast.runs.particles import check_particles
+from dfast.runs.plan import check_at_once
 from dfast.runs.train import train
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -176,3 +179,39 @@ def test_settings_that_fit_each_other_come_together() -> None:
         assert (found.t_min, found.t_max) == (low, high)
     with pytest.raises(ConfigError, match="t_max"):
         resolve_config(device="cpu", overrides=[{"guidance": {"t_min": low}}])
+
+
+def test_half_a_character_is_named() -> None:
+    with pytest.raises(PromptError, match="prompt: expected text"):
+        resolve_arguments(
+            "a corgi\ud800", prior=OraclePrior(), device="cpu", config=None, steps=None
+        )
+
+
+def test_a_prior_may_be_a_path() -> None:
+    found = resolve_arguments(
+        "a corgi", prior=tiny_models.folder("sd15"), device="cpu", config=None, steps=None
+    )
+    assert found.prior.name == str(tiny_models.folder("sd15"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"lora": ["x.safetensors"]}, "prior.lora="), ({"vae": "/no/such"}, "prior.vae='/no/such'")],
+)
+def test_a_clip_has_no_use_for_settings_of_a_prior(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match="expected no settings of one") as error:
+        resolve_arguments(
+            "a red chair",
+            prior="shapes",
+            method="clip-mesh",
+            device="cpu",
+            config={"prior": settings},
+            steps=None,
+        )
+    assert says in str(error.value)
+
+
+def test_numbers_may_be_numpy_integers() -> None:
+    assert check_best_of(np.int64(3)) == check_particles(np.int64(3)) == 3
+    assert check_at_once(np.int64(3)) == 3 and check_at_once("fit") == "fit"

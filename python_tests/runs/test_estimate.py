@@ -359,3 +359,10 @@ def test_what_takes_weights_to_know_is_one_line() -> None:
     with pytest.raises(PriorError, match=r"depends on values; .* 6\.15 G parameters") as caught:
         estimate("a corgi", prior="z-image", config=TINY, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_an_export_needs_more_memory_than_small_steps() -> None:
+    without = estimate("a red chair", device="cpu", config=TINY)
+    found = estimate("a red chair", device="cpu", config=TINY, export=True)
+    assert found.exporting > 2**27 and found.peak > without.peak
+    assert "export, after the steps" in str(found) and "export" not in str(without)

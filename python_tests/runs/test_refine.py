@@ -215,6 +215,8 @@ def test_a_run_that_a_clip_guides_is_refused(
 
 
 def test_folders_are_not_mixed_up(coarse: Path, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="no stage was begun in"):
+        refine_tiny(None, out=tmp_path / "none", resume=True)
     with pytest.raises(RunFolderError, match="expected another folder than that of the run"):
         refine_tiny(coarse, out=coarse)
     with pytest.raises(RunFolderError, match=r"holds a refine stage; .* dfast refine --resume"):
@@ -313,7 +315,6 @@ def test_the_command_refines_and_resumes(
     assert main(["render", str(out), "--out", str(tmp_path / "a.png"), "--resolution", "32"]) == 0
     assert main(["export", str(out), str(tmp_path / "a.stl")]) == 0
     for bad, message in (
-        (["evaluate", str(out), "--clip", str(tiny_clip.folder())], "and this needs a field"),
         (["refine"], "RUN: expected a finished run"),
         ([*line, "--set", "train.steps=3"], "expected 'refine.steps' in its place"),
         (["refine", str(tmp_path / "nothing")], "no such file"),
