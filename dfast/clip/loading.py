@@ -84,6 +84,7 @@ def find_clip(name: str, *, download: bool = False) -> ClipFolder:
     """
     if not isinstance(name, str):
         raise PriorError(f"clip: expected a folder or a hub id as a string, got {name!r}")
+    hub.check_download(download)
     if name == "shapes":
         return _embedded()
     try:

@@ -42,6 +42,8 @@ def check_running(out: object, callbacks: object, stop: object, resume: bool) ->
         raise ConfigError(f"callbacks: expected a list of functions, got {shown(callbacks)}")
     if stop is not None and not isinstance(stop, threading.Event):
         raise ConfigError(f"stop: expected a threading.Event or None, got {shown(stop)}")
+    if not isinstance(resume, bool):
+        raise ConfigError(f"resume: expected True or False, got {shown(resume)}")
     if resume and out is None:
         raise ConfigError("resume: expected a run folder in `out`, got None")
 

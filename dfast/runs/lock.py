@@ -130,6 +130,8 @@ class FolderLock:
             return  # there is none, or `acquire` will say what is wrong
         try:
             self._judge(file, _flock(file, fcntl.LOCK_SH))
+        except IsADirectoryError:
+            return  # the same
         finally:
             os.close(file)
 

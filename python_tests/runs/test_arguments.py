@@ -155,6 +155,7 @@ def test_settings_can_be_a_dict() -> None:
         ({"steps": "5"}, "steps: expected a whole number"),
         ({"steps": 2**40}, "steps: expected a whole number"),
         ({"config": "a.toml"}, "config: expected a dfast.Config, a dict"),
+        ({"resume": 3}, "resume: expected True or False, got 3"),
     ],
 )
 def test_bad_arguments_of_train_are_one_line(options: dict[str, Any], says: str) -> None:
@@ -215,3 +216,8 @@ def test_a_clip_has_no_use_for_settings_of_a_prior(settings: dict[str, Any], say
 def test_numbers_may_be_numpy_integers() -> None:
     assert check_best_of(np.int64(3)) == check_particles(np.int64(3)) == 3
     assert check_at_once(np.int64(3)) == 3 and check_at_once("fit") == "fit"
+
+
+def test_a_word_is_no_leave_to_download() -> None:
+    with pytest.raises(PriorError, match="download: expected True or False, got 'no'"):
+        train("a corgi", prior="sd15", download="no", device="cpu")  # type: ignore[call-overload]

@@ -241,5 +241,6 @@ def test_a_forked_process_does_not_keep_the_lock(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / LOCK).mkdir()
+    FolderLock(tmp_path).check()
     with pytest.raises(RunFolderError, match="cannot be written"):
         FolderLock(tmp_path).acquire()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dfast._numbers import shown
 from dfast.errors import DfastWarning, PriorError
 from dfast.priors.loading.catalog import CATALOG, VANISHED, Entry, is_hub_id
 from dfast.priors.loading.families import SUPPORTED, detect_family
@@ -23,6 +24,16 @@ from dfast.priors.loading.foreign import LORA_FILES
 from dfast.priors.loading.weight_files import select_weight_files, variants_of
 
 PARTS = ("scheduler", "tokenizer", "tokenizer_2", "tokenizer_3", *STEMS)
+
+
+def check_download(download: object) -> None:
+    """Raise PriorError unless it is said whether to fetch: "no" would be taken for a yes.
+
+    Args:
+        download: the argument of a caller.
+    """
+    if not isinstance(download, bool):
+        raise PriorError(f"download: expected True or False, got {shown(download)}")
 
 
 def find_folder(name: str, *, download: bool = False) -> Folder:
@@ -36,6 +47,7 @@ def find_folder(name: str, *, download: bool = False) -> Folder:
     Raises:
         PriorError: if there is none or it cannot be fetched; the message says what to do.
     """
+    check_download(download)
     try:
         path = os.path.expanduser(name)
     except ValueError:  # a user's name with a null character
