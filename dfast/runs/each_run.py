@@ -18,7 +18,7 @@ from dfast.guidance.clip import ClipGuide
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments, resolve_arguments
 from dfast.runs.folder import RunFolder
-from dfast.runs.names import slug
+from dfast.runs.names import digest, slug
 from dfast.runs.records import about_run
 
 
@@ -86,15 +86,24 @@ def seeds_of_each(seed: int | Sequence[int], count: int) -> list[int]:
 def names_of_each(each: Sequence[RunArguments], seeds: Sequence[int]) -> list[str]:
     """Return the name of each run: made of its prompt, with its seed where that is needed.
 
+    Published models read case and punctuation, which a name has not: a digest tells such prompts
+    apart.
+
     Args:
         each: arguments of the runs.
         seeds: of the runs.
     """
-    slugs = [slug(arguments.prior.normal_form(arguments.prompt)) for arguments in each]
+    meanings = [arguments.prior.normal_form(arguments.prompt) for arguments in each]
+    slugs = [slug(meaning) for meaning in meanings]
     count = Counter(slugs)
-    return [
+    names = [
         f"{name}-seed-{number}" if count[name] > 1 else name
         for name, number in zip(slugs, seeds, strict=True)
+    ]
+    twice = Counter(names)
+    return [
+        f"{name}-{digest(meaning)}" if twice[name] > 1 else name
+        for name, meaning in zip(names, meanings, strict=True)
     ]
 
 

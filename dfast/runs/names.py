@@ -25,9 +25,17 @@ def slug(prompt: str) -> str:
     letters_lost = any(letter.isalnum() and not letter.isascii() for letter in text)
     if name and len(name) <= LONGEST and not letters_lost:
         return name
-    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:DIGITS]
     short = name[: LONGEST - DIGITS - 1].strip("-") or "run"
-    return f"{short}-{digest}"
+    return f"{short}-{digest(text)}"
+
+
+def digest(text: str) -> str:
+    """Return a few digits that tell a text from others.
+
+    Args:
+        text: any text.
+    """
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:DIGITS]
 
 
 def run_name(prompt: str, prior: str) -> str:

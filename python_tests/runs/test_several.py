@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from oracle import OraclePrior
 
 import dfast
 from dfast.errors import CollapsedError, ConfigError, PromptError, RunsFailedError
@@ -150,3 +151,13 @@ def test_bad_lists_are_refused_before_anything_is_written(
     with pytest.raises(error, match=message):
         train(prompts, tmp_path / "runs", **options)
     assert not (tmp_path / "runs").exists()
+
+
+def test_prompts_that_differ_in_case_or_script_have_folders_of_their_own(tmp_path: Path) -> None:
+    prompts = ["a corgi", "A corgi!", "\u72ac", "\u732b"]
+    options: dict[str, Any] = {"prior": OraclePrior(8), "steps": 2}
+    results = train(prompts, tmp_path, **options)
+    assert [result.prompt for result in results] == prompts
+    assert len({result.folder for result in results}) == len(prompts)
+    again = train(prompts, tmp_path, resume=True, **options)
+    assert [result.folder for result in again] == [result.folder for result in results]
