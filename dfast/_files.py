@@ -34,6 +34,19 @@ open_temporaries: set[Path] = set()
 """Temporary files being written now, to be removed by whoever ends the process at once."""
 
 
+def encodable(text: str) -> bool:
+    """Return whether a text can be written to a file: UTF-8 has no half of a surrogate pair.
+
+    Args:
+        text: any text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def user_path(path: str | Path) -> Path:
     """Return a path with a leading "~" or "~user" as that home folder, where there is one.
 

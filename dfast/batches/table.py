@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfast._files import lines_of, read_text, unreadable, user_path
+from dfast._files import encodable, lines_of, read_text, unreadable, user_path
 from dfast._numbers import shown, whole
 from dfast.config import Config, Layout
 from dfast.config.checks import SEED_LIMIT
@@ -168,7 +168,7 @@ def _prompt(where: str, value: Any, prior: str, layout: Layout | None) -> str:
             f"got {shown(value)}"
         )
     prompt = " ".join(value.split())
-    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+    if not encodable(prompt):
         raise ConfigError(
             f"{where}, column 'prompt': expected text that UTF-8 can encode, "
             f"got {ascii(value)[:80]}"

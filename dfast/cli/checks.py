@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dfast._files import lines_of, read_text, unreadable, user_path
+from dfast._files import encodable, lines_of, read_text, unreadable, user_path
 from dfast._numbers import shown
 from dfast.cli.options import UsageError, prior_name, read_file, read_overrides
 from dfast.config import Config, presets
@@ -95,12 +95,8 @@ def check_prompt(prompt: str, prior: str) -> None:
     """
     if not prompt.strip():
         raise PromptError(f"prompt: expected a description such as 'a red chair', got {prompt!r}")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise PromptError(
-            f"prompt: expected text that UTF-8 can encode, got {ascii(prompt)[:80]}"
-        ) from None
+    if not encodable(prompt):
+        raise PromptError(f"prompt: expected text that UTF-8 can encode, got {ascii(prompt)[:80]}")
     if prior == "shapes":
         read(prompt)
 

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dfast._files import user_path
 from dfast.cli.checks import check_device, check_finished
@@ -92,7 +92,7 @@ def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
     check_device(options.device)
     files = [file for path in options.paths for file in _expand(user_path(path))]
     named = _read_lines(lines)
-    prompts = [prompt for _, prompt in named]
+    prompts = [line.prompt for line in named]
 
     from dfast._device import pick_device
     from dfast.clip import load_clip
@@ -104,7 +104,7 @@ def score_paths(options: Namespace, lines: Sequence[str]) -> ClipReport:
     names = list(dict.fromkeys(options.clip))
     clips = [load_clip(name, device, download=options.download) for name in names]
     runs = [] if prompts else [_load(f, str(device)).prompt for f in files if not _is_mesh(f)]
-    named += [((), prompt) for prompt in runs]
+    named += [Line((), prompt) for prompt in runs]
     subjects = [_subject(file, named, str(device)) for file in files]
     prompts = prompts or [subject.prompt for subject in subjects]
     choices = list({normalized(prompt): prompt for prompt in prompts}.values())
@@ -157,16 +157,24 @@ def _is_mesh(path: Path) -> bool:
     return path.suffix.lower() in MESHES and path.is_file()
 
 
-def _read_lines(lines: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
-    """Return what each line says: the end of a mesh file's path, () for none, and a prompt.
+class Line(NamedTuple):
+    """A prompt to choose from, and the mesh that it belongs to."""
+
+    end: tuple[str, ...]
+    """Last parts of the mesh file's path, with or without its ending; () for no mesh."""
+    prompt: str
+
+
+def _read_lines(lines: Sequence[str]) -> list[Line]:
+    """Return what each line says.
 
     A line is a prompt, or the name of a mesh file, perhaps with folders, a tab and its prompt.
     """
     parts = [[part.strip() for part in line.rpartition("\t")] for line in lines]
-    return [(Path(name).parts if name else (), prompt) for name, _, prompt in parts]
+    return [Line(Path(name).parts if name else (), prompt) for name, _, prompt in parts]
 
 
-def _subject(path: Path, named: Sequence[tuple[tuple[str, ...], str]], device: str) -> Subject:
+def _subject(path: Path, named: Sequence[Line], device: str) -> Subject:
     """Return what is at a path, ready to be rendered."""
     from dfast.evaluation.clip_score import Subject
     from dfast.runs.exports import OBJECT
@@ -188,25 +196,24 @@ def _subject(path: Path, named: Sequence[tuple[tuple[str, ...], str]], device: s
     return Subject(name, result.prompt, "run", result.seed, render)
 
 
-def _prompt_of_mesh(path: Path, named: Sequence[tuple[tuple[str, ...], str]]) -> str:
+def _prompt_of_mesh(path: Path, named: Sequence[Line]) -> str:
     """Return the prompt of a mesh: that of its line, or the one that its name is made of."""
-    ends = (path.absolute().parts, path.absolute().with_suffix("").parts)
-    lines = [line for line in named if line[0] and any(_ends_in(end, line[0]) for end in ends)]
-    most = max((len(line[0]) for line in lines), default=0)
-    found = {prompt: None for name, prompt in lines if len(name) == most}
-    found = found or {prompt: None for _, prompt in named if _words(prompt) == _words(path.stem)}
-    found = found or {prompt: None for _, prompt in named if slug(prompt) == slug(path.stem)}
+    whole = path.absolute()
+    paths = (whole.parts, whole.with_suffix("").parts)
+    meshes = [line for line in named if line.end]
+    own = [line for line in meshes if any(p[-len(line.end) :] == line.end for p in paths)]
+    most = max((len(line.end) for line in own), default=0)
+    lines = [line for line in own if len(line.end) == most]
+    lines = lines or [line for line in named if _words(line.prompt) == _words(path.stem)]
+    lines = lines or [line for line in named if slug(line.prompt) == slug(path.stem)]
+    found = list(dict.fromkeys(line.prompt for line in lines))
     if len(found) != 1:
         got = "neither" if not found else " and ".join(map(repr, found))
         raise PromptError(
             f"'{path}': expected --prompts with a line '{path.name}', a tab and its prompt, "
             f"or a prompt that its name is made of, got {got}"
         )
-    return next(iter(found))
-
-
-def _ends_in(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
-    return path[-len(end) :] == end
+    return found[0]
 
 
 def _words(text: str) -> list[str]:

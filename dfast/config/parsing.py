@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
+from dfast._files import encodable
 from dfast._numbers import real, shown, whole
 from dfast.config.suggestions import setting_names, suggest
 from dfast.errors import ConfigError
@@ -148,12 +149,10 @@ def _coerce_number(hint: type, value: float, path: str) -> float:
 
 def _check_text(value: str, path: str) -> str:
     """Return a text that can be written to a file; raise ConfigError for others."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, or bytes that are not UTF-8
+    if not encodable(value):
         raise ConfigError(
             f"config key '{path}': expected text that UTF-8 can encode, got {ascii(value)[:80]}"
-        ) from None
+        )
     return value
 
 

@@ -137,14 +137,14 @@ def reproduce(
         raise ConfigError(f"seeds: expected 1 to {SEED_LIMIT}, got {shown(seeds)}")
     if config is not None and not isinstance(config, Mapping):
         raise ConfigError(f"config: expected tables of settings or None, got {shown(config)}")
-    others = check_texts("among", among, "descriptions")
-    names = check_texts("clips", clips, "names of CLIPs", paths=True)
+    more = check_texts("among", among, "descriptions")
+    clip_names = check_texts("clips", clips, "names of CLIPs", paths=True)
     guide = str(guide) if isinstance(guide, Path) else guide
     folder = as_path(out, "out").absolute()
     resources = Resources(jobs=jobs, threads=threads, retries=retries, device=device)  # checks them
     texts = read_prompts(prompts, prior, quick)
-    choices = tuple({normalized(text): text for text in (*texts, *others)}.values())
-    if names and len(choices) < 2:
+    choices = tuple({normalized(text): text for text in (*texts, *more)}.values())
+    if clip_names and len(choices) < 2:
         raise ConfigError(
             f"prompts: expected two or more among which a CLIP retrieves, got {len(choices)}; give "
             "others in `among` (--among FILE on the command line)"
@@ -177,15 +177,14 @@ def reproduce(
         raise ConfigError(f"methods: expected None with 'ablation', got {shown(methods)}")
     if unused := own.keys() - {arm.config.method.name for arm in arms}:
         raise ConfigError(
-            f"method_config: expected methods of this comparison, got {shown(min(unused))}, which "
-            "is none of it"
+            f"method_config: expected methods of this comparison, got {shown(min(unused))}"
         )
     if guide:
         _check_guide(guide, download)
     if not all(arm.clip for arm in arms):
         family_of(prior, download=download)
     in_world = is_world(texts)
-    judges = _judges(names, choices, folder, where.type, download)
+    judges = _judges(clip_names, choices, folder, where.type, download)
     rows = _rows(arms, texts, count, prior)
     made = make(
         [row for _, row in rows],
@@ -197,8 +196,8 @@ def reproduce(
     )
     scored = _scored([arm for arm, _ in rows], made, judges, in_world, progress)
     by_clip = clip_columns([clip.name for clip in judges.clips]) if judges else []
-    beside = [*(WORLD if in_world else ()), SECONDS]
-    known = [column for column in beside if any(row.mean(column.key) for row in scored)]
+    others = [*(WORLD if in_world else ()), SECONDS]
+    known = [column for column in others if any(row.mean(column.key) for row in scored)]
     report = Report(
         what=what,
         title=TITLES[what],

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from dfast._device import parse_device, pick_device
+from dfast._files import encodable
 from dfast._native import library
 from dfast._numbers import shown
 from dfast.clip import ClipEncoder, load_clip
@@ -171,10 +172,8 @@ def resolve_arguments(
         raise PromptError(
             f"prompt: expected a description such as 'a red chair', got {shown(prompt)}"
         )
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise PromptError(f"prompt: expected text, got {shown(prompt)}, half a character") from None
+    if not encodable(prompt):
+        raise PromptError(f"prompt: expected text that UTF-8 can encode, got {ascii(prompt)[:80]}")
     prior = str(prior) if isinstance(prior, Path) else prior
     by_clip = clip is not None or guided_by(method, "clip")
     embedded = prior == "shapes" and (not by_clip or clip in (None, EMBEDDED))

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from dfast._numbers import shown
 from dfast.errors import ConfigError
-from dfast.runs.events import Callback
+from dfast.runs.events import Callback, call_back
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
 from dfast.runs.notices import notice
@@ -93,13 +93,7 @@ def conduct(
             values = trainer.train_step()
             if trainer.device.type == "cpu":  # elsewhere the host does not wait for a step
                 slow.add(time.perf_counter() - began)
-            event = recorder.record(values)
-            try:
-                for callback in callbacks:
-                    callback(event)
-            except Exception:
-                _save(trainer, keeper)  # a fault of the host's costs no step
-                raise
+            call_back(callbacks, recorder.record(values), lambda: _save(trainer, keeper))
         if trainer.step < steps:
             _save(trainer, keeper)
             if request.number is not None:

@@ -86,8 +86,8 @@ def seeds_of_each(seed: int | Sequence[int], count: int) -> list[int]:
 def names_of_each(each: Sequence[RunArguments], seeds: Sequence[int]) -> list[str]:
     """Return the name of each run: made of its prompt, with its seed where that is needed.
 
-    Published models read case and punctuation, which a name has not: a digest tells such prompts
-    apart.
+    Published models read case and punctuation, which a name leaves out: names of prompts that
+    differ in nothing else end in a digest.
 
     Args:
         each: arguments of the runs.

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dfast.errors import PromptError
 
 LONGEST, DIGITS = 60, 8
-"""Characters of a name, and of the digest that tells prompts apart which it does not."""
+"""Most characters of a name, and those of the digest at the end of one that leaves letters out."""
 
 
 def slug(prompt: str) -> str:
     """Return a prompt as the name of a folder: lower-case letters, digits and hyphens.
 
-    A prompt that is longer, or has letters beside a to z, is told from others by a digest.
+    The name of a prompt that is longer, or has other letters than a to z, ends in a digest.
 
     Args:
         prompt: any text.

@@ -26,7 +26,7 @@ from dfast.runs.each_run import (
     names_of_each,
     seeds_of_each,
 )
-from dfast.runs.events import Callback, Event
+from dfast.runs.events import Callback, Event, call_back
 from dfast.runs.fit import fit_runs
 from dfast.runs.folder import RunFolder
 from dfast.runs.keeping import Keeper
@@ -202,6 +202,10 @@ def _step_all(
         if on_result is not None and run.result is not None and run.is_done:
             on_result(run.result)
 
+    def save() -> None:
+        for run in going:
+            run.save()
+
     errors: dict[_Run, DfastError] = {}
     going = [run for run in runs if not run.is_done]
     for run in runs:
@@ -223,14 +227,7 @@ def _step_all(
                 others = "; the other runs go on" if going else ""
                 notice(f'"{run.trainer.prompt}", seed {run.trainer.seed}: {end}{others}')
                 continue
-            event = run.recorder.record(end)
-            try:
-                for callback in callbacks:
-                    callback(event)
-            except Exception:
-                for other in going:  # a fault of the host's costs no step
-                    other.save()
-                raise
+            call_back(callbacks, run.recorder.record(end), save)
             if run.is_done:
                 finish(run)
                 going.remove(run)
