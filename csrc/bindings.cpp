@@ -23,7 +23,9 @@
 #include "ops/hashgrid.h"
 #include "ops/interpolate.h"
 #include "ops/launcher.h"
+#include "ops/layer_norm.h"
 #include "ops/march.h"
+#include "ops/normal_variation.h"
 #include "ops/occupancy.h"
 #include "ops/rasterize.h"
 #include "ops/rays.h"
@@ -304,7 +306,9 @@ PYBIND11_MODULE(_C, m) {
   DFAST_GROUP_NORM_BACKWARD(DFAST_BIND)
   DFAST_HASHGRID(DFAST_BIND)
   DFAST_INTERPOLATE(DFAST_BIND)
+  DFAST_LAYER_NORM(DFAST_BIND)
   DFAST_MARCH(DFAST_BIND)
+  DFAST_NORMAL_VARIATION(DFAST_BIND)
   DFAST_OCCUPANCY(DFAST_BIND)
   DFAST_RASTERIZE(DFAST_BIND)
   DFAST_RAYS(DFAST_BIND)

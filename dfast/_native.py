@@ -139,16 +139,28 @@ def whole_number(name: str, value: Any, low: int, high: int = MOST_ROWS) -> int:
 
 
 def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: Tensor) -> Tensor:
-    """Check one tensor argument and return it contiguous.
+    """Check one tensor argument and return it contiguous: itself or a copy. See `check`."""
+    check(name, tensor, shape, like)
+    return tensor.contiguous()
+
+
+def rows(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: Tensor) -> Tensor:
+    """Check a tensor argument and return it with the numbers of a row next to each other.
+
+    Rows may lie apart in memory, as those of a slice do. See `check`.
+    """
+    check(name, tensor, shape, like)
+    return tensor if tensor.ndim == 2 and tensor.stride(1) == 1 else tensor.contiguous()
+
+
+def check(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: Tensor) -> None:
+    """Check one tensor argument.
 
     Args:
         name: the argument's name, for the message.
         tensor: the argument.
         shape: expected sizes; ``None`` accepts any size.
         like: a tensor whose device and dtype ``tensor`` must share.
-
-    Returns:
-        ``tensor`` itself if it is contiguous, else a contiguous copy.
 
     Raises:
         ValueError: on a wrong shape, device or dtype; the message states the expected and the
@@ -165,7 +177,6 @@ def contiguous(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: T
         raise ValueError(f"{name} must be {like.dtype}, got {tensor.dtype}")
     if tensor.device != like.device:
         raise ValueError(f"{name} must be on {like.device}, got {tensor.device}")
-    return tensor.contiguous()
 
 
 def zeros(shape: Sequence[int], like: Tensor) -> Tensor:

@@ -21,17 +21,19 @@ struct GroupNormParams {
   const S* x;            // [B, N, C]
   const S* weight;       // [C]
   const S* bias;         // [C]
-  const S* add;          // [B, C], or [C] if add_pitch is 0; null: zero
-  const S* scale_shift;  // [B, 2, C] scale, then shift; null: zeros
+  const S* add;          // [B, C], rows add_pitch apart, or [C] if it is 0; null: zero
+  const S* scale_shift;  // [B, 2, C] scale, then shift, rows scale_pitch apart; null: zeros
   int64_t batch;         // B
   int64_t rows;          // N
   int64_t channels;      // C
   int64_t groups;        // a divisor of C
-  int64_t add_pitch;     // C or 0
+  int64_t add_pitch;
+  int64_t scale_pitch;
   T eps;
   Nonlinearity activation;
 
-  DFAST_FIELDS(x, weight, bias, add, scale_shift, batch, rows, channels, groups, add_pitch, eps, activation)
+  DFAST_FIELDS(x, weight, bias, add, scale_shift, batch, rows, channels, groups, add_pitch, scale_pitch, eps,
+               activation)
 };
 
 // The affine map of one channel of one sample: z = n * gain + offset.
@@ -45,7 +47,7 @@ DFAST_HD auto channel_affine(const GroupNormParams<S>& p, int64_t b, int64_t c) 
   using T = typename Arithmetic<S>::type;
   Affine<T> affine{widen<T>(p.weight[c]), widen<T>(p.bias[c])};
   if (p.scale_shift != nullptr) {
-    const S* row = p.scale_shift + 2 * b * p.channels + c;
+    const S* row = p.scale_shift + b * p.scale_pitch + c;
     const T scale = T(1) + widen<T>(row[0]);
     affine = {affine.gain * scale, affine.offset * scale + widen<T>(row[p.channels])};
   }

@@ -15,7 +15,9 @@ from dfast.ops.grid_spec import GridSpec
 from dfast.ops.group_norm import group_norm
 from dfast.ops.hashgrid import hash_encode, hash_encode_grad
 from dfast.ops.interpolate import interpolate
+from dfast.ops.layer_norm import add_layer_norm
 from dfast.ops.march import Samples, march
+from dfast.ops.normal_variation import normal_variation
 from dfast.ops.rasterize import Raster, rasterize
 from dfast.ops.rays import pixel_rays
 from dfast.ops.shade import shade
@@ -31,6 +33,7 @@ __all__ = [
     "Raster",
     "RaySums",
     "Samples",
+    "add_layer_norm",
     "antialias",
     "composite",
     "field",
@@ -43,6 +46,7 @@ __all__ = [
     "march",
     "merge",
     "mip_chain",
+    "normal_variation",
     "pack_bits",
     "pixel_rays",
     "rasterize",

@@ -45,8 +45,8 @@ def group_norm(
         weight: [C].
         bias: [C].
         eps: added to the variance, >= 0.
-        add: [C], or [B, C] with one row per sample.
-        scale_shift: [B, 2 C], the scales, then the shifts.
+        add: [C], or [B, C] with one row per sample. Rows may lie apart, as parts of longer ones do.
+        scale_shift: [B, 2 C], the scales, then the shifts; rows may lie apart.
         activation: "none", "silu" (``z sigmoid(z)``) or "gelu" (the exact one).
 
     Returns:
@@ -80,10 +80,9 @@ def group_norm(
     bias = _native.contiguous("bias", bias, (channels,), x)
     if add is not None:
         shape = (channels,) if add.ndim == 1 else (batch, channels)
-        add = _native.contiguous("add", add, shape, x)
+        add = _native.rows("add", add, shape, x)
     if scale_shift is not None:
-        shape = (batch, 2 * channels)
-        scale_shift = _native.contiguous("scale_shift", scale_shift, shape, x)
+        scale_shift = _native.rows("scale_shift", scale_shift, (batch, 2 * channels), x)
     pixels = x.movedim(1, -1)
     rows = pixels.reshape(batch, pixels.shape[1:-1].numel(), channels).contiguous()
     kind = _native.constant("group_norm_activations")[activation]
@@ -104,9 +103,14 @@ def _arithmetic(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _pitch(add: Tensor | None) -> int:
-    """Return the distance between the rows of `add`, 0 where all samples share one row."""
-    return 0 if add is None or add.ndim == 1 else add.shape[1]
+def _first(rows: Tensor | None) -> Tensor | None:
+    """Return the first row, from which `_pitch` leads to the others."""
+    return rows if rows is None or rows.ndim == 1 or len(rows) == 0 else rows[0]
+
+
+def _pitch(rows: Tensor | None) -> int:
+    """Return the distance between the rows of a tensor, 0 where all samples share one row."""
+    return 0 if rows is None or rows.ndim == 1 else rows.stride(0)
 
 
 @custom_op(
@@ -133,13 +137,14 @@ def _group_norm(
         x=x,
         weight=weight,
         bias=bias,
-        add=add,
-        scale_shift=scale_shift,
+        add=_first(add),
+        scale_shift=_first(scale_shift),
         batch=batch,
         rows=rows,
         channels=channels,
         groups=groups,
         add_pitch=_pitch(add),
+        scale_pitch=_pitch(scale_shift),
         eps=eps,
         activation=activation,
         y=y,
@@ -179,13 +184,14 @@ def _group_norm_backward(
         x=x,
         weight=weight,
         bias=bias,
-        add=add,
-        scale_shift=scale_shift,
+        add=_first(add),
+        scale_shift=_first(scale_shift),
         batch=batch,
         rows=rows,
         channels=channels,
         groups=groups,
         add_pitch=_pitch(add),
+        scale_pitch=_pitch(scale_shift),
         eps=0.0,  # not used: the statistics are given
         activation=activation,
         stats=stats,

@@ -7,12 +7,14 @@ from autograd.
 
 from dfast.reference.adam import adam_step, gradient_norm
 from dfast.reference.field import blob, field, hash_encode, hash_encode_grad
+from dfast.reference.images import normal_variation
 from dfast.reference.meshes import antialias, interpolate, rasterize, texture
-from dfast.reference.networks import geglu, group_norm, merge
+from dfast.reference.networks import add_layer_norm, geglu, group_norm, merge
 from dfast.reference.occupancy import occupancy_points, occupancy_update
 from dfast.reference.rendering import composite, march, shade, shade_composite
 
 __all__ = [
+    "add_layer_norm",
     "adam_step",
     "antialias",
     "blob",
@@ -26,6 +28,7 @@ __all__ = [
     "interpolate",
     "march",
     "merge",
+    "normal_variation",
     "occupancy_points",
     "occupancy_update",
     "rasterize",

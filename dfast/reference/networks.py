@@ -45,3 +45,13 @@ def geglu(x: Tensor) -> Tensor:
 def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
     """Return (a + b + bias) * factor as :func:`dfast.ops.gated.merge` does."""
     return (a + b + bias[(..., *(None,) * (a.ndim - 2))]) * factor
+
+
+def add_layer_norm(
+    x: Tensor, add: Tensor | None, weight: Tensor, bias: Tensor, *, eps: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """Return a sum and its normalisation as :func:`dfast.ops.layer_norm.add_layer_norm` does."""
+    total = x if add is None else x + add
+    mean = total.mean(-1, keepdim=True)
+    variance = (total - mean).square().mean(-1, keepdim=True)
+    return total, (total - mean) / (variance + eps).sqrt() * weight + bias

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dfast import ops
+
 EDGE = 0.3
 """Length of the difference of two unit normals beyond which it counts as an edge: 17 degrees."""
 DEPTH_STEP = 0.1
@@ -27,25 +29,14 @@ def orientation(facing_away: Tensor) -> Tensor:
 def normal_variation(normal: Tensor, opacity: Tensor, depth: Tensor) -> Tensor:
     """Return how much the normals of neighbouring pixels differ: lumps cost, edges hardly do.
 
-    The difference d of two neighbours costs d^2 / (d^2 + c^2), which stops growing beyond c (Geman
-    and McClure 1985), weighted by the smaller of their opacities; a pair across a step in depth
-    costs nothing. The mean is over all pixels.
+    See `dfast.ops.normal_variation`, which computes it. The mean is over all pixels.
 
     Args:
         normal: [B, 3, H, W] sum of w n, H, W >= 2. Differentiable.
         opacity: [B, 1, H, W] in [0, 1]; a constant here.
         depth: [B, 1, H, W] sum of w t; a constant here.
     """
-    opacity = opacity.detach()
-    distance = depth.detach() / opacity.clamp(min=1e-3)
-    cost = normal.new_zeros(())
-    for axis in (2, 3):
-        count = normal.shape[axis] - 1
-        d2 = normal.diff(dim=axis).square().sum(1, keepdim=True)
-        both = torch.minimum(opacity.narrow(axis, 0, count), opacity.narrow(axis, 1, count))
-        both = both * (distance.diff(dim=axis).abs() < DEPTH_STEP)
-        cost = cost + (both * d2 / (d2 + EDGE**2)).mean()
-    return cost
+    return ops.normal_variation(normal, opacity, depth, edge=EDGE, step=DEPTH_STEP)
 
 
 def darkness(image: Tensor, opacity: Tensor, unlit: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -94,6 +95,10 @@ def _calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             | {"samples": samples, "directions": DIRECTIONS}
             | {"camera_ids": torch.zeros(RAYS, dtype=torch.int32)},
         ),
+        "add_layer_norm": (
+            ops.add_layer_norm,
+            {"x": rand(2, 4), "add": rand(2, 4), "weight": rand(4), "bias": rand(4)},
+        ),
         "geglu": (ops.geglu, {"x": rand(4, 8)}),
         "merge": (ops.merge, {"a": rand(2, 4, 3), "b": rand(2, 4, 3), "bias": rand(4)}),
         "group_norm": (
@@ -105,6 +110,10 @@ def _calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
                 "bias": rand(4),
                 "add": rand(2, 4),
             },
+        ),
+        "normal_variation": (
+            partial(ops.normal_variation, edge=0.3, step=0.1),
+            {"normal": rand(2, 3, 4, 4), "opacity": rand(2, 1, 4, 4), "depth": rand(2, 1, 4, 4)},
         ),
         "pixel_rays": (
             ops.pixel_rays,

@@ -221,3 +221,25 @@ def test_opcheck(device: torch.device) -> None:
     torch.library.opcheck(
         _group_norm_backward, (rows.detach(), *rest, stats, v["dy"].mT.contiguous(), 3, 1)
     )
+
+
+@pytest.mark.parametrize("channels", [24, 30])
+def test_rows_of_longer_ones(channels: int, device: torch.device, dtype: torch.dtype) -> None:
+    """What is added, scaled and shifted may be a part of longer rows, at any offset."""
+    v = make((3, channels, 5, 4), dtype, device)
+    for offset, width in ((8, 128), (3, 131)):
+        rows = torch.zeros(3, width, dtype=dtype, device=device)
+        add, scale_shift = (rows.clone()[:, offset:] for _ in range(2))
+        add[:, :channels], scale_shift[:, : 2 * channels] = v["add"], v["scale_shift"]
+        parts = {"add": add[:, :channels], "scale_shift": scale_shift[:, : 2 * channels]}
+        together, apart = (
+            group_norm(v["x"], 6, v["weight"], v["bias"], **one)
+            for one in ({k: v[k] for k in parts}, parts)
+        )
+        torch.testing.assert_close(apart, together, rtol=0, atol=0 if offset == 8 else 1e-5)
+        x = v["x"].clone().requires_grad_()
+        want, got = (
+            torch.autograd.grad(group_norm(x, 6, v["weight"], v["bias"], **one).sum(), x)[0]
+            for one in ({k: v[k] for k in parts}, parts)
+        )
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.downsampling import Downsample2D
 from torch import Tensor, nn
 
 from dfast.priors.fused import attention, chunked_attention, tune
+from dfast.priors.fused.blocks import TimeProjections
+from dfast.priors.fused.downsample import FusedDownsample
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -136,7 +139,7 @@ def test_every_part_is_recognised(kind: str) -> None:
     processors = {type(p).__name__ for p in tuned.attn_processors.values()}
     assert processors == {"PixelAttention" if kind.startswith("floyd") else "RowAttention"}
     assert isinstance(tuned.conv_act, nn.Identity)
-    assert tuned.time_embed_act is not None
+    assert type(tuned.time_embed_act) is TimeProjections
 
 
 @pytest.mark.parametrize("kind", ["stable", "floyd"])
@@ -167,6 +170,45 @@ def test_a_tuned_encoder_has_the_same_gradient(device: torch.device) -> None:
     expected, found = (torch.autograd.grad(z, image, upstream)[0] for z in (want, got))
     assert error(found, expected) < 1e-5
     assert type(tuned.decoder.conv_norm_out) is nn.GroupNorm
+
+
+@pytest.mark.parametrize("size", [(32, 32), (7, 10), (2, 3)])
+def test_downsampling_pads_the_far_edges(size: tuple[int, int], device: torch.device) -> None:
+    plain = filled(Downsample2D(8, use_conv=True, out_channels=8, padding=0), device)
+    fused: Any = tune(nn.Sequential(copy.deepcopy(plain)).eval())[0]
+    assert type(fused) is FusedDownsample
+    g = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 8, *size, generator=g).to(device)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    want, got = plain(x), fused(x)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    assert error(got, want) < 1e-6
+    upstream = torch.randn(want.shape, generator=g).to(device)
+    expected, found = (torch.autograd.grad(y, x, upstream)[0] for y in (want, got))
+    assert error(found, expected) < 1e-6
+
+
+@pytest.mark.parametrize("setting", [{"padding": 1}, {"use_conv": False}, {"kernel_size": 5}])
+def test_other_downsampling_stays(setting: dict[str, Any]) -> None:
+    layer = Downsample2D(8, **({"use_conv": True, "padding": 0} | setting))
+    part: Any = tune(nn.Sequential(layer).eval().requires_grad_(False))
+    part = part[0]
+    assert type(part) is Downsample2D
+
+
+def test_blocks_of_a_transformer_are_one_op_a_norm() -> None:
+    """All norms of a UNet without a gradient; with one, they are those of diffusers."""
+    unet: Any = make_unet("stable")
+    tuned: Any = tune(copy.deepcopy(unet))
+    norms = [m for m in tuned.modules() if type(m) is nn.LayerNorm]
+    called: list[nn.Module] = []
+    for norm in norms:
+        norm.register_forward_hook(lambda module, *_: called.append(module))
+    with torch.no_grad():
+        tuned(*inputs(unet))
+    assert len(norms) > 2 and not called
+    tuned(*inputs(unet))
+    assert len(called) == len(norms) and set(called) == set(norms)
 
 
 VAES = {

@@ -42,7 +42,7 @@ struct Channels {
       for (int j = 0; j < W; ++j) add[j] = widen<T>(more.v[j]);
     }
     if (p.scale_shift != nullptr) {
-      const S* row = p.scale_shift + 2 * b * p.channels + c;
+      const S* row = p.scale_shift + b * p.scale_pitch + c;
       const Vector<S, W> scale = read(row), shift = read(row + p.channels);
 #pragma unroll
       for (int j = 0; j < W; ++j) {

@@ -183,9 +183,8 @@ void group_norm_backward(Launch launch, const GroupNormBackwardParams<S>& params
   const GroupNormParams<S>& p = params.norm;
   if (p.batch * p.rows * p.channels == 0) return;
   const DeviceGuard guard(launch.device);
-  const bool vectors =
-      p.channels % kWidest<S> == 0 && aligned16({p.x, p.weight, p.bias, p.add, p.scale_shift, params.dy, params.dx});
-  vectors ? run<S, kWidest<S>>(launch, params) : run<S, 1>(launch, params);
+  norm::in_vectors(p) && aligned16({params.dy, params.dx}) ? run<S, kWidest<S>>(launch, params)
+                                                           : run<S, 1>(launch, params);
 }
 
 DFAST_GROUP_NORM_BACKWARD(DFAST_INSTANTIATE)

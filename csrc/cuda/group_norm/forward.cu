@@ -223,9 +223,7 @@ void group_norm(Launch launch, const GroupNormForwardParams<S>& params) {
   const GroupNormParams<S>& p = params.norm;
   if (p.batch * p.rows * p.channels == 0) return;
   const DeviceGuard guard(launch.device);
-  const bool vectors =
-      p.channels % kWidest<S> == 0 && aligned16({p.x, p.weight, p.bias, p.add, p.scale_shift, params.y});
-  vectors ? run<S, kWidest<S>>(launch, params) : run<S, 1>(launch, params);
+  norm::in_vectors(p) && aligned16({params.y}) ? run<S, kWidest<S>>(launch, params) : run<S, 1>(launch, params);
 }
 
 DFAST_GROUP_NORM(DFAST_INSTANTIATE)

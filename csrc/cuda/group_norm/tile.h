@@ -12,6 +12,7 @@
 #include <string>
 
 #include "cuda/launch.h"
+#include "cuda/vector.h"
 #include "ops/group_norm.h"
 
 namespace dfast::cuda::norm {
@@ -19,6 +20,14 @@ namespace dfast::cuda::norm {
 constexpr int kThreads = 256;  // largest number of threads of a block and of vectors of a tile
 constexpr int kBlocks = 3;     // blocks that share a multiprocessor where splits are reduced and applied
 constexpr unsigned kAll = 0xffffffffu;
+
+// Returns whether every row of channels can be read in vectors of 16 bytes.
+template <class S>
+bool in_vectors(const GroupNormParams<S>& p) {
+  constexpr int64_t kVector = kWidest<S>;
+  return p.channels % kVector == 0 && p.add_pitch % kVector == 0 && p.scale_pitch % kVector == 0 &&
+         aligned16({p.x, p.weight, p.bias, p.add, p.scale_shift});
+}
 
 // A tile and the threads on it.
 struct Tile {

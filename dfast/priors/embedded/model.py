@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfast.ops.rays import pixel_rays
 from dfast.scene.cameras import CameraBatch
 
 IMAGE_SIZE = 64
@@ -39,11 +40,11 @@ def camera_features(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: T
         distance: [B] scene radii.
         fov: [B] degrees.
     """
-    a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
-    waves = [f(k * a) for k in (1, 2, 3, 4) for f in (torch.sin, torch.cos)]
-    waves += [torch.sin(e), torch.cos(e), torch.sin(2 * e), torch.cos(2 * e)]
-    size = 1 / (distance * torch.tan(torch.deg2rad(fov) / 2))
-    return torch.stack([torch.ones_like(a), *waves, 4 * (size - 0.9)], dim=-1)
+    a, e, half_fov = torch.deg2rad(torch.stack([azimuth, elevation, fov / 2]))
+    angles = torch.stack([a, 2 * a, 3 * a, 4 * a, e, 2 * e], -1)
+    waves = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+    size = 1 / (distance * half_fov.tan())
+    return torch.cat([torch.ones_like(size)[:, None], waves, 4 * (size[:, None] - 0.9)], -1)
 
 
 def scale_features(scale: Tensor) -> Tensor:
@@ -73,7 +74,9 @@ def ray_map(cameras: CameraBatch, resolution: int = IMAGE_SIZE) -> Tensor:
         cameras: B cameras.
         resolution: pixels a side.
     """
-    origins, directions = cameras.rays(resolution)
+    origins, directions = pixel_rays(
+        cameras.origin, cameras.rotation, cameras.fov, resolution=resolution
+    )
     closest = origins - (origins * directions).sum(-1, keepdim=True) * directions
     return closest.view(-1, resolution, resolution, 3).permute(0, 3, 1, 2)
 

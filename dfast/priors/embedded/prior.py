@@ -91,6 +91,8 @@ class ShapesPrior(Prior):
         plain = self.dtype == torch.float32
         self.layout = torch.contiguous_format if plain else torch.channels_last
         self.unet = unet.to(device, self.dtype, memory_format=self.layout)  # type: ignore[call-overload]
+        if device.type == "cuda":
+            self.unet.stack_projections()
         bar = bar.to(device)
         self.alpha, self.sigma = bar.sqrt(), (1 - bar).sqrt()
 

@@ -10,7 +10,7 @@ Shapes: B images, C channels, H x W pixels, N = H W rows, M text tokens of D cha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dfast.ops.gated import geglu, merge
 from dfast.ops.group_norm import Activation, group_norm
+from dfast.ops.layer_norm import add_layer_norm
 
 
 class GroupNorm(nn.GroupNorm):
@@ -41,6 +42,12 @@ class GroupNorm(nn.GroupNorm):
         return F.silu(x) if activation == "silu" else x
 
 
+def _pixel_linear(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a 1x1 convolution as a matrix product, which adds its bias: [B, C', H, W]."""
+    rows = F.linear(x.movedim(1, -1), layer.weight.flatten(1), layer.bias)
+    return rows.movedim(-1, 1)
+
+
 def add_residual(x: Tensor, h: Tensor, bias: Tensor) -> Tensor:
     """Return x + h + bias, where bias [C] is that of the layer that computed h."""
     return merge(x, h, bias) if x.is_cuda else x + (h + bias[:, None, None])
@@ -60,16 +67,21 @@ class ResnetBlock(nn.Module):
         self.time_emb_proj = nn.Linear(time, out)
         self.conv_shortcut = nn.Conv2d(channels, out, 1) if channels != out else None
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Return [B, C', H, W] for x [B, C, H, W] and the activated time embedding [B, T]."""
-        first, last, time_bias = self.conv1.bias, self.conv2.bias, self.time_emb_proj.bias
-        assert first is not None and last is not None
+    def forward(self, x: Tensor, add: Tensor) -> Tensor:
+        """Return [B, C', H, W] for x [B, C, H, W] and what is added before norm 2, [B, C']."""
+        last = self.conv2.bias
+        assert last is not None
         h = F.conv2d(self.norm1(x, "silu"), self.conv1.weight, padding=1)
-        add = F.linear(time, self.time_emb_proj.weight, time_bias + first)
         h = F.conv2d(self.norm2(h, "silu", add), self.conv2.weight, padding=1)
         if self.conv_shortcut is not None:
-            x = self.conv_shortcut(x)
+            x = _pixel_linear(self.conv_shortcut, x) if x.is_cuda else self.conv_shortcut(x)
         return add_residual(x, h, last)
+
+    def time_terms(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias by which a time embedding becomes what is added before norm 2."""
+        first = self.conv1.bias
+        assert first is not None
+        return self.time_emb_proj.weight, self.time_emb_proj.bias + first
 
 
 class Attention(nn.Module):
@@ -108,15 +120,26 @@ class TransformerBlock(nn.Module):
 
     def forward(self, rows: Tensor, text: Tensor) -> Tensor:
         """Return [B, N, C] for rows [B, N, C] and text [B, M, D]."""
-        rows = rows + self.attn1(self.norm1(rows), text)
-        rows = rows + self.attn2(self.norm2(rows), text)
-        h = self.widen(self.norm3(rows))
+        rows, normed = self._add_and_norm(self.norm1, rows, None)
+        rows, normed = self._add_and_norm(self.norm2, rows, self.attn1(normed, text))
+        rows, normed = self._add_and_norm(self.norm3, rows, self.attn2(normed, text))
+        h = self.widen(normed)
         if h.is_cuda and not h.requires_grad:
             h = geglu(h)
         else:
             value, gate = h.chunk(2, -1)
             h = value * F.gelu(gate)
         return rows + self.narrow(h)
+
+    @staticmethod
+    def _add_and_norm(
+        norm: nn.LayerNorm, rows: Tensor, add: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return rows + add and its normalisation."""
+        if rows.is_cuda and not torch.is_grad_enabled():
+            return add_layer_norm(rows, add, norm.weight, norm.bias, eps=norm.eps)
+        rows = rows if add is None else rows + add
+        return rows, norm(rows)
 
 
 class Transformer(nn.Module):
@@ -143,9 +166,9 @@ class Level(nn.Module):
         self.resnets, self.attentions = nn.ModuleList(resnets), nn.ModuleList(attentions)
         self.resize: nn.Conv2d | None = None
 
-    def block(self, index: int, x: Tensor, time: Tensor, text: Tensor) -> Tensor:
+    def block(self, index: int, x: Tensor, add: Tensor, text: Tensor) -> Tensor:
         """Apply one ResNet block, and the transformer after it if there is one."""
-        x = self.resnets[index](x, time)
+        x = self.resnets[index](x, add)
         return self.attentions[index](x, text) if len(self.attentions) else x
 
 
@@ -160,6 +183,7 @@ class UNet(nn.Module):
                 alone are taken for granted.
         """
         super().__init__()
+        self._stacked: tuple[Tensor, Tensor] | None = None
         self.config = dict(config)
         widths, groups = config["block_out_channels"], config["norm_num_groups"]
         heads, text = config["attention_head_dim"], config["cross_attention_dim"]
@@ -226,25 +250,44 @@ class UNet(nn.Module):
             assert self.scale_projection is not None, "the network reads no guidance scale"
             times = times + self.scale_projection(scale_features)
         time = self.time_embedding(times)
-        time = F.silu(time + self.class_embedding(camera))
+        adds = self._time_adds(F.silu(time + self.class_embedding(camera)))
         x = self.conv_in(x)
         skips = [x]
         for level in _levels(self.down):
             for index in range(len(level.resnets)):
-                x = level.block(index, x, time, text)
+                x = level.block(index, x, next(adds), text)
                 skips.append(x)
             if level.resize is not None:
                 x = level.resize(x)
                 skips.append(x)
-        x = self.mid.resnets[0](x, time)
-        x = self.mid.resnets[1](self.mid.attentions[0](x, text), time)
+        x = self.mid.resnets[0](x, next(adds))
+        x = self.mid.resnets[1](self.mid.attentions[0](x, text), next(adds))
         for level in _levels(self.up):
             for index in range(len(level.resnets)):
-                x = level.block(index, torch.cat([x, skips.pop()], 1), time, text)
+                x = level.block(index, torch.cat([x, skips.pop()], 1), next(adds), text)
             if level.resize is not None:
                 x = level.resize(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         v: Tensor = self.conv_out(self.conv_norm_out(x, "silu"))
         return v
+
+    def stack_projections(self) -> None:
+        """Project the time embedding for all ResNet blocks in one product from now on.
+
+        Weights must not be trained, loaded or moved afterwards.
+        """
+        weights, biases = zip(*(block.time_terms() for block in self._resnets()), strict=True)
+        self._stacked = torch.cat(weights).detach(), torch.cat(biases).detach()
+
+    def _time_adds(self, time: Tensor) -> Iterator[Tensor]:
+        """Return what each ResNet block adds before norm 2, [B, C'], in the order of their use."""
+        if self._stacked is None:
+            return (F.linear(time, *block.time_terms()) for block in self._resnets())
+        widths = [block.time_emb_proj.out_features for block in self._resnets()]
+        return iter(F.linear(time, *self._stacked).split(widths, 1))
+
+    def _resnets(self) -> Iterator[ResnetBlock]:
+        """Yield all ResNet blocks in the order of their use, which is that of their making."""
+        return (module for module in self.modules() if isinstance(module, ResnetBlock))
 
 
 def _levels(modules: nn.ModuleList) -> list[Level]:

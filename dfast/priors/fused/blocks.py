@@ -5,8 +5,11 @@ Shapes: B images, C channels, H x W pixels, L text tokens of D channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from diffusers.models.activations import GEGLU
 from diffusers.models.resnet import ResnetBlock2D
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 
 from dfast.ops.gated import geglu, merge
 from dfast.ops.group_norm import Activation, group_norm
+from dfast.priors.fused.transformer_blocks import apply_blocks, can_fuse_blocks
 
 
 def activation_name(module: nn.Module) -> Activation | None:
@@ -113,6 +117,49 @@ def fuse_resnet(block: Any) -> None:
     block.__class__ = FusedResnet
 
 
+def time_bias(block: Any) -> Tensor:
+    """Return the bias of a block's projected time embedding, with all that norm 2 adds besides."""
+    bias: Tensor = (
+        block.before_norm2
+        if block.time_embedding_norm == "default"
+        else block.time_emb_proj.bias.detach()
+    )
+    return bias
+
+
+class TimeProjections(nn.Module):
+    """Activate a time embedding and project it for all ResNet blocks in one product.
+
+    The blocks' layers keep views of the stacked weights.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, activation: nn.Module, blocks: Sequence[Any]) -> None:
+        """Stack the projections of some FusedResnet, which take their columns from then on.
+
+        Args:
+            activation: of the time embedding.
+            blocks: with a projection each.
+        """
+        super().__init__()
+        self.activation = activation
+        layers = [block.time_emb_proj for block in blocks]
+        weight = torch.cat([layer.weight.detach() for layer in layers])
+        ends = list(accumulate((layer.out_features for layer in layers), initial=0))
+        for block, layer, (start, end) in zip(blocks, layers, pairwise(ends), strict=True):
+            layer.weight.data = weight[start:end]
+            block.time_columns = slice(start, end)
+        self.register_buffer("weight", weight, persistent=False)
+        bias = torch.cat([time_bias(block) for block in blocks])
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, time: Tensor) -> Tensor:
+        """Return all projections, [B, sum of the blocks' columns], of an embedding [B, D]."""
+        return F.linear(self.activation(time), self.weight, self.bias)
+
+
 class FusedResnet(ResnetBlock2D):
     """ResNet block with fused GroupNorm and activation.
 
@@ -122,6 +169,8 @@ class FusedResnet(ResnetBlock2D):
 
     before_norm2: Tensor
     """[C] biases that are added before the second norm"""
+    time_columns: slice | None = None
+    """Of this block in a time embedding that `TimeProjections` has projected, biases included."""
 
     def forward(
         self, input_tensor: Tensor, temb: Tensor | None = None, *_: Any, **__: Any
@@ -140,17 +189,24 @@ class FusedResnet(ResnetBlock2D):
         h = self._convolve(self.conv1, h)
         add, scale_shift = self.before_norm2, None
         if self.time_emb_proj is not None and temb is not None:
-            time = temb if self.skip_time_act else self.nonlinearity(temb)
+            time = self._project(temb)
             if self.time_embedding_norm == "default":
-                add = F.linear(time, self.time_emb_proj.weight, add)
+                add = time
             else:
-                scale_shift = self.time_emb_proj(time)
+                scale_shift = time
         h = apply_group_norm(self.norm2, h, add=add, scale_shift=scale_shift, activation=act)
         h = self._convolve(self.conv2, h)
         if self.conv_shortcut is not None:
             x = to_pixels(linear_rows(self.conv_shortcut, to_rows(x)), x)
         bias: Any = self.conv2.bias
         return merge(x, h, bias, factor=1 / self.output_scale_factor)
+
+    def _project(self, temb: Tensor) -> Tensor:
+        """Return what the time embedding adds before, or scales and shifts after, norm 2."""
+        if self.time_columns is not None:
+            return temb[:, self.time_columns]
+        time = temb if self.skip_time_act else self.nonlinearity(temb)
+        return F.linear(time, self.time_emb_proj.weight, time_bias(self))
 
     @staticmethod
     def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -185,16 +241,19 @@ class FusedTransformer(Transformer2DModel):
                 hidden_states, encoder_hidden_states, *conditioning, *masks, return_dict
             )
         rows = linear_rows(self.proj_in, to_rows(self.norm(hidden_states)))
-        for block in self.transformer_blocks:
-            rows = block(
-                rows,
-                attention_mask=attention_mask,
-                encoder_hidden_states=encoder_hidden_states,
-                encoder_attention_mask=encoder_attention_mask,
-                timestep=timestep,
-                cross_attention_kwargs=cross_attention_kwargs,
-                class_labels=class_labels,
-            )
+        if can_fuse_blocks(self.transformer_blocks, cross_attention_kwargs):
+            rows = apply_blocks(self.transformer_blocks, rows, encoder_hidden_states, *masks)
+        else:
+            for block in self.transformer_blocks:
+                rows = block(
+                    rows,
+                    attention_mask=attention_mask,
+                    encoder_hidden_states=encoder_hidden_states,
+                    encoder_attention_mask=encoder_attention_mask,
+                    timestep=timestep,
+                    cross_attention_kwargs=cross_attention_kwargs,
+                    class_labels=class_labels,
+                )
         rows = linear_rows(self.proj_out, rows, bias=False)
         return (merge(hidden_states, to_pixels(rows, hidden_states), self.proj_out.bias),)
 

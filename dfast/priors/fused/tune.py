@@ -3,10 +3,13 @@
 `tune` changes the class of some modules of a diffusers UNet or VAE in place. Their results are
 those of diffusers up to rounding, and weights stay where they are. What changes:
 
-- group normalisation, the activation after it and the addition before it are one op;
+- group normalisation, the activation after it and the addition before it are one op, and so are
+  a residual addition and the layer normalisation after it;
+- the time embedding is projected for all blocks in one matrix product;
 - a convolution's bias is added by the operation that reads its result;
 - attention computes queries, keys and values in one matrix product; for heads too large for flash
   attention it is two products and a softmax, in chunks where the scores are many;
+- a convolution that pads the far edges alone pads inside the convolution;
 - a 1x1 convolution is a matrix product, and the gate of a feed-forward layer one op.
 
 Modules are recognised by their exact class, and left as they are if a setting is not supported.
@@ -18,6 +21,7 @@ from typing import Any
 
 from diffusers.models.activations import GEGLU
 from diffusers.models.attention_processor import Attention
+from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D, ResnetBlockCondNorm2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
@@ -28,10 +32,12 @@ from dfast.priors.fused.blocks import (
     FusedGroupNorm,
     FusedResnet,
     FusedTransformer,
+    TimeProjections,
     activation_name,
     can_fuse_resnet,
     fuse_resnet,
 )
+from dfast.priors.fused.downsample import FusedDownsample, can_fuse_downsample
 
 
 def tune(module: nn.Module) -> nn.Module:
@@ -63,8 +69,10 @@ def tune(module: nn.Module) -> nn.Module:
             fuse_attention(part)
         elif type(part) is GEGLU:
             part.__class__ = FusedGEGLU
+        elif type(part) is Downsample2D and can_fuse_downsample(part):
+            part.__class__ = FusedDownsample
         _fuse_last_activation(part)
-    _share_time_activation(module)
+    _share_time_projections(module)
     return module
 
 
@@ -76,17 +84,21 @@ def _fuse_last_activation(part: Any) -> None:
         part.conv_act = nn.Identity()
 
 
-def _share_time_activation(unet: Any) -> None:
-    """Activate the time embedding once, not in every block that projects it."""
-    blocks = [m for m in unet.modules() if hasattr(m, "time_emb_proj")]
-    if not hasattr(unet, "time_embed_act") or unet.time_embed_act is not None or not blocks:
+def _share_time_projections(unet: Any) -> None:
+    """Activate and project the time embedding once, not in every block that reads it."""
+    blocks = [m for m in unet.modules() if getattr(m, "time_emb_proj", None) is not None]
+    if not hasattr(unet, "time_embed_act") or not blocks or _others_use_time_embedding(unet):
         return
-    kinds = {activation_name(b.nonlinearity) for b in blocks if type(b) is FusedResnet}
-    all_fused = all(type(b) is FusedResnet and not b.skip_time_act for b in blocks)
-    if all_fused and len(kinds) == 1 and not _others_use_time_embedding(unet):
-        unet.time_embed_act = blocks[0].nonlinearity
-        for block in blocks:
-            block.skip_time_act = True
+    if type(unet.time_embed_act) is TimeProjections or not all(
+        type(b) is FusedResnet and b.skip_time_act == blocks[0].skip_time_act for b in blocks
+    ):
+        return
+    activations = [] if unet.time_embed_act is None else [unet.time_embed_act]
+    if not blocks[0].skip_time_act:
+        if len({activation_name(b.nonlinearity) for b in blocks}) > 1:
+            return
+        activations.append(blocks[0].nonlinearity)
+    unet.time_embed_act = TimeProjections(nn.Sequential(*activations), blocks)
 
 
 def _others_use_time_embedding(unet: nn.Module) -> bool:

@@ -1,0 +1,77 @@
+"""The blocks of a transformer in a row: each residual addition is one op with the norm after it.
+
+Shapes: B images, N rows of C channels, L text tokens of D channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from torch import Tensor, nn
+
+from dfast.ops.layer_norm import add_layer_norm
+
+
+def can_fuse_blocks(blocks: Iterable[Any], options: Any) -> bool:
+    """Return whether `apply_blocks` supports every setting of a transformer's blocks.
+
+    Args:
+        blocks: of the transformer.
+        options: further arguments of the attentions (`cross_attention_kwargs`), or None.
+    """
+    return not (options or torch.is_grad_enabled()) and all(
+        type(block) is BasicTransformerBlock
+        and block.norm_type == "layer_norm"
+        and block.pos_embed is None
+        and block._chunk_size is None
+        and not hasattr(block, "fuser")
+        and all(_is_plain(norm) for norm in (block.norm1, block.norm2, block.norm3) if norm)
+        for block in blocks
+    )
+
+
+def _is_plain(norm: Any) -> bool:
+    """Return whether a module is a layer normalisation of the last dimension with parameters."""
+    return (
+        type(norm) is nn.LayerNorm
+        and len(norm.normalized_shape) == 1
+        and norm.weight is not None
+        and norm.bias is not None
+    )
+
+
+def apply_blocks(
+    blocks: Iterable[Any],
+    rows: Tensor,
+    text: Tensor | None,
+    mask: Tensor | None,
+    text_mask: Tensor | None,
+) -> Tensor:
+    """Return the rows after all blocks, [B, N, C]. Not differentiable.
+
+    Args:
+        blocks: for which `can_fuse_blocks` holds.
+        rows: [B, N, C].
+        text: [B, L, D] or None.
+        mask: of the attention to rows, as in diffusers.
+        text_mask: of the attention to the text.
+    """
+    add = None
+    for block in blocks:
+        rows, normed = _add_and_norm(block.norm1, rows, add)
+        own = text if block.only_cross_attention else None
+        add = block.attn1(normed, encoder_hidden_states=own, attention_mask=mask)
+        if block.attn2 is not None:
+            rows, normed = _add_and_norm(block.norm2, rows, add)
+            add = block.attn2(normed, encoder_hidden_states=text, attention_mask=text_mask)
+        rows, normed = _add_and_norm(block.norm3, rows, add)
+        add = block.ff(normed)
+    return rows if add is None else rows + add
+
+
+def _add_and_norm(norm: Any, rows: Tensor, add: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the sum of two tensors, and its normalisation by a layer."""
+    return add_layer_norm(rows, add, norm.weight, norm.bias, eps=norm.eps)
