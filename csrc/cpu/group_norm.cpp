@@ -123,6 +123,7 @@ void group_norm_backward(Launch launch, const GroupNormBackwardParams<S>& params
   const int64_t batch = p.batch, rows = p.rows, channels = p.channels, groups = p.groups;
   const S *x = p.x, *dy = params.dy;
   S* dx = params.dx;
+  const S* other = params.other;
   const T* stats = params.stats;
   if (batch * rows * channels == 0) return;
   const Splits splits(rows);
@@ -158,7 +159,9 @@ void group_norm_backward(Launch launch, const GroupNormBackwardParams<S>& params
   for_splits(launch, batch, splits, none, [&](int64_t i, int) {
     for (int64_t g = 0; g < groups; ++g) {
       const T* mean = &means[2 * (i / splits.count * groups + g)];
-      visit(i, g, [&](int64_t at, T rstd, T dn, T n) { dx[at] = narrow<S>(rstd * (dn - mean[0] - n * mean[1])); });
+      visit(i, g, [&](int64_t at, T rstd, T dn, T n) {
+        dx[at] = narrow<S>(rstd * (dn - mean[0] - n * mean[1]) + (other ? widen<T>(other[at]) : T(0)));
+      });
     }
   });
 }

@@ -101,10 +101,11 @@ struct GroupNormBackwardParams {
   GroupNormParams<S> norm;
   const T* stats;  // [B, groups, 2] from the forward pass
   const S* dy;     // [B, N, C]
+  const S* other;  // [B, N, C] is added to dx; null: zeros
   S* dx;           // [B, N, C]
   T* scratch;      // [B, kMaxGroupNormSplits, groups, 2], CUDA only
 
-  DFAST_FIELDS(norm, stats, dy, dx, scratch)
+  DFAST_FIELDS(norm, stats, dy, other, dx, scratch)
 };
 
 // A sample's rows are reduced in at most this many splits, each of which leaves two numbers per group in `scratch`.

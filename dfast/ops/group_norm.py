@@ -56,6 +56,69 @@ def group_norm(
         ValueError: on a wrong shape, dtype, device or value, or if a tensor other than `x`
             requires a gradient.
     """
+    pixels, arguments = _arguments(x, groups, weight, bias, eps, add, scale_shift, activation)
+    y: Tensor = transforms.call(_group_norm, *arguments)[0]
+    return y.view(pixels).movedim(-1, 1)
+
+
+def group_norm_and_input(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """Return `group_norm` of x, and x itself for the residual connection around it.
+
+    Where gradients reach both results they are added in the launch that computes the first one's.
+    Differentiable once in `x`, by plain autograd.
+
+    Args:
+        x: as for `group_norm`.
+        groups: as for `group_norm`.
+        weight: as for `group_norm`.
+        bias: as for `group_norm`.
+        options: further arguments of `group_norm`.
+    """
+    if not (torch.is_grad_enabled() and x.requires_grad) or transforms.active():
+        return group_norm(x, groups, weight, bias, **options), x
+    defaults = {"eps": 1e-5, "add": None, "scale_shift": None, "activation": "none"}
+    pixels, arguments = _arguments(x, groups, weight, bias, **(defaults | options))
+    y, same = _AndInput.apply(*arguments)
+    return tuple(rows.view(pixels).movedim(-1, 1) for rows in (y, same))
+
+
+class _AndInput(torch.autograd.Function):
+    """The arguments of `_group_norm` to its first result, and its input."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        y, stats = _group_norm(*arguments)
+        ctx.set_materialize_grads(False)
+        *tensors, ctx.groups, _, ctx.activation = arguments
+        ctx.save_for_backward(*tensors, stats)
+        return y, tensors[0].view_as(tensors[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        dy, other = grads
+        if dy is not None:
+            saved = ctx.saved_tensors
+            other = _group_norm_backward(*saved, dy, other, ctx.groups, ctx.activation)
+        return other, *7 * (None,)
+
+
+def _arguments(
+    x: Tensor,
+    groups: int,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    add: Tensor | None,
+    scale_shift: Tensor | None,
+    activation: Activation,
+) -> tuple[torch.Size, tuple[Any, ...]]:
+    """Check the arguments of `group_norm`.
+
+    Returns:
+        The shape of x with the channels last, and the arguments of `_group_norm`.
+    """
     if _native.dense("x", x).ndim < 2:
         raise ValueError(f"x must have shape [B, C, ...], got {list(x.shape)}")
     batch, channels = x.shape[:2]
@@ -86,10 +149,7 @@ def group_norm(
     pixels = x.movedim(1, -1)
     rows = pixels.reshape(batch, pixels.shape[1:-1].numel(), channels).contiguous()
     kind = _native.constant("group_norm_activations")[activation]
-    y: Tensor = transforms.call(
-        _group_norm, rows, weight, bias, add, scale_shift, groups, eps, kind
-    )[0]
-    return y.view(pixels.shape).movedim(-1, 1)
+    return pixels.shape, (rows, weight, bias, add, scale_shift, groups, eps, kind)
 
 
 def _scratch(x: Tensor, groups: int) -> Tensor:
@@ -163,7 +223,7 @@ def _(x, weight, bias, add, scale_shift, groups, eps, activation):  # type: igno
 @custom_op(
     "group_norm_backward",
     "(Tensor x, Tensor weight, Tensor bias, Tensor? add, Tensor? scale_shift, Tensor stats,"
-    " Tensor dy, int groups, int activation) -> Tensor",
+    " Tensor dy, Tensor? other, int groups, int activation) -> Tensor",
 )
 def _group_norm_backward(
     x: Tensor,
@@ -173,6 +233,7 @@ def _group_norm_backward(
     scale_shift: Tensor | None,
     stats: Tensor,
     dy: Tensor,
+    other: Tensor | None,
     groups: int,
     activation: int,
 ) -> Tensor:
@@ -196,6 +257,7 @@ def _group_norm_backward(
         activation=activation,
         stats=stats,
         dy=dy.contiguous(),
+        other=None if other is None else other.contiguous(),
         dx=dx,
         scratch=_scratch(x, groups),
     )
@@ -203,7 +265,7 @@ def _group_norm_backward(
 
 
 @_group_norm_backward.register_fake
-def _(x, weight, bias, add, scale_shift, stats, dy, groups, activation):  # type: ignore[no-untyped-def]
+def _(x, weight, bias, add, scale_shift, stats, dy, other, groups, activation):  # type: ignore[no-untyped-def]
     return torch.empty_like(x)
 
 
@@ -218,7 +280,7 @@ def _backward(ctx: Any, dy: Tensor | None, d_stats: None) -> tuple[Tensor | None
     dx = None
     if dy is not None:
         saved = ctx.saved_tensors
-        dx = transforms.call(_group_norm_backward, *saved, dy, ctx.groups, ctx.activation)
+        dx = transforms.call(_group_norm_backward, *saved, dy, None, ctx.groups, ctx.activation)
     return (
         dx,
         None,  # weight

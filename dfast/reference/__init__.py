@@ -14,8 +14,8 @@ from dfast.reference.occupancy import occupancy_points, occupancy_update
 from dfast.reference.rendering import composite, march, shade, shade_composite
 
 __all__ = [
-    "add_layer_norm",
     "adam_step",
+    "add_layer_norm",
     "antialias",
     "blob",
     "composite",

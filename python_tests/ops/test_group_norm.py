@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from dfast import reference
-from dfast.ops.group_norm import Activation, _group_norm, _group_norm_backward, group_norm
+from dfast.ops.group_norm import (
+    Activation,
+    _group_norm,
+    _group_norm_backward,
+    group_norm,
+    group_norm_and_input,
+)
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -219,7 +225,7 @@ def test_opcheck(device: torch.device) -> None:
     torch.library.opcheck(_group_norm, (rows.requires_grad_(), *rest, 3, 1e-5, 1))
     stats = _group_norm(rows.detach(), *rest, 3, 1e-5, 1)[1]
     torch.library.opcheck(
-        _group_norm_backward, (rows.detach(), *rest, stats, v["dy"].mT.contiguous(), 3, 1)
+        _group_norm_backward, (rows.detach(), *rest, stats, v["dy"].mT.contiguous(), None, 3, 1)
     )
 
 
@@ -243,3 +249,23 @@ def test_rows_of_longer_ones(channels: int, device: torch.device, dtype: torch.d
             for one in ({k: v[k] for k in parts}, parts)
         )
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("storage", TYPES)
+@pytest.mark.parametrize(("shape", "groups"), SHAPES[:3])
+def test_both_gradients_of_a_residual_are_added(
+    shape: tuple[int, ...], groups: int, storage: torch.dtype, device: torch.device
+) -> None:
+    v = make(shape, storage, device)
+    x, other = v["x"].requires_grad_(), v["dy"].flip(0)
+    settings = {"add": v["bias"], "activation": "silu", "eps": 1e-3}
+    arguments = (groups, v["weight"], v["bias"])
+    y, same = group_norm_and_input(x, *arguments, **settings)
+    assert torch.equal(y, group_norm(x, *arguments, **settings)) and torch.equal(same, x)
+    (alone,) = torch.autograd.grad(y, x, v["dy"], retain_graph=True)
+    (passed,) = torch.autograd.grad(same, x, other, retain_graph=True)
+    (both,) = torch.autograd.grad((y, same), x, (v["dy"], other))
+    assert torch.equal(passed, other)
+    assert error(both, (alone.double() + other.double())) < 2 * torch.finfo(storage).eps
+    with torch.no_grad():
+        assert group_norm_and_input(x, *arguments)[1] is x

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dfast.priors.fused import attention, chunked_attention, tune
 from dfast.priors.fused.blocks import TimeProjections
-from dfast.priors.fused.downsample import FusedDownsample
+from dfast.priors.fused.encoder import FusedDownsample
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -170,6 +170,9 @@ def test_a_tuned_encoder_has_the_same_gradient(device: torch.device) -> None:
     expected, found = (torch.autograd.grad(z, image, upstream)[0] for z in (want, got))
     assert error(found, expected) < 1e-5
     assert type(tuned.decoder.conv_norm_out) is nn.GroupNorm
+    conv = tuned.encoder.conv_in
+    assert torch.equal(tuned.encoder.down_blocks[0].resnets[0].before_norm1, conv.bias)
+    assert error(conv(image), vae.encoder.conv_in(image)) > 0.01  # no bias
 
 
 @pytest.mark.parametrize("size", [(32, 32), (7, 10), (2, 3)])

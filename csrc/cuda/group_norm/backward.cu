@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     gradient_kernel(GroupNormParams<S> p, Tile tile, int each, const typename Arithmetic<S>::type* stats, const S* dy,
-                    const Sums<typename Arithmetic<S>::type>* parts, S* dx) {
+                    const S* other, const Sums<typename Arithmetic<S>::type>* parts, S* dx) {
   using T = typename Arithmetic<S>::type;
   extern __shared__ __align__(16) unsigned char shared[];
   auto* means = reinterpret_cast<Sums<T>*>(shared);  // [tile groups]
@@ -144,12 +144,13 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
           return Both<S, W>{Channels<S, W>::read(x + row * p.channels), Channels<S, W>::read(d + row * p.channels)};
         },
         [&](int row, const Both<S, W>& v) {
-          Vector<S, W> result;
+          Vector<S, W> result, more{};
+          if (other) more = Channels<S, W>::read(other + (x - p.x) + row * p.channels);
 #pragma unroll
           for (int j = 0; j < W; ++j) {
             T n;
             const T dn = channels.gradient(kind(), j, v.x.v[j], v.dy.v[j], n);
-            result.v[j] = narrow<S>(channels.rstd[j] * (dn - plain[j] - n * projected[j]));
+            result.v[j] = narrow<S>(channels.rstd[j] * (dn - plain[j] - n * projected[j]) + widen<T>(more.v[j]));
           }
           *reinterpret_cast<Vector<S, W>*>(out + row * p.channels) = result;
         });
@@ -172,7 +173,7 @@ void run(const Launch& launch, const GroupNormBackwardParams<S>& params) {
       "group_norm_backward");
   sums_kernel<S, W><<<grid, tile.threads, scratch, stream_of(launch)>>>(p, tile, each, params.stats, params.dy, parts);
   gradient_kernel<S, W><<<grid, tile.threads, sizeof(Sums<T>) * tile.groups, stream_of(launch)>>>(
-      p, tile, each, params.stats, params.dy, parts, params.dx);
+      p, tile, each, params.stats, params.dy, params.other, parts, params.dx);
   check(cudaGetLastError(), "group_norm_backward");
 }
 
@@ -183,8 +184,8 @@ void group_norm_backward(Launch launch, const GroupNormBackwardParams<S>& params
   const GroupNormParams<S>& p = params.norm;
   if (p.batch * p.rows * p.channels == 0) return;
   const DeviceGuard guard(launch.device);
-  norm::in_vectors(p) && aligned16({params.dy, params.dx}) ? run<S, kWidest<S>>(launch, params)
-                                                           : run<S, 1>(launch, params);
+  norm::in_vectors(p) && aligned16({params.dy, params.other, params.dx}) ? run<S, kWidest<S>>(launch, params)
+                                                                         : run<S, 1>(launch, params);
 }
 
 DFAST_GROUP_NORM_BACKWARD(DFAST_INSTANTIATE)

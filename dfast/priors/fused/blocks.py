@@ -17,7 +17,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 from dfast.ops.gated import geglu, merge
-from dfast.ops.group_norm import Activation, group_norm
+from dfast.ops.group_norm import Activation, group_norm, group_norm_and_input
 from dfast.priors.fused.transformer_blocks import apply_blocks, can_fuse_blocks
 
 
@@ -113,6 +113,7 @@ def fuse_resnet(block: Any) -> None:
     before_norm2 = block.conv1.bias
     if block.time_emb_proj is not None and block.time_embedding_norm == "default":
         before_norm2 = (before_norm2.float() + block.time_emb_proj.bias.float()).to(before_norm2)
+    block.register_buffer("before_norm1", None, persistent=False)
     block.register_buffer("before_norm2", before_norm2.detach(), persistent=False)
     block.__class__ = FusedResnet
 
@@ -167,6 +168,8 @@ class FusedResnet(ResnetBlock2D):
     operation that reads its result: the second norm, or the residual addition.
     """
 
+    before_norm1: Tensor | None
+    """[C] bias that the block's input lacks"""
     before_norm2: Tensor
     """[C] biases that are added before the second norm"""
     time_columns: slice | None = None
@@ -182,7 +185,16 @@ class FusedResnet(ResnetBlock2D):
             temb: time embedding, [B, D], or None.
         """
         act = activation_name(self.nonlinearity)
-        x, h = input_tensor, apply_group_norm(self.norm1, input_tensor, activation=act)
+        norm1: Any = self.norm1
+        h, x = group_norm_and_input(
+            input_tensor,
+            norm1.num_groups,
+            norm1.weight,
+            norm1.bias,
+            eps=norm1.eps,
+            add=self.before_norm1,
+            activation=act,
+        )
         resize = self.upsample or self.downsample
         if resize is not None:
             x, h = resize(x), resize(h)
@@ -199,6 +211,8 @@ class FusedResnet(ResnetBlock2D):
         if self.conv_shortcut is not None:
             x = to_pixels(linear_rows(self.conv_shortcut, to_rows(x)), x)
         bias: Any = self.conv2.bias
+        if self.before_norm1 is not None:
+            bias = bias + self.before_norm1
         return merge(x, h, bias, factor=1 / self.output_scale_factor)
 
     def _project(self, temb: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ those of diffusers up to rounding, and weights stay where they are. What changes
 - group normalisation, the activation after it and the addition before it are one op, and so are
   a residual addition and the layer normalisation after it;
 - the time embedding is projected for all blocks in one matrix product;
-- a convolution's bias is added by the operation that reads its result;
+- a convolution's bias is added by the operation that reads its result, and both gradients of a
+  block's input are added in one launch;
 - attention computes queries, keys and values in one matrix product; for heads too large for flash
   attention it is two products and a softmax, in chunks where the scores are many;
 - a convolution that pads the far edges alone pads inside the convolution;
@@ -21,6 +22,7 @@ from typing import Any
 
 from diffusers.models.activations import GEGLU
 from diffusers.models.attention_processor import Attention
+from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D, ResnetBlockCondNorm2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
@@ -37,7 +39,7 @@ from dfast.priors.fused.blocks import (
     can_fuse_resnet,
     fuse_resnet,
 )
-from dfast.priors.fused.downsample import FusedDownsample, can_fuse_downsample
+from dfast.priors.fused.encoder import FusedDownsample, can_fuse_downsample, defer_bias
 
 
 def tune(module: nn.Module) -> nn.Module:
@@ -72,6 +74,9 @@ def tune(module: nn.Module) -> nn.Module:
         elif type(part) is Downsample2D and can_fuse_downsample(part):
             part.__class__ = FusedDownsample
         _fuse_last_activation(part)
+    for part in module.modules():
+        if type(part) is Encoder:
+            defer_bias(part)
     _share_time_projections(module)
     return module
 
