@@ -15,14 +15,17 @@ from torch import Tensor
 
 from dfast.ops import grid_spec, hashgrid
 from dfast.ops.antialias import antialias
+from dfast.ops.attention import attention
 from dfast.ops.composite import composite
 from dfast.ops.field import field
 from dfast.ops.field_spec import FieldSpec
 from dfast.ops.gated import geglu, merge
 from dfast.ops.grid_spec import GridSpec
-from dfast.ops.group_norm import Activation, group_norm
+from dfast.ops.group_norm import Activation, group_norm, group_norm_and_input
 from dfast.ops.interpolate import interpolate
+from dfast.ops.layer_norm import add_layer_norm
 from dfast.ops.march import march
+from dfast.ops.normal_variation import normal_variation
 from dfast.ops.occupancy import occupancy_points, occupancy_update
 from dfast.ops.rasterize import rasterize
 from dfast.ops.rays import pixel_rays
@@ -118,6 +121,8 @@ def exercise_rendering(dtype: torch.dtype, cone_angle: float, max_samples: int |
             density, samples.dt, channels, samples.t, samples.offsets, early_stop_eps=0.01
         )
         torch.autograd.grad([v.sum() for v in outputs], (density, gradient), retain_graph=True)
+    images = [rand(2, channels, 9, 131, dtype=dtype) for channels in (3, 1, 1)]
+    normal_variation(*images, edge=0.3, step=0.1)
 
 
 def exercise_occupancy(dtype: torch.dtype, runs: int) -> None:
@@ -198,13 +203,27 @@ def exercise_norm(shape: tuple[int, ...], groups: int, dtype: torch.dtype) -> No
     scale_shift = rand(batch, 2 * channels, dtype=dtype)
     kinds: tuple[Activation, ...] = ("none", "silu", "gelu")
     for kind in kinds:
-        y = group_norm(x, groups, weight, weight, add=add, scale_shift=scale_shift, activation=kind)
+        options = {"add": add, "scale_shift": scale_shift, "activation": kind}
+        y = group_norm(x, groups, weight, weight, **options)
         torch.autograd.grad(y, x, y.detach())
+        y, same = group_norm_and_input(x, groups, weight, weight, **options)
+        torch.autograd.grad((y, same), x, (y.detach(), same.detach()))
+    rows = x.detach().flatten(2).mT.contiguous()
+    for other in (None, rows):
+        add_layer_norm(rows, other, weight, weight)
     merge(x.detach(), x.detach(), weight, factor=0.5)
     geglu(x.detach()[..., : shape[-1] // 2 * 2])
 
 
+def exercise_attention(rows: int, keys: int, heads: int, size: int) -> None:
+    """Queries, keys and values that are parts of longer rows."""
+    q, both = (rand(2, n, heads * size * k, dtype=torch.float16) for n, k in ((rows, 1), (keys, 2)))
+    attention(q, *both.chunk(2, -1), heads)
+
+
 def main() -> None:
+    for sizes in ((70, 77, 2, 40), (5, 1, 1, 8), (16, 16, 3, 64), (129, 33, 1, 256)):
+        exercise_attention(*sizes)
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         for shape, groups in (
             ((2, 24, 9, 7), 4),

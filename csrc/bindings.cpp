@@ -16,6 +16,7 @@
 #include "cpu/large_pages.h"
 #include "ops/adam.h"
 #include "ops/antialias.h"
+#include "ops/attention.h"
 #include "ops/composite.h"
 #include "ops/field.h"
 #include "ops/gated.h"
@@ -241,6 +242,8 @@ py::dict constants() {
                                        "exp"_a = static_cast<int>(Activation::kExp)),
       "field_blobs"_a = py::dict("none"_a = static_cast<int>(Blob::kNone), "linear"_a = static_cast<int>(Blob::kLinear),
                                  "gaussian"_a = static_cast<int>(Blob::kGaussian)),
+      "attention_max_keys"_a = kMaxAttentionKeys,
+      "attention_max_size"_a = kMaxAttentionSize,
       "group_norm_max_splits"_a = kMaxGroupNormSplits,
       "group_norm_activations"_a =
           py::dict("none"_a = static_cast<int>(Nonlinearity::kNone), "silu"_a = static_cast<int>(Nonlinearity::kSilu),
@@ -298,6 +301,7 @@ PYBIND11_MODULE(_C, m) {
 
   DFAST_ADAM(DFAST_BIND)
   DFAST_ANTIALIAS(DFAST_BIND)
+  DFAST_ATTENTION(DFAST_BIND)
   DFAST_COMPOSITE(DFAST_BIND)
   DFAST_FIELD_FORWARD(DFAST_BIND)
   DFAST_FIELD_BACKWARD(DFAST_BIND)

@@ -6,6 +6,7 @@ and autocast, or refuse in one line; see `dfast.ops.transforms`.
 
 from dfast.ops import hashgrid_derivatives as hashgrid_derivatives
 from dfast.ops.antialias import antialias, half_edge_twins
+from dfast.ops.attention import attention
 from dfast.ops.bitfield import pack_bits, unpack_bits
 from dfast.ops.composite import composite
 from dfast.ops.field import field
@@ -35,6 +36,7 @@ __all__ = [
     "Samples",
     "add_layer_norm",
     "antialias",
+    "attention",
     "composite",
     "field",
     "geglu",

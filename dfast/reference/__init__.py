@@ -9,7 +9,7 @@ from dfast.reference.adam import adam_step, gradient_norm
 from dfast.reference.field import blob, field, hash_encode, hash_encode_grad
 from dfast.reference.images import normal_variation
 from dfast.reference.meshes import antialias, interpolate, rasterize, texture
-from dfast.reference.networks import add_layer_norm, geglu, group_norm, merge
+from dfast.reference.networks import add_layer_norm, attention, geglu, group_norm, merge
 from dfast.reference.occupancy import occupancy_points, occupancy_update
 from dfast.reference.rendering import composite, march, shade, shade_composite
 
@@ -17,6 +17,7 @@ __all__ = [
     "adam_step",
     "add_layer_norm",
     "antialias",
+    "attention",
     "blob",
     "composite",
     "field",

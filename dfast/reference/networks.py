@@ -55,3 +55,10 @@ def add_layer_norm(
     mean = total.mean(-1, keepdim=True)
     variance = (total - mean).square().mean(-1, keepdim=True)
     return total, (total - mean) / (variance + eps).sqrt() * weight + bias
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Attend as :func:`dfast.ops.attention.attention` does."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)
+    return (weights @ v).transpose(1, 2).flatten(2)

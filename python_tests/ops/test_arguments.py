@@ -95,6 +95,10 @@ def _calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             | {"samples": samples, "directions": DIRECTIONS}
             | {"camera_ids": torch.zeros(RAYS, dtype=torch.int32)},
         ),
+        "attention": (
+            partial(ops.attention, heads=2),
+            {"q": rand(2, 3, 4), "k": rand(2, 5, 4), "v": rand(2, 5, 4)},
+        ),
         "add_layer_norm": (
             ops.add_layer_norm,
             {"x": rand(2, 4), "add": rand(2, 4), "weight": rand(4), "bias": rand(4)},

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnAddedKVProcessor2_0, AttnProcessor2_0
 from torch import Tensor, nn
 
+from dfast.ops.attention import attention as few_keys
+from dfast.ops.attention import takes
 from dfast.ops.gated import merge
 from dfast.priors.fused.blocks import linear_rows, to_pixels, to_rows
 from dfast.priors.fused.chunked_attention import chunked_attention
@@ -84,6 +86,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
         heads: equal parts of C.
         mask: added to the scores, broadcast to [B, heads, N, M]; or None.
     """
+    if mask is None and takes(q, k, v, heads):
+        return few_keys(q, k, v, heads)
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
     size, scores = q.shape[-1], q.shape[0] * heads * q.shape[2] * k.shape[2]
     if size <= MAX_FLASH_HEAD_SIZE or mask is not None:
