@@ -56,15 +56,17 @@ def test_budget_of_the_cpu_is_exact() -> None:
 def test_memory_that_is_reserved_for_more_samples_changes_nothing(
     field: str, device: torch.device
 ) -> None:
-    exact, reserved = (
-        build_trainer(TINY.replace(**FIELDS[field]), OraclePrior(16), "x", 0, device)
-        for _ in range(2)
-    )
+    # The scene hardly moves: steps of the usual length would make much of rounding, whose order is
+    # another one at every call of a GPU.
+    slow = {"optimizer": {"lr_grid": 1e-5, "lr_mlp": 1e-5, "lr_background": 1e-5}}
+    config = TINY.replace(**FIELDS[field]).replace(**slow)
+    exact, reserved = (build_trainer(config, OraclePrior(16), "x", 0, device) for _ in range(2))
     exact.budget.asynchronous, reserved.budget.asynchronous = False, True
     for _ in range(SampleBudget.EXACT_STEPS + 4):
-        exact.train_step()
-        reserved.train_step()
+        expected = exact.train_step()
+        found = reserved.train_step()
+        for name in ("gradient_norm", "opacity", "guidance"):
+            assert_close(found[name], expected[name], rtol=1e-2, atol=1e-4)
     assert reserved.budget.max_samples(16) is not None and reserved.budget.overflows == 0
-    found, expected = (dict(t.scene.field.named_parameters()) for t in (reserved, exact))
-    for name, values in expected.items():
-        assert_close(found[name], values, rtol=1e-2, atol=1e-3)
+    for name, values in exact.scene.field.named_parameters():
+        assert_close(reserved.scene.field.get_parameter(name), values, rtol=1e-2, atol=1e-3)
