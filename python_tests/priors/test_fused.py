@@ -11,8 +11,8 @@ from diffusers.models.downsampling import Downsample2D
 from torch import Tensor, nn
 
 from dfast.priors.fused import attention, chunked_attention, tune
-from dfast.priors.fused.blocks import TimeProjections
 from dfast.priors.fused.encoder import FusedDownsample
+from dfast.priors.fused.resnets import TimeProjections
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 

@@ -195,7 +195,8 @@ def test_tuned_networks_say_the_same(
     family: str, needs_native: None, generator: torch.Generator
 ) -> None:
     """What is done on CUDA, on the CPU: tuning finds the parts of networks as they are loaded."""
-    from dfast.priors.fused.blocks import FusedGroupNorm, FusedResnet
+    from dfast.priors.fused.layers import FusedGroupNorm
+    from dfast.priors.fused.resnets import FusedResnet
     from dfast.priors.fused.tune import tune
 
     plain, tuned = load_tiny(family), load_tiny(family)

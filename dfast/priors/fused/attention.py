@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from dfast.ops.attention import attention as few_keys
 from dfast.ops.attention import takes
 from dfast.ops.gated import merge
-from dfast.priors.fused.blocks import linear_rows, to_pixels, to_rows
 from dfast.priors.fused.chunked_attention import chunked_attention
+from dfast.priors.fused.layers import linear_rows, to_pixels, to_rows
 
 MAX_FLASH_HEAD_SIZE = 256
 """Largest channels a head for which torch has flash attention kernels."""

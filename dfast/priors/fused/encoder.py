@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from diffusers.models.downsampling import Downsample2D
 from torch import Tensor, nn
 
-from dfast.priors.fused.blocks import FusedResnet
+from dfast.priors.fused.resnets import FusedResnet
 
 
 def can_fuse_downsample(layer: Any) -> bool:

@@ -29,17 +29,15 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
 from dfast.priors.fused.attention import can_fuse_attention, fuse_attention
-from dfast.priors.fused.blocks import (
-    FusedGEGLU,
-    FusedGroupNorm,
+from dfast.priors.fused.encoder import FusedDownsample, can_fuse_downsample, defer_bias
+from dfast.priors.fused.layers import FusedGEGLU, FusedGroupNorm, activation_name
+from dfast.priors.fused.resnets import (
     FusedResnet,
-    FusedTransformer,
     TimeProjections,
-    activation_name,
     can_fuse_resnet,
     fuse_resnet,
 )
-from dfast.priors.fused.encoder import FusedDownsample, can_fuse_downsample, defer_bias
+from dfast.priors.fused.transformers import FusedTransformer
 
 
 def tune(module: nn.Module) -> nn.Module:

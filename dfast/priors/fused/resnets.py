@@ -1,6 +1,6 @@
-"""ResNet and transformer blocks with fused normalisation, gates and residual additions.
+"""ResNet blocks with fused normalisation and residual additions, and one projection of the time.
 
-Shapes: B images, C channels, H x W pixels, L text tokens of D channels.
+Shapes: B images, C channels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -11,89 +11,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.activations import GEGLU
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-from dfast.ops.gated import geglu, merge
-from dfast.ops.group_norm import Activation, group_norm, group_norm_and_input
-from dfast.priors.fused.transformer_blocks import apply_blocks, can_fuse_blocks
-
-
-def activation_name(module: nn.Module) -> Activation | None:
-    """Return the name of an activation in `dfast.ops.group_norm`, None if it has none."""
-    if type(module) is nn.SiLU:
-        return "silu"
-    if type(module) is nn.GELU and module.approximate == "none":
-        return "gelu"
-    return None
-
-
-class FusedGroupNorm(nn.GroupNorm):
-    """Group normalisation with the activation that follows it."""
-
-    activation: Activation = "none"
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised and activated input, [B, C, ...]."""
-        return apply_group_norm(self, input, activation=self.activation)
-
-
-def apply_group_norm(module: nn.GroupNorm, x: Tensor, **options: Any) -> Tensor:
-    """Return `group_norm` of x with the parameters of a module.
-
-    Args:
-        module: with affine parameters.
-        x: [B, C, ...].
-        options: further arguments of `dfast.ops.group_norm.group_norm`.
-    """
-    added = (options.get("add"), options.get("scale_shift"))
-    if any(tensor is not None and tensor.requires_grad for tensor in added):
-        return _differentiable_group_norm(module, x, **options)
-    options |= {"eps": module.eps}
-    return group_norm(x, module.num_groups, module.weight, module.bias, **options)
-
-
-def _differentiable_group_norm(
-    module: nn.GroupNorm,
-    x: Tensor,
-    *,
-    add: Tensor | None = None,
-    scale_shift: Tensor | None = None,
-    activation: Activation | None = None,
-) -> Tensor:
-    """Return `apply_group_norm` in plain torch, which has a gradient for every argument."""
-    if add is not None:
-        x = x + add[..., None, None]
-    x = F.group_norm(x, module.num_groups, module.weight, module.bias, module.eps)
-    if scale_shift is not None:
-        scale, shift = scale_shift[..., None, None].chunk(2, 1)
-        x = x * (1 + scale) + shift
-    if activation == "silu":
-        return F.silu(x)
-    return F.gelu(x) if activation == "gelu" else x
-
-
-def to_rows(x: Tensor) -> Tensor:
-    """Return pixels [B, C, H, W] as rows [B, H W, C], a view if memory is channels-last."""
-    return x.movedim(1, -1).flatten(1, 2)
-
-
-def to_pixels(rows: Tensor, like: Tensor) -> Tensor:
-    """Return rows [B, H W, C] as pixels [B, C, H, W] of the size of `like`."""
-    return rows.unflatten(1, like.shape[2:]).movedim(-1, 1)
-
-
-def linear_rows(layer: Any, x: Tensor, *, bias: bool = True) -> Tensor:
-    """Apply a linear layer or 1x1 convolution to rows.
-
-    Args:
-        layer: with `weight` and `bias`.
-        x: rows, [B, N, C].
-        bias: whether to add the bias.
-    """
-    return F.linear(x, layer.weight.flatten(1), layer.bias if bias else None)
+from dfast.ops.gated import merge
+from dfast.ops.group_norm import group_norm_and_input
+from dfast.priors.fused.layers import (
+    FusedGroupNorm,
+    activation_name,
+    apply_group_norm,
+    linear_rows,
+    to_pixels,
+    to_rows,
+)
 
 
 def can_fuse_resnet(block: Any) -> bool:
@@ -225,60 +155,3 @@ class FusedResnet(ResnetBlock2D):
     @staticmethod
     def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
         return F.conv2d(x, layer.weight, None, layer.stride, layer.padding)
-
-
-class FusedTransformer(Transformer2DModel):
-    """Transformer over the pixels of an image, whose projections are matrix products on rows."""
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        timestep: Any = None,
-        added_cond_kwargs: Any = None,
-        class_labels: Any = None,
-        cross_attention_kwargs: Any = None,
-        attention_mask: Tensor | None = None,
-        encoder_attention_mask: Tensor | None = None,
-        return_dict: bool = True,
-    ) -> Any:
-        """Return a tuple of the output, [B, C, H, W]; arguments are those of diffusers.
-
-        Args:
-            hidden_states: [B, C, H, W].
-            encoder_hidden_states: text, [B, L, D], or None.
-        """
-        masks = (attention_mask, encoder_attention_mask)
-        if return_dict or any(mask is not None and mask.ndim == 2 for mask in masks):
-            conditioning = (timestep, added_cond_kwargs, class_labels, cross_attention_kwargs)
-            return super().forward(
-                hidden_states, encoder_hidden_states, *conditioning, *masks, return_dict
-            )
-        rows = linear_rows(self.proj_in, to_rows(self.norm(hidden_states)))
-        if can_fuse_blocks(self.transformer_blocks, cross_attention_kwargs):
-            rows = apply_blocks(self.transformer_blocks, rows, encoder_hidden_states, *masks)
-        else:
-            for block in self.transformer_blocks:
-                rows = block(
-                    rows,
-                    attention_mask=attention_mask,
-                    encoder_hidden_states=encoder_hidden_states,
-                    encoder_attention_mask=encoder_attention_mask,
-                    timestep=timestep,
-                    cross_attention_kwargs=cross_attention_kwargs,
-                    class_labels=class_labels,
-                )
-        rows = linear_rows(self.proj_out, rows, bias=False)
-        return (merge(hidden_states, to_pixels(rows, hidden_states), self.proj_out.bias),)
-
-
-class FusedGEGLU(GEGLU):
-    """GEGLU gate of a feed-forward layer; one op where no gradient is needed."""
-
-    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Return value * GELU(gate) of the projected input [..., C]."""
-        x = self.proj(hidden_states)
-        if x.requires_grad:
-            value, gate = x.chunk(2, dim=-1)
-            return value * F.gelu(gate)
-        return geglu(x)

@@ -1,6 +1,6 @@
-"""The blocks of a transformer in a row: each residual addition is one op with the norm after it.
+"""Transformers over the pixels of an image; a residual addition is one op with the norm after it.
 
-Shapes: B images, N rows of C channels, L text tokens of D channels.
+Shapes: B images, C channels, H x W pixels, N = H W rows, L text tokens of D channels.
 """
 
 from __future__ import annotations
@@ -10,9 +10,57 @@ from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
+from dfast.ops.gated import merge
 from dfast.ops.layer_norm import add_layer_norm
+from dfast.priors.fused.layers import linear_rows, to_pixels, to_rows
+
+
+class FusedTransformer(Transformer2DModel):
+    """Transformer over the pixels of an image, whose projections are matrix products on rows."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        timestep: Any = None,
+        added_cond_kwargs: Any = None,
+        class_labels: Any = None,
+        cross_attention_kwargs: Any = None,
+        attention_mask: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Return a tuple of the output, [B, C, H, W]; arguments are those of diffusers.
+
+        Args:
+            hidden_states: [B, C, H, W].
+            encoder_hidden_states: text, [B, L, D], or None.
+        """
+        masks = (attention_mask, encoder_attention_mask)
+        if return_dict or any(mask is not None and mask.ndim == 2 for mask in masks):
+            conditioning = (timestep, added_cond_kwargs, class_labels, cross_attention_kwargs)
+            return super().forward(
+                hidden_states, encoder_hidden_states, *conditioning, *masks, return_dict
+            )
+        rows = linear_rows(self.proj_in, to_rows(self.norm(hidden_states)))
+        if can_fuse_blocks(self.transformer_blocks, cross_attention_kwargs):
+            rows = apply_blocks(self.transformer_blocks, rows, encoder_hidden_states, *masks)
+        else:
+            for block in self.transformer_blocks:
+                rows = block(
+                    rows,
+                    attention_mask=attention_mask,
+                    encoder_hidden_states=encoder_hidden_states,
+                    encoder_attention_mask=encoder_attention_mask,
+                    timestep=timestep,
+                    cross_attention_kwargs=cross_attention_kwargs,
+                    class_labels=class_labels,
+                )
+        rows = linear_rows(self.proj_out, rows, bias=False)
+        return (merge(hidden_states, to_pixels(rows, hidden_states), self.proj_out.bias),)
 
 
 def can_fuse_blocks(blocks: Iterable[Any], options: Any) -> bool:
