@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ LOGS = "logs"
 """Folder in that of a batch for what its runs say."""
 COMMAND = (sys.executable, "-m", "dfast.batches.process")
 """What runs a job."""
+AHEAD = "--ahead"
+"""With it the process imports what a run needs before it reads its job."""
 BEGIN = "== "
 """Beginning of the line in a run's log that an attempt begins with."""
 TICK = 0.1
@@ -87,7 +89,10 @@ class Outcome:
 
 
 def perform(
-    job: Job, stopping: Callable[[], bool] = bool, environment: dict[str, str] | None = None
+    job: Job,
+    stopping: Callable[[], bool] = bool,
+    environment: dict[str, str] | None = None,
+    ahead: Ahead | None = None,
 ) -> Outcome:
     """Run a job in a new process and wait for its end.
 
@@ -95,6 +100,7 @@ def perform(
         job: the run.
         stopping: asked now and then; when it is true, the run saves and ends.
         environment: variables for the process beside those of this one.
+        ahead: the process that waits for this job, if there is one; the next job's starts.
 
     Raises:
         BaseException: what interrupts the waiting, such as the cancelling of a Ray task; the run
@@ -106,28 +112,95 @@ def perform(
             return Outcome("stopped")
     except RunFolderError as error:
         return Outcome("failed", str(error))
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("ab") as log:
-        log.write(f"{BEGIN}{time.strftime('%F %T')} on {socket.gethostname()}\n".encode())
-        log.flush()
-        process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=_environment(job) | (environment or {}),
-            start_new_session=True,  # Ctrl-C reaches the driver alone, which stops the runs
-        )
+    process = _start(job, environment or {}, ahead)
     try:
         with suppress(BrokenPipeError):
             assert process.stdin is not None
             process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
             process.stdin.flush()
+        if ahead is not None:
+            ahead.start(_environment(job) | (environment or {}))
         while process.poll() is None and not stopping():
             time.sleep(TICK)
     finally:
         said = _end(process)
     return _outcome(process.returncode, said, stopping(), time.monotonic() - began, job)
+
+
+class Ahead:
+    """A process that waits for its job and imports what a run needs meanwhile.
+
+    That takes about as long as the exports of a run on a GPU.
+
+    Args:
+        wanted: asked before a process is started, whether there will be a job for it.
+    """
+
+    def __init__(self, wanted: Callable[[], bool]) -> None:
+        self._wanted = wanted
+        self._waiting: subprocess.Popen[bytes] | None = None
+        self._environment: dict[str, str] = {}
+
+    def start(self, environment: dict[str, str]) -> None:
+        """Start a process for a job with these variables, in place of one that waits."""
+        self.close()
+        if not self._wanted():
+            return
+        self._environment = environment
+        # It writes into its job's log when it has one.
+        self._waiting = _popen((*COMMAND, AHEAD), environment, subprocess.DEVNULL)
+
+    def take(self, environment: dict[str, str]) -> subprocess.Popen[bytes] | None:
+        """Return the process that waits, None if there is none for these variables."""
+        if self._waiting is None or environment != self._environment:
+            return None
+        process, self._waiting = self._waiting, None
+        if process.poll() is None:
+            return process
+        _forget(process)  # it ended by itself: the next one says why in its job's log
+        return None
+
+    def close(self) -> None:
+        """End the process that waits, if there is one."""
+        if self._waiting is not None:
+            self._waiting.kill()  # it has done nothing yet
+            _forget(self._waiting)
+            self._waiting = None
+
+
+def _forget(process: subprocess.Popen[bytes]) -> None:
+    """Take the end of a process that says nothing of interest."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+    process.wait()
+
+
+def _start(job: Job, more: dict[str, str], ahead: Ahead | None) -> subprocess.Popen[bytes]:
+    """Return a process for a job, which its log names: one that waits, or a new one."""
+    environment = _environment(job) | more
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("ab") as log:
+        log.write(f"{BEGIN}{time.strftime('%F %T')} on {socket.gethostname()}\n".encode())
+        log.flush()
+        process = None if ahead is None else ahead.take(environment)
+        if process is None:
+            process = _popen(COMMAND, environment, log)
+    return process
+
+
+def _popen(
+    command: Sequence[str], environment: dict[str, str], log: IO[bytes] | int
+) -> subprocess.Popen[bytes]:
+    """Start the process of a run."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=environment,
+        start_new_session=True,  # Ctrl-C reaches the driver alone, which stops the runs
+    )
 
 
 def attempts(log: Path) -> int:

@@ -125,7 +125,7 @@ class Resources:
         most = int(len(gpus) / (self.share or 1.0) + 1e-6) if gpus else cpus // (self.threads or 1)
         at_once = self.jobs or max(1, min(runs, most))
         threads = self.threads or max(1, cpus // at_once)
-        engine = LocalEngine(at_once, gpus)
+        engine = LocalEngine(at_once, gpus, runs)
         devices = max(1, len(gpus))
         return Place(engine, "cuda" if gpus else "cpu", threads, at_once, at_once, devices)
 

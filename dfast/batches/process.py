@@ -9,12 +9,13 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dfast._files import replacing
 from dfast._version import __version__
-from dfast.batches.job import Job, one_line, print_outcome
+from dfast.batches.job import AHEAD, Job, one_line, print_outcome
 from dfast.config import Config
 from dfast.errors import DfastError, OutOfMemoryError
 from dfast.runs.exports import OBJECT, REPORT, SCORES, SHEET, TURN, export
@@ -29,9 +30,26 @@ def main() -> int:
     """Do the job that stdin names; return the exit code."""
     outcome = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes into the log
-    job = Job(**json.loads(_first_line()))
+    ahead = sys.argv[1:] == [AHEAD]
+    if ahead:
+        import_module("dfast.runs.train")
+        import_module("dfast.training.build")
+    line = _first_line()
+    if not line:  # whoever started it ahead needs it no more
+        return 0
+    job = Job(**json.loads(line))
+    if ahead:
+        _log_to(job.log)
     threading.Thread(target=_end_with_starter, daemon=True).start()
     return _do(job, outcome)
+
+
+def _log_to(path: Path) -> None:
+    """Let stdout and stderr go into a log, after what is in it."""
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
 
 
 def _first_line() -> bytes:

@@ -14,6 +14,8 @@ Perp-Neg, Armandpour et al. 2023.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -206,10 +208,29 @@ def scaled(direction: Tensor, w: Tensor) -> Tensor:
 def sds_loss(x: Tensor, gradient: Tensor) -> Tensor:
     """Return a scalar whose gradient with respect to x is exactly `gradient`.
 
-    Its value means nothing.
+    Its value means nothing; it is 0.
 
     Args:
         x: of any shape; differentiable.
         gradient: of the same shape; its graph is not used.
     """
-    return (gradient.detach() * x).sum()
+    loss: Tensor = _Seed.apply(x, gradient.detach())
+    return loss
+
+
+class _Seed(torch.autograd.Function):
+    """A scalar with a given gradient. The sum of a product has it too, and costs a reduction."""
+
+    @staticmethod
+    def forward(x: Tensor, gradient: Tensor) -> Tensor:
+        return torch.zeros((), dtype=torch.promote_types(x.dtype, gradient.dtype), device=x.device)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        x, gradient = inputs
+        ctx.save_for_backward(gradient)
+        ctx.dtype = x.dtype
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return (grads[0] * ctx.saved_tensors[0]).to(ctx.dtype), None

@@ -12,6 +12,7 @@ from dfast.config import Config
 from dfast.config.schedules import resolution
 from dfast.errors import ConfigError, RunFolderError
 from dfast.guidance.base import Guidance
+from dfast.guidance.sds import sds_loss
 from dfast.ops.adam import NORM, SKIPPED
 from dfast.priors.base import Approximation
 from dfast.render.options import NORMALS, Normals, RenderOptions
@@ -271,13 +272,11 @@ class Trainer:
         """
         inputs = step.inputs
         # A mean over the pixels (or latents) of x, as the losses are means over the image's pixels.
-        seeds = [(x, gradient.to(x.dtype) / (len(x) * x.shape[-2] * x.shape[-1]))]
+        loss = sds_loss(x, gradient) / (len(x) * x.shape[-2] * x.shape[-1])
         for weight, term in zip(inputs.loss_weights, self.losses.values(), strict=True):
-            value = term.value(rendering, inputs)
-            seeds.append((value, weight.to(value.dtype)))
-        results, upstream = zip(*(s for s in seeds if s[0].requires_grad), strict=True)
+            loss = loss + weight * term.value(rendering, inputs)
         parameters = list(self.optimizer.parameters.values())
-        own = torch.autograd.grad(results, parameters, upstream, materialize_grads=True)
+        own = torch.autograd.grad(loss, parameters, materialize_grads=True)
         seen = [rendering.opacity.detach().mean(), rendering.fill, gradient.square().mean()]
         *gradients, opacity, fill, square = self.ranks.average([*own, *seen])
         self.optimizer.step(gradients, inputs.rate_factor, self.scene.half_copies())

@@ -88,7 +88,7 @@ def test_each_gpu_gets_its_share_of_runs(tmp_path: Path, monkeypatch: pytest.Mon
     used: list[str] = []
     all_at_once = threading.Barrier(4)
 
-    def note(job: Job, stopping: object, environment: dict[str, str]) -> Outcome:
+    def note(job: Job, stopping: object, environment: dict[str, str], ahead: object) -> Outcome:
         used.append(environment["CUDA_VISIBLE_DEVICES"])
         all_at_once.wait(timeout=60)
         return Outcome("done")

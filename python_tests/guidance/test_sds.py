@@ -225,6 +225,8 @@ def test_inject_is_exact() -> None:
     gradient = torch.randn(2, 3, 4, 4) * 1e-6
     sds_loss(x, gradient).backward()
     assert torch.equal(x.grad, gradient)  # bit for bit, where 0.5 |x - (x - g)|^2 loses it
+    of_half = torch.func.grad(lambda z: 2 * sds_loss(z, gradient))(x.detach().half())
+    assert of_half.dtype == torch.float16 and torch.equal(of_half, (2 * gradient).half())
 
 
 def test_weights() -> None:

@@ -20,12 +20,13 @@ assert len(result.mesh(sys.argv[1], resolution=32, faces=500, texture=64).faces)
 from dfast.world import build_scene, read
 chair = build_scene(read("a red chair").sentence)
 assert bool(chair.occupancy(torch.zeros(1, 3) - 0.05).any())  # as scores ask
-print("torch._dynamo" in sys.modules)
+print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 """
 
 
 @pytest.mark.usefixtures("needs_native")
-def test_a_run_a_picture_an_export_and_a_true_object_do_not_import_dynamo(tmp_path: Path) -> None:
+def test_a_run_a_picture_an_export_and_a_true_object_import_no_compiler(tmp_path: Path) -> None:
+    """dynamo takes a second or more, and sympy, which torch's autograd may ask for, half of one."""
     command = [sys.executable, "-c", RUN, str(tmp_path / "chair.glb")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False"  # it takes a second or more
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -63,7 +63,8 @@ def _answers(
         pixels = image.detach().to(dtype).requires_grad_()
         z = encode(vae, pixels)
         toward = torch.cos(2.4 * torch.arange(z.numel(), device=z.device)).view(z.shape)
-        gradients.append(torch.autograd.grad(z, pixels, toward.to(dtype))[0])
+        # A scalar: for a gradient that it is given, torch's autograd imports sympy first.
+        gradients.append(torch.autograd.grad((z * toward.to(dtype)).sum(), pixels)[0])
         latents.append(z.detach())
     return torch.cat(latents), torch.cat(gradients)
 
