@@ -42,7 +42,7 @@ struct AttentionParams {
 };
 
 constexpr int64_t kMaxAttentionKeys = 80;   // M on CUDA, where D is a multiple of 8
-constexpr int64_t kMaxAttentionSize = 256;  // D on CUDA
+constexpr int64_t kMaxAttentionSize = 192;  // D on CUDA
 
 #define DFAST_ATTENTION(X) DFAST_STORED(X, attention, AttentionParams)
 DFAST_ATTENTION(DFAST_DECLARE)

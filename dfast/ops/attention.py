@@ -11,8 +11,10 @@ from dfast.ops.custom_op import custom_op
 
 MAX_KEYS = 80
 """Most rows of keys and values on CUDA: all scores of a row are in registers."""
-MAX_SIZE = 256
-"""Most channels of a head on CUDA."""
+MAX_SIZE = 192
+"""Most channels of a head on CUDA: keys, values and queries of a block fit into 99 KB."""
+CAPABILITY = (8, 0)
+"""The least compute capability of a GPU: older ones lack the matrix instructions."""
 MOST_ROWS = 1 << 16
 """Rows of all heads from which on torch's kernels are as fast, measured on an H200."""
 
@@ -55,6 +57,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
             if tensor.requires_grad:
                 raise ValueError(f"{name} must not require a gradient: attention has none")
     if q.is_cuda and not _fits(q, keys, heads):
+        if torch.cuda.get_device_capability(q.device) < CAPABILITY:
+            raise ValueError("q: attention needs a GPU of compute capability 8.0 or newer")
         raise ValueError(
             f"q, k: expected float16, at most {MAX_KEYS} keys and heads of a multiple of 8 and at "
             f"most {MAX_SIZE} channels on CUDA, got {q.dtype}, {keys} and {channels // heads}"
@@ -74,9 +78,15 @@ def takes(q: Tensor, k: Tensor, v: Tensor, heads: int) -> bool:
 
 
 def _fits(q: Tensor, keys: int, heads: int) -> bool:
-    """Return whether the sizes and the dtype are supported on CUDA."""
+    """Return whether sizes, dtype and GPU are supported on CUDA."""
     size = q.shape[-1] // heads
-    return q.dtype == torch.float16 and keys <= MAX_KEYS and size % 8 == 0 and size <= MAX_SIZE
+    return (
+        q.dtype == torch.float16
+        and keys <= MAX_KEYS
+        and size % 8 == 0
+        and size <= MAX_SIZE
+        and torch.cuda.get_device_capability(q.device) >= CAPABILITY
+    )
 
 
 @custom_op("attention", "(Tensor q, Tensor k, Tensor v, int heads) -> Tensor")

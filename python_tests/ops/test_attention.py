@@ -16,7 +16,7 @@ SIZES = [  # batch, rows, keys, heads, channels of a head
     (3, 64, 64, 4, 64),  # the embedded prior
     (1, 16, 16, 2, 160),
     (2, 5, 1, 3, 8),  # one key: its value
-    (1, 129, 17, 1, 256),
+    (1, 129, 17, 1, 192),
     (2, 33, 33, 5, 24),
     (1, 1, 80, 2, 88),
 ]

@@ -227,14 +227,14 @@ struct FusedShape {
 template <class V>
 FusedShape fused_shape_of(int64_t batch, int64_t rows, const Tile& tile, const Device& device) {
   constexpr std::size_t kHalf = 96 << 10;  // such that two blocks share a multiprocessor
-  const std::size_t most_bytes = static_cast<std::size_t>(device.shared) - (24 << 10);
+  const std::size_t most = static_cast<std::size_t>(device.shared) - (24 << 10);  // 17 KB are static
   for (int ranks = 1;; ranks *= 2) {
     const bool last = ranks == 8 || !device.clusters;
-    const int64_t each = (rows + ranks - 1) / ranks, most = kFusedThreads / tile.vectors;
-    const int64_t lanes = each < most ? each : most;
+    const int64_t each = (rows + ranks - 1) / ranks, side_by_side = kFusedThreads / tile.vectors;
+    const int64_t lanes = each < side_by_side ? each : side_by_side;
     const std::size_t bytes = each * tile.vectors * sizeof(V);
     const bool full = batch * tile.tiles * ranks * 2 > device.processors || each <= 4 * lanes;
-    if (bytes <= (last ? most_bytes : kHalf) && (full || last)) {
+    if (bytes <= (last || most < kHalf ? most : kHalf) && (full || last)) {
       return {ranks, static_cast<int>(each), static_cast<int>(lanes), bytes};
     }
     if (last) return {0, 0, 0, 0};
