@@ -22,9 +22,9 @@ void layer_norm(Launch launch, const LayerNormParams<S>& p) {
                       for (int64_t c = 0; c < channels; ++c) {
                         row[c] = widen<T>(p.x[at + c]) + (p.add ? widen<T>(p.add[at + c]) : T(0));
                         if (p.sum) p.sum[at + c] = narrow<S>(row[c]);
-                        mean += row[c];
+                        mean += row[c] - row[0];  // small where the mean is far from zero
                       }
-                      mean /= channels;
+                      mean = row[0] + mean / channels;
                       for (int64_t c = 0; c < channels; ++c) variance += (row[c] - mean) * (row[c] - mean);
                       const T rstd = T(1) / std::sqrt(variance / channels + p.eps);
                       for (int64_t c = 0; c < channels; ++c) {

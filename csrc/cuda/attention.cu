@@ -138,6 +138,9 @@ void start(const Launch& launch, const AttentionParams<Half>& p) {
   const int pitch = static_cast<int>((p.size + 15) / 16 * 16 + 8);  // 8: rows of a matrix lie in different banks
   const int bytes = (2 * 8 * kTiles + 16 * warps) * pitch * static_cast<int>(sizeof(__half));
   auto* kernel = &attention_kernel<kTiles>;
+  cudaFuncAttributes built{};
+  check(cudaFuncGetAttributes(&built, kernel), "attention");
+  if (built.ptxVersion < 80) throw std::invalid_argument("attention on CUDA needs kernels built for 8.0 or newer");
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "attention");
   const dim3 grid(blocks_for(p.rows, 16 * warps), static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));
   kernel<<<grid, 32 * warps, bytes, stream_of(launch)>>>(p, pitch);

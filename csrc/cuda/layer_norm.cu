@@ -58,12 +58,17 @@ __global__ void __launch_bounds__(32 * kWarps) layer_norm_kernel(const LayerNorm
     }
   };
 
+  // Differences from the row's first number are small where the mean is far from zero.
+  if constexpr (kHeld == 0) {
+    if (lane == 0) read(0, held[0]);
+  }
+  const T origin = __shfl_sync(~0u, held[0][0], 0);
   T sum = 0;
   each([&](int, const T(&v)[W]) {
 #pragma unroll
-    for (int j = 0; j < W; ++j) sum += v[j];
+    for (int j = 0; j < W; ++j) sum += v[j] - origin;
   });
-  const T mean = warp_sum(sum) / T(p.channels);
+  const T mean = origin + warp_sum(sum) / T(p.channels);
   T squares = 0;
   each([&](int, const T(&v)[W]) {
 #pragma unroll

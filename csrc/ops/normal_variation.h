@@ -32,6 +32,12 @@ DFAST_HD T surface_distance(const NormalVariationParams<T>& p, int64_t pixel) {
   return p.depth[pixel] / (p.opacity[pixel] > T(1e-3) ? p.opacity[pixel] : T(1e-3));
 }
 
+// Returns the smaller number, NaN if one is.
+template <class T>
+DFAST_HD T least(T a, T b) {
+  return a < b || a != a ? a : b;
+}
+
 // Writes the gradient of one pixel and returns the cost of its pairs to the right and below.
 template <class T>
 DFAST_HD T variation_at(const NormalVariationParams<T>& p, int64_t pixel) {
@@ -43,11 +49,10 @@ DFAST_HD T variation_at(const NormalVariationParams<T>& p, int64_t pixel) {
   T cost = 0, gradient[3] = {};
   const auto pair = [&](bool inside, int64_t other, T weight, bool counts) {
     if (!inside) return;
-    const T apart = distance - surface_distance(p, other);
-    if (!((apart < 0 ? -apart : apart) < p.step)) return;
+    const T apart = distance - surface_distance(p, other), same = (apart < 0 ? -apart : apart) < p.step ? T(1) : T(0);
     const T* m = p.normal + 3 * other;
     const T d[3] = {n[0] - m[0], n[1] - m[1], n[2] - m[2]}, d2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
-    const T both = weight * (opacity < p.opacity[other] ? opacity : p.opacity[other]), inverse = T(1) / (d2 + c2);
+    const T both = weight * same * least(opacity, p.opacity[other]), inverse = T(1) / (d2 + c2);
     if (counts) cost += both * d2 * inverse;
     const T slope = T(2) * both * c2 * inverse * inverse;
     for (int k = 0; k < 3; ++k) gradient[k] += slope * d[k];

@@ -92,16 +92,29 @@ def _(normal, opacity, depth, edge, step):  # type: ignore[no-untyped-def]
     return normal.new_empty(()), torch.empty_like(normal)
 
 
+@custom_op("normal_variation_backward", "(Tensor normal, Tensor gradient, Tensor d) -> Tensor")
+def _normal_variation_backward(normal: Tensor, gradient: Tensor, d: Tensor) -> Tensor:
+    """Return the gradient times that of the cost; with `normal`, second derivatives are refused."""
+    return d * gradient
+
+
+@_normal_variation_backward.register_fake
+def _(normal, gradient, d):  # type: ignore[no-untyped-def]
+    return torch.empty_like(gradient)
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[1])
+    ctx.save_for_backward(inputs[0], output[1])
 
 
 def _backward(ctx: Any, d_cost: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-    (gradient,) = ctx.saved_tensors
+    d_normal = None
+    if d_cost is not None:
+        d_normal = transforms.call(_normal_variation_backward, *ctx.saved_tensors, d_cost)
     return (
-        None if d_cost is None else d_cost * gradient,
+        d_normal,
         None,  # opacity
         None,  # depth
         None,  # edge
@@ -111,7 +124,11 @@ def _backward(ctx: Any, d_cost: Tensor | None, _: None) -> tuple[Tensor | None, 
 
 def _jvp(inputs: Sequence[Any], outputs: Sequence[Any], tangents: transforms.Tangents) -> Any:
     d_normal = tangents[0]
-    return None if d_normal is None else (d_normal * outputs[1]).sum(), None  # gradient
+    if d_normal is None:
+        return None, None
+    one = torch.ones_like(outputs[0])
+    gradient = transforms.call(_normal_variation_backward, inputs[0], outputs[1], one)
+    return (d_normal * gradient).sum(), None  # gradient
 
 
 transforms.register(
@@ -121,3 +138,4 @@ transforms.register(
     backward=_backward,
     jvp=_jvp,
 )
+transforms.register_backward(_normal_variation_backward)

@@ -36,7 +36,8 @@ def normal_variation(normal: Tensor, opacity: Tensor, depth: Tensor) -> Tensor:
         opacity: [B, 1, H, W] in [0, 1]; a constant here.
         depth: [B, 1, H, W] sum of w t; a constant here.
     """
-    return ops.normal_variation(normal, opacity, depth, edge=EDGE, step=DEPTH_STEP)
+    constants = opacity.detach(), depth.detach()
+    return ops.normal_variation(normal, *constants, edge=EDGE, step=DEPTH_STEP)
 
 
 def darkness(image: Tensor, opacity: Tensor, unlit: Tensor) -> Tensor:

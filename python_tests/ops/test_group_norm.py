@@ -269,3 +269,15 @@ def test_both_gradients_of_a_residual_are_added(
     assert error(both, (alone.double() + other.double())) < 2 * torch.finfo(storage).eps
     with torch.no_grad():
         assert group_norm_and_input(x, *arguments)[1] is x
+
+
+def test_a_group_beside_a_much_larger_one(device: torch.device, dtype: torch.dtype) -> None:
+    """Groups of 10 channels share vectors of 8 or 4 numbers, and nothing else."""
+    v = make((2, 40, 8, 8), dtype, device)
+    v["x"][:, 10:20] *= 1e4
+    got = group_norm(v["x"], 4, v["weight"], v["bias"])
+    want = reference.group_norm(v["x"].double(), 4, v["weight"].double(), v["bias"].double())
+    torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-4)
+    v["x"][:, 10] = torch.inf
+    rest = group_norm(v["x"], 4, v["weight"], v["bias"])[:, :10]
+    torch.testing.assert_close(rest, got[:, :10])

@@ -34,7 +34,7 @@ def test_equals_the_reference(
         want_total, want = reference.add_layer_norm(*wide, eps=1e-3)  # type: ignore[arg-type]
         assert total.dtype == y.dtype == storage
         torch.testing.assert_close(total.double(), want_total, rtol=2 * eps, atol=0)
-        torch.testing.assert_close(y.double(), want, rtol=4 * eps, atol=200 * eps)
+        torch.testing.assert_close(y.double(), want, rtol=4 * eps, atol=400 * eps)
 
 
 def test_equals_torch(device: torch.device, dtype: torch.dtype) -> None:
@@ -51,7 +51,7 @@ def test_a_mean_far_from_zero_costs_nothing(device: torch.device) -> None:
     want = reference.add_layer_norm(x.double(), None, one.double(), zero.double())[1]
     # What is left is the rounding of the mean, which is as large as that of x.
     torch.testing.assert_close(
-        add_layer_norm(x, None, one, zero)[1].double(), want, rtol=0, atol=2e-3
+        add_layer_norm(x, None, one, zero)[1].double(), want, rtol=0, atol=3e-4
     )
 
 

@@ -51,6 +51,32 @@ def test_gradcheck(device: torch.device) -> None:
     )
 
 
+def test_second_derivatives_are_refused() -> None:
+    normal, *rest = make(2, 4, 3, torch.float64)
+
+    def cost(n: Tensor) -> Tensor:
+        return normal_variation(n, *rest, edge=EDGE, step=STEP)
+
+    with pytest.raises(RuntimeError, match="normal_variation_backward"):
+        torch.func.grad(lambda n: torch.func.grad(cost)(n).sum())(normal)
+    (slope,) = torch.autograd.grad(cost(normal.requires_grad_()), normal, create_graph=True)
+    with pytest.raises(RuntimeError, match="normal_variation_backward"):
+        torch.autograd.grad(slope.sum(), normal)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_is_not_a_number_is_told_as_the_reference_tells_it(
+    which: int, device: torch.device
+) -> None:
+    images = [t.to(device) for t in make(1, 4, 3, torch.float32)]
+    images[which][0, 0, 1, 1] = torch.nan
+    got, want = (
+        f(*images, edge=EDGE, step=STEP) for f in (normal_variation, reference.normal_variation)
+    )
+    torch.testing.assert_close(got, want, equal_nan=True)
+    assert bool(want.isnan()) == (which < 2)
+
+
 def test_layouts(device: torch.device, dtype: torch.dtype) -> None:
     normal, opacity, depth = (t.to(device) for t in make(2, 6, 5, dtype))
     whole = normal_variation(normal, opacity, depth, edge=EDGE, step=STEP)

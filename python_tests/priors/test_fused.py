@@ -199,19 +199,59 @@ def test_other_downsampling_stays(setting: dict[str, Any]) -> None:
     assert type(part) is Downsample2D
 
 
-def test_blocks_of_a_transformer_are_one_op_a_norm() -> None:
+def test_blocks_of_a_transformer_are_one_op_a_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     """All norms of a UNet without a gradient; with one, they are those of diffusers."""
     unet: Any = make_unet("stable")
     tuned: Any = tune(copy.deepcopy(unet))
     norms = [m for m in tuned.modules() if type(m) is nn.LayerNorm]
     called: list[nn.Module] = []
-    for norm in norms:
-        norm.register_forward_hook(lambda module, *_: called.append(module))
+    plain = nn.LayerNorm.forward
+
+    def counted(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+        called.append(norm)
+        return plain(norm, x)
+
+    monkeypatch.setattr(nn.LayerNorm, "forward", counted)
     with torch.no_grad():
         tuned(*inputs(unet))
     assert len(norms) > 2 and not called
     tuned(*inputs(unet))
     assert len(called) == len(norms) and set(called) == set(norms)
+
+
+@pytest.mark.parametrize("part", ["BasicTransformerBlock", "LayerNorm"])
+def test_hooks_are_heard(part: str) -> None:
+    unet: Any = make_unet("stable")
+    tuned: Any = tune(copy.deepcopy(unet))
+    counts = []
+    for network in (unet, tuned):
+        heard: list[int] = []
+        for module in network.modules():
+            if type(module).__name__ == part:
+                module.register_forward_hook(lambda *_, heard=heard: heard.append(1))
+        with torch.no_grad():
+            network(*inputs(unet))
+        counts.append(len(heard))
+    assert counts[0] == counts[1] > 2
+
+
+def test_a_tuned_encoder_works_under_transforms() -> None:
+    vae: Any = make_vae(CPU)
+    tuned: Any = tune(copy.deepcopy(vae.encoder))
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    want, got = (
+        torch.func.grad(lambda y, m=m: m(y).square().sum())(x) for m in (vae.encoder, tuned)
+    )
+    assert error(got, want) < 1e-5
+
+
+def test_float64_stays_float64() -> None:
+    unet: Any = make_unet("stable").double()
+    tuned: Any = tune(copy.deepcopy(unet))
+    x, t, text = inputs(unet)
+    with torch.no_grad():
+        want, got = (m(x, t, text.double(), return_dict=False)[0] for m in (unet, tuned))
+    assert error(got, want) < 1e-13
 
 
 VAES = {

@@ -53,13 +53,13 @@ struct GroupSums {
     if (groups == 1) return add_all(value, sums);
     if (active) {
       if constexpr (kWide) {
-        T first = 0, both = 0;
+        T first = 0, second = 0;
 #pragma unroll
         for (int j = 0; j < W; ++j) {
-          both += value[j];
           first += j < group.left ? value[j] : T(0);
+          second += j < group.left ? T(0) : value[j];
         }
-        partial[threadIdx.x] = first, partial[kFusedThreads + threadIdx.x] = both - first;
+        partial[threadIdx.x] = first, partial[kFusedThreads + threadIdx.x] = second;
       } else {
 #pragma unroll
         for (int j = 0; j < W; ++j) partial[j * kFusedThreads + threadIdx.x] = value[j];

@@ -42,7 +42,8 @@ def fuse_resnet(block: Any) -> None:
     """Turn a ResnetBlock2D, for which `can_fuse_resnet` holds, into a FusedResnet in place."""
     before_norm2 = block.conv1.bias
     if block.time_emb_proj is not None and block.time_embedding_norm == "default":
-        before_norm2 = (before_norm2.float() + block.time_emb_proj.bias.float()).to(before_norm2)
+        wide = torch.promote_types(before_norm2.dtype, torch.float32)
+        before_norm2 = (before_norm2.to(wide) + block.time_emb_proj.bias.to(wide)).to(before_norm2)
     block.register_buffer("before_norm1", None, persistent=False)
     block.register_buffer("before_norm2", before_norm2.detach(), persistent=False)
     block.__class__ = FusedResnet

@@ -76,6 +76,7 @@ def can_fuse_blocks(blocks: Iterable[Any], options: Any) -> bool:
         and block.pos_embed is None
         and block._chunk_size is None
         and not hasattr(block, "fuser")
+        and not _has_hooks(block)
         and all(_is_plain(norm) for norm in (block.norm1, block.norm2, block.norm3) if norm)
         for block in blocks
     )
@@ -88,7 +89,13 @@ def _is_plain(norm: Any) -> bool:
         and len(norm.normalized_shape) == 1
         and norm.weight is not None
         and norm.bias is not None
+        and not _has_hooks(norm)
     )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Return whether someone wants to hear when a module is called."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def apply_blocks(
