@@ -151,7 +151,10 @@ def jobs_of(
             config = (row.base or base).replace(**row.settings)
             _check_guide(config.method.name, row.clip)
             if common["score"]:
-                read_sentence(row.prompt)
+                for prompt in _scored_prompts(row.prompt, config):
+                    read_sentence(prompt)
+            if common["prior"] == "shapes" and not row.clip:
+                _check_guidance(config)
         except DfastError as error:
             raise ConfigError(f"{row.where}: {error}") from error
         if common["prior"] == "shapes" and config.guidance.negative:
@@ -173,6 +176,20 @@ def jobs_of(
             )
         )
     return jobs
+
+
+def _scored_prompts(prompt: str, config: Config) -> list[str]:
+    """Return the sentences of what is scored of a run, see `dfast.evaluation.score.with_parts`."""
+    parts = [part.prompt for part in config.layout.parts]
+    return [prompt, *parts] if not parts or config.layout.whole > 0.0 else parts
+
+
+def _check_guidance(config: Config) -> None:
+    """Raise ConfigError where the embedded prior cannot serve the guidance of a run."""
+    from dfast.guidance.diffusion import check_conditions
+    from dfast.priors.embedded.prior import ShapesPrior
+
+    check_conditions(config.guidance, "shapes", ShapesPrior.conditions, is_latent=False)
 
 
 def _check_guide(method: str, clip: str) -> None:

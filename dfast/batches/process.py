@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,9 +17,8 @@ from dfast._version import __version__
 from dfast.batches.job import AHEAD, Job, one_line, print_outcome
 from dfast.config import Config
 from dfast.errors import DfastError, OutOfMemoryError
-from dfast.runs.exports import OBJECT, REPORT, SCORES, SHEET, TURN, export
+from dfast.runs.exports import REPORT, SCORES, export, older_than_result
 from dfast.runs.records import ABOUT
-from dfast.runs.unfinished import RESULT
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result
@@ -111,28 +109,21 @@ def finish(job: Job, result: Result) -> None:
         result: the finished object.
     """
     folder = result.folder or job.folder  # another one if the run was rescued
-    _drop_older_than_result(folder)
+    if older_than_result(folder / SCORES):
+        (folder / SCORES).unlink()
     if job.score and not (folder / SCORES).exists():
-        from dfast.evaluation.score import score
+        from dfast.evaluation.score import score, with_parts
         from dfast.evaluation.scorecard import as_dict
 
-        values = as_dict([score(result, seed=job.seed)], dfast=__version__, device=job.device)
+        scores = [score(each, seed=job.seed) for each in with_parts(result)]
+        values = as_dict(scores, dfast=__version__, device=job.device)
         with replacing(folder / SCORES) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         (folder / REPORT).unlink(missing_ok=True)  # it shows the scores
     if job.export:
-        for path, notes in export(result, folder, keep=True):
+        for path, notes in export(result, folder):
             for note in notes:
                 print(f"dfast: {path}: {note}", file=sys.stderr)
-
-
-def _drop_older_than_result(folder: Path) -> None:
-    """Remove files of a shorter run, whose result another has replaced."""
-    written = (folder / RESULT).stat().st_mtime_ns
-    for name in (OBJECT, SHEET, TURN, REPORT, SCORES):
-        with suppress(OSError):
-            if (folder / name).stat().st_mtime_ns < written:
-                (folder / name).unlink()
 
 
 if __name__ == "__main__":

@@ -154,10 +154,17 @@ def last_metrics(folder: Path) -> dict[str, float]:
 
 
 def _scores(folder: Path) -> dict[str, Any]:
-    """Return the plain values of a run's scores, {} if it has none."""
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        first: dict[str, Any] = json.loads((folder / SCORES).read_bytes())["scores"][0]
-        return {k: v for k, v in first.items() if k != "seed" and isinstance(v, int | float)}
+    """Return the plain values of a run's scores, means over a layout's parts, {} if it has none."""
+    with suppress(OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
+        scores: list[dict[str, Any]] = json.loads((folder / SCORES).read_bytes())["scores"]
+        plain = [
+            {k: v for k, v in one.items() if k != "seed" and isinstance(v, int | float)}
+            for one in scores
+        ]
+        if len(plain) == 1:
+            return plain[0]
+        common = [key for key in plain[0] if all(key in one for one in plain)]
+        return {key: sum(one[key] for one in plain) / len(plain) for key in common}
     return {}
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from dfast.config import Config
     from dfast.evaluation.scorecard import Score
     from dfast.priors import Prior
-    from dfast.runs.refined import Refined
-    from dfast.runs.result import Result
 
 
 def add_evaluate(commands: Commands[Any]) -> None:
@@ -145,10 +143,10 @@ def _score_runs(paths: list[str], device: str, jobs: int) -> list[Score]:
 def _score_run(path: str, device: str) -> list[Score]:
     """Score a finished run, of a layout each of its parts."""
     import dfast
-    from dfast.evaluation.score import score
+    from dfast.evaluation.score import score, with_parts
 
     found = dfast.load(path, device)
-    return [score(result, seed=result.seed) for result in _with_parts(found)]
+    return [score(result, seed=result.seed) for result in with_parts(found)]
 
 
 def _share_threads(jobs: int) -> None:
@@ -156,16 +154,6 @@ def _share_threads(jobs: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-
-
-def _with_parts(result: Result | Refined) -> list[Result] | list[Refined]:
-    """Return what is scored of a run: the object; of a layout the parts, and the whole if known."""
-    from dfast.runs.refined import Refined
-
-    if isinstance(result, Refined):
-        return [result]
-    whole = not result.parts or result.config.layout.whole > 0.0
-    return [*([result] if whole else []), *result.parts.values()]
 
 
 def _train_and_score(prompts: list[str], device: str, options: Namespace) -> list[Score]:

@@ -11,15 +11,14 @@ RESULT = "result.safetensors"
 """As in `dfast.runs.folder`, which imports torch."""
 
 
-def export(result: exports.Exported, out: Path, *, keep: bool) -> None:
+def export(result: exports.Exported, out: Path) -> None:
     """Write the mesh and the images into the run folder, and print their names.
 
     Args:
         result: the finished object.
-        out: the run folder.
-        keep: leave files that are there; they are those of this object.
+        out: the run folder, where files of this object stay as they are.
     """
-    for path, notes in exports.export(result, out, keep=keep):
+    for path, notes in exports.export(result, out):
         for note in notes:  # of a mesh
             say(f"{path}: {note}")
         say(f"{path}")

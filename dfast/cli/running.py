@@ -30,7 +30,6 @@ def run_and_export(
         run: makes the object in it, or reads it: a `dfast.runs.shown.Shown`.
         viewer: the page that shows it.
     """
-    before = _stamp(out)
     try:
         with hinting(_how_to_resume(out, options)):
             import_runs()
@@ -47,7 +46,7 @@ def run_and_export(
         if viewer is not None:
             viewer.announce(result, "writing")
         with hinting(f"the object is saved; {_how_to_resume(out, options)}"):
-            export(result, out, keep=before is not None and before == _stamp(out))
+            export(result, out)
     if viewer is not None:
         show(viewer, result, out)
     return 0
@@ -61,11 +60,3 @@ def _how_to_resume(out: Path, options: Namespace) -> str:
         return "nothing was saved yet"
     device = f" --device {shlex.quote(options.device)}" if options.device else ""
     return f"resume with: {resume_command(out)}{device}"
-
-
-def _stamp(out: Path) -> int | None:
-    """Return when the result in a folder was written, None if there is none."""
-    try:
-        return (out / RESULT).stat().st_mtime_ns
-    except OSError:
-        return None

@@ -147,12 +147,12 @@ def _train(options: Namespace, what: str | list[str], config: Config | None, out
 
     written: list[Result] = []
 
-    def write(result: Result, keep: bool = False) -> None:
+    def write(result: Result) -> None:
         assert result.folder is not None
         written.append(result)
         say(f"{result.folder}/{RESULT}")
         if not options.no_export:
-            export(result, result.folder, keep=keep)
+            export(result, result.folder)
 
     errors = {}
     seed = options.seed or 0
@@ -188,7 +188,7 @@ def _train(options: Namespace, what: str | list[str], config: Config | None, out
         results, errors = [r for r in failure.results if r is not None], failure.errors
     for result in results:
         if not any(result is one for one in written):  # it was finished before
-            write(result, keep=True)
+            write(result)
     for index, error in errors.items():
         failed = what if isinstance(what, str) else what[index]
         say(f'failed: "{failed}": {error}')

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
+from dfast.batches.state import last_metrics
 from dfast.cli.checks import check_run
 from dfast.cli.layouts import add_layout, check_asked, lay_out
 from dfast.cli.options import (
@@ -19,6 +20,7 @@ from dfast.cli.options import (
     prior_name,
     read_config,
 )
+from dfast.cli.output import say
 from dfast.cli.running import run_and_export
 from dfast.cli.several import (
     AT_ONCE,
@@ -111,7 +113,10 @@ def train(options: Namespace) -> int:
     if gives_settings(options):
         config = read_config(options, resumed=config)
     if options.dry_run:
-        return print_estimate(options, options.prompt, config)
+        code = print_estimate(options, options.prompt, config)
+        if options.resume and (done := last_metrics(out).get("step")):
+            say(f"'{out}': {done:.0f} steps or more are done; this is for all of them")
+        return code
     if options.refine:
         check_refinable(options.method or (config or Config()).method.name)
     with page(options) as viewer:

@@ -113,12 +113,22 @@ def check_mesh(
             texels = TEXELS
         if budget is None:
             budget = PLAIN_FACES if texels is None else TEXTURED_FACES
-    extent = None if size is None else real(size)
-    if size is not None and not (extent is not None and 1e-6 <= extent <= 1e6):
-        raise ExportError(f"size must be a length in metres, 1e-06 to 1e+06, got {shown(size)}")
+    extent = check_size(size)
     if extent is not None and where is None:
         raise ExportError(f"size: expected a path of a file beside it, got {extent:g} alone")
     return MeshOptions(budget, texels, extent)
+
+
+def check_size(size: object) -> float | None:
+    """Return the largest extent of a mesh in metres, or None for None.
+
+    Raises:
+        ExportError: if it is no length that a file can have.
+    """
+    extent = None if size is None else real(size)
+    if size is not None and not (extent is not None and 1e-6 <= extent <= 1e6):
+        raise ExportError(f"size must be a length in metres, 1e-06 to 1e+06, got {shown(size)}")
+    return extent
 
 
 def check_level(level: object) -> float | None:

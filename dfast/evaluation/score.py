@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -163,3 +165,14 @@ def _empty_score(truth: GroundTruth, prompt: str, seed: int | None, seconds: flo
         worn=False if any(t.wears for t in truth.sentence.things) else None,
         **vars(Attributes(*wrong)),
     )
+
+
+def with_parts(result: Any) -> list[Any]:
+    """Return what is scored of a run: the object; of a layout the parts, and the whole if known.
+
+    Args:
+        result: a `dfast.Result`, or the mesh of a refine stage, which is one object.
+    """
+    parts = getattr(result, "parts", None)
+    whole = not parts or result.config.layout.whole > 0.0
+    return [*([result] if whole else []), *(parts or {}).values()]

@@ -54,7 +54,7 @@ class DiffusionGuidance(Guidance):
         self.config, self.prior, self.device = config, prior, device
         self.cuda_graph_safe = prior.cuda_graph_safe
         self._variant = VARIANTS[config.variant]
-        self._check()
+        check_conditions(config, prior.name, prior.conditions, is_latent=prior.is_latent)
         self._schedule = prior.noise_schedule(device)
         if self._variant.needs_signal:
             self._check_signal()
@@ -202,29 +202,6 @@ class DiffusionGuidance(Guidance):
         """Return what predicts the noise as a model of the renderings, None if there is none."""
         return None
 
-    def _check(self) -> None:
-        """Raise ConfigError if the prior lacks a condition or an encoder that is needed."""
-        config, prior, variant = self.config, self.prior, self._variant
-        known = prior.conditions
-        if not variant.negative_prompt:
-            # Without a negative prompt "negative" is the empty one, which every prior supports;
-            # `encode_prompt` refuses one that the prior cannot encode.
-            known = (*known, "negative")
-        needed = (*conditions_of(config), *variant.alone)
-        if missing := [condition for condition in needed if condition not in known]:
-            of_views = missing[0] in PERP_NEG
-            key, value = ("perp_neg", "true") if of_views else ("variant", repr(config.variant))
-            expected = "false" if of_views else "'sds'"
-            raise ConfigError(
-                f"config key 'guidance.{key}': expected {expected} with the prior {prior.name!r}, "
-                f"which does not know the condition {missing[0]!r}, got {value}"
-            )
-        if config.linear_until > 0 and not prior.is_latent:
-            raise ConfigError(
-                f"config key 'guidance.linear_until': expected 0 with the prior {prior.name!r}, "
-                f"which sees pixels, got {config.linear_until}"
-            )
-
     def _check_signal(self) -> None:
         """Raise ConfigError if timesteps of pure noise would be drawn, where the direction is 0."""
         config, count = self.config, len(self._schedule[0])
@@ -271,3 +248,35 @@ def _joined(batches: Sequence[GuidanceBatch]) -> GuidanceBatch:
     ]
     rows = zip(*map(tensors_of, each), strict=True)
     return replace_tensors(each[0], [torch.cat(row) for row in rows])
+
+
+def check_conditions(
+    config: GuidanceConfig, prior: str, known: Sequence[Condition], *, is_latent: bool
+) -> None:
+    """Raise ConfigError if a prior lacks a condition or an encoder that a guidance needs.
+
+    Args:
+        config: the variant and its settings.
+        prior: its name.
+        known: the conditions that it knows.
+        is_latent: whether it diffuses latents.
+    """
+    variant = VARIANTS[config.variant]
+    if not variant.negative_prompt:
+        # Without a negative prompt "negative" is the empty one, which every prior supports;
+        # `encode_prompt` refuses one that the prior cannot encode.
+        known = (*known, "negative")
+    needed = (*conditions_of(config), *variant.alone)
+    if missing := [condition for condition in needed if condition not in known]:
+        of_views = missing[0] in PERP_NEG
+        key, value = ("perp_neg", "true") if of_views else ("variant", repr(config.variant))
+        expected = "false" if of_views else "'sds'"
+        raise ConfigError(
+            f"config key 'guidance.{key}': expected {expected} with the prior {prior!r}, "
+            f"which does not know the condition {missing[0]!r}, got {value}"
+        )
+    if config.linear_until > 0 and not is_latent:
+        raise ConfigError(
+            f"config key 'guidance.linear_until': expected 0 with the prior {prior!r}, "
+            f"which sees pixels, got {config.linear_until}"
+        )

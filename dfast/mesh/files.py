@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfast._files import user_path
-from dfast.config.meshes import FORMATS, format_of
+from dfast.config.meshes import FORMATS, check_size, format_of
 from dfast.io.exporting import exporting
 from dfast.mesh.arrays import Floats, Indices
 from dfast.mesh.gltf import glb_bytes
@@ -29,16 +29,16 @@ def write_mesh(path: str | Path, mesh: Placed, size: float | None = None) -> Pat
     Args:
         path: ends in one of `FORMATS`, which says its axes and its unit.
         mesh: in world axes and units.
-        size: largest extent in metres; None is the format's.
+        size: largest extent in metres, 1e-6 to 1e6; None is the format's.
 
     Returns:
         The path.
 
     Raises:
-        ExportError: if the path has another ending or cannot be written.
+        ExportError: if the path has another ending or cannot be written, or for another size.
     """
     path = check_mesh_path(path)
-    placed = place(mesh, format_of(path), size)
+    placed = place(mesh, format_of(path), check_size(size))
     ending = path.suffix.lower()
     if ending == ".obj":
         write_obj(path, placed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +31,7 @@ def write_obj(path: Path, mesh: Placed) -> None:
     Raises:
         ExportError: a file cannot be written.
     """
-    name = re.sub(r"[^\w.-]", "_", path.stem)  # names in these files end at a space
+    name = _in_files(path.stem)
     texture = mesh.texture
     lines = ["# y up, front +z, metres"]
     if texture is None:
@@ -51,6 +53,17 @@ def write_obj(path: Path, mesh: Placed) -> None:
                 _write_beside(path, f"{name}_{what}.png", encode_png(image))
             _write_beside(path, f"{name}.mtl", _material(name, images).encode())
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _in_files(stem: str) -> str:
+    """Return the name of companions: names in these files end at a space.
+
+    Where that changes the name of the mesh, a digest keeps it apart from that of another mesh.
+    """
+    plain = re.sub(r"[^\w.-]", "_", stem)
+    if plain == stem:
+        return plain
+    return f"{plain}-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:6]}"
 
 
 def _images(texture: Texture) -> dict[str, Image]:

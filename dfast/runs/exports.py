@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from dfast.runs.unfinished import RESULT
+
 OBJECT, SHEET, TURN = "object.glb", "contact_sheet.png", "turntable.gif"
 """Mesh and pictures."""
 REFINED = "refined"
@@ -30,13 +32,24 @@ class Exported(Protocol):
         """Write the report."""
 
 
-def export(result: Exported, folder: Path, *, keep: bool) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Write the files one by one.
+def older_than_result(path: Path) -> bool:
+    """Return whether a file of a run folder is of a shorter run, whose object another replaced.
+
+    Args:
+        path: the file, which need not exist.
+    """
+    try:
+        return path.stat().st_mtime_ns < (path.parent / RESULT).stat().st_mtime_ns
+    except OSError:
+        return False
+
+
+def export(result: Exported, folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Write the files one by one, but for those of this object that are there.
 
     Args:
         result: the finished object.
         folder: the run folder.
-        keep: leave files that are there; they are those of this object.
 
     Yields:
         Each file when it is there, with notes on it: what its mesh had to leave out.
@@ -49,5 +62,5 @@ def export(result: Exported, folder: Path, *, keep: bool) -> Iterator[tuple[Path
     }
     for name, write in writers.items():
         path = folder / name
-        written = None if keep and path.exists() else write(path)
+        written = None if path.exists() and not older_than_result(path) else write(path)
         yield path, tuple(getattr(written, "notes", ()))

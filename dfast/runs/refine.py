@@ -6,8 +6,9 @@ The stage is a run of its own: it has a run folder, a seed, previews, checkpoint
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from dfast._numbers import shown
 from dfast.config import Config
 from dfast.config.checks import check_seed
 from dfast.config.stages import changed_refine_settings, refine_settings
-from dfast.errors import ConfigError, RunFolderError
+from dfast.errors import ConfigError, DfastWarning, RunFolderError
 from dfast.host.threads import threads_within_quota
 from dfast.mesh.export import export_mesh
 from dfast.mesh.scene import tensors_of_mesh
@@ -38,6 +39,7 @@ from dfast.runs.records import ABOUT, IDENTITY, REFINE, about_run, read_about, r
 from dfast.runs.refined import Refined
 from dfast.runs.refined_file import START, read_start, write_start
 from dfast.runs.result import Result
+from dfast.runs.unfinished import RESULT
 from dfast.scene.mesh_scene import MeshTensors
 from dfast.training.refine import MeshTrainer, build_mesh_trainer
 
@@ -183,6 +185,7 @@ def _source(
     """
     if resume and out is not None and (as_path(out, "out") / ABOUT).exists():
         folder = as_path(out, "out")
+        _tell_of_a_longer_run(folder, run)
         about, has_mesh = read_about(folder), (folder / START).exists()
         if about.get("stage") == REFINE and (has_mesh or run is None):
             if not has_mesh:
@@ -206,6 +209,26 @@ def _source(
             )
     identity = {"prompt": run.prompt, "seed": run.seed, "prior": run.prior}
     return Source(run, identity, refine_settings(run.config))
+
+
+COPYING = 2.0
+"""Seconds by which the files of a folder that was copied may be apart."""
+
+
+def _tell_of_a_longer_run(stage: Path, run: Result | str | Path | None) -> None:
+    """Warn where a run's object was made after a stage that is resumed had begun with another."""
+    folder = run.folder if isinstance(run, Result) else run
+    with suppress(OSError, TypeError):
+        began, made = (
+            path.stat().st_mtime for path in (stage / START, Path(folder or "") / RESULT)
+        )
+        if made - began > COPYING:
+            warnings.warn(
+                f"'{stage}' refines an object that '{folder}' has replaced since; remove it, or "
+                "give another folder, to refine the new one",
+                DfastWarning,
+                stacklevel=4,
+            )
 
 
 def _settings(source: Source, config: Config | Mapping[str, Any] | None) -> Config:

@@ -24,7 +24,7 @@ from dfast.pages.html import KINDS, PAGES, picture
 from dfast.pages.object3d import object_frame
 from dfast.pages.report import Facts, Picture, report_page
 from dfast.runs.announce import duration
-from dfast.runs.exports import OBJECT, REPORT, SCORES, SHEET, TURN
+from dfast.runs.exports import OBJECT, REPORT, SCORES, SHEET, TURN, older_than_result
 from dfast.runs.records import ABOUT, read_about, read_metrics
 from dfast.runs.unfinished import METRICS, PREVIEWS
 
@@ -218,8 +218,13 @@ def _versions(folder: Path | None) -> list[tuple[str, object]]:
 
 
 def _scores(folder: Path | None) -> list[tuple[str, object]]:
-    """Return the numbers that `dfast evaluate RUN --json RUN/scores.json` wrote, if it did."""
-    data = _read(folder / SCORES) if folder else None
+    """Return the numbers that `dfast evaluate RUN --json RUN/scores.json` wrote, if it did.
+
+    Those of an object that a longer run has replaced do not count.
+    """
+    if folder is None or older_than_result(folder / SCORES):
+        return []
+    data = _read(folder / SCORES)
     if data is None:
         return []
     try:

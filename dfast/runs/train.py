@@ -312,13 +312,17 @@ def _train(
             about["best_of"] = count
         folder = RunFolder(out, settings, about, resume=resume, normal_form=form)
         text = folder.prompt
+        begun = read_about(folder.path).get("best_of", 1) if folder.has_run else count
+        if count > 1 and begun == 1:
+            raise ConfigError(
+                f"best_of: expected 1 to resume '{folder.path}', which has one seed, got {count}"
+            )
         if (done := finished(Result, folder, where)) is not None:
             return done
     selection = None
     if folder is not None and folder.has_run:
         selection = read_selection(folder.path)
-        begun = read_about(folder.path).get("best_of", 1)  # a choice that was interrupted
-        count = max(count, check_best_of(begun))
+        count = max(count, check_best_of(begun))  # a choice that was interrupted
     seeds = [number + i for i in range(count)] if selection is None else [selection.chosen]
     ranks.any(False)  # all processes have looked at the folder before the first one writes it
     if not ranks.is_first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from concurrent.futures import wait
@@ -13,6 +14,7 @@ from dfast.batches import engine
 from dfast.batches.engine import LocalEngine, visible_gpus
 from dfast.batches.job import Job, Outcome, perform
 from dfast.batches.process import finish
+from dfast.batches.state import Status, look
 from dfast.config import Config
 
 FILES = ("object.glb", "contact_sheet.png", "turntable.gif", "report.html")
@@ -98,3 +100,13 @@ def test_each_gpu_gets_its_share_of_runs(tmp_path: Path, monkeypatch: pytest.Mon
     wait([local.submit(job(tmp_path)) for _ in range(8)])
     local.close()
     assert sorted(used) == ["0"] * 4 + ["3"] * 4
+
+
+def test_a_layout_is_scored_by_its_parts(tmp_path: Path) -> None:
+    scores = [{"prompt": "a mug", "seed": 0, "iou": 0.5}, {"prompt": "b", "iou": 0.7, "far": 1.0}]
+    run = job(tmp_path)
+    run.folder.mkdir()
+    (run.folder / "scores.json").write_text(json.dumps({"scores": scores}))
+    status = Status("a", run.prompt, 0, {})
+    look(status, run)
+    assert status.scores == {"iou": pytest.approx(0.6)}

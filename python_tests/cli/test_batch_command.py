@@ -47,6 +47,11 @@ def test_a_dry_run_prints_the_table_and_writes_nothing(
         (["--dry-run", "--download"], "--dry-run: expected without --download"),
         (["--set", "guidance.scael=3"], "config key 'guidance.scael': unknown"),
         (["--set", "guidance.negative=grey"], "negative: expected ''"),
+        (
+            ["--set", "guidance.variant=nfsd"],
+            "row 1: config key 'guidance.variant': expected 'sds'",
+        ),
+        (["--set", "guidance.perp_neg=true"], "config key 'guidance.perp_neg': expected false"),
         (["--seeds", "0"], "seeds: expected 1 to"),
         (["--only", "done"], "invalid choice: 'done'"),
     ],
@@ -66,6 +71,25 @@ def test_options_that_cannot_be_are_refused_in_one_line(
     line = capsys.readouterr().err
     assert message in line and line.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("variant='nfsd'", "row 1: config key 'guidance.variant': expected 'sds'"),
+        ("perp_neg=true", "row 1: config key 'guidance.perp_neg': expected false"),
+    ],
+)
+def test_a_guidance_that_the_prior_cannot_serve_is_refused_before_anything_starts(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, message: str
+) -> None:
+    out = tmp_path / "out"
+    line = ["batch", str(table), "--out", str(out), "--set", f"guidance.{setting}"]
+    for more in ([], ["--dry-run"]):
+        assert main([*line, "--device", "cpu", *more]) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1
+    assert not out.exists() or not list(out.iterdir())
 
 
 def test_a_file_in_place_of_the_folder_is_named(

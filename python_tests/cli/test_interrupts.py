@@ -16,7 +16,6 @@ import pytest
 
 import dfast
 from dfast import _files
-from dfast.cli import running as commands
 from dfast.cli.checks import read_lines
 from dfast.cli.main import main
 from dfast.runs.names import run_name
@@ -203,16 +202,18 @@ def test_the_hint_names_the_folder_that_was_saved(
     assert f"resume with: dfast train --resume --out {hint}\n" in capsys.readouterr().err
 
 
-def test_only_missing_files_are_exported_again(
-    tmp_path: Path, cube: Calls, monkeypatch: pytest.MonkeyPatch
+def test_only_files_that_are_missing_or_older_than_the_object_are_exported_again(
+    tmp_path: Path, cube: Calls
 ) -> None:
     line, names = ["train", "a red cube", "--out", str(tmp_path)], ("object.glb", "turntable.gif")
-    monkeypatch.setattr(commands, "_stamp", lambda out: 1)
     for name in names:
         (tmp_path / name).write_bytes(b"mine")
     assert main(line) == 0
     assert all((tmp_path / name).read_bytes() == b"mine" for name in names)
     assert (tmp_path / "contact_sheet.png").exists()
-    monkeypatch.setattr(commands, "_stamp", lambda out: time.monotonic_ns())
+    result = tmp_path / "result.safetensors"
+    result.touch()
+    later = result.stat().st_mtime_ns + 10**12
+    os.utime(result, ns=(later, later))  # a longer run has replaced the object
     assert main(line) == 0
     assert all((tmp_path / name).read_bytes() != b"mine" for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,14 @@ def test_vertex_colors_of_a_glb_in_three_readers(tmp_path: Path) -> None:
 
 def test_obj_with_textures(tmp_path: Path) -> None:
     path = write(tmp_path / "my ball.obj", texture=128)
-    names = {"my ball.obj", "my_ball.mtl", "my_ball_color.png", "my_ball_normal.png"}
-    assert {p.name for p in tmp_path.iterdir()} == names
+    own = {p.name for p in tmp_path.iterdir()}
+    (name,) = (p.stem for p in tmp_path.glob("*.mtl"))
+    assert own == {"my ball.obj", f"{name}.mtl", f"{name}_color.png", f"{name}_normal.png"}
+    assert re.fullmatch("my_ball-[0-9a-f]{6}", name)  # not that of another my_ball.obj
+    write(tmp_path / "my_ball.obj", texture=128)
+    assert {p.name for p in tmp_path.iterdir()} == own | {
+        "my_ball.obj", "my_ball.mtl", "my_ball_color.png", "my_ball_normal.png"
+    }  # fmt: skip
     mesh = trimesh.load(path, force="mesh", process=False)
     check_extent(mesh.vertices, GLTF, RADIUS)
     assert closed(mesh.vertices, mesh.faces)
@@ -130,7 +137,7 @@ def test_obj_with_textures(tmp_path: Path) -> None:
     corners = [line.split()[1:] for line in text.splitlines() if line.startswith("f ")]
     positions = [[int(c.split("/")[0]) - 1 for c in face] for face in corners]
     assert len(np.unique(positions)) == text.count("\nv ")  # seams are in vt alone
-    assert "norm my_ball_normal.png" in (tmp_path / "my_ball.mtl").read_text()
+    assert f"norm {name}_normal.png" in (tmp_path / f"{name}.mtl").read_text()
 
 
 def test_obj_with_vertex_colors(tmp_path: Path) -> None:
@@ -214,6 +221,14 @@ def test_usdz_is_valid_and_complete(tmp_path: Path, options: dict[str, Any]) -> 
         UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
     )
     assert [error.GetMessage() for error in context.Validate(stage)] == []
+
+
+@pytest.mark.parametrize("size", [-1, 0, float("nan"), True, 1e-12, 1e12, "x"])
+def test_a_mesh_refuses_sizes_that_no_file_can_have(size: object, tmp_path: Path) -> None:
+    path, mesh = tmp_path / "ball.glb", export_mesh(ball(), tmp_path / "a.glb", **SMALL)
+    with pytest.raises(ExportError, match="size must be a length in metres"):
+        mesh.save(path, size=size)  # type: ignore[arg-type]
+    assert not path.exists()
 
 
 def test_size_is_the_largest_extent_in_metres(tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ def test_the_best_seed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert again.steps == 12 and again.seed == result.seed
 
 
+def test_a_run_of_one_seed_takes_no_others(tmp_path: Path) -> None:
+    for steps in (4, 10):  # stopped on the way, and finished
+        train(tmp_path / "run", best_of=1, resume=steps == 10, steps=steps)
+        with pytest.raises(ConfigError, match=r"best_of: expected 1 to resume '.*', .* got 3"):
+            train(tmp_path / "run", resume=True, steps=10)
+
+
 def test_a_seed_that_fails_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     end_step = Trainer.end_step
     failing = {0, 2}

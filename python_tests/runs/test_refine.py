@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import threading
@@ -118,6 +119,20 @@ def test_a_stage_goes_on_without_its_run_and_with_its_settings(
     before = (out / "result.safetensors").stat().st_mtime_ns
     assert refine_tiny(None, out=out, config=None, resume=True).steps == 6  # it is only read
     assert (out / "result.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_stage_of_an_object_that_was_replaced_is_told(
+    coarse: Path, whole: Path, tmp_path: Path
+) -> None:
+    run, stage = (
+        Path(shutil.copytree(folder, tmp_path / name))
+        for folder, name in ((coarse, "run"), (whole, "stage"))
+    )
+    refine_tiny(run, out=stage, config=None, resume=True)
+    began = (stage / "mesh.safetensors").stat().st_mtime
+    os.utime(run / "result.safetensors", (began + 60, began + 60))
+    with pytest.warns(dfast.DfastWarning, match="refines an object that '.*run' has replaced"):
+        refine_tiny(run, out=stage, config=None, resume=True)
 
 
 def test_seeds(coarse: Path, whole: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,9 @@ def test_scores_are_shown_if_the_run_was_scored(run: Path) -> None:
     }
     (run / "scores.json").write_text(json.dumps({"scores": [score]}))
     assert ("iou", "0.961") in gather(result).scores and ("rank", 1) in gather(result).scores
+    made = (run / "result.safetensors").stat().st_mtime_ns
+    os.utime(run / "scores.json", ns=(made - 1, made - 1))  # of the object before
+    assert gather(result).scores == []
     for damaged in ("", "[]", "{}", '{"scores": [3]}', '{"scores": []}'):
         (run / "scores.json").write_text(damaged)
         assert gather(result).scores == []
