@@ -148,7 +148,8 @@ class Ahead:
             return
         self._environment = environment
         # It writes into its job's log when it has one.
-        self._waiting = _popen((*COMMAND, AHEAD), environment, subprocess.DEVNULL)
+        with suppress(OSError):  # the run that needs it says what is wrong
+            self._waiting = _popen((*COMMAND, AHEAD), environment, subprocess.DEVNULL)
 
     def take(self, environment: dict[str, str]) -> subprocess.Popen[bytes] | None:
         """Return the process that waits, None if there is none for these variables."""
