@@ -242,8 +242,7 @@ py::dict constants() {
                                        "exp"_a = static_cast<int>(Activation::kExp)),
       "field_blobs"_a = py::dict("none"_a = static_cast<int>(Blob::kNone), "linear"_a = static_cast<int>(Blob::kLinear),
                                  "gaussian"_a = static_cast<int>(Blob::kGaussian)),
-      "attention_max_keys"_a = kMaxAttentionKeys,
-      "attention_max_size"_a = kMaxAttentionSize,
+      "attention_max_keys"_a = kMaxAttentionKeys, "attention_max_size"_a = kMaxAttentionSize,
       "group_norm_max_splits"_a = kMaxGroupNormSplits,
       "group_norm_activations"_a =
           py::dict("none"_a = static_cast<int>(Nonlinearity::kNone), "silu"_a = static_cast<int>(Nonlinearity::kSilu),
