@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import dfast
-from dfast.cli.evaluate import _with_parts
 from dfast.cli.main import main
+from dfast.evaluation.score import with_parts
 
 pytestmark = pytest.mark.usefixtures("needs_native")
 
@@ -108,10 +108,10 @@ def test_parts_are_scored_and_a_whole_that_was_seen() -> None:
     for whole, scored in ((0.0, ["cube", "ball"]), (0.5, ["whole", "cube", "ball"])):
         config = dfast.Config().replace(layout=LAYOUT | {"whole": whole})
         result: Any = SimpleNamespace(config=config, parts={"cube": "cube", "ball": "ball"})
-        found = ["whole" if one is result else one for one in _with_parts(result)]
+        found = ["whole" if one is result else one for one in with_parts(result)]
         assert found == scored
     alone: Any = SimpleNamespace(config=dfast.Config(), parts={})
-    assert _with_parts(alone) == [alone]
+    assert with_parts(alone) == [alone]
 
 
 def test_a_layout_that_the_prior_knows_is_estimated(
