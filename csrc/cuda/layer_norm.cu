@@ -4,19 +4,13 @@
 
 #include "cuda/launch.h"
 #include "cuda/vector.h"
+#include "cuda/warp.h"
 
 namespace dfast::cuda {
 
 namespace {
 
 constexpr int kWarps = 4;  // of a block
-
-template <class T>
-__device__ __forceinline__ T warp_sum(T value) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
-  return value;
-}
 
 // kHeld: vectors of a row that a lane keeps in registers, 0 for none.
 template <class S, int W, int kHeld>

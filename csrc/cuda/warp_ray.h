@@ -6,11 +6,11 @@
 #include <cstdint>
 
 #include "cuda/launch.h"
+#include "cuda/warp.h"
 #include "math/emission_absorption.h"
 
 namespace dfast::cuda {
 
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kRayThreads = 128;  // threads of a block
 constexpr int kRayWarps = kRayThreads / 32;
 
@@ -19,13 +19,6 @@ constexpr int kRayWarps = kRayThreads / 32;
 inline unsigned ray_blocks(std::int64_t rays) {
   const unsigned blocks = blocks_for(rays, kRayWarps);
   return blocks < 1 ? 1 : blocks > 4096 ? 4096 : blocks;
-}
-
-template <class T>
-__device__ __forceinline__ T warp_sum(T value) {
-#pragma unroll
-  for (int d = 16; d > 0; d >>= 1) value += __shfl_xor_sync(kAllLanes, value, d);
-  return value;
 }
 
 // The absorption of one lane's sample.

@@ -112,14 +112,15 @@ def perform(
             return Outcome("stopped")
     except RunFolderError as error:
         return Outcome("failed", str(error))
-    process = _start(job, environment or {}, ahead)
+    variables = _environment(job) | (environment or {})
+    process = _start(job, variables, ahead)
     try:
         with suppress(BrokenPipeError):
             assert process.stdin is not None
             process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
             process.stdin.flush()
         if ahead is not None:
-            ahead.start(_environment(job) | (environment or {}))
+            ahead.start(variables)
         while process.poll() is None and not stopping():
             time.sleep(TICK)
     finally:
@@ -177,9 +178,8 @@ def _forget(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _start(job: Job, more: dict[str, str], ahead: Ahead | None) -> subprocess.Popen[bytes]:
+def _start(job: Job, environment: dict[str, str], ahead: Ahead | None) -> subprocess.Popen[bytes]:
     """Return a process for a job, which its log names: one that waits, or a new one."""
-    environment = _environment(job) | more
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         log.write(f"{BEGIN}{time.strftime('%F %T')} on {socket.gethostname()}\n".encode())

@@ -10,9 +10,10 @@ from contextlib import suppress
 from typing import TextIO
 
 from dfast.batches.job import Job
-from dfast.batches.state import Status, last_metrics
+from dfast.batches.state import Status
 from dfast.runs.lock import LOCK
 from dfast.runs.notices import notice
+from dfast.runs.unfinished import last_metrics
 
 TERMINAL, LOG = 1.0, 30.0
 """Seconds between two tables, and between two lines."""

@@ -180,8 +180,8 @@ def jobs_of(
 
 def _scored_prompts(prompt: str, config: Config) -> list[str]:
     """Return the sentences of what is scored of a run, see `dfast.evaluation.score.with_parts`."""
-    parts = [part.prompt for part in config.layout.parts]
-    return [prompt, *parts] if not parts or config.layout.whole > 0.0 else parts
+    whole = [prompt] if config.layout.shows_whole else []
+    return [*whole, *(part.prompt for part in config.layout.parts)]
 
 
 def _check_guidance(config: Config) -> None:

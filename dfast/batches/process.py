@@ -31,7 +31,6 @@ def main() -> int:
     ahead = sys.argv[1:] == [AHEAD]
     if ahead:
         import_module("dfast.runs.train")
-        import_module("dfast.training.build")
     line = _first_line()
     if not line:  # whoever started it ahead needs it no more
         return 0

@@ -23,7 +23,7 @@ from dfast.errors import RunFolderError
 from dfast.runs.exports import REPORT, SCORES
 from dfast.runs.names import run_name
 from dfast.runs.records import ABOUT, SETTINGS, read_about, read_settings
-from dfast.runs.unfinished import METRICS, RESULT
+from dfast.runs.unfinished import RESULT, last_metrics
 
 TABLE = "table.json"
 """The table in the folder of a batch."""
@@ -31,8 +31,6 @@ LONGEST_HEADER = 2**24
 """Bytes of the header of a result, at most."""
 RunState = Literal["waiting", "done", "failed"]
 """Of a row; "waiting" is all that is neither finished nor has failed: new, running or stopped."""
-LAST_LINE = 4096
-"""Bytes at the end of a run's metrics that hold its last line."""
 
 
 @dataclass
@@ -138,24 +136,9 @@ def look(status: Status, job: Job) -> None:
     status.scores = _scores(job.folder)
 
 
-def last_metrics(folder: Path) -> dict[str, float]:
-    """Return the last complete line of a run's metrics, {} if there is none.
-
-    Args:
-        folder: the run folder.
-    """
-    with suppress(OSError, ValueError, LookupError):
-        with (folder / METRICS).open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - LAST_LINE))
-            values = json.loads(file.read().split(b"\n")[-2])
-        if isinstance(values, dict) and isinstance(values.get("step"), int):
-            return values
-    return {}
-
-
 def _scores(folder: Path) -> dict[str, Any]:
     """Return the plain values of a run's scores, means over a layout's parts, {} if it has none."""
-    with suppress(OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
+    with suppress(OSError, ValueError, LookupError, TypeError):
         scores: list[dict[str, Any]] = json.loads((folder / SCORES).read_bytes())["scores"]
         plain = [
             {k: v for k, v in one.items() if k != "seed" and isinstance(v, int | float)}

@@ -7,9 +7,6 @@ from pathlib import Path
 from dfast.cli.output import say
 from dfast.runs import exports
 
-RESULT = "result.safetensors"
-"""As in `dfast.runs.folder`, which imports torch."""
-
 
 def export(result: exports.Exported, out: Path) -> None:
     """Write the mesh and the images into the run folder, and print their names.

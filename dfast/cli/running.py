@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfast.cli.exporting import RESULT, export
+from dfast.cli.exporting import export
 from dfast.cli.importing import import_runs
 from dfast.cli.output import say
 from dfast.cli.signals import exit_code, hinting, interrupted
 from dfast.cli.view import show
 from dfast.host.torchrun import is_first_process
+from dfast.runs.unfinished import RESULT
 
 if TYPE_CHECKING:
     from dfast.viewer.live import Viewer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
 from dfast.cli.checks import check_prompt, check_run, numbered_lines
-from dfast.cli.exporting import RESULT, export
+from dfast.cli.exporting import export
 from dfast.cli.importing import import_runs
 from dfast.cli.options import UsageError, gives_settings, prior_name, read_config
 from dfast.cli.output import say
@@ -18,6 +18,7 @@ from dfast.config.methods import guided_by
 from dfast.errors import PromptError, RunsFailedError
 from dfast.host.torchrun import is_first_process, is_started_by_torchrun, processes
 from dfast.runs.names import run_name
+from dfast.runs.unfinished import RESULT
 
 if TYPE_CHECKING:
     from dfast.runs.plan import AtOnce

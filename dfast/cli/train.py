@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfast._files import user_path
-from dfast.batches.state import last_metrics
 from dfast.cli.checks import check_run
 from dfast.cli.layouts import add_layout, check_asked, lay_out
 from dfast.cli.options import (
@@ -38,6 +37,7 @@ from dfast.errors import RunFolderError
 from dfast.host.torchrun import is_started_by_torchrun
 from dfast.runs.exports import REFINED
 from dfast.runs.names import run_name
+from dfast.runs.unfinished import last_metrics
 
 if TYPE_CHECKING:
     from dfast.runs.result import Result

@@ -59,6 +59,11 @@ class Layout:
     parts: tuple[LayoutPart, ...] = ()
     """The things, 1 to 8; each has the keys name, prompt, position, size and heading."""
 
+    @property
+    def shows_whole(self) -> bool:
+        """Whether steps show the whole under its own prompt, as those of one object do."""
+        return not self.parts or self.whole > 0.0
+
     def __post_init__(self) -> None:
         parts = self.parts
         if (self.prompt, self.whole, parts) == ("", WHOLE, ()):

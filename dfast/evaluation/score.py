@@ -173,6 +173,6 @@ def with_parts(result: Any) -> list[Any]:
     Args:
         result: a `dfast.Result`, or the mesh of a refine stage, which is one object.
     """
-    parts = getattr(result, "parts", None)
-    whole = not parts or result.config.layout.whole > 0.0
-    return [*([result] if whole else []), *(parts or {}).values()]
+    parts = getattr(result, "parts", {})
+    whole = not parts or result.config.layout.shows_whole
+    return [*([result] if whole else []), *parts.values()]

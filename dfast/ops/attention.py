@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dfast import _native
@@ -16,7 +17,7 @@ MAX_SIZE = 192
 CAPABILITY = (8, 0)
 """The least compute capability of a GPU: older ones lack the matrix instructions."""
 MOST_ROWS = 1 << 16
-"""Rows of all heads from which on torch's kernels are as fast, measured on an H200."""
+"""Rows of all heads from which on torch's kernels are as fast, see docs/experiments.md."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -65,6 +66,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         )
     y: Tensor = transforms.call(_attention, q, k, v, heads)
     return y
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """Return `attention` of any sizes, by torch where that is sooner or the only way, [B, N, C].
+
+    Args:
+        q: queries, [B, N, C].
+        k: keys, [B, M, C].
+        v: values, [B, M, C].
+        heads: equal parts of C.
+        mask: added to the scores, broadcast to [B, heads, N, M]; or None.
+    """
+    if mask is None and takes(q, k, v, heads):
+        return attention(q, k, v, heads)
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return out.transpose(1, 2).flatten(2)
 
 
 def takes(q: Tensor, k: Tensor, v: Tensor, heads: int) -> bool:

@@ -78,8 +78,7 @@ def group_norm_and_input(
     """
     if not (torch.is_grad_enabled() and x.requires_grad) or transforms.active():
         return group_norm(x, groups, weight, bias, **options), x
-    defaults = {"eps": 1e-5, "add": None, "scale_shift": None, "activation": "none"}
-    pixels, arguments = _arguments(x, groups, weight, bias, **(defaults | options))
+    pixels, arguments = _arguments(x, groups, weight, bias, **options)
     y, same = _AndInput.apply(*arguments)
     return tuple(rows.view(pixels).movedim(-1, 1) for rows in (y, same))
 
@@ -109,10 +108,10 @@ def _arguments(
     groups: int,
     weight: Tensor,
     bias: Tensor,
-    eps: float,
-    add: Tensor | None,
-    scale_shift: Tensor | None,
-    activation: Activation,
+    eps: float = 1e-5,
+    add: Tensor | None = None,
+    scale_shift: Tensor | None = None,
+    activation: Activation = "none",
 ) -> tuple[torch.Size, tuple[Any, ...]]:
     """Check the arguments of `group_norm`.
 

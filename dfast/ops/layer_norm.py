@@ -52,11 +52,10 @@ def add_layer_norm(
         add = None if add is None else add.to(x.dtype)
     weight = _native.contiguous("weight", weight, x.shape[-1:], x)
     bias = _native.contiguous("bias", bias, x.shape[-1:], x)
-    if add is None:
-        return x, transforms.call(_add_layer_norm, x.contiguous(), None, weight, bias, eps)[1]
-    add = _native.contiguous("add", add, x.shape, x)
+    if add is not None:
+        add = _native.contiguous("add", add, x.shape, x)
     total, y = transforms.call(_add_layer_norm, x.contiguous(), add, weight, bias, eps)
-    return total, y
+    return x if add is None else total, y
 
 
 @custom_op(

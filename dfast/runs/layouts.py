@@ -151,5 +151,4 @@ def normal_form_of(config: Config, model: Guide) -> Callable[[str], str]:
         config: settings of the run.
         model: what guides it.
     """
-    unseen = config.layout.parts and config.layout.whole == 0.0
-    return str if unseen else model.normal_form
+    return model.normal_form if config.layout.shows_whole else str

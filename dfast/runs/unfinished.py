@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ CHECKPOINT, RESULT, METRICS = "checkpoint.safetensors", "result.safetensors", "m
 PREVIEWS = "previews"
 SUFFIX = ".safetensors"
 """Ending of the files that hold tensors."""
+LAST_LINE = 4096
+"""Bytes at the end of a run's metrics that hold its last line."""
 
 
 def resume_command(path: Path) -> str:
@@ -77,3 +80,18 @@ def begun_only(folder: Path) -> bool:
         return False
     rest = {name for name in names - {SETTINGS, LOCK} if not TEMPORARY.fullmatch(name)}
     return bool(names) and not rest
+
+
+def last_metrics(folder: Path) -> dict[str, float]:
+    """Return the last complete line of a run's metrics, {} if there is none.
+
+    Args:
+        folder: the run folder.
+    """
+    with suppress(OSError, ValueError, LookupError):
+        with (folder / METRICS).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LAST_LINE))
+            values = json.loads(file.read().split(b"\n")[-2])
+        if isinstance(values, dict) and isinstance(values.get("step"), int):
+            return values
+    return {}

@@ -23,7 +23,6 @@ from dfast.batches.state import (
     check_same,
     finished,
     flat,
-    last_metrics,
     look,
     read_states,
     write_table,
@@ -33,6 +32,7 @@ from dfast.config import Config
 from dfast.errors import ConfigError, RunFolderError
 from dfast.runs.lock import FolderLock, Owner
 from dfast.runs.signals import StopRequest
+from dfast.runs.unfinished import last_metrics
 
 CONFIG = Config().replace(train={"steps": 4})
 

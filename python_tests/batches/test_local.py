@@ -26,9 +26,9 @@ from tiny_batches import (
 
 import dfast
 from dfast.batches.job import attempts
-from dfast.batches.state import last_metrics
 from dfast.errors import RunFolderError
 from dfast.runs.signals import Terminated
+from dfast.runs.unfinished import last_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_native")]
 ROWS: list[dict[str, Any]] = [

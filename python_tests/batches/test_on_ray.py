@@ -26,9 +26,9 @@ from tiny_batches import (
 
 from dfast.batches.job import attempts
 from dfast.batches.on_ray import RayEngine, drop_stale_lock_there
-from dfast.batches.state import last_metrics
 from dfast.errors import DfastWarning
 from dfast.runs.lock import FolderLock
+from dfast.runs.unfinished import last_metrics
 
 ray = pytest.importorskip("ray", reason='needs Ray: pip install "dfast[ray]"')
 

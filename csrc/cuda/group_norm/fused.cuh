@@ -1,4 +1,4 @@
-// Group normalisation in one kernel, where a sample's tile of channels fits into the registers of a block, or of a
+// Group normalisation in one kernel, where a sample's tile of channels fits into the shared memory of a block, or of a
 // cluster of up to eight.
 //
 // Most of its time is latency: that of reading, of two sums over the block, and of the cluster where there is one.

@@ -7,15 +7,9 @@
 #include <cstdint>
 
 #include "cuda/group_norm/apply.cuh"
+#include "cuda/warp.h"
 
 namespace dfast::cuda::norm {
-
-template <class T>
-__device__ __forceinline__ T warp_sum(T value) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kAll, value, step);
-  return value;
-}
 
 // Merges the moments of `parts` parts, at most 32 kEach, of which part i has count(i) numbers. A warp calls it
 // together.
@@ -27,7 +21,7 @@ __device__ __forceinline__ Moments<T> merge(int parts, const Count& count, const
   for (int k = 0; k < kEach; ++k) {
     if (lane + 32 * k < parts) held[k] = get(lane + 32 * k);
   }
-  const T first = __shfl_sync(kAll, held[0].mean, 0);
+  const T first = __shfl_sync(kAllLanes, held[0].mean, 0);
   T numbers = 0, off = 0;
 #pragma unroll
   for (int k = 0; k < kEach; ++k) {

@@ -19,7 +19,6 @@ namespace dfast::cuda::norm {
 
 constexpr int kThreads = 256;  // largest number of threads of a block and of vectors of a tile
 constexpr int kBlocks = 3;     // blocks that share a multiprocessor where splits are reduced and applied
-constexpr unsigned kAll = 0xffffffffu;
 
 // Returns whether every row of channels can be read in vectors of 16 bytes.
 template <class S>

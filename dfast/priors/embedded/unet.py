@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfast.ops.attention import attention, takes
+from dfast.ops.attention import attend
 from dfast.ops.gated import geglu, merge
 from dfast.ops.group_norm import Activation, group_norm
 from dfast.ops.layer_norm import add_layer_norm
@@ -104,11 +104,7 @@ class Attention(nn.Module):
             q, (k, v) = self.to_q(rows), self.to_kv(text).chunk(2, -1)
         else:
             q, k, v = self.to_qkv(rows).chunk(3, -1)
-        if takes(q, k, v, self.heads):
-            return self.to_out(attention(q, k, v, self.heads))
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.to_out(out.transpose(1, 2).flatten(2))
+        return self.to_out(attend(q, k, v, self.heads))
 
 
 class TransformerBlock(nn.Module):

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnAddedKVProcessor2_0, AttnProcessor2_0
 from torch import Tensor, nn
 
-from dfast.ops.attention import attention as few_keys
-from dfast.ops.attention import takes
+from dfast.ops.attention import attend as ops_attend
 from dfast.ops.gated import merge
 from dfast.priors.fused.chunked_attention import chunked_attention
 from dfast.priors.fused.layers import linear_rows, to_pixels, to_rows
@@ -86,13 +85,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
         heads: equal parts of C.
         mask: added to the scores, broadcast to [B, heads, N, M]; or None.
     """
-    if mask is None and takes(q, k, v, heads):
-        return few_keys(q, k, v, heads)
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    size, scores = q.shape[-1], q.shape[0] * heads * q.shape[2] * k.shape[2]
+    size = q.shape[-1] // heads
     if size <= MAX_FLASH_HEAD_SIZE or mask is not None:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    elif scores <= MAX_SCORES and q.dtype != torch.float32:
+        return ops_attend(q, k, v, heads, mask)
+    scores = q.shape[0] * heads * q.shape[1] * k.shape[1]
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    if scores <= MAX_SCORES and q.dtype != torch.float32:
         out = ((q * size**-0.5) @ k.mT).softmax(-1) @ v
     else:  # float32, too: its products are then as precise as its convolutions, and as fast
         out = chunked_attention(*(x.flatten(0, 1) for x in (q, k, v))).view(*q.shape)

@@ -88,6 +88,7 @@ def defer_bias(encoder: Any) -> None:
     ):
         conv.__class__ = _WithoutBias
         block.before_norm1 = conv.bias.detach()
+        block.after_conv2 = block.after_conv2 + block.before_norm1
 
 
 class _WithoutBias(nn.Conv2d):

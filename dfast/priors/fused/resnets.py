@@ -46,6 +46,7 @@ def fuse_resnet(block: Any) -> None:
         before_norm2 = (before_norm2.to(wide) + block.time_emb_proj.bias.to(wide)).to(before_norm2)
     block.register_buffer("before_norm1", None, persistent=False)
     block.register_buffer("before_norm2", before_norm2.detach(), persistent=False)
+    block.register_buffer("after_conv2", block.conv2.bias.detach(), persistent=False)
     block.__class__ = FusedResnet
 
 
@@ -103,6 +104,8 @@ class FusedResnet(ResnetBlock2D):
     """[C] bias that the block's input lacks"""
     before_norm2: Tensor
     """[C] biases that are added before the second norm"""
+    after_conv2: Tensor
+    """[C] biases that are added at the end"""
     time_columns: slice | None = None
     """Of this block in a time embedding that `TimeProjections` has projected, biases included."""
 
@@ -141,10 +144,7 @@ class FusedResnet(ResnetBlock2D):
         h = self._convolve(self.conv2, h)
         if self.conv_shortcut is not None:
             x = to_pixels(linear_rows(self.conv_shortcut, to_rows(x)), x)
-        bias: Any = self.conv2.bias
-        if self.before_norm1 is not None:
-            bias = bias + self.before_norm1
-        return merge(x, h, bias, factor=1 / self.output_scale_factor)
+        return merge(x, h, self.after_conv2, factor=1 / self.output_scale_factor)
 
     def _project(self, temb: Tensor) -> Tensor:
         """Return what the time embedding adds before, or scales and shifts after, norm 2."""
