@@ -218,10 +218,10 @@ COPYING = 2.0
 def _tell_of_a_longer_run(stage: Path, run: Result | str | Path | None) -> None:
     """Warn where a run's object was made after a stage that is resumed had begun with another."""
     folder = run.folder if isinstance(run, Result) else run
+    if folder is None:
+        return
     with suppress(OSError, TypeError):
-        began, made = (
-            path.stat().st_mtime for path in (stage / START, Path(folder or "") / RESULT)
-        )
+        began, made = (path.stat().st_mtime for path in (stage / START, Path(folder) / RESULT))
         if made - began > COPYING:
             warnings.warn(
                 f"'{stage}' refines an object that '{folder}' has replaced since; remove it, or "

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_a_stage_goes_on_without_its_run_and_with_its_settings(
 
 
 def test_a_stage_of_an_object_that_was_replaced_is_told(
-    coarse: Path, whole: Path, tmp_path: Path
+    coarse: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, stage = (
         Path(shutil.copytree(folder, tmp_path / name))
@@ -133,6 +134,10 @@ def test_a_stage_of_an_object_that_was_replaced_is_told(
     os.utime(run / "result.safetensors", (began + 60, began + 60))
     with pytest.warns(dfast.DfastWarning, match="refines an object that '.*run' has replaced"):
         refine_tiny(run, out=stage, config=None, resume=True)
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        patch.chdir(run)  # whose object nobody has named
+        warnings.simplefilter("error", dfast.DfastWarning)
+        refine_tiny(None, out=stage, config=None, resume=True)
 
 
 def test_seeds(coarse: Path, whole: Path) -> None:
