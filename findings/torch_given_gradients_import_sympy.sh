@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The first backward pass of torch that is given a gradient imports sympy, and a scalar's does not.
 #
-# Expected (written down before the run): torch.autograd.grad(y, x, gradient) differentiates with what torch has loaded, as
-# torch.autograd.grad(y.sum(), x) does, and costs as much in a new process.
+# Expected (written down before the run): torch.autograd.grad(y, x, gradient) differentiates with what torch has loaded,
+# as torch.autograd.grad(y.sum(), x) does, and costs as much in a new process.
 # Seen with torch 2.13.0 on CPUs, 2026-11-30: to compare the shapes of y and of the gradient, both of which are plain
-# numbers, it imports torch.fx.experimental.symbolic_shapes and with it sympy and mpmath: 487 modules, 0.25 s on an Intel
-# Xeon. The scalar imports none of them. A program that saves a reduction in this way starts later than before.
+# numbers, it imports torch.fx.experimental.symbolic_shapes and with it sympy and mpmath: 487 modules, 0.25 s on an
+# Intel Xeon. The scalar imports none of them. A program that saves a reduction in this way starts later than before.
 #
 # Usage: findings/torch_given_gradients_import_sympy.sh     fails when the behaviour changes
 set -euo pipefail
