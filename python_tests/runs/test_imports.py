@@ -26,7 +26,7 @@ print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 
 @pytest.mark.usefixtures("needs_native")
 def test_a_run_a_picture_an_export_and_a_true_object_import_no_compiler(tmp_path: Path) -> None:
-    """dynamo takes a second or more, sympy, for which torch's autograd may ask, a quarter of one."""
+    """dynamo takes a second or more, and sympy, for which autograd may ask, a quarter."""
     command = [sys.executable, "-c", RUN, str(tmp_path / "chair.glb")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
