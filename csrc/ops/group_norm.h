@@ -89,7 +89,7 @@ struct GroupNormForwardParams {
   GroupNormParams<S> norm;
   S* y;        // [B, N, C]
   T* stats;    // [B, groups, 2] mean and rstd
-  T* scratch;  // [B, kMaxGroupNormSplits, groups, 2], CUDA only
+  T* scratch;  // [B, groups, kMaxGroupNormSplits, 2], CUDA only
 
   DFAST_FIELDS(norm, y, stats, scratch)
 };
@@ -103,7 +103,7 @@ struct GroupNormBackwardParams {
   const S* dy;     // [B, N, C]
   const S* other;  // [B, N, C] is added to dx; null: zeros
   S* dx;           // [B, N, C]
-  T* scratch;      // [B, kMaxGroupNormSplits, groups, 2], CUDA only
+  T* scratch;      // [B, groups, kMaxGroupNormSplits, 2], CUDA only
 
   DFAST_FIELDS(norm, stats, dy, other, dx, scratch)
 };

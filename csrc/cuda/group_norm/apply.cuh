@@ -6,17 +6,17 @@
 
 namespace dfast::cuda::norm {
 
-// Calls use(i, value) for rows lane, lane + lanes, ... < rows, in order, with kDeep loads of `load(i)` in flight.
-template <int kDeep, class Load, class Use>
+// Calls use(i, value) for rows lane, lane + lanes, ... < rows, in order, with kLoads loads of `load(i)` in flight.
+template <int kLoads, class Load, class Use>
 __device__ __forceinline__ void for_rows(int rows, int lane, int lanes, const Load& load, const Use& use) {
-  for (int row = lane; row < rows; row += kDeep * lanes) {
-    decltype(load(0)) values[kDeep];
+  for (int row = lane; row < rows; row += kLoads * lanes) {
+    decltype(load(0)) values[kLoads];
 #pragma unroll
-    for (int k = 0; k < kDeep; ++k) {
+    for (int k = 0; k < kLoads; ++k) {
       if (row + k * lanes < rows) values[k] = load(row + k * lanes);
     }
 #pragma unroll
-    for (int k = 0; k < kDeep; ++k) {
+    for (int k = 0; k < kLoads; ++k) {
       if (row + k * lanes < rows) use(row + k * lanes, values[k]);
     }
   }
@@ -84,7 +84,7 @@ __device__ __forceinline__ void apply_rows(const Tile& tile, const Channels<S, W
     factor[j] = s.rstd * channels.gain[j];
   }
   with_activation(activation, [&](auto kind) {
-    for_rows<4>(rows, lane, tile.lanes, load, [&](int row, const Vector<S, W>& v) {
+    for_rows<kDeep>(rows, lane, tile.lanes, load, [&](int row, const Vector<S, W>& v) {
       Vector<S, W> out;
 #pragma unroll
       for (int j = 0; j < W; ++j) {

@@ -47,7 +47,7 @@ struct Normalized {
   }
 };
 
-// Reduces. Grid [splits, tiles, B]; writes the sums of a split's groups to parts [B, splits, groups].
+// Reduces. Grid [splits, tiles, B]; writes the sums of a split's groups to parts [B, groups, splits].
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     sums_kernel(GroupNormParams<S> p, Tile tile, int each, const typename Arithmetic<S>::type* stats, const S* dy,
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     const Normalized<S, W> channels(p, stats, b, c);
     T plain[W] = {}, projected[W] = {};
     with_activation(p.activation, [&](auto kind) {
-      for_rows<2>(
+      for_rows<kDeep / 2>(
           rows, lane, tile.lanes,
           [&](int row) {
             return Both<S, W>{Channels<S, W>::read(x + row * p.channels), Channels<S, W>::read(d + row * p.channels)};
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
   add_lanes(table, tile.lanes, 2 * tile.channels);
   const int of_group = tile.channels / tile.groups;
-  Sums<T>* out = parts + (b * gridDim.x + blockIdx.x) * p.groups + blockIdx.y * tile.groups;
+  Sums<T>* out = parts + (b * p.groups + blockIdx.y * tile.groups) * gridDim.x + blockIdx.x;
   for (int g = threadIdx.x / 32; g < tile.groups; g += blockDim.x / 32) {
     T plain = 0, projected = 0;
     for (int i = threadIdx.x % 32; i < of_group; i += 32) {
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     }
     plain = warp_sum(plain);
     projected = warp_sum(projected);
-    if (threadIdx.x % 32 == 0) out[g] = {plain, projected};
+    if (threadIdx.x % 32 == 0) out[g * gridDim.x] = {plain, projected};
   }
 }
 
@@ -113,9 +113,10 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int rows = static_cast<int>(p.rows - begin < each ? p.rows - begin : each);
   const T numbers = T(p.rows) * of_group;
   for (int g = threadIdx.x / 32; g < tile.groups; g += blockDim.x / 32) {
+    const Sums<T>* group_parts = parts + (b * p.groups + blockIdx.y * tile.groups + g) * splits;
     T plain = 0, projected = 0;
     for (int i = threadIdx.x % 32; i < splits; i += 32) {
-      const Sums<T> s = parts[(b * splits + i) * p.groups + blockIdx.y * tile.groups + g];
+      const Sums<T> s = group_parts[i];
       plain += s.plain;
       projected += s.projected;
     }
@@ -138,7 +139,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     projected[j] = means[(at + j) / of_group].projected;
   }
   with_activation(p.activation, [&](auto kind) {
-    for_rows<2>(
+    for_rows<kDeep / 2>(
         rows, lane, tile.lanes,
         [&](int row) {
           return Both<S, W>{Channels<S, W>::read(x + row * p.channels), Channels<S, W>::read(d + row * p.channels)};

@@ -1,8 +1,8 @@
 // The forward pass of group normalisation.
 //
-// Where a sample's tile of channels fits into the shared memory of a block, or of a cluster of up to eight, one kernel
-// reads x once. Otherwise one kernel reduces splits of rows and a second one applies, which finds x in the L2 cache
-// where that is large enough. All kernels are bound by memory traffic.
+// Where a sample has few rows, and its tile of channels fits into the shared memory of a block, or of a cluster of up
+// to eight, one kernel reads x once. Otherwise one kernel reduces splits of rows and a second one applies, which finds
+// x in the L2 cache where that is large enough. All kernels are bound by memory traffic.
 #include "cuda/group_norm/fused.cuh"
 
 namespace dfast::cuda {
@@ -11,7 +11,9 @@ namespace {
 
 using namespace norm;
 
-// Reduces. Grid [splits, tiles, B]; writes the moments of a split's groups to parts [B, splits, groups].
+constexpr int64_t kSplitRows = 4096;  // from here on two kernels are faster, though they read x twice
+
+// Reduces. Grid [splits, tiles, B]; writes the moments of a split's groups to parts [B, groups, splits].
 template <class S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     moments_kernel(GroupNormParams<S> p, Tile tile, int each, Moments<typename Arithmetic<S>::type>* parts) {
@@ -20,11 +22,12 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int64_t b = blockIdx.z, begin = static_cast<int64_t>(blockIdx.x) * each;
   const int rows = static_cast<int>(p.rows - begin < each ? p.rows - begin : each);
   const int64_t c = static_cast<int64_t>(blockIdx.y) * tile.channels + threadIdx.x % tile.vectors * W;
-  Moments<T>* out = parts + (b * gridDim.x + blockIdx.x) * p.groups + blockIdx.y * tile.groups;
+  Moments<T>* out = parts + (b * p.groups + blockIdx.y * tile.groups) * gridDim.x + blockIdx.x;
   const S* x = p.x + (b * p.rows + begin) * p.channels + c;
   tile_moments<S, W>(
       tile, Channels<S, W>(p, b, c), origin_of<S, W>(x, p.channels, rows), rows, reinterpret_cast<T*>(shared),
-      [&](int row) { return Channels<S, W>::read(x + row * p.channels); }, [&](int g, Moments<T> m) { out[g] = m; });
+      [&](int row) { return Channels<S, W>::read(x + row * p.channels); },
+      [&](int g, Moments<T> m) { out[g * gridDim.x] = m; });
 }
 
 // Applies. Grid [splits, tiles, B], the last splits first, because the cache still holds them.
@@ -44,7 +47,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   for (int g = threadIdx.x / 32; g < tile.groups; g += blockDim.x / 32) {
     const Moments<T> m = merge<kMaxGroupNormSplits / 32, T>(
         splits, [&](int i) { return of_group * T(i + 1 < splits ? each : p.rows - static_cast<int64_t>(i) * each); },
-        [&](int i) { return parts[(b * splits + i) * p.groups + group + g]; });
+        [&](int i) { return parts[(b * p.groups + group + g) * splits + i]; });
     if (threadIdx.x % 32 == 0) {
       of_tile[g] = stats_of(m, numbers, p.eps);
       if (blockIdx.x == 0) put(p, b, group + g, of_tile[g], stats);
@@ -65,7 +68,7 @@ void run(const Launch& launch, const GroupNormForwardParams<S>& params) {
   check(cudaFuncGetAttributes(&built, &apply_kernel<S, W>), "group_norm");
   device.clusters = device.clusters && built.ptxVersion >= 90;  // code built for older devices cannot form clusters
   if constexpr (W > 1) {
-    if (run_fused<S, W>(launch, params, device)) return;
+    if (p.rows < kSplitRows && run_fused<S, W>(launch, params, device)) return;
   }
   const Tile tile = make_tile(p.channels, p.groups, W, sizeof(S), 128);
   const int splits = splits_of(p.batch, p.rows, p.channels / p.groups, sizeof(S), tile, device.processors);

@@ -97,7 +97,7 @@ __device__ __forceinline__ void tile_moments(const Tile& tile, const Channels<S,
   T *sums = scratch, *origins = scratch + 2 * tile.lanes * tile.channels;
   if (lane < tile.lanes) {
     T sum[W] = {}, squares[W] = {};
-    for_rows<4>(rows, lane, tile.lanes, load, [&](int, const Vector<S, W>& v) {
+    for_rows<kDeep>(rows, lane, tile.lanes, load, [&](int, const Vector<S, W>& v) {
 #pragma unroll
       for (int j = 0; j < W; ++j) {
         const T d = widen<T>(v.v[j]) - origin.v[j];

@@ -18,7 +18,8 @@
 namespace dfast::cuda::norm {
 
 constexpr int kThreads = 256;  // largest number of threads of a block and of vectors of a tile
-constexpr int kBlocks = 3;     // blocks that share a multiprocessor where splits are reduced and applied
+constexpr int kBlocks = 2;     // blocks that share a multiprocessor where splits are reduced and applied
+constexpr int kDeep = 8;       // vectors that a thread has in flight there
 
 // Returns whether every row of channels can be read in vectors of 16 bytes.
 template <class S>
