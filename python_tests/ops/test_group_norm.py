@@ -29,7 +29,12 @@ SHAPES = [  # [B, C, H, W], groups
     ((2, 320, 16, 16), 32),  # groups that straddle vectors
     ((1, 8, 150, 130), 2),  # many rows
 ]
-BIG = [((1, 64, 256, 256), 32), ((2, 960, 64, 64), 32), ((1, 3520, 32, 32), 32)]
+BIG = [  # by one kernel up to 4095 rows, by two from 4096 on
+    ((1, 64, 256, 256), 32),
+    ((2, 960, 64, 64), 32),
+    ((2, 320, 63, 65), 32),
+    ((1, 3520, 32, 32), 32),
+]
 
 
 def make(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
