@@ -44,6 +44,11 @@ def part_sheets(vertices: Floats, faces: Indices) -> tuple[Floats, Indices] | No
     vertices, faces = _part_fans(vertices, faces, pairs)
     while len(twice := _double_edges(faces)):
         vertices, faces = _split_edges(vertices, faces, twice)
+        # The faces have another order now, in which the half-edges of an edge that is still double
+        # may pair in another way, with other fans.
+        pairs = _pairs(faces)
+        assert pairs is not None
+        vertices, faces = _part_fans(vertices, faces, pairs)
     return vertices, faces
 
 

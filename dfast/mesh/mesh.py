@@ -70,7 +70,8 @@ class Mesh:
 
 def vertex_normals(vertices: Floats, faces: Indices) -> Floats:
     """Return the area-weighted unit normals [V, 3] at the vertices [V, 3] of faces [F, 3]."""
-    corner = vertices[faces].astype(float)  # [F, 3, 3]
+    extent = np.ptp(vertices.astype(float), axis=0).max() if len(vertices) else 0.0
+    corner = vertices[faces].astype(float) / (extent or 1.0)  # [F, 3, 3]
     face = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     total = np.stack(
         [np.bincount(faces.ravel(), np.repeat(face[:, a], 3), len(vertices)) for a in range(3)],

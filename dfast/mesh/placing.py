@@ -43,7 +43,8 @@ def place(mesh: Placed, form: Format, size: float | None) -> Placed:
         size: largest extent in metres; None is the format's.
     """
     turn = TURNS[form.axes].astype(np.float32)
-    extent = float(np.ptp(mesh.vertices, axis=0).max())
+    seen = mesh.vertices[mesh.faces.ravel()] if len(mesh.faces) else mesh.vertices
+    extent = float(np.ptp(seen, axis=0).max())
     metres = size if size is not None else form.size
     scale = (1.0 if metres is None else metres / extent) / form.unit
     vertices = mesh.vertices.astype(float) @ turn.T * scale

@@ -29,9 +29,10 @@ class Adam(Optimizer):
     It takes what `torch.optim.Adam` takes, without weight decay, AMSGrad and maximisation, and can
     load its state. Two things differ:
 
-    - A step whose gradients are not all finite changes nothing but the counters in `status`, and
-      the host is not asked: no step synchronises, and a step can be recorded in a CUDA graph. For
-      a learning rate that changes between replays pass `lr` as a tensor.
+    - A step whose gradients have no finite norm (the sum of their squares counts: float32 ends at
+      3.4e38) changes nothing but the counters in `status`, and the host is not asked: no step
+      synchronises, and a step can be recorded in a CUDA graph. For a learning rate that changes
+      between replays pass `lr` as a tensor.
     - All parameters share one step count. Parameters without gradient are left out of a step, but
       the count goes on for them.
 
@@ -107,7 +108,7 @@ class Adam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step along the parameters' gradients, unless one of them is not finite.
+        """Take one step along the parameters' gradients, unless their norm is not finite.
 
         Args:
             closure: computes the gradients again and returns the loss, as for every optimiser.

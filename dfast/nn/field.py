@@ -64,8 +64,9 @@ class Field(RadianceField):
         super().__init__()
         self.spec = spec = FieldSpec() if spec is None else spec
         self.precision, self.normals, self.finite_step = precision, normals, finite_step
-        self.table = nn.Parameter(torch.empty(spec.grid.entries, spec.grid.features))
-        self.mlp = nn.Parameter(torch.empty(spec.parameters))
+        table = torch.empty(spec.grid.entries, spec.grid.features, dtype=torch.float32)
+        self.table = nn.Parameter(table)
+        self.mlp = nn.Parameter(torch.empty(spec.parameters, dtype=torch.float32))
         self.register_buffer("table_half", None, persistent=False)
         self.table_half: Tensor | None
         self._warned = False
@@ -87,7 +88,8 @@ class Field(RadianceField):
         """Draw new parameters, on the host, so that they are the same on every device."""
 
         def draw(p: Tensor, bound: float) -> None:
-            p.copy_((2.0 * torch.rand(p.shape, generator=generator) - 1.0) * bound)
+            drawn = torch.rand(p.shape, generator=generator, dtype=torch.float32, device="cpu")
+            p.copy_((2.0 * drawn - 1.0) * bound)
 
         draw(self.table, 1e-4)
         for weight, bias in self.spec.split(self.mlp):

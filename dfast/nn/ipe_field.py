@@ -165,8 +165,8 @@ class IPEField(RadianceField):
         super().__init__()
         self.spec = spec = IPESpec() if spec is None else spec
         self.normals, self.finite_step = normals, finite_step
-        self.mlp = nn.Parameter(torch.empty(spec.parameters))
-        octaves = 2.0 ** torch.arange(spec.frequencies)
+        self.mlp = nn.Parameter(torch.empty(spec.parameters, dtype=torch.float32))
+        octaves = 2.0 ** torch.arange(spec.frequencies, dtype=torch.float32)
         self.register_buffer("_frequencies", spec.base_frequency * octaves, persistent=False)
         self.register_buffer("_directions", basis(spec.directions).float(), persistent=False)
         self._frequencies: Tensor
@@ -187,7 +187,10 @@ class IPEField(RadianceField):
         for index, part in enumerate(parts):
             if part.dim() == 2:  # He et al. 2015
                 bound = math.sqrt(6.0 / part.shape[1])
-                part.copy_((2.0 * torch.rand(part.shape, generator=generator) - 1.0) * bound)
+                drawn = torch.rand(
+                    part.shape, generator=generator, dtype=torch.float32, device="cpu"
+                )
+                part.copy_((2.0 * drawn - 1.0) * bound)
             else:
                 part.fill_(1.0 if self._is_gain(index) else 0.0)
 

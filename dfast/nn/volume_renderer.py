@@ -108,7 +108,7 @@ class VolumeRenderer(nn.Module):
         vectors("origins", origins, 3), vectors("directions", directions, 3)
         shape = torch.broadcast_shapes(origins.shape, directions.shape)
         origins = origins.expand(shape).reshape(-1, 3)
-        directions = F.normalize(directions, dim=-1).expand(shape).reshape(-1, 3)
+        directions = _unit(directions).expand(shape).reshape(-1, 3)
         samples = self._march(origins, directions, generator)
         points, ray = samples.x, samples.ray.long()
         if self.max_samples is not None:  # slots past the last sample hold anything
@@ -154,3 +154,9 @@ class VolumeRenderer(nn.Module):
             jitter=jitter,
             max_samples=self.max_samples,
         )
+
+
+def _unit(directions: Tensor) -> Tensor:
+    """Return vectors [..., 3] of unit length; squares of theirs may be too large or too small."""
+    largest = directions.detach().abs().amax(-1, keepdim=True)
+    return F.normalize(directions / largest.clamp(min=torch.finfo(largest.dtype).tiny), dim=-1)

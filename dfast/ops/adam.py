@@ -39,9 +39,10 @@ def workspace(device: torch.device) -> Tensor:
 def gradient_norm(grads: Sequence[Tensor], status: Tensor, space: Tensor) -> None:
     """Compute the norm of all gradients together and update the counters in `status`.
 
-    ``status[NORM]`` is the norm. If it is finite ``status[STEP]`` grows by one and
-    ``status[STREAK]`` becomes 0, else ``status[SKIPPED]`` and ``status[STREAK]`` grow by one. The
-    same gradients give the same bits, on the CPU for any number of threads.
+    ``status[NORM]`` is the norm, infinite also where the sum of the squares is. If it is finite
+    ``status[STEP]`` grows by one and ``status[STREAK]`` becomes 0, else ``status[SKIPPED]`` and
+    ``status[STREAK]`` grow by one. The same gradients give the same bits, on the CPU for any number
+    of threads.
 
     Args:
         grads: at most :func:`max_tensors` tensors of one dtype, float32 or float64.

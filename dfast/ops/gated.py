@@ -73,7 +73,7 @@ def merge(a: Tensor, b: Tensor, bias: Tensor, *, factor: float = 1.0) -> Tensor:
         raise ValueError(f"a must have shape [B, C, ...], got {list(a.shape)}")
     if torch.is_grad_enabled() and bias.requires_grad:
         raise ValueError("bias must not require a gradient: merge gives a's and b's only")
-    if not math.isfinite(factor):
+    if not -math.inf < factor < math.inf:  # isfinite takes no symbolic number of torch.compile
         raise ValueError(f"factor must be finite, got {factor}")
     bias = _native.contiguous("bias", bias, (a.shape[1],), a)
     if _native.dense("b", b).shape != a.shape or b.dtype != a.dtype or b.device != a.device:

@@ -111,19 +111,25 @@ def _weights(
 ) -> _Weights:
     """Return the weights w = T (1 - exp(-o)), o = density dt, and dw = T exp(-o) do - w dO.
 
-    T = exp(-O) with O the sum of o over the samples in front. Sums over all samples are taken in
-    float64, and those in front of the ray subtracted.
+    T = exp(-O) with O the sum of o over the samples in front, which are added in float64 by a scan
+    that knows rays: no ray sees what is in another.
     """
     samples, rays = density.shape[0], offsets.shape[0] - 1
     slots = torch.arange(samples, device=density.device)
     ray = torch.searchsorted(offsets.long(), slots, right=True) - 1
     owned = (ray >= 0) & (ray < rays)
     ray = ray.clamp(0, max(rays - 1, 0))
-    first = offsets[ray].long().clamp(max=max(samples - 1, 0))
+
+    def behind(values: Tensor, step: int) -> Tensor:
+        """Return the values of `step` samples in front, 0 where those are another ray's."""
+        same = ray[step:] == ray[:-step]
+        return F.pad(torch.where(same, values[:-step], 0.0), (min(step, samples), 0))
 
     def in_front(values: Tensor) -> Tensor:
-        total = values.double().cumsum(0) - values.double()
-        return (total - total[first]).to(density.dtype)
+        total, step = behind(values.double(), 1), 1
+        while step < samples:
+            total, step = total + behind(total, step), 2 * step
+        return total.to(density.dtype)
 
     optical = torch.where(owned, density * dt, 0.0)
     transmittance = torch.exp(-in_front(optical))
@@ -149,6 +155,9 @@ def composite(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the tangents of color [R, C], depth [R], opacity [R] and weights [M]."""
     rays = offsets.shape[0] - 1
+    if rays == 0:
+        none = density.new_zeros(0)
+        return rgb.new_zeros(0, *rgb.shape[1:]), none, none, torch.zeros_like(density)
     s = _weights(density, dt, offsets, early_stop_eps, d_density)
     d_values = s.d_w[:, None] * rgb
     if d_rgb is not None:
@@ -182,10 +191,13 @@ def shade_composite(
     The weights are constants in the orientation.
     """
     rays, views = directions.shape[0], light_position.shape[0]
+    if rays == 0:
+        none, vectors = density.new_zeros(0), density.new_zeros(0, 3)
+        return vectors, none, none, vectors, none
     if camera_ids is None:
         camera_ids = torch.arange(rays, device=x.device) // max(rays // max(views, 1), 1)
     s = _weights(density, dt, offsets, early_stop_eps, d_density)
-    ids = camera_ids[s.ray] if rays else s.ray
+    ids = camera_ids[s.ray]
     light = (light_position, ambient, diffuse, textureless)
     g = torch.zeros_like(albedo) if gradient is None else gradient
     rgb, normal, d_rgb, d_normal = shade(d_gradient, d_albedo, g, albedo, x, *light, ids, eps)
@@ -193,7 +205,7 @@ def shade_composite(
     d_color, d_opacity = s.per_ray(d_w * rgb + w * d_rgb, rays), s.per_ray(s.d_w, rays)
     if background is not None:
         d_color = d_color - d_opacity[:, None] * background[camera_ids.long()]
-    toward = directions[s.ray] if rays else directions.new_empty(0, 3)
+    toward = directions[s.ray]
     away = (normal * toward).sum(-1).clamp(min=0)
     d_orientation = s.per_ray(s.w * 2 * away * (d_normal * toward).sum(-1), rays)
     d_depth, d_mean_normal = (

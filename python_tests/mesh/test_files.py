@@ -14,6 +14,7 @@ from node import run_js
 from dfast.errors import ExportError
 from dfast.mesh.export import export_mesh
 from dfast.mesh.gltf import linear
+from dfast.mesh.mesh import Mesh
 
 trimesh = pytest.importorskip("trimesh")
 
@@ -236,6 +237,24 @@ def test_size_is_the_largest_extent_in_metres(tmp_path: Path) -> None:
         path = write(tmp_path / f"a{ending}", size=0.25, faces=200, vertex_colors=True)
         mesh = trimesh.load(path, force="mesh")
         assert mesh.extents.max() == pytest.approx(0.25 * unit, rel=1e-4), ending
+
+
+@pytest.mark.parametrize("ending", [".glb", ".obj", ".ply", ".stl"])
+def test_size_counts_what_faces_show(ending: str, tmp_path: Path) -> None:
+    box = trimesh.creation.box()
+    vertices = np.concatenate([box.vertices, [[9, 9, 9]]]).astype(np.float32)
+    mesh = Mesh(vertices, box.faces, np.ones_like(vertices))
+    read = trimesh.load(mesh.save(tmp_path / f"a{ending}", size=0.5), force="mesh")
+    shown = read.vertices[np.unique(read.faces)]
+    assert np.ptp(shown, axis=0) * (0.001 if ending == ".stl" else 1) == pytest.approx(0.5)
+
+
+def test_normals_of_a_mesh_of_any_size() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    for radius in (1e-15, 1.0, 1e12):
+        vertices = (radius * ball.vertices).astype(np.float32)
+        normals = Mesh(vertices, ball.faces, np.ones_like(vertices)).normals()
+        np.testing.assert_allclose(normals, ball.vertices, atol=0.03)
 
 
 def test_usdz_without_usd_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

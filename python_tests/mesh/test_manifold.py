@@ -58,3 +58,39 @@ def test_what_is_open_or_winds_both_ways_is_refused() -> None:
     flipped = TETRAHEDRON.copy()
     flipped[0] = flipped[0, ::-1]
     assert part_sheets(CORNERS, flipped) is None
+
+
+def _vertices_with_several_fans(faces: np.ndarray) -> int:
+    """Count the vertices of closed faces around which no single ring of faces goes."""
+    several = 0
+    for vertex in np.unique(faces):
+        after = {}  # in each face at the vertex, the corner that follows another one
+        for face in faces[(faces == vertex).any(1)]:
+            _, a, b = np.roll(face, -int(np.argmax(face == vertex)))
+            after[a] = b
+        start = a = next(iter(after))
+        length = 0
+        while length == 0 or a != start:
+            a, length = after[a], length + 1
+        several += length != (faces == vertex).any(1).sum()
+    return several
+
+
+# Faces of which an edge is still double, and pairs in another way, after the first was divided.
+AGAIN = """503 534 540 043 312 320 301 102 435 452 423 325
+431 412 423 321 051 012 025 521 314 340 301 104"""
+
+
+def test_every_vertex_has_one_fan_whatever_solids_are_put_together() -> None:
+    cases = [np.array([[int(corner) for corner in face] for face in AGAIN.split()])]
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        number = int(generator.integers(4, 8))
+        solids = [generator.permutation(number)[:4] for _ in range(generator.integers(1, 8))]
+        cases.append(np.concatenate([solid[TETRAHEDRON] for solid in solids]))
+    for faces in cases:
+        vertices = np.random.default_rng(0).random((8, 3)).astype(np.float32)
+        parted = part_sheets(vertices, faces)
+        assert parted is not None
+        if len(parted[1]):  # nothing is left of a solid and the same one turned inside out
+            assert is_closed(parted[1]) and _vertices_with_several_fans(parted[1]) == 0

@@ -234,3 +234,18 @@ def test_empty_input_and_seeded_start(generator: torch.Generator) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(field.parameters(), again.parameters(), strict=True)
     )
+
+
+def test_parameters_are_float32_and_the_same_whatever_the_default() -> None:
+    def made() -> tuple[Field, Tensor]:
+        field = Field(generator=torch.Generator().manual_seed(0))
+        return field, field(torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float32))[0]
+
+    plain, density = made()
+    torch.set_default_dtype(torch.float64)
+    try:
+        field, other = made()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert field.mlp.dtype == other.dtype == torch.float32
+    assert torch.equal(field.mlp, plain.mlp) and torch.equal(other, density)

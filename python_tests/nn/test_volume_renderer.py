@@ -165,3 +165,11 @@ def test_an_occupancy_grid_that_was_updated_skips_empty_space() -> None:
     assert len(after.samples.t) < 0.6 * len(before.samples.t)
     torch.testing.assert_close(after.opacity, before.opacity, rtol=0, atol=1e-4)
     assert math.isclose(render.step_size, 1 / 32)
+
+
+@pytest.mark.parametrize("length", [1e-40, 1e-13, 1.0, 2e19, 3e38])
+def test_directions_may_have_any_length(length: float) -> None:
+    render = VolumeRenderer(OccupancyGrid(8)).eval()
+    origin, direction = torch.tensor([[0.0, 0.0, 2.0]]), torch.tensor([[0.0, 0.0, -length]])
+    out = render(fog(1.0, torch.ones(3)), origin, direction)
+    assert float(out.opacity) == pytest.approx(1 - math.exp(-2.0), abs=1e-4)

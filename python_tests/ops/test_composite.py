@@ -229,3 +229,30 @@ def test_rays_of_every_length(
     rounding = 1e-5 if dtype == torch.float32 else 1e-12
     for a, b in zip((*got, *down), (*want, *exact), strict=True):
         assert float((a.double() - b).detach().norm()) <= rounding * float(b.detach().norm())
+
+
+def test_tangents_of_a_ray_know_nothing_of_the_rays_before_it(device: torch.device) -> None:
+    dt = torch.full((3,), 0.5, dtype=torch.float64, device=device)
+    offsets = torch.tensor([0, 1, 3], dtype=torch.int32, device=device)
+    tangent = torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64, device=device)
+
+    def opacity(density: torch.Tensor) -> torch.Tensor:
+        return composite(density, dt, torch.ones_like(dt)[:, None], torch.ones_like(dt), offsets)[2]
+
+    for first in (1.0, 1e18, math.inf):
+        density = torch.tensor([first, 3.0, 3.0], dtype=torch.float64, device=device)
+        _, got = torch.func.jvp(opacity, (density,), (tangent,))
+        # The second ray's opacity is 1 - exp(-0.5 (3 + 3)).
+        assert got.tolist() == pytest.approx([0.0, math.exp(-3.0)], abs=1e-12)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 3])
+def test_tangents_without_rays(device: torch.device, samples: int) -> None:
+    ones, offsets = torch.ones(samples, device=device), torch.zeros(1, dtype=torch.int32)
+
+    def run(density: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(composite(density, ones, ones[:, None], ones, offsets.to(device)))
+
+    want, got = torch.func.jvp(run, (ones,), (ones,))
+    assert [v.shape for v in got] == [v.shape for v in want]
+    assert not any(v.any() for v in got)

@@ -92,3 +92,13 @@ def test_opcheck(device: torch.device) -> None:
     a, b = (rand(2, 3, 8, dtype=torch.float32, device=device) for _ in range(2))
     torch.library.opcheck(_geglu, (a,))
     torch.library.opcheck(_merge, (a.requires_grad_(), b.requires_grad_(), b[0, 0].detach(), 0.5))
+
+
+def test_merge_is_compiled_with_any_number_of_rows_in_one_graph() -> None:
+    def run(a: torch.Tensor, factor: float) -> torch.Tensor:
+        return merge(a, a, torch.ones(4), factor=factor)
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True, dynamic=True)
+    for rows, factor in ((3, 1.0), (5, 0.5), (7, 0.25)):
+        x = rand(2, 4, rows, dtype=torch.float32, device=torch.device("cpu"))
+        torch.testing.assert_close(compiled(x, factor), run(x, factor))

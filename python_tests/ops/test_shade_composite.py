@@ -306,3 +306,14 @@ def test_cuda_agrees_with_the_cpu(dtype: torch.dtype, lit: bool, early_stop_eps:
     rounding = ROUNDING[dtype] if early_stop_eps == 0 or dtype == torch.float64 else 1e-4
     for a, b in zip(*results, strict=True):
         _close(b.cpu(), a.double(), rounding)
+
+
+def test_tangents_without_rays(device: torch.device) -> None:
+    args = make([], torch.float32, device, after=3)
+    density = args.pop("density")
+
+    def run(density: Tensor) -> tuple[Tensor, ...]:
+        return tuple(shade_composite(density, **args))
+
+    want, got = torch.func.jvp(run, (density,), (torch.ones_like(density),))
+    assert [v.shape for v in got] == [v.shape for v in want]
