@@ -90,6 +90,49 @@ print(needy.half, heir.__mro__[1] is transformers.PreTrainedModel)
     assert run(code, str(tmp_path)).splitlines()[-1] == "0.5 True"
 
 
+PEFT = {
+    "peft-0.19.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: peft\nVersion: 0.19.0\n",
+    "peft/__init__.py": "from transformers import AutoModel\nfrom peft.tuners import Layer\n",
+    "peft/helpers.py": "def disable_input_dtype_casting(*_): pass\n",
+    "peft/tuners/__init__.py": "from .layer import Layer\n",
+    "peft/tuners/layer.py": "from .tuners_utils import BaseTunerLayer, other\n"
+    "class Layer(BaseTunerLayer): pass\n",
+    "peft/tuners/tuners_utils.py": "class BaseTunerLayer: pass\nother = 1\n",
+}
+"""Files of a package that imports what peft does."""
+
+
+def test_peft_is_imported_by_whoever_uses_it(tmp_path: Path) -> None:
+    for name, text in PEFT.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    load_tiny("sd15").encode_prompt(PROMPT)
+    code = """
+import sys
+sys.path.insert(0, sys.argv[3])
+import torch
+from dfast.priors import load_prior
+prior = load_prior(sys.argv[1], "cpu")
+prior.encode_prompt(sys.argv[2])
+prior.load()
+unet = prior.network
+side, width = unet.config.sample_size, unet.config.cross_attention_dim
+x = torch.zeros(1, unet.config.in_channels, side, side)
+unet(x, torch.tensor(5), torch.zeros(1, 77, width))
+from diffusers.utils import USE_PEFT_BACKEND
+absent = ("peft", "transformers", "scipy.stats")
+print(USE_PEFT_BACKEND, [name for name in absent if name in sys.modules])
+
+from peft.tuners.tuners_utils import BaseTunerLayer as later
+import peft
+from peft.tuners.tuners_utils import BaseTunerLayer
+layer = peft.Layer()
+print(isinstance(layer, BaseTunerLayer), isinstance(layer, later), isinstance(3, later))
+"""
+    printed = run(code, str(folder("sd15")), PROMPT, str(tmp_path)).splitlines()
+    assert printed[-2:] == ["True []", "True True False"]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
 def test_finite(dtype: torch.dtype, bad: float) -> None:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -29,6 +31,15 @@ _OTHERS = {
 }
 """Modules that stand aside, and the names that are imported from them, for calls and to compare
 types in calls."""
+_OF_DIFFUSERS = {
+    "peft": (),
+    "peft.helpers": ("disable_input_dtype_casting",),
+    "peft.tuners.tuners_utils": ("BaseTunerLayer",),
+}
+"""More of them for diffusers alone: where peft is installed, it imports models of transformers."""
+_LASTING = "peft.tuners.tuners_utils"
+"""The one that stays until peft itself is imported: networks of diffusers import its class in every
+call, to scale layers of peft if they are to be scaled."""
 
 
 class _Package(ModuleType):
@@ -71,10 +82,27 @@ class _Later(type):
         return getattr(cls._real(), name)
 
     def __instancecheck__(cls, instance: Any) -> bool:
+        module = sys.modules.get(cls.__module__)
+        if module is None or isinstance(module, _StandIn):  # what is not imported has no instances
+            return False
         return isinstance(instance, cls._real())
 
     def __subclasscheck__(cls, subclass: type) -> bool:
         return issubclass(subclass, cls._real())
+
+
+class _UntilPeft(MetaPathFinder):
+    """Lets the lasting module go when peft itself is looked for; it is asked for every import."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Return nothing."""
+        if name == _LASTING.partition(".")[0]:
+            sys.meta_path.remove(self)
+            if isinstance(sys.modules.get(_LASTING), _StandIn):
+                del sys.modules[_LASTING]
+
+
+_UNTIL_PEFT = _UntilPeft()
 
 
 def class_of(library: str, name: str) -> Any:
@@ -101,7 +129,8 @@ def _stand_ins(library: str) -> Iterator[None]:
     """Put what a library does not need aside inside the block, where it is not imported already."""
     made: list[ModuleType] = []
     try:
-        for other, classes in _OTHERS.items():
+        others = _OTHERS | _OF_DIFFUSERS if library == "diffusers" else _OTHERS
+        for other, classes in others.items():
             if library.startswith(other):
                 continue
             if (module := _put(other, _StandIn)) is not None:
@@ -113,14 +142,24 @@ def _stand_ins(library: str) -> Iterator[None]:
         yield
     finally:
         for module in made:
-            if sys.modules.get(module.__name__) is module:
+            if sys.modules.get(module.__name__) is not module:
+                continue
+            if module.__name__ == _LASTING:
+                sys.meta_path.insert(0, _UNTIL_PEFT)
+            else:
                 del sys.modules[module.__name__]
 
 
 def _put(name: str, kind: type[ModuleType]) -> ModuleType | None:
     """Put a module into `sys.modules`; None if it is there already or not installed."""
     top, (above, _, last) = name.partition(".")[0], name.rpartition(".")
-    if name in sys.modules or find_spec(top) is None or (spec := find_spec(name)) is None:
+    if name in sys.modules or find_spec(top) is None:
+        return None
+    if isinstance(sys.modules.get(top), _StandIn):
+        spec: ModuleSpec | None = ModuleSpec(name, None)  # to look for it imports what is above
+    else:
+        spec = find_spec(name)
+    if spec is None:
         return None
     module = kind(name)
     module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
