@@ -18,6 +18,7 @@ from dfast.batches.job import AHEAD, Job, one_line, print_outcome
 from dfast.config import Config
 from dfast.errors import DfastError, OutOfMemoryError
 from dfast.runs.exports import REPORT, SCORES, export, older_than_result
+from dfast.runs.notices import warnings_as_notices
 from dfast.runs.records import ABOUT
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def main() -> int:
     if ahead:
         _log_to(job.log)
     threading.Thread(target=_end_with_starter, daemon=True).start()
-    return _do(job, outcome)
+    with warnings_as_notices():
+        return _do(job, outcome)
 
 
 def _log_to(path: Path) -> None:

@@ -104,9 +104,9 @@ def faults(row: Status) -> list[str]:
     """Return the names of the faults that a run was scored with, and "failed" for one that failed.
 
     Args:
-        row: the run.
+        row: the run. Scores of a layout are means of its parts', of which one is enough.
     """
-    return ["failed"] * (row.state == "failed") + [f for f in FAULTS if row.scores.get(f) is True]
+    return ["failed"] * (row.state == "failed") + [f for f in FAULTS if row.scores.get(f)]
 
 
 def _figure(folder: Path, row: Status) -> str:

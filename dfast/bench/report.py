@@ -180,8 +180,8 @@ def _others(by_name: Mapping[str, Mapping[str, Record]]) -> list[str]:
     """Return lines for the peers that ran."""
     known = (DFAST, EAGER, REFERENCE, GATHERED)
     lines = [
-        f"  {name}  {variant}: {shown_ms(r.get('wall_ms'))} ms, "
-        f"on the device {shown_ms(r.get('gpu_ms'))} ms"
+        f"  {name}  {variant}: {shown_ms(r.get('wall_ms'))} ms"
+        + (f", on the device {shown_ms(r['gpu_ms'])} ms" if r.get("gpu_ms") is not None else "")
         for name, variants in by_name.items()
         for variant, r in variants.items()
         if variant not in known and not r.get("error")

@@ -22,10 +22,11 @@ from dfast.cli import (
     words,
 )
 from dfast.cli.options import UsageError
-from dfast.cli.output import READER_GONE, drop_output, flush_output, warnings_as_notices
+from dfast.cli.output import READER_GONE, drop_output, flush_output
 from dfast.cli.parser import BAD_INPUT, Parser, parse
 from dfast.cli.signals import interrupted
 from dfast.errors import DfastError
+from dfast.runs.notices import warnings_as_notices
 
 EPILOG = """examples:
   dfast train "a red chair" --out runs/chair     make an object (GLB, images, checkpoint)

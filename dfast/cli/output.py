@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dfast._files import replacing
-from dfast.errors import ConfigError, DfastWarning
-from dfast.runs.notices import notice
+from dfast.errors import ConfigError
 
 READER_GONE = 141
 """Exit code of a command whose reader has gone, as shells show it for other commands (SIGPIPE)."""
@@ -57,24 +54,6 @@ def escape_unprintable() -> None:
     """Let stdout show names of files that its encoding cannot, with escapes as stderr does."""
     with suppress(*_TROUBLE):
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-
-
-@contextmanager
-def warnings_as_notices() -> Iterator[None]:
-    """Show dfast's own warnings in one line, without the file and line of code they come from."""
-    others = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, DfastWarning):
-            notice(" ".join(str(message).split()))
-        else:
-            others(message, category, *where, **more)
-
-    warnings.showwarning = show
-    try:
-        yield
-    finally:
-        warnings.showwarning = others
 
 
 def flush_output() -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 IMAGES, FILMS = (".png", ".jpg", ".jpeg", ".webp"), (".gif", ".mp4")
 """Endings of what `render` writes, as in `dfast.io`, which imports numpy."""
+GRID = 128
+"""Cells a side of the grid in which `export` searches for a surface by default."""
 DEFAULTS = {"azimuth": 30.0, "elevation": 15.0, "resolution": 256, "shading": "studio"}
 """What `render` shows unless options say otherwise; a film has a resolution of its own."""
 FRAMES = 36
@@ -100,9 +102,8 @@ def add_export(commands: Commands[Any]) -> None:
     p.add_argument(
         "--resolution",
         type=int,
-        default=128,
         help="cells along a side of the grid that is searched for the surface, 8 to 512 "
-        "(default: %(default)s)",
+        f"(default: {GRID})",
     )
     p.add_argument(
         "--level", type=float, help="density of the surface (default: the rendered silhouettes')"
@@ -181,11 +182,15 @@ def export(options: Namespace) -> int:
     names = ("faces", "texture", "vertex_colors", "size")
     given = {name: getattr(options, name) for name in names}
     check_mesh(options.out, **given)
-    in_range("resolution", options.resolution)
+    if options.resolution is not None:
+        in_range("resolution", options.resolution)
     check_level(options.level)
-    mesh = _load(options).mesh(
-        options.out, resolution=options.resolution, level=options.level, **given
-    )
+    result, resolution = _load(options), options.resolution
+    from dfast.runs.refined import Refined
+
+    if resolution is not None and isinstance(result, Refined):
+        raise UsageError("--resolution: expected without it, since a refined mesh has its faces")
+    mesh = result.mesh(options.out, resolution=resolution or GRID, level=options.level, **given)
     for note in mesh.notes:
         say(f"{user_path(options.out)}: {note}")
     print(f"{user_path(options.out)}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")

@@ -145,9 +145,10 @@ def _check_refine(options: Namespace) -> None:
 
 def _check_options(options: Namespace) -> None:
     check_view_options(options)
-    for name, given in (("--fit", options.fit), ("--at-once", options.at_once is not None)):
-        if given:
-            raise UsageError(f"{name}: expected with --prompts or --particles, got one object")
+    if options.fit:
+        raise UsageError("--fit: expected with --prompts or --particles, got one object")
+    if options.at_once is not None:
+        raise UsageError("--at-once: expected with --prompts, got one object")
     for name, given in (
         ("--best-of", options.best_of != 1),
         (f"--method {options.method}", guided_by(options.method, "clip")),

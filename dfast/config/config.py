@@ -123,7 +123,10 @@ class Config:
         """Return dfast's own settings, for the embedded prior.
 
         Args:
-            device: "cpu": 300 steps of 4 views; a GPU such as "cuda" or "cuda:1": 800 of 8.
+            device: "cpu": 300 steps of 4 views; a GPU such as "cuda" or "cuda:1": 1200 of 8.
+
+        Raises:
+            ConfigError: the device has another name.
         """
         return cls.from_dict(presets.default(device))
 

@@ -248,9 +248,19 @@ _FAMILY = re.compile(
 """Families of priors, and how the short names of their models are made."""
 
 
+_DEVICE = re.compile(r"(?P<kind>cpu|cuda)(:\d+)?")
+
+
 def default(device: str) -> Table:
-    """Return dfast's own settings for a device such as "cpu" or "cuda:1"."""
-    return CPU if device.startswith("cpu") else CUDA
+    """Return dfast's own settings for a device such as "cpu" or "cuda:1".
+
+    Raises:
+        ConfigError: it is the name of no device.
+    """
+    match = _DEVICE.fullmatch(device) if isinstance(device, str) else None
+    if match is None:
+        raise ConfigError(f"device: expected cpu, cuda or cuda:N, got {device!r}")
+    return CPU if match["kind"] == "cpu" else CUDA
 
 
 def named(name: str, device: str, family: str = "") -> Table:

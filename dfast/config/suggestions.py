@@ -38,6 +38,8 @@ def suggest(name: str, known: tuple[str, ...]) -> str:
         known: dotted names of all settings and sections.
     """
     section, _, key = name.rpartition(".")
+    if name in known and section:
+        return f"settings lie in tables of their sections: {{'{section}': {{'{key}': ...}}}}"
     if inside := [k for k in known if k.startswith(f"{name}.")]:
         return f"did you mean one of its settings, such as {inside[0]!r}?"
     beside = [k for k in known if k.rpartition(".")[0] == section]

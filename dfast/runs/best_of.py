@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -31,6 +32,9 @@ from dfast.scene.cameras import orbit
 from dfast.scene.lighting import fixed_lighting
 from dfast.training.together import Together
 from dfast.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from dfast.runs.result import Result
 
 SELECTION = "selection.json"
 """In a run folder: what was chosen, and why."""
@@ -95,46 +99,64 @@ def write_selection(folder: Path, selection: Selection) -> None:
 def best_trainer(
     trainers: Sequence[Trainer],
     folder: RunFolder | None,
-    bars: Sequence[Callback],
+    callbacks: Sequence[Callback],
     stop: threading.Event | None,
-) -> Trainer:
+    result_of: Callable[[Trainer], Result],
+) -> tuple[Trainer, bool]:
     """Return the best of some seeds, after the steps that they take side by side.
 
     Args:
         trainers: of the seeds, at step 0.
         folder: gets what was chosen.
-        bars: show the steps.
+        callbacks: called after each step with an event of the first seed that has not failed. What
+            they raise ends the run; nothing is saved then.
         stop: ends the steps early.
+        result_of: returns a trainer's object as it is now.
+
+    Returns:
+        The trainer, and whether it was chosen: if the program stops the steps early it is the first
+        one, which is not to be saved.
 
     Raises:
         CollapsedError: all failed.
         KeyboardInterrupt: after Ctrl-C; nothing is saved then.
         Terminated: the same after SIGTERM or SIGHUP.
     """
-    steps = trainers[0].config.train.steps
-
-    def show(done: int) -> None:
-        for bar in bars:
-            bar(Event(done, steps))
-
+    steps, path = trainers[0].config.train.steps, None if folder is None else folder.path
     with stop_on_signals(stop) as request:
+
+        def show(first: Trainer) -> None:
+            event = Event(
+                first.step,
+                steps,
+                request=request,
+                prompt=first.prompt,
+                seed=first.seed,
+                snapshot=lambda: result_of(first),
+                folder=path,
+            )
+            for callback in callbacks:
+                callback(event)
+
         best, selection = choose(trainers, request, show)
         if request.number is not None:
             raise stopped_by(request.number)
-    if folder is not None and selection is not None:
-        write_selection(folder.path, selection)
-    return best
+    if selection is None:
+        notice("stopped before a seed was chosen: nothing is saved")
+    elif path is not None:
+        write_selection(path, selection)
+    return best, selection is not None
 
 
 def choose(
-    trainers: Sequence[Trainer], request: StopRequest, show: Callable[[int], None]
+    trainers: Sequence[Trainer], request: StopRequest, show: Callable[[Trainer], None]
 ) -> tuple[Trainer, Selection | None]:
     """Step some seeds of a run together, and return the best.
 
     Args:
         trainers: of one prompt, at step 0.
         request: ends the steps early when it asks.
-        show: called with the steps done after each.
+        show: called with the first seed that has not failed, after each step.
 
     Returns:
         The best trainer, which goes on from there, and how it was chosen; the first one and None
@@ -153,7 +175,7 @@ def choose(
                 together.drop(trainer)
                 going.remove(trainer)
         if going:
-            show(going[0].step)
+            show(going[0])
     if not going:
         raise CollapsedError(f"all {len(trainers)} seeds failed: {next(iter(failed.values()))}")
     if request.asked:

@@ -18,6 +18,7 @@ from dfast.guidance.clip import ClipGuide
 from dfast.priors import Prior
 from dfast.runs.arguments import RunArguments, resolve_arguments
 from dfast.runs.folder import RunFolder
+from dfast.runs.layouts import notes_of
 from dfast.runs.names import digest, slug
 from dfast.runs.records import about_run
 
@@ -140,6 +141,8 @@ def folders_of_each(
     names = names_of_each(each, seeds)
     for arguments, name, number in zip(each, names, seeds, strict=True):
         about = about_run(arguments.prompt, number, arguments.prior.name, arguments.config)
+        if notes := notes_of(arguments.config, arguments.prior, arguments.prompt):
+            about["notes"] = list(notes)
         if arguments.prior.lora:
             about["lora"] = list(arguments.prior.lora)
         if particles:

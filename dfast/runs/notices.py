@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from dfast.errors import DfastWarning
 
 
 def notice(text: str) -> None:
@@ -21,3 +26,21 @@ def notice(text: str) -> None:
         else:
             print(line, file=sys.stderr)
         sys.stderr.flush()
+
+
+@contextmanager
+def warnings_as_notices() -> Iterator[None]:
+    """Show dfast's own warnings in one line, without the file and line of code they come from."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, DfastWarning):
+            notice(" ".join(str(message).split()))
+        else:
+            others(message, category, *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = others

@@ -166,8 +166,9 @@ def train(
         distributed: make the object together with the other processes that torchrun started: each
             renders a share of the views on its own GPU. The first one writes and calls back.
         on_result: called with each result as soon as it is finished and written.
-        at_once: with a list or with particles, most objects that are made side by side; None makes
-            all, "fit" as many as fit into the free memory of the device (a tenth stays free).
+        at_once: with a list, most objects that are made side by side; None makes all, "fit" as many
+            as fit into the free memory of the device (a tenth stays free). With particles, which
+            step together, None or "fit".
         particles: make so many objects of the prompt, 2 to 64, with seeds from `seed` on, which
             share every call of the prior, and with VSD the copy that it trains. `out` is the folder
             of the run folders, and gets `particles.json`, which says how different they are.
@@ -226,10 +227,12 @@ def train(
             at_once=at_once,
         )
     if particles is not None:
-        if count > 1 or distributed or at_once not in (None, "fit"):
+        others = {"best_of": count > 1, "distributed": distributed}
+        others["at_once"] = at_once not in (None, "fit")
+        if given := [name for name, is_given in others.items() if is_given]:
             raise ConfigError(
-                "particles: expected without best_of, distributed and a number in at_once, got one "
-                "of them"
+                "particles: expected without best_of, distributed and a number in at_once, got "
+                f"{' and '.join(given)}"
             )
         return train_particles(
             prompt,
@@ -313,9 +316,11 @@ def _train(
         folder = RunFolder(out, settings, about, resume=resume, normal_form=form)
         text = folder.prompt
         begun = read_about(folder.path).get("best_of", 1) if folder.has_run else count
-        if count > 1 and begun == 1:
+        if count not in (1, begun):
+            seeds_of_it = "one seed" if begun == 1 else f"{begun} seeds"
             raise ConfigError(
-                f"best_of: expected 1 to resume '{folder.path}', which has one seed, got {count}"
+                f"best_of: expected {begun} to resume '{folder.path}', which has {seeds_of_it}, "
+                f"got {count}"
             )
         if (done := finished(Result, folder, where)) is not None:
             return done
@@ -356,7 +361,9 @@ def _train(
         listeners.insert(0, shown_progress(stack, trainer, lines))
     stack.enter_context(explain_out_of_memory(where, settings, model))
     if len(trainers) > 1 and trainer.step == 0:
-        trainer = best_trainer(trainers, folder, listeners[:1] if progress else [], stop)
+        trainer, chosen = best_trainer(trainers, folder, listeners, stop, result_of)
+        if not chosen:  # the choice is made when the run goes on
+            folder = None
     result = run(trainer, folder, listeners, stop)
     if on_result is not None and ranks.is_first and result.steps >= settings.train.steps:
         on_result(result)

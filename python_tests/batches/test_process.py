@@ -15,6 +15,7 @@ from dfast.batches.engine import LocalEngine, visible_gpus
 from dfast.batches.job import Job, Outcome, perform
 from dfast.batches.process import finish
 from dfast.batches.state import Status, look
+from dfast.batches.summary import FAULTS, faults
 from dfast.config import Config
 
 FILES = ("object.glb", "contact_sheet.png", "turntable.gif", "report.html")
@@ -110,3 +111,26 @@ def test_a_layout_is_scored_by_its_parts(tmp_path: Path) -> None:
     status = Status("a", run.prompt, 0, {})
     look(status, run)
     assert status.scores == {"iou": pytest.approx(0.6)}
+
+
+def test_one_part_with_a_fault_is_enough_for_a_layout() -> None:
+    scores = {"hazy": 0.5, "collapsed": 0.0, "rank": 3.0, "empty": False, "opaque": True}
+    row = Status("a", "a red cube", 0, {}, state="done", scores=scores)
+    assert faults(row) == [fault for fault in FAULTS if fault in ("hazy", "opaque")]
+
+
+@pytest.mark.usefixtures("needs_native")
+def test_notes_are_lines_of_the_log(tmp_path: Path) -> None:
+    settings = {
+        "field": {"grid": {"levels": 2, "log2_entries": 8}, "hidden": 8},
+        "occupancy": {"resolution": 16},
+        "march": {"step_size": 0.2},
+        "camera": {"views": 1, "resolution": [[0.0, 8]]},
+        "train": {"steps": 1},
+    }
+    config = Config.from_dict(settings).to_dict()
+    run = job(tmp_path, prompt="a corgi", config=config, threads=1, export=False)
+    assert perform(run).state == "done"
+    lines = run.log.read_text().splitlines()
+    assert "dfast: corgi: made as a dog" in lines
+    assert not any(".py" in line for line in lines)

@@ -61,6 +61,7 @@ def test_table() -> None:
         {"workload": "E-x-64", "variant": REFERENCE, "wall_ms": 50.0},
         {"workload": "E-x-64", "variant": GATHERED, "wall_ms": 5.0},
         {"workload": "E-x-64", "variant": "nerfacc", "wall_ms": 7.0, "gpu_ms": 2.0},
+        {"workload": "F-z", "variant": "diffusers", "wall_ms": 8.0, "gpu_ms": None},
         {"workload": "E-y-64", "variant": DFAST, "error": "RuntimeError: no"},
     ]
     text = report.table(records)
@@ -80,6 +81,7 @@ def test_table() -> None:
         "3",
     ]
     assert "E-x-64  nerfacc: 7 ms, on the device 2 ms" in text
+    assert "  F-z  diffusers: 8 ms\n" in text + "\n"
     assert "E-y-64, dfast: failed: RuntimeError: no" in text
 
 

@@ -126,7 +126,7 @@ def test_a_dry_run_tells_of_the_whole_list(
 @pytest.mark.parametrize("option", [["--fit"], ["--at-once", "2"]])
 def test_one_object_is_not_fitted(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "a red chair", *option]) == 2
-    assert "expected with --prompts or --particles" in capsys.readouterr().err
+    assert f"{option[0]}: expected with --prompts" in capsys.readouterr().err
 
 
 def test_a_prompt_that_stands_twice_is_refused(

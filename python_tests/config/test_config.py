@@ -211,6 +211,7 @@ def test_every_setting_says_what_it_means() -> None:
         ({"field": {"grid": {"level": 1}}}, "did you mean 'field.grid.levels'?"),
         ({"qqqq": 1}, "expected one of field, background"),
         ({"march": {"qqqq": 1}}, "expected one of step_size, cone_angle"),
+        ({"train.steps": 3}, "settings lie in tables of their sections: {'train': {'steps': ...}}"),
         ({"x\ny" * 100: 1}, "unknown"),
         ({1: 1}, "config key '1': unknown"),
     ],
@@ -334,3 +335,10 @@ def test_arrays_and_other_numbers_are_refused(changes: dict[str, Any], kind: str
 
     with pytest.raises(ConfigError, match=r"^config key .*: expected "):
         Config().replace(**converted(changes))
+
+
+@pytest.mark.parametrize("device", ["CPU", "gpu", "nonsense", "cuda:", 3, None])
+def test_settings_are_those_of_a_device(device: Any) -> None:
+    with pytest.raises(ConfigError, match="device: expected cpu, cuda or cuda:N, got"):
+        Config.default(device)
+    assert Config.default("cuda:1") == Config.default("cuda") != Config.default("cpu:0")

@@ -16,7 +16,9 @@ from dfast.errors import CollapsedError, ConfigError, RunFolderError
 from dfast.guidance.diffusion import DiffusionGuidance
 from dfast.priors.embedded.prior import ShapesPrior
 from dfast.runs.best_of import SELECTION
+from dfast.runs.events import Event
 from dfast.runs.plan import shared_steps
+from dfast.runs.unfinished import CHECKPOINT, RESULT
 from dfast.scene.lighting import fixed_lighting
 from dfast.training.trainer import Trainer
 from dfast.world import build_scene, read, tracer
@@ -44,7 +46,7 @@ def test_the_best_seed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert sorted(errors) == [5, 6, 7] and len(set(errors.values())) == 3
     assert chosen["chosen"] == min(errors, key=lambda seed: errors[seed]) == result.seed
     until = shared_steps(10)
-    assert chosen["step"] == until and steps == list(range(until + 1, 11))
+    assert chosen["step"] == until and steps == list(range(1, 11))
     assert f"seed {result.seed} goes on, the best of 3" in capsys.readouterr().err
     again = train(tmp_path / "run", seed=5, resume=True, steps=12)
     assert again.steps == 12 and again.seed == result.seed
@@ -75,14 +77,45 @@ def test_a_seed_that_fails_is_not_chosen(tmp_path: Path, monkeypatch: pytest.Mon
         train(None)
 
 
-def test_a_choice_that_was_interrupted_is_made_when_the_run_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_choice_that_was_interrupted_is_made_when_the_run_goes_on(
+    at: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stop = threading.Event()
-    stop.set()
-    assert train(tmp_path / "run", stop=stop).steps == 0
-    assert not (tmp_path / "run" / SELECTION).exists()
+    if at == 0:
+        stop.set()
+
+    def end(event: Event) -> None:
+        assert event.seed == 0 and event.result().prompt == "a red chair"
+        if event.step == at:
+            event.stop()
+
+    stopped = train(tmp_path / "run", stop=stop, callbacks=[end])
+    assert stopped.steps == at and stopped.folder is None
+    assert "stopped before a seed was chosen: nothing is saved" in capsys.readouterr().err
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not names & {SELECTION, CHECKPOINT, RESULT, "metrics.jsonl"}
     result = train(tmp_path / "run", resume=True, best_of=1)
     chosen = json.loads((tmp_path / "run" / SELECTION).read_text())
     assert len(chosen["errors"]) == 3 and result.seed == chosen["chosen"] and result.steps == 10
+
+
+def test_what_a_callback_raises_before_the_choice_ends_the_run(tmp_path: Path) -> None:
+    def fail(event: Event) -> None:
+        raise RuntimeError(f"no {event.step}")
+
+    with pytest.raises(RuntimeError, match="no 1"):
+        train(tmp_path / "run", callbacks=[fail])
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+
+
+def test_a_run_goes_on_with_as_many_seeds_as_it_began_with(tmp_path: Path) -> None:
+    for steps in (4, 10):  # after the choice, and finished
+        train(tmp_path / "run", steps=steps, resume=steps == 10)
+        for count in (2, 5):
+            says = f"best_of: expected 3 to resume '.*', which has 3 seeds, got {count}"
+            with pytest.raises(ConfigError, match=says):
+                train(tmp_path / "run", best_of=count, steps=10, resume=True)
 
 
 def test_the_right_object_is_predicted_best() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,11 @@ def test_prompts_that_differ_in_case_or_script_have_folders_of_their_own(tmp_pat
     assert len({result.folder for result in results}) == len(prompts)
     again = train(prompts, tmp_path, resume=True, **options)
     assert [result.folder for result in again] == [result.folder for result in results]
+
+
+def test_what_is_made_in_place_of_a_word_is_recorded(tmp_path: Path) -> None:
+    with pytest.warns(dfast.DfastWarning, match="corgi: made as a dog"):
+        train(["a corgi", "a blue mug"], tmp_path, steps=1)
+    about = [json.loads((run / "run.json").read_text()) for run in sorted(tmp_path.iterdir())]
+    notes = {run["prompt"]: run.get("notes") for run in about}
+    assert notes == {"a blue mug": None, "a corgi": ["corgi: made as a dog"]}
