@@ -102,7 +102,8 @@ PEFT = {
 """Files of a package that imports what peft does."""
 
 
-def test_peft_is_imported_by_whoever_uses_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["whole", "part"])
+def test_peft_is_imported_by_whoever_uses_it(first: str, tmp_path: Path) -> None:
     for name, text in PEFT.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -124,12 +125,14 @@ absent = ("peft", "transformers", "scipy.stats")
 print(USE_PEFT_BACKEND, [name for name in absent if name in sys.modules])
 
 from peft.tuners.tuners_utils import BaseTunerLayer as later
+if sys.argv[4] == "part":
+    from peft.tuners.tuners_utils import other
 import peft
 from peft.tuners.tuners_utils import BaseTunerLayer
 layer = peft.Layer()
 print(isinstance(layer, BaseTunerLayer), isinstance(layer, later), isinstance(3, later))
 """
-    printed = run(code, str(folder("sd15")), PROMPT, str(tmp_path)).splitlines()
+    printed = run(code, str(folder("sd15")), PROMPT, str(tmp_path), first).splitlines()
     assert printed[-2:] == ["True []", "True True False"]
 
 

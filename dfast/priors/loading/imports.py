@@ -59,7 +59,9 @@ class _StandIn(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:
-            raise AttributeError(f"{self.__name__} is not imported yet")
+            if name.startswith("__") or not vars(self).get("_lasts"):
+                raise AttributeError(f"{self.__name__} is not imported yet")
+            del sys.modules[self.__name__]  # somebody wants more of it than was put aside
         return getattr(import_module(self.__name__), name)
 
 
@@ -145,6 +147,7 @@ def _stand_ins(library: str) -> Iterator[None]:
             if sys.modules.get(module.__name__) is not module:
                 continue
             if module.__name__ == _LASTING:
+                vars(module)["_lasts"] = True
                 sys.meta_path.insert(0, _UNTIL_PEFT)
             else:
                 del sys.modules[module.__name__]
