@@ -168,6 +168,14 @@ def test_render_and_export(tmp_path: Path, cube: Calls, capsys: pytest.CaptureFi
     assert {p.name for p in tmp_path.iterdir()} == {"a.png", "s.png", "a.gif", "a.glb"}
 
 
+def test_a_refined_mesh_is_not_searched_for(
+    tmp_path: Path, cube: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dfast, "load", lambda *_: object.__new__(dfast.Refined))
+    assert main(["export", "run", str(tmp_path / "a.glb"), "--resolution", "24"]) == 2
+    assert "--resolution: expected without it" in one_line(capsys)
+
+
 def test_config_prints_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--preset", "dreamfusion", "--steps", "12"]) == 0
     (tmp_path / "c.toml").write_text(capsys.readouterr().out)
