@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -66,7 +67,7 @@ def as_csv(rows: Sequence[Status]) -> str:
         writer.writerow(
             [
                 *(getattr(row, key) for key in own),
-                *(row.settings.get(key, "") for key in settings),
+                *(_entry(row.settings.get(key, "")) for key in settings),
                 *(row.metrics.get(key, "") for key in metrics),
                 *(row.scores.get(key, "") for key in scores),
                 " ".join(faults(row)),
@@ -74,6 +75,11 @@ def as_csv(rows: Sequence[Status]) -> str:
             ]
         )
     return text.getvalue()
+
+
+def _entry(value: Any) -> Any:
+    """Return a setting as a table of runs may have it: lists and tables as JSON."""
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else value
 
 
 def summary_page(folder: Path, rows: Sequence[Status]) -> str:

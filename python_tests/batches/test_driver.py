@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import signal
@@ -247,6 +248,13 @@ def test_the_summary_has_pictures_numbers_and_links(tmp_path: Path) -> None:
         "a,a red cube,0,done,4,0,0.0,20,0.25,4,True,0.5,hazy,",
         "b <i>,a red cube,0,failed,4,0,0.0,,,,,,failed,no <such> thing",
     ]
+
+
+def test_lists_and_tables_are_json_in_the_summary() -> None:
+    row = status("a")
+    row.settings = {"layout.parts": [{"name": "a", "size": 0.5}], "camera.resolution": [[0, 16]]}
+    (values,) = csv.DictReader(as_csv([row]).splitlines())
+    assert {key: json.loads(values[key]) for key in row.settings} == row.settings
 
 
 def test_locks_of_other_machines_are_judged_there(tmp_path: Path) -> None:
