@@ -16,7 +16,7 @@ from dfast._files import encodable, lines_of, read_text, unreadable, user_path
 from dfast._numbers import shown
 from dfast.cli.options import UsageError, prior_name, read_file, read_overrides
 from dfast.config import Config, presets
-from dfast.config.checks import check_steps
+from dfast.config.checks import check_steps, device_parts
 from dfast.config.methods import DEFAULT, METHODS
 from dfast.config.parsing import overlay
 from dfast.errors import ConfigError, DeviceError, ExportError, PromptError
@@ -110,12 +110,12 @@ def check_device(device: str | None, *, is_here: bool = True) -> None:
     """
     if device is None:
         return
-    match = re.fullmatch(r"(cpu|cuda)(?::(0|[1-9]\d{0,2}))?", device, re.ASCII)
-    if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
+    if (found := device_parts(device)) is None:
         raise DeviceError(f"device: expected cpu, cuda or cuda:N, got {shown(device)}")
-    if is_here and match[1] == "cuda":
+    kind, number = found
+    if is_here and kind == "cuda":
         count = _cuda_devices()
-        if count is not None and int(match[2] or 0) >= count:
+        if count is not None and number >= count:
             raise DeviceError(
                 f"device: '{device}' was asked for, but torch sees {count} CUDA devices; "
                 "use device='cpu', or see `dfast doctor`"

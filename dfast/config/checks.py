@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from dfast._numbers import shown, whole
 from dfast.config.parsing import LARGEST_COUNT
@@ -12,6 +13,21 @@ Range = tuple[float, float]
 """(low, high) or (start, end)."""
 SEED_LIMIT = 2**31
 """Seeds are below this."""
+
+
+_DEVICE = re.compile(r"(cpu|cuda)(?::(0|[1-9]\d{0,2}))?", re.ASCII)
+
+
+def device_parts(name: object) -> tuple[str, int] | None:
+    """Return kind and number of a device, None for what names none; it need not be there.
+
+    Args:
+        name: "cpu", "cuda" or "cuda:N".
+    """
+    match = _DEVICE.fullmatch(name) if isinstance(name, str) else None
+    if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
+        return None
+    return match[1], int(match[2] or 0)
 
 
 def check_seed(seed: object) -> int:

@@ -9,6 +9,7 @@ import math
 import re
 from typing import Any
 
+from dfast.config.checks import device_parts
 from dfast.config.parsing import overlay
 from dfast.errors import ConfigError
 
@@ -248,19 +249,16 @@ _FAMILY = re.compile(
 """Families of priors, and how the short names of their models are made."""
 
 
-_DEVICE = re.compile(r"(?P<kind>cpu|cuda)(:\d+)?")
-
-
 def default(device: str) -> Table:
     """Return dfast's own settings for a device such as "cpu" or "cuda:1".
 
     Raises:
         ConfigError: it is the name of no device.
     """
-    match = _DEVICE.fullmatch(device) if isinstance(device, str) else None
-    if match is None:
+    found = device_parts(device)
+    if found is None:
         raise ConfigError(f"device: expected cpu, cuda or cuda:N, got {device!r}")
-    return CPU if match["kind"] == "cpu" else CUDA
+    return CPU if found[0] == "cpu" else CUDA
 
 
 def named(name: str, device: str, family: str = "") -> Table:

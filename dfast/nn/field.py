@@ -86,14 +86,9 @@ class Field(RadianceField):
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Draw new parameters, on the host, so that they are the same on every device."""
-
-        def draw(p: Tensor, bound: float) -> None:
-            drawn = torch.rand(p.shape, generator=generator, dtype=torch.float32, device="cpu")
-            p.copy_((2.0 * drawn - 1.0) * bound)
-
-        draw(self.table, 1e-4)
+        self._draw(self.table, 1e-4, generator)
         for weight, bias in self.spec.split(self.mlp):
-            draw(weight, math.sqrt(6.0 / weight.shape[1]))  # He et al. 2015
+            self._draw(weight, math.sqrt(6.0 / weight.shape[1]), generator)  # He et al. 2015
             bias.zero_()
         self.refresh_table_half()
 

@@ -185,12 +185,8 @@ class IPEField(RadianceField):
         """Draw new parameters, on the host, so that they are the same on every device."""
         parts = self.spec.split(self.mlp)
         for index, part in enumerate(parts):
-            if part.dim() == 2:  # He et al. 2015
-                bound = math.sqrt(6.0 / part.shape[1])
-                drawn = torch.rand(
-                    part.shape, generator=generator, dtype=torch.float32, device="cpu"
-                )
-                part.copy_((2.0 * drawn - 1.0) * bound)
+            if part.dim() == 2:
+                self._draw(part, math.sqrt(6.0 / part.shape[1]), generator)  # He et al. 2015
             else:
                 part.fill_(1.0 if self._is_gain(index) else 0.0)
 

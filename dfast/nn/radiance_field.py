@@ -74,6 +74,12 @@ class RadianceField(nn.Module, ABC):
         """
         return self(x, level_weights=level_weights).density
 
+    @staticmethod
+    def _draw(p: Tensor, bound: float, generator: torch.Generator | None) -> None:
+        """Fill a parameter with numbers in [-bound, bound), the same whatever torch's defaults."""
+        drawn = torch.rand(p.shape, generator=generator, dtype=torch.float32, device="cpu")
+        p.copy_((2.0 * drawn - 1.0) * bound)
+
     def half_copies(self) -> dict[str, Tensor | None]:
         """Return the float16 copies that an optimiser must keep up to date, by parameter name."""
         return {}

@@ -120,15 +120,15 @@ def _weights(
     owned = (ray >= 0) & (ray < rays)
     ray = ray.clamp(0, max(rays - 1, 0))
 
-    def behind(values: Tensor, step: int) -> Tensor:
-        """Return the values of `step` samples in front, 0 where those are another ray's."""
+    def ahead(values: Tensor, step: int) -> Tensor:
+        """Return what stands `step` samples in front, 0 where that is another ray's."""
         same = ray[step:] == ray[:-step]
         return F.pad(torch.where(same, values[:-step], 0.0), (min(step, samples), 0))
 
     def in_front(values: Tensor) -> Tensor:
-        total, step = behind(values.double(), 1), 1
+        total, step = ahead(values.double(), 1), 1
         while step < samples:
-            total, step = total + behind(total, step), 2 * step
+            total, step = total + ahead(total, step), 2 * step
         return total.to(density.dtype)
 
     optical = torch.where(owned, density * dt, 0.0)

@@ -140,11 +140,8 @@ def folders_of_each(
     folders: list[RunFolder | None] = []
     names = names_of_each(each, seeds)
     for arguments, name, number in zip(each, names, seeds, strict=True):
-        about = about_run(arguments.prompt, number, arguments.prior.name, arguments.config)
-        if notes := notes_of(arguments.config, arguments.prior, arguments.prompt):
-            about["notes"] = list(notes)
-        if arguments.prior.lora:
-            about["lora"] = list(arguments.prior.lora)
+        prompt, _, config, model = arguments
+        about = about_run(prompt, number, model, config, notes_of(config, model, prompt))
         if particles:
             about["particles"] = len(each)
         path = Path(out) / name

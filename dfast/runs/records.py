@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dfast._numbers import shown
 from dfast._version import __version__
 from dfast.config import Config
 from dfast.config.methods import DEFAULT
 from dfast.errors import DfastWarning, RunFolderError
+
+if TYPE_CHECKING:
+    from dfast.guidance.clip import Guide
 
 ABOUT, SETTINGS = "run.json", "config.toml"
 REFINE = "refine"
@@ -20,18 +24,25 @@ IDENTITY = {"prompt": str, "seed": int, "prior": str}
 """Entries of run.json that must be equal for a run to be the same, and their types."""
 
 
-def about_run(prompt: str, seed: int, prior: str, config: Config) -> dict[str, Any]:
+def about_run(
+    prompt: str, seed: int, model: Guide, config: Config, notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what run.json says of a run that begins.
 
     Args:
         prompt: what it makes.
         seed: of its randomness.
-        prior: name of the model that guides it.
+        model: what guides it.
         config: its settings.
+        notes: what is made in place of what was asked for.
     """
-    about: dict[str, Any] = {"prompt": prompt, "seed": seed, "prior": prior, "dfast": __version__}
+    about = {"prompt": prompt, "seed": seed, "prior": model.name, "dfast": __version__}
     if config.method.name != DEFAULT:
         about["method"] = config.method.name
+    if notes:
+        about["notes"] = list(notes)
+    if model.lora:
+        about["lora"] = list(model.lora)
     return about
 
 

@@ -117,9 +117,7 @@ def refine(
     with ExitStack() as stack:
         folder = None
         if out is not None:
-            about = about_run(text, number, model.name, settings) | {"stage": REFINE}
-            if model.lora:
-                about["lora"] = list(model.lora)
+            about = about_run(text, number, model, settings) | {"stage": REFINE}
             if source.result is not None and source.result.folder is not None:
                 about["source"] = str(source.result.folder)
             folder = RunFolder(out, settings, about, resume=resume, normal_form=model.normal_form)

@@ -306,11 +306,7 @@ def _train(
     """Do what `train` does after its arguments were checked."""
     folder, form = None, normal_form_of(settings, model)
     if out is not None:
-        about = about_run(text, number, model.name, settings)
-        if notes := notes_of(settings, model, text):
-            about["notes"] = list(notes)
-        if model.lora:
-            about["lora"] = list(model.lora)
+        about = about_run(text, number, model, settings, notes_of(settings, model, text))
         if count > 1:
             about["best_of"] = count
         folder = RunFolder(out, settings, about, resume=resume, normal_form=form)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from dfast.nn import field as field_module
 from dfast.nn.field import Field
 from dfast.nn.general_field import blob as blob_of
 from dfast.nn.general_field import blob_gradient
+from dfast.nn.ipe_field import IPEField
 from dfast.scene.scene import build_field
 
 pytestmark = pytest.mark.usefixtures("needs_native")
@@ -236,9 +238,10 @@ def test_empty_input_and_seeded_start(generator: torch.Generator) -> None:
     )
 
 
-def test_parameters_are_float32_and_the_same_whatever_the_default() -> None:
-    def made() -> tuple[Field, Tensor]:
-        field = Field(generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("kind", [Field, IPEField])
+def test_parameters_are_float32_and_the_same_whatever_the_default(kind: type[Any]) -> None:
+    def made() -> tuple[Any, Tensor]:
+        field = kind(generator=torch.Generator().manual_seed(0))
         return field, field(torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float32))[0]
 
     plain, density = made()

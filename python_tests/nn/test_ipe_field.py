@@ -204,18 +204,3 @@ def test_autocast_changes_nothing(generator: torch.Generator) -> None:
 def test_bad_shapes_are_named(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         IPESpec(**spec)
-
-
-def test_parameters_are_float32_and_the_same_whatever_the_default() -> None:
-    def made() -> tuple[IPEField, Tensor]:
-        field = IPEField(generator=torch.Generator().manual_seed(0))
-        return field, field(torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float32))[0]
-
-    plain, density = made()
-    torch.set_default_dtype(torch.float64)
-    try:
-        field, other = made()
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert field.mlp.dtype == other.dtype == torch.float32
-    assert torch.equal(field.mlp, plain.mlp) and torch.equal(other, density)
